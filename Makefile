@@ -1,0 +1,34 @@
+# make demo: the paper's Tables 4, 5 and 6 in small.   make test: everything that must hold.
+# Both make .venv themselves; PYTHON chooses the interpreter (3.11 to 3.13).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+
+.PHONY: demo test lint unit ray clean
+
+demo: $(READY)
+	$(BIN)/reskd data make-demo data/demo
+	$(BIN)/reskd run sweeps/demo.yaml
+
+test: lint unit ray
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+unit: $(READY)
+	$(BIN)/pytest -m "not ray"
+
+# One process: two Rays on a host at a time are not to be trusted.
+ray: $(READY)
+	$(BIN)/pytest -m ray
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

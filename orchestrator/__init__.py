@@ -1,0 +1,1 @@
+"""From a sweep file to tables: the only place for ray, mlflow and pandas."""

@@ -1,0 +1,1 @@
+"""Resolution distillation for video: models, data, cohorts, metrics. Knows no Ray and no MLflow."""

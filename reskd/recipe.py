@@ -1,0 +1,248 @@
+"""What one training is: a Recipe. Teachers, students and baselines are all the same type.
+
+Every field is part of a step's identity unless its metadata says ``identity=False``; such a field cannot
+change what is trained. A sentence under each field says what it does; the checks sit beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeVar
+
+from reskd.errors import BadInput
+
+KDLevel = Literal["none", "clip", "frame", "pixel"]
+TeacherMode = Literal["eval", "batch"]
+Precision = Literal["fp32", "bf16", "fp64"]
+
+RECIPE_VERSION = 1
+"""Raised by hand when the same recipe would train something else than before."""
+
+# KL weights: unpublished, so 1; the pixel-level weight is the paper's.
+DEFAULT_KD_WEIGHT: dict[KDLevel, float] = {"none": 0.0, "clip": 1.0, "frame": 1.0, "pixel": 100.0}
+
+T = TypeVar("T")
+
+
+def not_identity(default: T) -> T:
+    """A field that says where or how a training runs, never what it gives."""
+    result: Any = field(default=default, metadata={"identity": False})
+    return result  # type: ignore[no-any-return]
+
+
+def _require(holds: bool, what: str, value: object, must: str) -> None:
+    if not holds:
+        raise BadInput(f"{what} must be {must}, got {value!r}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataSpec:
+    """Which clips, and how a clip becomes one uint8 crop."""
+
+    name: str = not_identity("videos")
+    """The data set's name; the folder under $RESKD_DATA when `root` is not given."""
+    root: str | None = not_identity(None)
+    """Folder that the annotation paths are relative to, on this machine."""
+    train: str = not_identity("train.csv")
+    """Annotation file of the training split, relative to the root: path,label[,label...]."""
+    val: str = not_identity("val.csv")
+    """Annotation file of the validation split."""
+    classes: str | None = not_identity(None)
+    """File with one class name a line, in order; without it, the training labels sorted."""
+    max_damaged: float = not_identity(0.01)
+    """Share of a split that may fail to decode before the run stops."""
+    decode: Literal["pyav"] = "pyav"
+    """Decode backend; part of identity, since backends may differ in the frames they return."""
+    num_frames: int = 16
+    """Frames sampled from a clip, one in each of as many uniform segments."""
+    short_side: int = 256
+    """Pixels of the shorter side before cropping."""
+    crop_size: int = 224
+    """Pixels of the square crop that every model takes its view from."""
+    crop_scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
+    """Multi-scale crop in training: sides as shares of the short side."""
+    flip: bool = True
+    """Mirror half of the training clips; off where direction is the label."""
+
+    def __post_init__(self) -> None:
+        _require(self.num_frames >= 1, "data.num_frames", self.num_frames, "at least 1")
+        _require(self.crop_size >= 1, "data.crop_size", self.crop_size, "at least 1")
+        _require(
+            self.short_side >= self.crop_size,
+            "data.short_side",
+            self.short_side,
+            f"at least data.crop_size ({self.crop_size})",
+        )
+        _require(
+            bool(self.crop_scales) and all(0 < scale <= 1 for scale in self.crop_scales),
+            "data.crop_scales",
+            self.crop_scales,
+            "one or more shares in (0, 1]",
+        )
+        _require(0 <= self.max_damaged <= 1, "data.max_damaged", self.max_damaged, "a share in [0, 1]")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelSpec:
+    """A network and the frame size it works on."""
+
+    name: str = "tsn_resnet50"
+    """A key of reskd.models.MODELS."""
+    resolution: int = 224
+    """Pixels of the square input; taken from the crop by bilinear resize."""
+    weights: str = "none"
+    """Initial weights: none, imagenet_v1 (torchvision's IMAGENET1K_V1), or a file."""
+    dropout: float = 0.5
+    """Before the last linear layer, on the clip's features."""
+    antialias: bool = False
+    """Antialias in the resize to `resolution`; the official code does without."""
+
+    def __post_init__(self) -> None:
+        _require(self.resolution >= 1, "model.resolution", self.resolution, "at least 1")
+        _require(0 <= self.dropout < 1, "model.dropout", self.dropout, "in [0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KDSpec:
+    """What the student is asked to match in the teacher."""
+
+    level: KDLevel = "none"
+    """clip: KL of clip distributions; frame: KL per frame; pixel: MSE on the last feature map."""
+    weight: float | None = None
+    """Factor of the distillation term; without it 1 (clip, frame) or 100 (pixel)."""
+    temperature: float = 2.0
+    """Softens both distributions of the KL terms; 1.0 leaves them as they are."""
+    align_corners: bool = False
+    """How the student's map is enlarged to the teacher's; the official code says false."""
+    teacher_mode: TeacherMode = "eval"
+    """Teacher's batch norm: running statistics (eval) or those of the group at hand (batch)."""
+
+    def __post_init__(self) -> None:
+        _require(self.weight is None or self.weight >= 0, "kd.weight", self.weight, "at least 0")
+        _require(self.temperature > 0, "kd.temperature", self.temperature, "positive")
+
+    @property
+    def effective_weight(self) -> float:
+        return DEFAULT_KD_WEIGHT[self.level] if self.weight is None else self.weight
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptimSpec:
+    """Optimiser, schedule and batch."""
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 0.01
+    """Peak learning rate."""
+    momentum: float = 0.9
+    """SGD only."""
+    nesterov: bool = False
+    """SGD only."""
+    weight_decay: float = 1e-4
+    """On every parameter, batch norm and biases too, as the official code does."""
+    schedule: Literal["cosine", "onecycle"] = "cosine"
+    """cosine: by epoch, to zero; onecycle: by step, up from lr/25 and down to lr/250000."""
+    warmup_epochs: float = 0.0
+    """cosine: linear rise from a tenth of lr; onecycle: its rising part, 0 meaning 30 % of the epochs."""
+    epochs: int = 50
+    batch_size: int = 64
+    """Clips of one step, over all workers."""
+    group_size: int = 8
+    """Clips whose batch-norm statistics are shared; also the micro-batch. Divides batch_size."""
+    running_stats: Literal["mean", "first"] = "mean"
+    """Batch norm's new running statistics: mean over the step's groups, or group 0's (official)."""
+    clip_norm: float | None = None
+    """Largest L2 norm of the gradient; none: no clipping."""
+
+    def __post_init__(self) -> None:
+        _require(self.lr > 0, "optim.lr", self.lr, "positive")
+        _require(0 <= self.momentum < 1, "optim.momentum", self.momentum, "in [0, 1)")
+        _require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "at least 0")
+        _require(self.epochs >= 1, "optim.epochs", self.epochs, "at least 1")
+        _require(
+            0 <= self.warmup_epochs < self.epochs,
+            "optim.warmup_epochs",
+            self.warmup_epochs,
+            f"in [0, optim.epochs = {self.epochs})",
+        )
+        _require(self.group_size >= 1, "optim.group_size", self.group_size, "at least 1")
+        _require(
+            self.batch_size >= 1 and self.batch_size % self.group_size == 0,
+            "optim.batch_size",
+            self.batch_size,
+            f"a multiple of optim.group_size ({self.group_size})",
+        )
+        _require(self.clip_norm is None or self.clip_norm > 0, "optim.clip_norm", self.clip_norm, "positive or null")
+
+    @property
+    def num_groups(self) -> int:
+        return self.batch_size // self.group_size
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvalSpec:
+    """How a step is watched and judged; never part of what is trained."""
+
+    every: int = not_identity(1)
+    """Epochs between two validations; the last epoch is always validated."""
+    metric: Literal["top1", "mAP"] = not_identity("top1")
+    """The headline metric of progress lines."""
+
+    def __post_init__(self) -> None:
+        _require(self.every >= 1, "eval.every", self.every, "at least 1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpoint:
+    """A trained model from a file: what `weights.pt` of a finished step holds."""
+
+    checkpoint: str
+    """Path of the file; its content hash is its identity."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """Everything that decides what one step trains."""
+
+    data: DataSpec = field(default_factory=DataSpec)
+    model: ModelSpec = field(default_factory=ModelSpec)
+    kd: KDSpec = field(default_factory=KDSpec)
+    optim: OptimSpec = field(default_factory=OptimSpec)
+    eval: EvalSpec = field(default_factory=EvalSpec)
+    teacher: Recipe | Checkpoint | None = None
+    """Trained first, then frozen; only its own recipe or file, never a name."""
+    precision: Precision = "fp32"
+    """fp32 with TF32 off, bf16 autocast, or fp64 for checks of the numerics."""
+    data_seed: int = 0
+    """Decides order, sampled frames, crops and flips."""
+    model_seed: int = 0
+    """Decides initial weights and dropout."""
+
+    def __post_init__(self) -> None:
+        for name, seed in (("data_seed", self.data_seed), ("model_seed", self.model_seed)):
+            _require(seed >= 0, name, seed, "at least 0")
+        if self.kd.level != "none" and self.teacher is None:
+            raise BadInput(f"kd.level is {self.kd.level!r} but there is no teacher; name one or set kd.level to none")
+        _require(
+            self.model.resolution <= self.data.crop_size,
+            "model.resolution",
+            self.model.resolution,
+            f"at most data.crop_size ({self.data.crop_size}), which every view is taken from",
+        )
+        if isinstance(self.teacher, Recipe):
+            _require(self.teacher.kd.level == "none", "teacher.kd.level", self.teacher.kd.level, "none")
+            _require(
+                self.kd.level == "none" or self.teacher.model.resolution <= self.data.crop_size,
+                "teacher.model.resolution",
+                self.teacher.model.resolution,
+                f"at most the student's data.crop_size ({self.data.crop_size})",
+            )
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether a teacher takes part at all; with kd none the field is dead."""
+        return self.kd.level != "none"
+
+
+def without_teacher(recipe: Recipe) -> Recipe:
+    """The recipe with its KD fields and teacher put back to their defaults."""
+    return replace(recipe, kd=KDSpec(), teacher=None)

@@ -1,0 +1,272 @@
+"""Clips and groups of clips. Every random number comes from (data seed, epoch, sample), so that the same bytes come out
+for any number of loader processes and of workers."""
+
+from __future__ import annotations
+
+import errno
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from reskd.data.decode import read_frames
+from reskd.data.manifest import Clip
+from reskd.data.sampling import seed_of, segment_indices
+from reskd.data.transforms import test_crop, train_crop
+from reskd.errors import BadInput, DecodeError, TooManyDamaged
+from reskd.recipe import DataSpec
+
+NUM_REPLACEMENTS = 20
+NUM_RETRIES = 3
+
+Key = tuple[int, int]
+"""(epoch, sample); the epoch means nothing in validation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A clip whose content does not decode."""
+
+    path: str
+    """Relative to the data root."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One place of a batch; without a clip in it when a validation clip is damaged."""
+
+    clip: Tensor | None
+    """uint8 (T, 3, S, S)."""
+    index: int
+    """The clip's number in its split."""
+    label: int
+    labels: tuple[int, ...]
+    damaged: tuple[Damage, ...]
+
+
+@dataclass(slots=True)
+class Group:
+    """Clips that go through a model together; g may fall below the group's size in validation, down to 0."""
+
+    clips: Tensor
+    """uint8 (g, T, 3, S, S)."""
+    labels: Tensor
+    """int64 (g,): the label to train on; of a multi-label clip one at random, in validation the first."""
+    targets: Tensor
+    """bool (g, K): all labels."""
+    indices: Tensor
+    """int64 (g,): the clips' numbers in their split; of a replaced clip, its replacement's."""
+    damaged: tuple[Damage, ...]
+    """Clips that were to be here, and replacements tried in vain."""
+
+    def pin_memory(self) -> Group:
+        """Called by torch's loader."""
+        return replace(
+            self,
+            clips=self.clips.pin_memory(),
+            labels=self.labels.pin_memory(),
+            targets=self.targets.pin_memory(),
+            indices=self.indices.pin_memory(),
+        )
+
+
+class VideoDataset(Dataset[Item]):
+    """The clips of one split, decoded when asked for. It holds paths only, never an open reader.
+
+    A decode error follows from the file's content and the backend, so it is met with the same answer every time: in
+    training another clip, drawn from (data_seed, epoch, sample, attempt), takes the place; in validation the clip is
+    left out. Either way the item names the damage. An OSError is the file system's: the read is tried again after
+    ``retry_pause_s``, twice and four times that, and then the error is raised with the path.
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        *,
+        root: Path,
+        spec: DataSpec,
+        num_classes: int,
+        split: Literal["train", "val"],
+        data_seed: int,
+        retry_pause_s: float = 0.5,
+    ) -> None:
+        self.clips = tuple(clips)
+        self.root = root
+        self.spec = spec
+        self.num_classes = num_classes
+        self.split = split
+        self.data_seed = data_seed
+        self.retry_pause_s = retry_pause_s
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, key: Key) -> Item:
+        epoch, sample = key
+        return self._train_item(epoch, sample) if self.split == "train" else self._val_item(sample)
+
+    def collate(self, items: Sequence[Item]) -> Group:
+        kept = [item for item in items if item.clip is not None]
+        size = self.spec.crop_size
+        clips = torch.empty((len(kept), self.spec.num_frames, 3, size, size), dtype=torch.uint8)
+        targets = torch.zeros((len(kept), self.num_classes), dtype=torch.bool)
+        for place, item in enumerate(kept):
+            assert item.clip is not None
+            clips[place] = item.clip
+            targets[place, list(item.labels)] = True
+        return Group(
+            clips=clips,
+            labels=torch.tensor([item.label for item in kept], dtype=torch.int64),
+            targets=targets,
+            indices=torch.tensor([item.index for item in kept], dtype=torch.int64),
+            damaged=tuple(damage for item in items for damage in item.damaged),
+        )
+
+    def _train_item(self, epoch: int, sample: int) -> Item:
+        damaged: list[Damage] = []
+        rng, index = random.Random(seed_of("sample", self.data_seed, epoch, sample)), sample
+        for attempt in range(1, NUM_REPLACEMENTS + 2):
+            try:
+                clip, label = self._train_clip(index, rng)
+                return Item(clip, index, label, self.clips[index].labels, tuple(damaged))
+            except DecodeError as error:
+                damaged.append(Damage(self.clips[index].path, error.reason))
+            rng = random.Random(seed_of("replace", self.data_seed, epoch, sample, attempt))
+            index = rng.randrange(len(self.clips))
+        names = "\n".join(f"  {damage.path}: {damage.reason}" for damage in dict.fromkeys(damaged))
+        raise TooManyDamaged(
+            f"epoch {epoch}, sample {sample}: neither the clip nor {NUM_REPLACEMENTS} drawn in its place decode; "
+            f"mend or remove these:\n{names}"
+        )
+
+    def _train_clip(self, index: int, rng: random.Random) -> tuple[Tensor, int]:
+        label = rng.choice(self.clips[index].labels)
+        # Of its own seed, since a reader may ask twice and a retry asks again: each must get the same frames.
+        frames_seed = rng.getrandbits(32)
+        frames = self._read(
+            index,
+            lambda num_total: segment_indices(
+                num_total, num_frames=self.spec.num_frames, rng=random.Random(frames_seed)
+            ),
+        )
+        return train_crop(frames, spec=self.spec, rng=rng), label
+
+    def _val_item(self, sample: int) -> Item:
+        clip = self.clips[sample]
+        try:
+            frames = self._read(
+                sample, lambda num_total: segment_indices(num_total, num_frames=self.spec.num_frames, rng=None)
+            )
+        except DecodeError as error:
+            return Item(None, sample, clip.labels[0], clip.labels, (Damage(clip.path, error.reason),))
+        return Item(test_crop(frames, spec=self.spec), sample, clip.labels[0], clip.labels, ())
+
+    def _read(self, index: int, choose: Callable[[int], list[int]]) -> Tensor:
+        """uint8 (T, 3, H, W), in memory (T, H, W, 3)."""
+        path = self.root / self.clips[index].path
+        retries = 0
+        while True:
+            try:
+                return torch.from_numpy(read_frames(path, choose, backend=self.spec.decode)).permute(0, 3, 1, 2)
+            except OSError as error:
+                if retries == NUM_RETRIES:
+                    reason = f"{error.strerror or error} ({retries + 1} tries); make the file readable and start again"
+                    raise OSError(error.errno or errno.EIO, reason, str(path)) from error
+            time.sleep(self.retry_pause_s * 2**retries)
+            retries += 1
+
+
+def num_steps(num_clips: int, batch_size: int) -> int:
+    """Steps of an epoch: its whole batches."""
+    if num_clips < batch_size:
+        raise BadInput(
+            f"{num_clips} training clips are fewer than one batch: optim.batch_size is {batch_size}; "
+            "lower it or add clips"
+        )
+    return num_clips // batch_size
+
+
+def epoch_order(num_clips: int, *, data_seed: int, epoch: int) -> list[int]:
+    """The samples of a training epoch in the order in which batches take them: a permutation."""
+    order = list(range(num_clips))
+    random.Random(seed_of("order", data_seed, epoch)).shuffle(order)
+    return order
+
+
+def train_groups(
+    dataset: VideoDataset,
+    *,
+    epoch: int,
+    batch_size: int,
+    group_size: int,
+    rank: int,
+    world_size: int,
+    loader_workers: int,
+) -> Iterator[list[Group]]:
+    """For each step of an epoch this worker's groups of the global batch, in position order.
+
+    A batch of ``batch_size`` clips is cut into G groups by position; rank r of W holds groups r*G/W up to (r+1)*G/W. An
+    incomplete last batch is dropped.
+    """
+    num_groups = batch_size // group_size
+    if num_groups * group_size != batch_size or num_groups % world_size:
+        raise BadInput(
+            f"optim.batch_size {batch_size} / optim.group_size {group_size} must be a whole number of groups that "
+            f"{world_size} workers share evenly; change one of the three"
+        )
+    share = num_groups // world_size
+    order = epoch_order(len(dataset), data_seed=dataset.data_seed, epoch=epoch)
+    batches = []
+    for step in range(num_steps(len(dataset), batch_size)):
+        for group in range(rank * share, (rank + 1) * share):
+            first = step * batch_size + group * group_size
+            batches.append([(epoch, sample) for sample in order[first : first + group_size]])
+    return _in_lists(_load(dataset, batches, loader_workers=loader_workers), share)
+
+
+def val_groups(
+    dataset: VideoDataset, *, batch_size: int, rank: int, world_size: int, loader_workers: int
+) -> Iterator[Group]:
+    """Each clip of the split once over all workers, without padding: rank r of W sees clips r, r + W, ...
+
+    ``Group.indices`` names them. Damaged clips are missing; a group of nothing else has no clips, but their damage.
+    """
+    samples = range(rank, len(dataset), world_size)
+    batches = [
+        [(0, sample) for sample in samples[first : first + batch_size]] for first in range(0, len(samples), batch_size)
+    ]
+    return _load(dataset, batches, loader_workers=loader_workers)
+
+
+def _load(dataset: VideoDataset, batches: list[list[Key]], *, loader_workers: int) -> Iterator[Group]:
+    loader: DataLoader[Item] = DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=loader_workers,
+        collate_fn=dataset.collate,
+        worker_init_fn=_use_one_thread,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # without one the loader draws from torch's global generator
+    )
+    return iter(loader)
+
+
+def _use_one_thread(_worker: int) -> None:
+    """Loader processes share the cores already; threads of their own would only wait for each other."""
+    torch.set_num_threads(1)
+
+
+def _in_lists(groups: Iterator[Group], length: int) -> Iterator[list[Group]]:
+    together: list[Group] = []
+    for group in groups:
+        together.append(group)
+        if len(together) == length:
+            yield together
+            together = []

@@ -1,0 +1,92 @@
+"""Frames of a video file by number. One call opens, reads and closes: no reader outlives it or crosses a process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reskd.errors import BadInput
+
+Indices = Sequence[int] | Callable[[int], Sequence[int]]
+"""Frame numbers, or a function that gives them from the number of frames."""
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """What a video is; sizes are those of the frames that `read_frames` returns."""
+
+    num_frames: int
+    """Frames the file says it has; of an undamaged file, exactly those that decode."""
+    height: int
+    width: int
+    codec: str
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """How much of a video is really there."""
+
+    num_claimed: int
+    num_decoded: int
+    reason: str
+    """Why fewer frames decode than the file claims; empty when all do."""
+
+
+class Backend(Protocol):
+    """What a module of this package offers; the functions below say what each one does."""
+
+    def read_frames(self, path: Path, indices: Indices) -> NDArray[np.uint8]: ...
+
+    def probe(self, path: Path) -> VideoInfo: ...
+
+    def survey(self, path: Path, *, quick: bool) -> Survey: ...
+
+
+def _pyav() -> Backend:
+    from reskd.data.decode import pyav
+
+    return pyav
+
+
+BACKENDS: dict[str, Callable[[], Backend]] = {"pyav": _pyav}
+"""Imported when first used: a backend's library need not be installed to use another."""
+
+
+def _backend(name: str) -> Backend:
+    if name not in BACKENDS:
+        raise BadInput(f"data.decode must be one of {', '.join(sorted(BACKENDS))}, got {name!r}")
+    return BACKENDS[name]()
+
+
+def read_frames(path: Path, indices: Indices, *, backend: str = "pyav") -> NDArray[np.uint8]:
+    """RGB frames (T, H, W, 3), uint8, upright, in the order asked; an index may come twice.
+
+    Index i is the i-th frame that a decode of the whole file gives, which an edit list or a lost frame makes differ
+    from the i-th packet. A function in place of indices gets the number of frames; it is called a second time, with
+    the right number, where the first one proves wrong while decoding.
+
+    Errors: VideoOpenError when the file is not a video; VideoReadError when a frame that was asked for is not there or
+    does not decode, never another frame in its place; OSError as it is when the file system is the trouble.
+    """
+    return _backend(backend).read_frames(path, indices)
+
+
+def probe(path: Path, *, backend: str = "pyav") -> VideoInfo:
+    """Number of frames, size and codec, with the errors of `read_frames`.
+
+    Decodes one frame, or the whole file where its packets do not tell the number of frames.
+    """
+    return _backend(backend).probe(path)
+
+
+def survey(path: Path, *, quick: bool, backend: str = "pyav") -> Survey:
+    """Decode a video to its end and count; quick: compare what the file claims with the packets in it, no decoding.
+
+    Damage is told in the result; VideoOpenError and OSError as in `read_frames`.
+    """
+    return _backend(backend).survey(path, quick=quick)

@@ -1,0 +1,241 @@
+"""Exact frame access with PyAV: seeks where the packets prove it right, else decodes from the start."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from reskd.data.decode import Indices, Survey, VideoInfo
+from reskd.data.decode.stream import CONTENT_ERRORS, PacketTable, opened, read_table, read_through, words
+from reskd.errors import VideoOpenError, VideoReadError
+
+
+class _SeekMissed(Exception):
+    """The decoder did not give the frames that the packet table promises; a sequential decode will tell."""
+
+
+class _DecodeStopped(Exception):
+    """The rest of the file does not decode; the message says after which frame and why."""
+
+
+class _Picker:
+    """Takes the wanted frames as they come by and keeps them in the order asked."""
+
+    def __init__(self, path: Path, numbers: list[int]) -> None:
+        self._path = path
+        self._num_rows = len(numbers)
+        self._rows: dict[int, list[int]] = {}
+        for row, number in enumerate(numbers):
+            self._rows.setdefault(number, []).append(row)
+        self.missing = set(numbers)
+        self._frames: NDArray[np.uint8] | None = None
+        self._converter = VideoReformatter()  # one for all frames: half the time of one each
+
+    def take(self, number: int, frame: VideoFrame) -> None:
+        if number not in self.missing:
+            return
+        try:
+            image = _upright_rgb(frame, self._converter)
+        except CONTENT_ERRORS as error:
+            reason = f"frame {number}: pixels of format {frame.format.name} do not convert to RGB: {error}"
+            raise VideoReadError(str(self._path), reason) from error
+        if self._frames is None:
+            self._frames = np.empty((self._num_rows, *image.shape), dtype=np.uint8)
+        if image.shape != self._frames.shape[1:]:
+            sizes = [f"{shape[1]}x{shape[0]}" for shape in (self._frames.shape[1:], image.shape)]
+            raise VideoReadError(str(self._path), f"frame {number}: the size changes from {sizes[0]} to {sizes[1]}")
+        self._frames[self._rows[number]] = image
+        self.missing.discard(number)
+
+    def frames(self) -> NDArray[np.uint8]:
+        assert self._frames is not None
+        assert not self.missing
+        return self._frames
+
+
+def read_frames(path: Path, indices: Indices) -> NDArray[np.uint8]:
+    """See `reskd.data.decode.read_frames`."""
+    with opened(path) as (container, stream):
+        table = _packet_table(path, container, stream)
+        numbers = _resolve(path, indices, table.num_claimed)
+        if table.can_seek:
+            _refuse_absent(path, numbers, table)
+            picker = _Picker(path, numbers)
+            try:
+                _pick_by_seeking(container, stream, table, picker)
+                return picker.frames()
+            except (_SeekMissed, *CONTENT_ERRORS):
+                pass  # decoding from the start gives the frames, or the error and its place
+    picker = _Picker(path, numbers)
+    num_decoded = _pick_sequentially(path, picker, to_end=callable(indices))
+    if callable(indices) and num_decoded not in (None, 0, table.num_claimed) and not table.is_cut:
+        picker = _Picker(path, _resolve(path, indices, num_decoded))
+        num_decoded = _pick_sequentially(path, picker, to_end=False)
+    if num_decoded == 0:
+        raise VideoOpenError(str(path), "no frame of it decodes")
+    if picker.missing:
+        reason = f"frame {min(picker.missing)} was asked for, but the file ends after {num_decoded} frames"
+        raise VideoReadError(str(path), reason)
+    return picker.frames()
+
+
+def probe(path: Path) -> VideoInfo:
+    """See `reskd.data.decode.probe`."""
+    with opened(path) as (container, stream):
+        table = _packet_table(path, container, stream)
+        codec = stream.codec_context.codec.canonical_name
+    first = _Picker(path, [0])
+    num_decoded = _pick_sequentially(path, first, to_end=not table.can_seek and not table.is_cut)
+    if first.missing:
+        raise VideoOpenError(str(path), "no frame of it decodes")
+    _, height, width, _ = first.frames().shape
+    return VideoInfo(num_frames=num_decoded or table.num_claimed, height=height, width=width, codec=codec)
+
+
+def survey(path: Path, *, quick: bool) -> Survey:
+    """See `reskd.data.decode.survey`."""
+    with opened(path) as (container, stream):
+        table = _packet_table(path, container, stream)
+    if quick:
+        num_present, reason = table.num_present, ""
+        if table.is_cut:
+            reason = f"cut short: {num_present} of {table.num_claimed} frames are there"
+        return Survey(num_claimed=table.num_claimed, num_decoded=num_present, reason=reason)
+    num_decoded, reason = 0, ""
+    try:
+        for _ in _decode(path):
+            num_decoded += 1
+    except _DecodeStopped as error:
+        reason = str(error)
+    # Packets that do not allow seeking do not tell either how many frames an undamaged file has.
+    is_told = table.can_seek or table.is_cut or reason
+    num_claimed = max(table.num_claimed, num_decoded) if is_told else num_decoded
+    if num_decoded < num_claimed:
+        reason = reason or f"only {num_decoded} of {num_claimed} frames decode"
+    return Survey(num_claimed=num_claimed, num_decoded=num_decoded, reason=reason)
+
+
+def _packet_table(path: Path, container: InputContainer, stream: VideoStream) -> PacketTable:
+    table = read_table(container, stream, file_size=path.stat().st_size)
+    if table.num_claimed == 0:
+        raise VideoOpenError(str(path), "its video stream has no frames")
+    return table
+
+
+def _resolve(path: Path, indices: Indices, num_frames: int) -> list[int]:
+    numbers = [operator.index(index) for index in (indices(num_frames) if callable(indices) else indices)]
+    assert numbers, "no frame was asked for"
+    if min(numbers) < 0:
+        raise VideoReadError(str(path), f"frame {min(numbers)} was asked for; the first one is 0")
+    return numbers
+
+
+def _refuse_absent(path: Path, numbers: list[int], table: PacketTable) -> None:
+    number = max(numbers)
+    if number >= table.num_claimed:
+        raise VideoReadError(str(path), f"frame {number} was asked for, but the file has {table.num_claimed} frames")
+    if number >= table.num_present:
+        present = f"is cut short: {table.num_present} of {table.num_claimed} frames are there"
+        raise VideoReadError(str(path), f"frame {number} was asked for, but the file {present}")
+
+
+def _pick_by_seeking(container: InputContainer, stream: VideoStream, table: PacketTable, picker: _Picker) -> None:
+    """Decode only from the nearest key frames on; raises unless every frame is the one promised."""
+    decoded: Iterator[tuple[int, VideoFrame]] = iter(())
+    reached = -2
+    # Frame 0 is always decoded: a file cut in front of a frame that refers further back loses its first frames.
+    for wanted in sorted({0, *picker.missing}):
+        key = table.key_before(wanted)
+        if table.keys[key] > reached + 1:
+            decoded = _decode_from_key(container, stream, table, key)
+        for reached, frame in decoded:
+            if reached == wanted:
+                picker.take(wanted, frame)
+                break
+        else:
+            raise _SeekMissed
+
+
+def _decode_from_key(
+    container: InputContainer, stream: VideoStream, table: PacketTable, key: int
+) -> Iterator[tuple[int, VideoFrame]]:
+    """Numbers and frames from a key frame on, or from an earlier one where the demuxer lands before it."""
+    landing, packets = _seek(container, stream, table, key)
+    number = table.keys[landing]
+    start = table.times[number]
+    for packet in packets:
+        # A packet that was cut off is not decoded: the frames before it still come out of the decoder.
+        for frame in stream.codec_context.decode(None) if packet.is_corrupt else packet.decode():
+            if frame.pts is not None and frame.pts < start:
+                continue  # of an open group of pictures: it refers to frames before the key frame
+            if number >= table.num_present or frame.pts != table.times[number]:
+                raise _SeekMissed
+            yield number, frame
+            number += 1
+        if packet.is_corrupt:
+            return
+
+
+def _seek(
+    container: InputContainer, stream: VideoStream, table: PacketTable, key: int
+) -> tuple[int, Iterator[Packet[VideoStream]]]:
+    """Which key frame the demuxer landed on, and the packets from there."""
+    # Matroska seeks by presentation time, mp4 by decode time: one of the two lands on the key frame or before it.
+    for time in (table.times[table.keys[key]], table.key_decode_times[key]):
+        container.seek(time, stream=stream)
+        packets = container.demux(stream)
+        first = next(packets)
+        landing = table.key_at(first.pts)
+        if landing is not None and landing <= key:
+            return landing, chain([first], packets)
+    raise _SeekMissed
+
+
+def _pick_sequentially(path: Path, picker: _Picker, *, to_end: bool) -> int | None:
+    """Decode from the start and return the number of frames; None if it stopped before the end with all it wanted."""
+    num_decoded = 0
+    try:
+        with closing(_decode(path)) as frames:
+            for frame in frames:
+                picker.take(num_decoded, frame)
+                num_decoded += 1
+                if not picker.missing and not to_end:
+                    return None
+    except _DecodeStopped as error:
+        if picker.missing:
+            raise VideoReadError(str(path), f"frame {min(picker.missing)} is not to be had: {error}") from error
+        return None
+    return num_decoded
+
+
+def _decode(path: Path) -> Generator[VideoFrame]:
+    """All frames from the start; _DecodeStopped at the first packet that does not decode."""
+    num_decoded = 0
+    with opened(path) as (container, stream):
+        try:
+            for packet in container.demux(stream):
+                if packet.is_corrupt:
+                    raise _DecodeStopped(f"after {num_decoded} frames a packet is cut off or marked as damaged")
+                for frame in packet.decode():
+                    yield frame
+                    num_decoded += 1
+        except CONTENT_ERRORS as error:
+            read_through(path)
+            raise _DecodeStopped(f"decoding stops after {num_decoded} frames: {words(error)}") from error
+
+
+def _upright_rgb(frame: VideoFrame, converter: VideoReformatter) -> NDArray[np.uint8]:
+    """(H, W, 3), turned as the file's display matrix says, by quarter turns."""
+    image = converter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+    return np.rot90(image, round(frame.rotation / 90) % 4)  # both count counter-clockwise

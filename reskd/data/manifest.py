@@ -1,0 +1,188 @@
+"""What the data is: path, size, content digest and labels of every clip. Its hash is the data's part of identity."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import stat
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from reskd.data.annotations import VideoRecord, data_root, load_annotations
+from reskd.errors import BadInput
+from reskd.recipe import DataSpec
+
+WHOLE_BYTES = 1 << 20
+NUM_CHUNKS = 16
+CHUNK_BYTES = 64 << 10
+NUM_THREADS = 8
+SETTLED_NS = 2_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One video as identity sees it."""
+
+    path: str
+    """Posix, relative to the data root."""
+    size: int
+    """Bytes."""
+    digest: str
+    """Of the content; see ``file_digest``."""
+    labels: tuple[int, ...]
+    """Indices into the classes: at least one, each once, ascending."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A data set: two manifests with the same ``sha256`` train the same, whatever they are called."""
+
+    name: str
+    classes: tuple[str, ...]
+    train: tuple[Clip, ...]
+    val: tuple[Clip, ...]
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """Hex, over the canonical JSON of the classes and of both splits in their order; the name is left out."""
+        payload = {key: value for key, value in _as_json(self).items() if key != "name"}
+        canonical = json.dumps(payload, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def split(self, split: Literal["train", "val"]) -> tuple[Clip, ...]:
+        return self.train if split == "train" else self.val
+
+
+def build_manifest(spec: DataSpec, *, cache: Path | None = None) -> Manifest:
+    """The manifest of the data as it lies on this machine's disk.
+
+    ``cache`` is a JSON file of digests by path, size and modification time; a file that still has all three is not read
+    again. BadInput if videos are missing, with their number and the first names.
+    """
+    annotations = load_annotations(spec)
+    paths = dict.fromkeys(record.path for record in (*annotations.train, *annotations.val))
+    facts = _file_facts(data_root(spec), tuple(paths), cache=cache)
+
+    def clips(records: Iterable[VideoRecord]) -> tuple[Clip, ...]:
+        return tuple(Clip(record.path, *facts[record.path], record.labels) for record in records)
+
+    return Manifest(spec.name, annotations.classes, clips(annotations.train), clips(annotations.val))
+
+
+def file_digest(path: Path, *, size: int) -> str:
+    """sha256, hex, of a file's content: the whole of it up to 1 MiB, a sample of a larger one.
+
+    The sample is the size in decimal digits and 16 chunks of 64 KiB at even distances, the first and the last byte
+    among them, so that a set of large videos is hashed in minutes; an edit between two chunks that keeps the size is
+    not seen.
+    """
+    with path.open("rb") as file:
+        if size <= WHOLE_BYTES:
+            return hashlib.sha256(file.read()).hexdigest()
+        digest = hashlib.sha256(str(size).encode())
+        for i in range(NUM_CHUNKS):
+            file.seek(i * (size - CHUNK_BYTES) // (NUM_CHUNKS - 1))
+            digest.update(file.read(CHUNK_BYTES))
+        return digest.hexdigest()
+
+
+def write_manifest(manifest: Manifest, path: Path) -> None:
+    """As JSON with its hash, by a rename: a reader sees the old file or the new one, never a part."""
+    _write_atomically(path, json.dumps({"sha256": manifest.sha256, **_as_json(manifest)}, indent=0))
+
+
+def read_manifest(path: Path) -> Manifest:
+    """What ``write_manifest`` wrote; BadInput if the content is another or does not give its own hash."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        train, val = (
+            tuple(Clip(file, size, digest, tuple(labels)) for file, size, digest, labels in content[split])
+            for split in ("train", "val")
+        )
+        manifest = Manifest(content["name"], tuple(content["classes"]), train, val)
+        is_whole = manifest.sha256 == content["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{path}: not a manifest ({error!r}); build it again from the data") from error
+    if not is_whole:
+        raise BadInput(f"{path}: sha256 {content['sha256']!r} is not that of its content; build it again from the data")
+    return manifest
+
+
+def _as_json(manifest: Manifest) -> dict[str, Any]:
+    def rows(clips: tuple[Clip, ...]) -> list[list[Any]]:
+        return [[clip.path, clip.size, clip.digest, list(clip.labels)] for clip in clips]
+
+    return {
+        "name": manifest.name,
+        "classes": list(manifest.classes),
+        "train": rows(manifest.train),
+        "val": rows(manifest.val),
+    }
+
+
+def _file_facts(root: Path, paths: Sequence[str], *, cache: Path | None) -> dict[str, tuple[int, str]]:
+    """Size and digest of every file, by relative path; looks whether all are there before it reads any."""
+    now_ns = time.time_ns()
+    known = _read_cache(cache)
+
+    def digest(path: str, size: int, mtime_ns: int) -> str:
+        *same, cached = known.get(str(root / path), (-1, -1, ""))
+        return cached if same == [size, mtime_ns] else file_digest(root / path, size=size)
+
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
+        stamps = _present(root, paths, pool.map(lambda path: _size_and_time(root / path), paths))
+        digests = list(pool.map(lambda path: digest(path, *stamps[path]), paths))
+    if cache is not None:
+        # A file written a moment ago may change again without another time stamp: it is read again next time.
+        settled = {
+            str(root / path): (*stamps[path], found)
+            for path, found in zip(paths, digests, strict=True)
+            if stamps[path][1] < now_ns - SETTLED_NS
+        }
+        if any(known.get(path) != fact for path, fact in settled.items()):
+            _write_atomically(cache, json.dumps({**known, **settled}, indent=0))
+    return {path: (stamps[path][0], found) for path, found in zip(paths, digests, strict=True)}
+
+
+def _size_and_time(path: Path) -> tuple[int, int] | None:
+    """Bytes and modification time in nanoseconds; None where there is no file. Other OSErrors pass."""
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
+
+
+def _present(root: Path, paths: Sequence[str], stamps: Iterable[tuple[int, int] | None]) -> dict[str, tuple[int, int]]:
+    found = {path: stamp for path, stamp in zip(paths, stamps, strict=True) if stamp is not None}
+    missing = [path for path in paths if path not in found]
+    if missing:
+        names = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise BadInput(
+            f"{root}: {len(missing)} of {len(paths)} videos are missing: {names}; put them there, set data.root to "
+            "where they are, or take them out of the annotation files"
+        )
+    return found
+
+
+def _read_cache(cache: Path | None) -> dict[str, tuple[int, int, str]]:
+    if cache is None or not cache.exists():
+        return {}
+    try:
+        entries = json.loads(cache.read_text(encoding="utf-8"))
+        return {path: (size, mtime_ns, digest) for path, (size, mtime_ns, digest) in entries.items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise BadInput(f"{cache}: not a cache of digests ({error!r}); delete it, or name another file") from error
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,130 @@
+"""From decoded frames to what a model sees: geometry on uint8 on the CPU, then normalise and view on the device."""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from reskd.recipe import DataSpec
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Box(NamedTuple):
+    """A rectangle of pixels inside a frame."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def train_crop(frames: Tensor, *, spec: DataSpec, rng: random.Random) -> Tensor:
+    """uint8 (T, C, H, W) -> uint8 (T, C, S, S): short-side resize, multi-scale crop, mirror; one choice for a clip."""
+    frames = resize_short_side(frames, short_side=spec.short_side)
+    box = draw_box(*frames.shape[-2:], crop_size=spec.crop_size, scales=spec.crop_scales, rng=rng)
+    frames = _resize(_cut(frames, box), height=spec.crop_size, width=spec.crop_size)
+    return frames.flip(-1) if spec.flip and rng.random() < 0.5 else frames
+
+
+def test_crop(frames: Tensor, *, spec: DataSpec) -> Tensor:
+    """uint8 (T, C, H, W) -> uint8 (T, C, S, S): short-side resize, centre crop."""
+    frames = resize_short_side(frames, short_side=spec.short_side)
+    height, width = frames.shape[-2:]
+    size = spec.crop_size
+    return _cut(frames, Box((height - size) // 2, (width - size) // 2, size, size))
+
+
+test_crop.__test__ = False  # type: ignore[attr-defined]  # pytest would take the name for a test
+
+
+def resize_short_side(frames: Tensor, *, short_side: int) -> Tensor:
+    """Resized so that the shorter side has ``short_side`` pixels and the ratio is kept to the nearest pixel."""
+    height, width = frames.shape[-2:]
+    shorter = min(height, width)
+    # side * short_side / shorter, rounded half up in integers
+    height, width = ((2 * side * short_side + shorter) // (2 * shorter) for side in (height, width))
+    return _resize(frames, height=height, width=width)
+
+
+def draw_box(height: int, width: int, *, crop_size: int, scales: Sequence[float], rng: random.Random) -> Box:
+    """One of the multi-scale crops of a frame: a size from ``box_sizes``, then a place from ``box_corners``."""
+    box_height, box_width = rng.choice(box_sizes(min(height, width), crop_size=crop_size, scales=scales))
+    top, left = rng.choice(box_corners(height - box_height, width - box_width))
+    return Box(top, left, box_height, box_width)
+
+
+def box_sizes(shorter: int, *, crop_size: int, scales: Sequence[float]) -> list[tuple[int, int]]:
+    """Every (height, width) of the multi-scale crop, equally likely: sides are shares of the frame's shorter side.
+
+    The two sides come from the same scale or from neighbours in the list (mmaction2's ``max_wh_scale_gap`` 1), and a
+    side less than 3 pixels from ``crop_size`` becomes ``crop_size``, which saves a resize (also mmaction2's).
+    """
+    sides = [max(1, int(shorter * scale)) for scale in scales]
+    sides = [min(crop_size, shorter) if abs(side - crop_size) < 3 else side for side in sides]
+    return [(a, b) for i, a in enumerate(sides) for j, b in enumerate(sides) if abs(i - j) <= 1]
+
+
+def box_corners(spare_height: int, spare_width: int) -> list[tuple[int, int]]:
+    """The 13 (top, left) places of a box with that much room around it, equally likely.
+
+    On a 5 x 5 lattice of whole-pixel steps: the places whose row and column are both even (corners, edge middles and
+    centre: 9) or both odd (quarters: 4), as in mmaction2's ``num_fixed_crops`` 13.
+    """
+    step_down, step_right = spare_height // 4, spare_width // 4
+    return [(row * step_down, col * step_right) for row in range(5) for col in range(5) if row % 2 == col % 2]
+
+
+def normalise(clips: Tensor, *, dtype: torch.dtype) -> Tensor:
+    """uint8 (..., 3, H, W) -> the same shape in ``dtype`` on the same device: (x / 255 - mean) / std of ImageNet.
+
+    Worked out in float32 at least, whatever ``dtype`` is.
+    """
+    assert clips.dtype == torch.uint8, clips.dtype
+    precise = torch.promote_types(dtype, torch.float32)
+    mean, std = _mean_and_std(clips.device, precise)
+    return clips.to(precise).sub_(mean).div_(std).to(dtype)
+
+
+def view(clips: Tensor, *, resolution: int, antialias: bool) -> Tensor:
+    """What a model of that resolution sees: float (B, T, 3, S, S) -> (B, T, 3, r, r), bilinear on the clips' device.
+
+    Without antialias it samples, as the official code does: at r = S / 2 the mean of 2 x 2 pixels, below that some
+    pixels are skipped. At r = S it is the input itself.
+    """
+    if resolution == clips.shape[-1]:
+        return clips
+    resized = F.interpolate(
+        clips.flatten(0, 1),  # (B, T, 3, S, S) -> (B * T, 3, S, S)
+        size=(resolution, resolution),
+        mode="bilinear",
+        align_corners=False,
+        antialias=antialias,
+    )
+    return resized.unflatten(0, clips.shape[:2])
+
+
+@functools.lru_cache(maxsize=8)
+def _mean_and_std(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """In units of a byte, (3, 1, 1). Kept, since a copy to a GPU would make every group wait for it."""
+    scaled = torch.tensor([IMAGENET_MEAN, IMAGENET_STD], dtype=torch.float64) * 255
+    mean, std = scaled.to(device=device, dtype=dtype)[:, :, None, None]
+    return mean, std
+
+
+def _cut(frames: Tensor, box: Box) -> Tensor:
+    return frames[..., box.top : box.top + box.height, box.left : box.left + box.width]
+
+
+def _resize(frames: Tensor, *, height: int, width: int) -> Tensor:
+    """Antialiased bilinear resize of uint8 frames, in integers; a resize that changes nothing is skipped."""
+    if frames.shape[-2:] == (height, width):
+        return frames
+    return F.interpolate(frames, size=(height, width), mode="bilinear", align_corners=False, antialias=True)

@@ -1,0 +1,76 @@
+"""The distillation terms, each without its weight: plain functions on the outputs of student and teacher.
+
+All compute in float32 at least, so that they give the same inside and outside of autocast.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from reskd.errors import BadInput
+
+
+def clip_kl(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float) -> Tensor:
+    """KL(teacher || student) between softened class distributions, averaged over clips; logits are (B, K).
+
+    The ``temperature ** 2`` factor keeps the gradient's size when the temperature changes
+    (Hinton et al. 2015, section 2). Raises BadInput where the two shapes differ.
+    """
+    _require_same(student_logits, teacher_logits, ndim=2, axes="(clips, classes)")
+    return _softened_kl(student_logits, teacher_logits, temperature=temperature)
+
+
+def frame_kl(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float) -> Tensor:
+    """KL(teacher || student) between the class distributions of each frame, averaged over clips and frames.
+
+    Logits are (B, T, K). Raises BadInput where the two shapes differ.
+    """
+    _require_same(student_logits, teacher_logits, ndim=3, axes="(clips, frames, classes)")
+    # Frames are flattened into the batch first: "batchmean" divides by the first axis alone, which on
+    # (B, T, K) would make the loss T times too large.
+    return _softened_kl(student_logits.flatten(0, 1), teacher_logits.flatten(0, 1), temperature=temperature)
+
+
+def pixel_mse(student_map: Tensor, teacher_map: Tensor, *, align_corners: bool) -> Tensor:
+    """Mean squared difference over every element of the last maps; student (N, C, h, w), teacher (N, C, H, W).
+
+    A student's map of another size is resized bilinearly to the teacher's. With ``align_corners`` cells lie on
+    the grid of a ResNet exactly (cell i sits on input pixel 32 i); the official code does without.
+    Raises BadInput where frames or channels differ in number.
+    """
+    if student_map.shape[1] != teacher_map.shape[1]:
+        raise BadInput(
+            f"kd.level pixel: the student's map has {student_map.shape[1]} channels, the teacher's "
+            f"{teacher_map.shape[1]}; choose networks with equally many, or kd.level frame or clip"
+        )
+    if student_map.shape[0] != teacher_map.shape[0]:
+        raise BadInput(
+            f"kd.level pixel: {student_map.shape[0]} frames of the student against {teacher_map.shape[0]} of the "
+            "teacher; both must see the same clips"
+        )
+    student_map, teacher_map = _at_least_float32(student_map), _at_least_float32(teacher_map)
+    size = teacher_map.shape[-2:]
+    if student_map.shape[-2:] != size:
+        student_map = F.interpolate(student_map, size=size, mode="bilinear", align_corners=align_corners)
+    return F.mse_loss(student_map, teacher_map)
+
+
+def _softened_kl(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float) -> Tensor:
+    log_p_student = F.log_softmax(_at_least_float32(student_logits) / temperature, dim=-1)
+    log_p_teacher = F.log_softmax(_at_least_float32(teacher_logits) / temperature, dim=-1)
+    return F.kl_div(log_p_student, log_p_teacher, reduction="batchmean", log_target=True) * temperature**2
+
+
+def _at_least_float32(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def _require_same(student_logits: Tensor, teacher_logits: Tensor, *, ndim: int, axes: str) -> None:
+    student, teacher = tuple(student_logits.shape), tuple(teacher_logits.shape)
+    if student != teacher or len(student) != ndim:
+        raise BadInput(
+            f"student logits {student} against teacher logits {teacher}; both must be the same {axes}: "
+            "a teacher distils only into a student with its classes and clips"
+        )

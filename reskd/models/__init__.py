@@ -1,0 +1,47 @@
+"""Networks by name, and how a ModelSpec becomes one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from reskd.errors import BadInput
+from reskd.models.mini import tsn_mini
+from reskd.models.tsn import tsn_resnet
+from reskd.models.video_model import ClipOutput, VideoModel, evaluating
+from reskd.models.weights import load_imagenet_v1, load_weights_file
+from reskd.recipe import ModelSpec
+
+__all__ = ["MODELS", "ClipOutput", "VideoModel", "build_model", "evaluating"]
+
+MODELS: dict[str, Callable[..., VideoModel]] = {
+    "tsn_resnet18": partial(tsn_resnet, depth=18),
+    "tsn_resnet34": partial(tsn_resnet, depth=34),
+    "tsn_resnet50": partial(tsn_resnet, depth=50),
+    "tsn_resnet101": partial(tsn_resnet, depth=101),
+    "tsn_resnet152": partial(tsn_resnet, depth=152),
+    "tsn_mini10": partial(tsn_mini, num_blocks=1),
+    "tsn_mini18": partial(tsn_mini, num_blocks=2),
+}
+"""Name -> builder, called with ``num_classes`` and ``dropout``."""
+
+
+def build_model(spec: ModelSpec, *, num_classes: int) -> VideoModel:
+    """The network that ``spec`` names, on the CPU, in train mode, holding the weights that ``spec.weights`` names.
+
+    Random weights come from torch's global generator; seed it before. Raises BadInput for a name or weights
+    that do not exist or do not fit.
+    """
+    if spec.name not in MODELS:
+        nearest = difflib.get_close_matches(spec.name, MODELS, n=1, cutoff=0.0)[0]
+        raise BadInput(
+            f"model.name: {spec.name!r} is not a model; did you mean {nearest!r}? There are {', '.join(MODELS)}"
+        )
+    model = MODELS[spec.name](num_classes=num_classes, dropout=spec.dropout)
+    if spec.weights == "imagenet_v1":
+        load_imagenet_v1(model, name=spec.name)
+    elif spec.weights != "none":
+        load_weights_file(model, Path(spec.weights).expanduser(), name=spec.name)
+    return model

@@ -1,0 +1,24 @@
+"""TSN on torchvision's ResNets: the networks of the paper's ActivityNet, FCVID and Mini-Kinetics tables."""
+
+from __future__ import annotations
+
+from torch import nn
+from torchvision.models import resnet18, resnet34, resnet50, resnet101, resnet152
+
+from reskd.models.video_model import VideoModel
+
+RESNETS = {18: resnet18, 34: resnet34, 50: resnet50, 101: resnet101, 152: resnet152}
+
+
+def tsn_resnet(*, depth: int, num_classes: int, dropout: float) -> VideoModel:
+    """A randomly initialised ResNet of ``depth`` layers under a TSN head; its last map has stride 32.
+
+    The backbone keeps torchvision's own tensor names, so that torchvision's files fit it.
+    """
+    resnet = RESNETS[depth](weights=None)
+    # A ResNet's children run one after another; all but its pooling and its ImageNet classifier are the backbone.
+    stages = {name: child for name, child in resnet.named_children() if name not in ("avgpool", "fc")}
+    backbone = nn.Sequential()
+    for name, stage in stages.items():
+        backbone.add_module(name, stage)
+    return VideoModel(backbone, num_features=resnet.fc.in_features, num_classes=num_classes, dropout=dropout)

@@ -1,0 +1,137 @@
+"""Initial weights: torchvision's ImageNet files, or a file that a person names."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision.models import (
+    ResNet18_Weights,
+    ResNet34_Weights,
+    ResNet50_Weights,
+    ResNet101_Weights,
+    ResNet152_Weights,
+)
+
+from reskd.errors import BadInput
+from reskd.models.video_model import VideoModel
+
+logger = logging.getLogger(__name__)
+
+# V1 by name: torchvision's DEFAULT is V2, and the paper's students start from V1.
+IMAGENET_V1 = {
+    "tsn_resnet18": ResNet18_Weights.IMAGENET1K_V1,
+    "tsn_resnet34": ResNet34_Weights.IMAGENET1K_V1,
+    "tsn_resnet50": ResNet50_Weights.IMAGENET1K_V1,
+    "tsn_resnet101": ResNet101_Weights.IMAGENET1K_V1,
+    "tsn_resnet152": ResNet152_Weights.IMAGENET1K_V1,
+}
+
+NUM_NAMED = 5
+"""Tensors that an error names in each of its lists; the rest is counted."""
+
+
+def load_imagenet_v1(model: VideoModel, *, name: str) -> None:
+    """Fill the backbone of the model called ``name`` from torchvision's IMAGENET1K_V1, downloaded once and cached.
+
+    Raises BadInput where torchvision has no such file for the model, and where the file can neither be found
+    in torch's cache nor be fetched.
+    """
+    if name not in IMAGENET_V1:
+        raise BadInput(
+            f"model.weights: 'imagenet_v1' does not exist for {name!r}; "
+            f"it does for {', '.join(IMAGENET_V1)}; otherwise say none or a file"
+        )
+    weights = IMAGENET_V1[name]
+    cached = Path(torch.hub.get_dir(), "checkpoints", weights.url.rpartition("/")[2])
+    try:
+        state = weights.get_state_dict(progress=False, check_hash=True, map_location="cpu", weights_only=True)
+    except Exception as error:  # no network, a proxy's answer, a wrong hash, a torn file: one way out for all
+        raise BadInput(
+            f"model.weights: 'imagenet_v1': {weights.url} could not be fetched or read ({error}); "
+            f"put that file at {cached} (TORCH_HOME moves the folder; a torn file there must go first), "
+            "or give its path as model.weights"
+        ) from error
+    _load(model, _from_torchvision(state), name=name, source=str(cached))
+
+
+def load_weights_file(model: VideoModel, path: Path, *, name: str) -> None:
+    """Fill the model called ``name`` from a file on this machine.
+
+    The file holds either torchvision's plain state dict (then the backbone is loaded and ``fc`` ignored), or a
+    dict whose "model" is a VideoModel's state dict (then the classifier is loaded too, where the number of classes
+    is the same; otherwise it stays as it is). Raises BadInput where the file is missing or not such a file, and
+    where any backbone tensor is missing, unexpected or of another shape.
+    """
+    if not path.is_file():
+        raise BadInput(f"model.weights: {str(path)!r} is no file here; give an existing file, 'imagenet_v1' or 'none'")
+    data = io.BytesIO(path.read_bytes())  # read first: an error of the file system stays the OSError it is
+    try:
+        content = torch.load(data, map_location="cpu", weights_only=True)
+    except Exception as error:  # what torch.load raises on a torn or foreign file has no common type
+        reason = str(error).partition("\n")[0]
+        raise BadInput(
+            f"{path}: model.weights: torch.load(weights_only=True) does not read it ({reason}); "
+            "give a file of tensors that torch.save wrote"
+        ) from error
+    if not isinstance(content, Mapping):
+        raise BadInput(
+            f"{path}: model.weights: holds a {type(content).__name__}, not a state dict; give a file of one, "
+            "or of a dict with the state dict under 'model'"
+        )
+    inner = content.get("model")
+    if isinstance(inner, Mapping):
+        state = {str(key): value for key, value in inner.items()}
+    else:
+        state = _from_torchvision(content)
+    _load(model, state, name=name, source=str(path))
+
+
+def _from_torchvision(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Torchvision's names -> ours, without the ImageNet classifier."""
+    return {f"backbone.{key}": value for key, value in state.items() if not str(key).startswith("fc.")}
+
+
+def _load(model: VideoModel, state: dict[str, Any], *, name: str, source: str) -> None:
+    """Copy ``state`` into the model, or copy nothing and raise BadInput with everything that does not fit."""
+    own = model.state_dict()
+    head = {key: state.pop(key) for key in list(state) if key.startswith("classifier.")}
+    backbone = {key: value for key, value in own.items() if key.startswith("backbone.")}
+    # Files older than torch 0.4.1 have no such counter; with a fixed momentum nothing ever reads it.
+    required = [key for key in backbone if not key.endswith(".num_batches_tracked")]
+    missing = [key for key in required if key not in state]
+    unexpected = [key for key in state if key not in backbone]
+    misshapen = [
+        f"{key} {_shape(state[key])} for {_shape(value)}"
+        for key, value in backbone.items()
+        if key in state and _shape(state[key]) != _shape(value)
+    ]
+    problems = [
+        f"{len(keys)} {what} ({', '.join(map(str, keys[:NUM_NAMED]))}{', ...' if len(keys) > NUM_NAMED else ''})"
+        for what, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen))
+        if keys
+    ]
+    if problems:
+        raise BadInput(
+            f"{source}: model.weights does not fit {name}: {'; '.join(problems)}; "
+            "give a file of the same backbone or another model.name"
+        )
+    if _shapes(head) == _shapes({key: value for key, value in own.items() if key.startswith("classifier.")}):
+        state |= head
+    else:
+        logger.info("%s: classifier not loaded; this model has %d classes", source, model.num_classes)
+    model.load_state_dict({**own, **state})
+
+
+def _shapes(state: Mapping[str, Any]) -> dict[str, object]:
+    return {key: _shape(value) for key, value in state.items()}
+
+
+def _shape(value: object) -> object:
+    """A tensor's shape; of anything else its type's name, which equals no shape."""
+    return tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__

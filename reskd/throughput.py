@@ -1,0 +1,117 @@
+"""How fast a network is here: clips per second of the network alone, without decoding."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from reskd.models.video_model import VideoModel, evaluating
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Throughput:
+    """One measurement and what it was taken on; figures of two devices or batch sizes do not compare."""
+
+    clips_per_s: float
+    batch_size: int
+    num_frames: int
+    resolution: int
+    device: str
+    """The GPU's name, or the processor's."""
+    num_threads: int
+    """Of torch on the CPU; of little meaning on a GPU."""
+    dtype: str
+    """What layers compute in: the parameters' type, or autocast's where it is on."""
+    repeats: int
+    """Timed forwards that the median is taken over."""
+
+    def to_dict(self) -> dict[str, float | int | str]:
+        return asdict(self)
+
+
+def measure_throughput(
+    model: VideoModel,
+    *,
+    resolution: int,
+    num_frames: int,
+    device: torch.device | str,
+    batch_size: int = 8,
+    warmup: int = 2,
+    repeats: int = 5,
+    max_seconds: float = 10.0,
+) -> Throughput:
+    """Median time of ``repeats`` evaluation forwards on random clips (batch_size, num_frames, 3, r, r).
+
+    The model, already on ``device``, keeps each module's mode. TF32, autocast, memory format and threads are as
+    the caller set them. Once ``max_seconds`` are used up no further forward starts, but one is always timed.
+    Raises ValueError where the model is elsewhere or a count is below 1.
+    """
+    device = torch.device(device)
+    parameter = next(model.parameters())
+    if parameter.device.type != device.type or device.index not in (None, parameter.device.index):
+        raise ValueError(f"the model is on {parameter.device}, not on {device}; move it there first")
+    if min(resolution, num_frames, batch_size, repeats) < 1:
+        raise ValueError(
+            "resolution, num_frames, batch_size and repeats must be at least 1, "
+            f"got {resolution}, {num_frames}, {batch_size} and {repeats}"
+        )
+    device = parameter.device
+    generator = torch.Generator(device).manual_seed(0)  # its own, so that a training's draws stay where they were
+    shape = (batch_size, num_frames, 3, resolution, resolution)
+    clips = torch.randn(shape, generator=generator, device=device).to(parameter.dtype)
+    start = time.perf_counter()
+    seconds: list[float] = []
+    with evaluating(model), torch.inference_mode():
+        for number in range(warmup + repeats):
+            is_warmup = number < warmup
+            if time.perf_counter() - start >= max_seconds and (is_warmup or seconds):
+                continue
+            elapsed = _seconds_of_forward(model, clips)
+            if not is_warmup:
+                seconds.append(elapsed)
+    return Throughput(
+        clips_per_s=batch_size / statistics.median(seconds),
+        batch_size=batch_size,
+        num_frames=num_frames,
+        resolution=resolution,
+        device=device_name(device),
+        num_threads=torch.get_num_threads(),
+        dtype=_compute_dtype(parameter),
+        repeats=len(seconds),
+    )
+
+
+def device_name(device: torch.device) -> str:
+    """What the hardware calls itself."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():  # Linux; platform.processor() is often empty there
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _seconds_of_forward(model: VideoModel, clips: torch.Tensor) -> float:
+    _wait_for(clips.device)
+    start = time.perf_counter()
+    model(clips)
+    _wait_for(clips.device)
+    return time.perf_counter() - start
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":  # kernels run behind the Python that launches them
+        torch.cuda.synchronize(device)
+
+
+def _compute_dtype(parameter: torch.nn.Parameter) -> str:
+    kind = parameter.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else parameter.dtype
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,114 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reskd.errors import BadInput
+from reskd.losses import clip_kl, frame_kl, pixel_mse
+
+
+def kl_written_out(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
+    """KL of each row, (..., K) -> (...)."""
+    p, q = (teacher / temperature).softmax(-1), (student / temperature).softmax(-1)
+    return (p * (p / q).log()).sum(-1)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 4.0])
+def test_clip_kl_equals_the_sum_written_out(temperature):
+    student, teacher = torch.randn(5, 7), torch.randn(5, 7)
+    expected = temperature**2 * kl_written_out(student, teacher, temperature).mean()
+    torch.testing.assert_close(clip_kl(student, teacher, temperature=temperature), expected)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 4.0])
+def test_frame_kl_equals_the_mean_over_every_frame_of_every_clip(temperature):
+    student, teacher = torch.randn(2, 3, 7), torch.randn(2, 3, 7)
+    terms = [kl_written_out(student[b, t], teacher[b, t], temperature) for b in range(2) for t in range(3)]
+    expected = temperature**2 * sum(terms) / 6
+    torch.testing.assert_close(frame_kl(student, teacher, temperature=temperature), expected)
+
+
+def test_frame_kl_of_one_frame_is_clip_kl():
+    student, teacher = torch.randn(4, 7), torch.randn(4, 7)
+    one_frame = frame_kl(student[:, None], teacher[:, None], temperature=2.0)
+    torch.testing.assert_close(one_frame, clip_kl(student, teacher, temperature=2.0))
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(0.5, 8.0), st.floats(0.1, 50.0))
+def test_kl_is_never_negative_and_zero_against_itself(seed, temperature, scale):
+    generator = torch.Generator().manual_seed(seed)
+    student, teacher = (scale * torch.randn(3, 5, generator=generator, dtype=torch.float64) for _ in range(2))
+    assert clip_kl(student, teacher, temperature=temperature) >= -1e-12
+    assert clip_kl(teacher, teacher, temperature=temperature).abs() < 1e-12
+
+
+def test_the_gradient_keeps_its_size_when_the_temperature_grows():
+    teacher = torch.randn(8, 5, dtype=torch.float64)
+    norms = []
+    for temperature in (100.0, 400.0):
+        student = torch.zeros(8, 5, dtype=torch.float64, requires_grad=True)
+        clip_kl(student, teacher, temperature=temperature).backward()
+        norms.append(student.grad.norm())
+    torch.testing.assert_close(norms[0], norms[1], rtol=0.02, atol=0)
+
+
+def test_pixel_mse_of_equal_sizes_is_the_mean_over_every_element():
+    student, teacher = torch.randn(3, 4, 2, 5), torch.randn(3, 4, 2, 5)
+    expected = sum((s - t) ** 2 for s, t in zip(student.flatten(), teacher.flatten(), strict=True)) / 120
+    torch.testing.assert_close(pixel_mse(student, teacher, align_corners=False), expected)
+
+
+@pytest.mark.parametrize(
+    ("align_corners", "enlarged"),
+    [(False, [0.0, 2.0, 6.0, 8.0]), (True, [0.0, 8 / 3, 16 / 3, 8.0])],
+)
+def test_pixel_mse_enlarges_the_students_map_on_the_grid_it_is_told(align_corners, enlarged):
+    student = torch.tensor([0.0, 8.0]).expand(1, 1, 2, 2)  # columns 0 and 8
+    teacher = torch.ones(1, 1, 4, 4)
+    expected = sum((value - 1) ** 2 for value in enlarged) / 4
+    assert pixel_mse(student, teacher, align_corners=align_corners).item() == pytest.approx(expected)
+
+
+def test_pixel_mse_shrinks_a_larger_map_of_the_student():
+    student = torch.arange(16.0).reshape(1, 1, 4, 4)
+    centres = torch.tensor([[2.5, 4.5], [10.5, 12.5]])  # means of the four 2x2 blocks
+    assert pixel_mse(student, centres.reshape(1, 1, 2, 2), align_corners=False).item() == pytest.approx(0)
+
+
+def test_the_student_gets_a_gradient_from_each_term():
+    logits, maps = torch.randn(2, 3, 5, requires_grad=True), torch.randn(2, 4, 2, 2, requires_grad=True)
+    frame_kl(logits, torch.randn(2, 3, 5), temperature=2.0).backward()
+    pixel_mse(maps, torch.randn(2, 4, 3, 3), align_corners=False).backward()
+    assert logits.grad.abs().min() > 0
+    assert maps.grad.abs().min() > 0
+
+
+def test_half_precision_outputs_are_compared_in_float32():
+    student, teacher = torch.randn(2, 5).bfloat16(), torch.randn(2, 5).bfloat16()
+    torch.testing.assert_close(
+        clip_kl(student, teacher, temperature=2.0), clip_kl(student.float(), teacher.float(), temperature=2.0)
+    )
+    small, large = torch.randn(2, 3, 2, 2).bfloat16(), torch.randn(2, 3, 4, 4).bfloat16()
+    upsampled = F.interpolate(small.float(), size=4, mode="bilinear")
+    torch.testing.assert_close(
+        pixel_mse(small, large, align_corners=False), (upsampled - large.float()).square().mean()
+    )
+
+
+def test_maps_of_different_channels_are_refused_with_both_numbers():
+    with pytest.raises(BadInput, match=r"student's map has 512 channels, the teacher's 2048"):
+        pixel_mse(torch.zeros(1, 512, 2, 2), torch.zeros(1, 2048, 2, 2), align_corners=False)
+
+
+def test_maps_of_different_frames_are_refused():
+    with pytest.raises(BadInput, match="1 frames of the student against 4"):
+        pixel_mse(torch.zeros(1, 8, 2, 2), torch.zeros(4, 8, 2, 2), align_corners=False)
+
+
+def test_logits_that_would_broadcast_are_refused():
+    with pytest.raises(BadInput, match=r"\(2, 5\) against teacher logits \(1, 5\)"):
+        clip_kl(torch.zeros(2, 5), torch.zeros(1, 5), temperature=1.0)
+    with pytest.raises(BadInput, match="frames"):
+        frame_kl(torch.zeros(2, 5), torch.zeros(2, 5), temperature=1.0)

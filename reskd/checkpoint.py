@@ -1,0 +1,232 @@
+"""What a step leaves on disk, and the folder that holds it.
+
+A step's folder, in the order in which it fills::
+
+    start.json                  workers, threads and time of the first start; a resume uses the same workers
+    checkpoints/epoch_0003.pt   model, optimiser and the epoch's metrics; the newest two are kept
+    metrics.jsonl               one line an epoch, written after the checkpoint that backs it
+    eval/<protocol>.json .npz   an evaluation record and each clip's logits
+    throughput/<device>.json    clips/s of the network alone
+    weights.pt                  the trained model alone: what a student's job loads as its teacher
+    failed.json or DONE.json    published last
+
+The teacher is in none of these files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reskd.errors import BadInput
+
+Json = dict[str, Any]
+
+NUM_KEPT_CHECKPOINTS = 2
+
+
+class Sink(Protocol):
+    """Where a training puts what it has; called by rank 0 alone, except for the readers."""
+
+    def start(self, step_id: str, info: Json) -> Json: ...
+    def epochs(self, step_id: str) -> tuple[int, ...]: ...
+    def load(self, step_id: str, epoch: int) -> Json: ...
+    def rewind(self, step_id: str, epoch: int) -> None: ...
+    def save(self, step_id: str, epoch: int, state: Json, metrics: Mapping[str, float]) -> None: ...
+    def write_evaluation(self, step_id: str, name: str, record: Json, arrays: Mapping[str, np.ndarray]) -> None: ...
+    def write_throughput(self, step_id: str, record: Json) -> None: ...
+    def fail(self, step_id: str, record: Json) -> None: ...
+    def finish(self, step_id: str, weights: Json, record: Json) -> None: ...
+    def is_finished(self, step_id: str) -> bool: ...
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Write a file so that a reader, or a crash, sees the old content or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with open(temporary, "wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, value: object) -> None:
+    write_atomic(path, json.dumps(value, indent=1, sort_keys=True))
+
+
+def read_json(path: Path) -> Json | None:
+    """The file's object, or None where there is no file."""
+    try:
+        value: Json = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except json.JSONDecodeError as error:
+        raise BadInput(f"{path}: not valid JSON ({error}); remove the file or restore it") from error
+    return value
+
+
+def state_hash(state: Mapping[str, Tensor]) -> str:
+    """sha256 over names, dtypes, shapes and bytes of parameters and buffers: equal only when every bit is."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _serialise(value: Json) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+def load_weights(path: Path) -> Json:
+    """The content of a `weights.pt`: model, model_spec, classes, num_frames, step_id. Runs no code from the file."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise BadInput(f"{path}: no such weights file; was the step that makes it removed?") from error
+    except Exception as error:  # torch raises pickle, zip, runtime and EOF errors for damaged files
+        raise BadInput(f"{path}: not readable as weights ({error})") from error
+    if not isinstance(content, dict) or not {"model", "model_spec", "classes"} <= set(content):
+        raise BadInput(f"{path}: not a reskd weights file; expected model, model_spec and classes in it")
+    return content
+
+
+class FolderSink:
+    """A sink in a folder: ``root/<step id>/...`` as this module's head lists it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, step_id: str) -> Path:
+        return self.root / step_id
+
+    def start(self, step_id: str, info: Json) -> Json:
+        """Record how a step first started; a later start gets the first record back."""
+        path = self.folder(step_id) / "start.json"
+        before = read_json(path)
+        if before is None:
+            write_json(path, info)
+        return before or info
+
+    def started(self, step_id: str) -> Json | None:
+        return read_json(self.folder(step_id) / "start.json")
+
+    def epochs(self, step_id: str) -> tuple[int, ...]:
+        """Finished epochs (counted from 1) whose checkpoints are held, oldest first."""
+        folder = self.folder(step_id) / "checkpoints"
+        return tuple(sorted(int(path.stem.removeprefix("epoch_")) for path in folder.glob("epoch_*.pt")))
+
+    def _checkpoint(self, step_id: str, epoch: int) -> Path:
+        return self.folder(step_id) / "checkpoints" / f"epoch_{epoch:04d}.pt"
+
+    def load(self, step_id: str, epoch: int) -> Json:
+        """A checkpoint; BadInput when it is damaged or was written by another recipe."""
+        path = self._checkpoint(step_id, epoch)
+        try:
+            state: Json = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # damaged files raise pickle, zip, runtime and EOF errors alike
+            raise BadInput(f"{path}: damaged checkpoint ({error}); remove the file, the one before is used") from error
+        if state["step_id"] != step_id:
+            raise BadInput(f"{path}: belongs to step {state['step_id']}, another recipe; remove the file")
+        return state
+
+    def rewind(self, step_id: str, epoch: int) -> None:
+        """Forget everything after an epoch: what a resume from that epoch will do again."""
+        for held in self.epochs(step_id):
+            if held > epoch:
+                self._checkpoint(step_id, held).unlink()
+        lines = [line for line in self._lines(step_id) if line["epoch"] <= epoch]
+        if epoch and not any(line["epoch"] == epoch for line in lines):
+            lines.append(self.load(step_id, epoch)["line"])  # the crash came between checkpoint and line
+        content = "".join(json.dumps(line) + "\n" for line in lines)
+        write_atomic(self.folder(step_id) / "metrics.jsonl", content)
+
+    def _lines(self, step_id: str) -> list[Json]:
+        path = self.folder(step_id) / "metrics.jsonl"
+        if not path.exists():
+            return []
+        lines = path.read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]  # a torn last line is no line
+
+    def save(self, step_id: str, epoch: int, state: Json, metrics: Mapping[str, float]) -> None:
+        """Checkpoint, then its line, then the oldest checkpoints go."""
+        line = {"epoch": epoch, "time_ms": int(time.time() * 1000), "metrics": dict(metrics)}
+        write_atomic(self._checkpoint(step_id, epoch), _serialise({**state, "step_id": step_id, "line": line}))
+        with open(self.folder(step_id) / "metrics.jsonl", "a") as file:
+            file.write(json.dumps(line) + "\n")
+        for old in self.epochs(step_id)[:-NUM_KEPT_CHECKPOINTS]:
+            self._checkpoint(step_id, old).unlink()
+
+    def metrics(self, step_id: str) -> list[Json]:
+        """Lines ``{epoch, time_ms, metrics}`` that a checkpoint backs, or all of a finished step's."""
+        newest = max(self.epochs(step_id), default=0)
+        finished = self.is_finished(step_id)
+        return [line for line in self._lines(step_id) if finished or line["epoch"] <= newest]
+
+    def write_evaluation(self, step_id: str, name: str, record: Json, arrays: Mapping[str, np.ndarray]) -> None:
+        """An evaluation record under its protocol's name, and what it was computed from."""
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, allow_pickle=False, **arrays)
+        folder = self.folder(step_id) / "eval"
+        write_atomic(folder / f"{name}.npz", buffer.getvalue())
+        write_json(folder / f"{name}.json", record)
+
+    def evaluations(self, step_id: str) -> dict[str, Json]:
+        """Protocol name -> record."""
+        folder = self.folder(step_id) / "eval"
+        return {path.stem: read_json(path) or {} for path in sorted(folder.glob("*.json"))}
+
+    def logits(self, step_id: str, name: str) -> dict[str, np.ndarray]:
+        """Arrays of one evaluation: logits (N, K), targets (N, K), indices (N,)."""
+        with np.load(self.folder(step_id) / "eval" / f"{name}.npz") as arrays:
+            return dict(arrays)
+
+    def write_throughput(self, step_id: str, record: Json) -> None:
+        name = "".join(letter if letter.isalnum() else "-" for letter in str(record["device"]))
+        write_json(self.folder(step_id) / "throughput" / f"{name}.json", record)
+
+    def throughputs(self, step_id: str) -> dict[str, Json]:
+        """Device name -> record."""
+        folder = self.folder(step_id) / "throughput"
+        records = [read_json(path) or {} for path in sorted(folder.glob("*.json"))]
+        return {record["device"]: record for record in records}
+
+    def fail(self, step_id: str, record: Json) -> None:
+        """Record that a step cannot be trained: ``{reason, traceback, ...}``."""
+        write_json(self.folder(step_id) / "failed.json", record)
+
+    def failure(self, step_id: str) -> Json | None:
+        return read_json(self.folder(step_id) / "failed.json")
+
+    def forget_failure(self, step_id: str) -> None:
+        (self.folder(step_id) / "failed.json").unlink(missing_ok=True)
+
+    def weights_path(self, step_id: str) -> Path:
+        return self.folder(step_id) / "weights.pt"
+
+    def finish(self, step_id: str, weights: Json, record: Json) -> None:
+        """Weights, then DONE; after that the checkpoints are of no use."""
+        write_atomic(self.weights_path(step_id), _serialise(weights))
+        write_json(self.folder(step_id) / "DONE.json", record)
+        shutil.rmtree(self.folder(step_id) / "checkpoints", ignore_errors=True)
+
+    def done(self, step_id: str) -> Json | None:
+        return read_json(self.folder(step_id) / "DONE.json")
+
+    def is_finished(self, step_id: str) -> bool:
+        return (self.folder(step_id) / "DONE.json").exists()

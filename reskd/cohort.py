@@ -1,0 +1,132 @@
+"""A cohort: one frozen teacher or none, and the members that share its clips; one step of them all.
+
+Everything that depends on which clips are seen together happens inside one group, and every random draw is
+seeded by (seed, step, group), so that a member alone and the same member in any cohort end with the same bits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from reskd.data.dataset import Group
+from reskd.data.transforms import normalise, view
+from reskd.errors import BadInput
+from reskd.member import Member, dtype_of
+from reskd.models import ClipOutput
+from reskd.recipe import ModelSpec, Recipe
+from reskd.teacher import Teacher
+from reskd.workers import Workers
+
+
+class Views:
+    """One group's clips on the device, normalised once, at each resolution that is asked for; made once each."""
+
+    def __init__(self, clips: Tensor, *, device: torch.device, dtype: torch.dtype) -> None:
+        self._full = normalise(clips.to(device, non_blocking=True), dtype=dtype)
+        self._made: dict[tuple[int, bool], Tensor] = {}
+
+    def of(self, spec: ModelSpec) -> Tensor:
+        """(B, T, 3, r, r) for a model's resolution r."""
+        key = (spec.resolution, spec.antialias)
+        if key not in self._made:
+            self._made[key] = view(self._full, resolution=spec.resolution, antialias=spec.antialias)
+        return self._made[key]
+
+
+@dataclass
+class StepReport:
+    """Losses of the members that took the step, and seconds spent in the teacher.
+
+    On CUDA the seconds cover the launch of its kernels alone: waiting for them would stall the step.
+    """
+
+    losses: dict[str, tuple[float, float]] = field(default_factory=dict)
+    teacher_s: float = 0.0
+
+
+class Cohort:
+    """Members in step-id order, the same on every worker, since each step runs one collective per member."""
+
+    def __init__(self, members: Sequence[Member], *, teacher: Teacher | None, workers: Workers) -> None:
+        self.members = sorted(members, key=lambda member: member.step_id)
+        self.teacher = teacher
+        self.workers = workers
+        check_shared([member.recipe for member in self.members])
+        recipe = self.members[0].recipe
+        self.dtype = dtype_of(recipe)
+        self.autocast = recipe.precision == "bf16"
+        self.num_groups = recipe.optim.num_groups
+        for member in self.members:
+            _check_teachable(member, teacher)
+
+    def live(self, step: int) -> list[Member]:
+        return [member for member in self.members if member.is_live(step)]
+
+    def step(self, step: int, groups: Sequence[Group]) -> StepReport:
+        """Train every live member on this worker's groups of one global batch."""
+        members, report = self.live(step), StepReport()
+        first_group = self.workers.rank * len(groups)
+        for member in members:
+            member.begin()
+        for number, group in enumerate(groups, start=first_group):
+            views = Views(group.clips, device=self.workers.device, dtype=self.dtype)
+            labels = group.labels.to(self.workers.device, non_blocking=True)
+            started = time.perf_counter()
+            taught = self.teach(views) if any(member.recipe.has_teacher for member in members) else None
+            report.teacher_s += time.perf_counter() - started if taught is not None else 0.0
+            for member in members:
+                member.run_group(views.of(member.recipe.model), labels, taught, step=step, group=number)
+        for member in members:
+            member.start_reduction(self.workers, step=step)
+        for member in members:
+            losses = member.finish_step(self.workers, step=step, num_groups=self.num_groups)
+            if losses is not None:
+                report.losses[member.step_id] = losses
+        return report
+
+    def teach(self, views: Views) -> ClipOutput:
+        """The teacher's output on one group, without a graph."""
+        assert self.teacher is not None
+        with (
+            torch.no_grad(),
+            torch.autocast(self.workers.device.type, torch.bfloat16, enabled=self.autocast),
+        ):
+            output = self.teacher.for_students(views.of(self.teacher.spec))
+        return ClipOutput(*(part.to(self.dtype) for part in output))
+
+
+def shared_key(recipe: Recipe) -> tuple[object, ...]:
+    """What members of one cohort must agree on: the clips, their order, the batch and its groups."""
+    optim = recipe.optim
+    return (recipe.data, recipe.data_seed, optim.batch_size, optim.group_size, recipe.precision)
+
+
+def check_shared(recipes: Sequence[Recipe]) -> None:
+    """BadInput when recipes cannot train on one stream of clips."""
+    for recipe in recipes[1:]:
+        if shared_key(recipe) != shared_key(recipes[0]):
+            raise BadInput(
+                f"members of one cohort must share data, data_seed, batch_size, group_size and precision: "
+                f"{shared_key(recipe)} differs from {shared_key(recipes[0])}"
+            )
+    modes = {(recipe.kd.teacher_mode, recipe.teacher) for recipe in recipes if recipe.has_teacher}
+    if len(modes) > 1:
+        raise BadInput(f"members of one cohort must share one teacher and its mode, got {len(modes)} of them")
+
+
+def _check_teachable(member: Member, teacher: Teacher | None) -> None:
+    if not member.recipe.has_teacher:
+        return
+    if teacher is None:
+        raise BadInput(f"step {member.step_id} has kd.level {member.recipe.kd.level!r} but no teacher was given")
+    ours, theirs = member.model.num_features, teacher.model.num_features
+    if member.recipe.kd.level == "pixel" and ours != theirs:
+        raise BadInput(
+            f"step {member.step_id}: pixel-level KD needs maps of equal width, but {member.recipe.model.name} has "
+            f"{ours} channels and {teacher.spec.name} {theirs}; choose kd.level clip or frame"
+        )

@@ -1,0 +1,223 @@
+"""One model in training inside a cohort: its optimiser, batch-norm buffers and one flat vector.
+
+The vector is what the workers add up, once a step::
+
+    [ gradients | sums of batch-norm statistics | task loss | kd loss | failed ]
+
+`p.grad` of every parameter is a view of it. Not torch's DistributedDataParallel: its buckets are rebuilt after
+the first step, so that a resume changes bits from three workers on, and an exception in one worker's backward
+kills the whole job instead of the one member.
+"""
+
+from __future__ import annotations
+
+import math
+import traceback
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from reskd.data.sampling import seed_of
+from reskd.losses import clip_kl, frame_kl, pixel_mse
+from reskd.models import ClipOutput, build_model
+from reskd.recipe import OptimSpec, Recipe
+from reskd.schedule import learning_rate
+from reskd.workers import Workers
+
+NUM_TAIL = 3  # task loss, kd loss, failed
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a member left its cohort."""
+
+    step: int
+    reason: str
+    traceback: str
+
+
+def dtype_of(recipe: Recipe) -> torch.dtype:
+    return torch.float64 if recipe.precision == "fp64" else torch.float32
+
+
+def build_optimizer(spec: OptimSpec, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    if spec.name == "sgd":
+        return torch.optim.SGD(
+            parameters,
+            lr=spec.lr,
+            momentum=spec.momentum,
+            weight_decay=spec.weight_decay,
+            nesterov=spec.nesterov,
+        )
+    return torch.optim.AdamW(parameters, lr=spec.lr, weight_decay=spec.weight_decay)
+
+
+class Member:
+    """A student, teacher-to-be or baseline; nothing tells them apart but `recipe.kd.level`."""
+
+    def __init__(
+        self, step_id: str, recipe: Recipe, *, num_classes: int, steps_per_epoch: int, device: torch.device
+    ) -> None:
+        self.step_id = step_id
+        self.recipe = recipe
+        self.steps_per_epoch = steps_per_epoch
+        self.failure: Failure | None = None
+        self._error: Failure | None = None
+        torch.manual_seed(seed_of("init", recipe.model_seed))
+        model = build_model(recipe.model, num_classes=num_classes)
+        self.model = model.to(device, dtype_of(recipe)).train()
+        self.parameters = list(self.model.parameters())
+        self.optimizer = build_optimizer(recipe.optim, self.parameters)
+        self.buffers = list(self.model.buffers())
+        self._is_statistic = [buffer.is_floating_point() for buffer in self.buffers]
+        self._build_vector(device)
+        self._unused: set[str] | None = {name for name, _ in self.model.named_parameters()}
+        self._watch = [
+            parameter.register_post_accumulate_grad_hook(lambda _, name=name: self._seen(name))
+            for name, parameter in self.model.named_parameters()
+        ]
+
+    def _build_vector(self, device: torch.device) -> None:
+        num_gradients = sum(parameter.numel() for parameter in self.parameters)
+        statistics = [b for b, is_statistic in zip(self.buffers, self._is_statistic, strict=True) if is_statistic]
+        num_statistics = sum(buffer.numel() for buffer in statistics)
+        self.vector = torch.zeros(num_gradients + num_statistics + NUM_TAIL, dtype=dtype_of(self.recipe), device=device)
+        self._gradients = self.vector[:num_gradients]
+        self._statistics = self.vector[num_gradients:-NUM_TAIL]
+        self._losses = self.vector[-NUM_TAIL:-1]
+        offset = 0
+        for parameter in self.parameters:
+            size = parameter.numel()
+            parameter.grad = self._gradients[offset : offset + size].view_as(parameter)
+            offset += size
+
+    def _seen(self, name: str) -> None:
+        if self._unused is not None:
+            self._unused.discard(name)
+
+    @property
+    def num_steps(self) -> int:
+        return self.recipe.optim.epochs * self.steps_per_epoch
+
+    def is_live(self, step: int) -> bool:
+        return self.failure is None and step < self.num_steps
+
+    def begin(self) -> None:
+        """Before a step's first group."""
+        self._old_buffers = [buffer.clone() for buffer in self.buffers]
+        self._error = None
+        self.vector.zero_()
+
+    def run_group(self, view: Tensor, labels: Tensor, taught: ClipOutput | None, *, step: int, group: int) -> None:
+        """Forward and backward of one group, its gradient added to the vector; an exception is kept, not raised.
+
+        view: (B, T, 3, r, r); labels: (B,) int64; taught: the teacher's output on the same clips.
+        """
+        if self._error is not None:
+            return
+        for buffer, old in zip(self.buffers, self._old_buffers, strict=True):
+            buffer.copy_(old)  # each group starts from the step's old running statistics
+        torch.manual_seed(seed_of("student", self.recipe.model_seed, step, group))
+        try:
+            task_loss, kd_loss = self.losses(view, labels, taught)
+            (task_loss + self.recipe.kd.effective_weight * kd_loss).backward()
+        except Exception as error:  # any fault of this member; the others go on
+            self._error = Failure(step, f"{type(error).__name__}: {error}", traceback.format_exc())
+            return
+        self._losses += torch.stack([task_loss.detach(), kd_loss.detach()])
+        if self.recipe.optim.running_stats == "mean" or group == 0:
+            offset = 0
+            for buffer, is_statistic in zip(self.buffers, self._is_statistic, strict=True):
+                if is_statistic:
+                    self._statistics[offset : offset + buffer.numel()] += buffer.flatten()
+                    offset += buffer.numel()
+
+    def losses(self, view: Tensor, labels: Tensor, taught: ClipOutput | None) -> tuple[Tensor, Tensor]:
+        """Cross-entropy of the clip logits, and the distillation term before its weight; scalars."""
+        kd = self.recipe.kd
+        with torch.autocast(view.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+            output = self.model(view)
+        output = ClipOutput(*(part.to(self.vector.dtype) for part in output))
+        task_loss = F.cross_entropy(output.clip_logits, labels)
+        if kd.level == "none":
+            return task_loss, torch.zeros_like(task_loss)
+        assert taught is not None
+        if kd.level == "clip":
+            kd_loss = clip_kl(output.clip_logits, taught.clip_logits, temperature=kd.temperature)
+        elif kd.level == "frame":
+            kd_loss = frame_kl(output.frame_logits, taught.frame_logits, temperature=kd.temperature)
+        else:
+            kd_loss = pixel_mse(output.features, taught.features, align_corners=kd.align_corners)
+        return task_loss, kd_loss
+
+    def start_reduction(self, workers: Workers, *, step: int) -> None:
+        """One collective, whether or not the member failed here; the others could not know."""
+        self._check_all_used(step)
+        if self._error is not None:
+            self.vector.zero_()
+            self.vector[-1] = 1
+        self._reduction = workers.start_sum(self.vector)
+
+    def _check_all_used(self, step: int) -> None:
+        """After the first step: a parameter without gradient would only decay, on every worker alike."""
+        if self._unused is None:
+            return
+        if self._unused and self._error is None:
+            reason = (
+                f"no gradient reached {sorted(self._unused)} of {self.recipe.model.name}; every parameter must be used"
+            )
+            self._error = Failure(step, reason, reason)
+        self._unused = None
+        for handle in self._watch:
+            handle.remove()
+
+    def finish_step(self, workers: Workers, *, step: int, num_groups: int) -> tuple[float, float] | None:
+        """Optimiser step on the reduced vector; mean task and kd loss, or None when the member leaves here."""
+        self._reduction.wait()
+        if self.vector[-1] > 0:
+            errors = [error for error in workers.gather(self._error) if error is not None]
+            self._leave(errors[0])
+            return None
+        self._gradients /= num_groups
+        norm = float(torch.linalg.vector_norm(self._gradients))
+        if not math.isfinite(norm):
+            reason = f"the gradient's norm is {norm} at step {step}; lower optim.lr or set optim.clip_norm"
+            self._leave(Failure(step, reason, reason))
+            return None
+        limit = self.recipe.optim.clip_norm
+        if limit is not None and norm > limit:
+            self._gradients *= limit / (norm + 1e-6)
+        self._write_statistics(1 if self.recipe.optim.running_stats == "first" else num_groups)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.recipe.optim, step, steps_per_epoch=self.steps_per_epoch)
+        self.optimizer.step()
+        task_loss, kd_loss = (self._losses / num_groups).tolist()
+        return task_loss, kd_loss
+
+    def _leave(self, failure: Failure) -> None:
+        self.failure = failure
+        self.optimizer.state.clear()  # its memory goes to the members that stay
+
+    def _write_statistics(self, divisor: int) -> None:
+        offset = 0
+        for buffer, old, is_statistic in zip(self.buffers, self._old_buffers, self._is_statistic, strict=True):
+            if is_statistic:
+                size = buffer.numel()
+                buffer.copy_((self._statistics[offset : offset + size] / divisor).view_as(buffer))
+                offset += size
+            else:
+                buffer.copy_(old + 1)  # batch norm's counter
+
+    def state(self) -> dict[str, Any]:
+        """What a resume needs besides the data's seeds; never the teacher."""
+        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    def model_spec(self) -> dict[str, Any]:
+        return asdict(self.recipe.model)

@@ -1,0 +1,63 @@
+"""The frozen teacher of a cohort: outside autograd, the reduction, the optimisers and the checkpoints."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from reskd.checkpoint import load_weights
+from reskd.errors import BadInput
+from reskd.models import VideoModel, build_model
+from reskd.recipe import ModelSpec, TeacherMode
+
+
+class Teacher:
+    """A trained model that only answers.
+
+    `model` is in eval mode for good. `for_students` is what students are taught by: the same module in mode
+    `eval`; in mode `batch` a copy whose batch norm has no running statistics and so uses those of the group at
+    hand, which leaves the model's own buffers untouched (the official code's train mode without its dropout).
+    """
+
+    def __init__(self, model: VideoModel, spec: ModelSpec, *, mode: TeacherMode) -> None:
+        self.spec = spec
+        self.model = model.eval().requires_grad_(False)
+        self.for_students = self.model if mode == "eval" else _with_batch_statistics(model)
+
+
+def _with_batch_statistics(model: VideoModel) -> VideoModel:
+    model = copy.deepcopy(model)
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.track_running_stats = False
+            module.running_mean = module.running_var = module.num_batches_tracked = None
+    return model
+
+
+def load_teacher(
+    path: Path,
+    *,
+    classes: tuple[str, ...],
+    mode: TeacherMode,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+) -> Teacher:
+    """A teacher from a `weights.pt`, in its students' dtype; BadInput when it was trained on other classes."""
+    content = load_weights(path)
+    if tuple(content["classes"]) != classes:
+        raise BadInput(
+            f"{path}: the teacher knows {len(content['classes'])} classes ({_few(content['classes'])}), "
+            f"the data set has {len(classes)} ({_few(classes)}); they must be the same, in the same order"
+        )
+    spec = ModelSpec(**content["model_spec"])
+    # The stored spec says where its training began; the weights themselves are in this file.
+    model = build_model(ModelSpec(**{**content["model_spec"], "weights": "none"}), num_classes=len(classes))
+    model.load_state_dict(content["model"])
+    return Teacher(model.to(device, dtype), spec, mode=mode)
+
+
+def _few(names: tuple[str, ...] | list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -1,0 +1,88 @@
+"""Small real trainings for the tests: a teacher and a cohort of every KD level on the demo's clips."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from reskd.checkpoint import FolderSink, read_json
+from reskd.data.manifest import Manifest
+from reskd.recipe import DataSpec, EvalSpec, KDLevel, KDSpec, ModelSpec, OptimSpec, Recipe
+from reskd.train import EpochReport, MemberSpec, fit_cohort
+from reskd.workers import Workers, joined
+from tests import faulty_models
+
+LEVELS: tuple[KDLevel, ...] = ("none", "clip", "frame", "pixel")
+
+
+def teacher_recipe(data: DataSpec, *, epochs: int = 1) -> Recipe:
+    return Recipe(
+        data=data,
+        model=ModelSpec(name="tsn_mini18", resolution=64),
+        optim=OptimSpec(lr=0.05, epochs=epochs, batch_size=16, group_size=4, nesterov=True, schedule="onecycle"),
+        eval=EvalSpec(every=5),
+        model_seed=7,
+    )
+
+
+def student_recipe(data: DataSpec, level: KDLevel, *, epochs: int = 3) -> Recipe:
+    """A student at 24 pixels with dropout, so that a wrong seed anywhere shows in its weights."""
+    teacher = teacher_recipe(data)
+    return replace(
+        teacher,
+        model=ModelSpec(name="tsn_mini10", resolution=24, dropout=0.5),
+        optim=replace(teacher.optim, epochs=epochs, clip_norm=5.0),
+        kd=KDSpec(level=level, weight=20.0 if level == "pixel" else None),
+        teacher=None if level == "none" else teacher,
+    )
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One call of fit_cohort, as plain data that can be sent to a worker process."""
+
+    recipes: dict[str, Recipe]
+    manifest: Manifest
+    folder: Path
+    teacher: Path | None
+    stop_after: int | None = None
+    """Epoch at whose end the process is interrupted."""
+
+    def spread(self, name: str, recipes: dict[str, Recipe]) -> Fit:
+        return replace(self, recipes=recipes, folder=self.folder.parent / name)
+
+
+class Interrupted(Exception):
+    pass
+
+
+def fit(job: Fit, solo: bool = False) -> dict[str, str]:
+    """Train; step id -> hash of its final weights and buffers, or the traceback that it left with."""
+    torch.set_num_threads(1)
+    faulty_models.install()
+    sink = FolderSink(job.folder)
+
+    def interrupt(report: EpochReport) -> None:
+        if report.epoch == job.stop_after:
+            raise Interrupted
+
+    try:
+        outcome = fit_cohort(
+            [MemberSpec(step_id, recipe) for step_id, recipe in job.recipes.items()],
+            manifest=job.manifest,
+            root=Path(str(next(iter(job.recipes.values())).data.root)),
+            sink=sink,
+            workers=Workers() if solo else joined(),
+            teacher_weights=job.teacher,
+            on_epoch_end=interrupt,
+        )
+    except Interrupted:
+        return {}
+    if not (solo or joined().is_first):
+        return {}
+    return {
+        step_id: failure.traceback if failure else (read_json(job.folder / step_id / "DONE.json") or {})["state_hash"]
+        for step_id, failure in outcome.items()
+    }

@@ -1,0 +1,229 @@
+"""The command line. Exit codes: 0 done, 1 something failed, 2 bad input, 3 interrupted and resumable."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli_data import data_app
+from orchestrator.console import make_console
+from reskd.errors import BadInput, ReskdError
+
+if TYPE_CHECKING:
+    from orchestrator.prepare import Prepared
+    from orchestrator.publish import Publisher
+    from orchestrator.step_record import StepRecord
+    from orchestrator.store import Store
+
+app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help=__doc__)
+app.add_typer(data_app, name="data", help="Make the demo's videos, check your own.")
+console = make_console()
+
+SweepFile = Annotated[Path, typer.Argument(help="A sweep file, such as sweeps/demo.yaml.")]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", help="Change one value of the sweep: --set optim.lr=0.02. Repeatable.")
+]
+StoreFolder = Annotated[
+    Path | None, typer.Option("--store", help="Folder of everything trained. Default: $RESKD_STORE, else ./store.")
+]
+TrackingUri = Annotated[
+    str | None,
+    typer.Option(
+        "--tracking-uri",
+        envvar="MLFLOW_TRACKING_URI",
+        help="An MLflow server. Default: SQLite in the store's folder.",
+    ),
+]
+NoCohorts = Annotated[bool, typer.Option("--no-cohorts", help="Every step in a job of its own.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def _prepare(sweep: Path, changes: list[str] | None, store: Store, *, no_cohorts: bool = False) -> Prepared:
+    from orchestrator.prepare import prepare  # the parts that take seconds to import come when they are needed
+
+    return prepare(sweep, changes=[*(changes or []), *(["cohort.enabled=false"] if no_cohorts else [])], store=store)
+
+
+def _store(folder: Path | None) -> Store:
+    from orchestrator.store import store_at
+
+    return store_at(folder)
+
+
+@app.command()
+def plan(
+    sweep: SweepFile,
+    changes: Changes = None,
+    store: StoreFolder = None,
+    no_cohorts: NoCohorts = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Plan failed steps again.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what `run` would do: each cell's state and why, and the jobs. Starts nothing."""
+    from orchestrator.show import show_plan
+
+    prepared = _prepare(sweep, changes, _store(store), no_cohorts=no_cohorts)
+    found = prepared.plan(retry_failed=retry_failed)
+    if as_json:
+        print(json.dumps(found.to_dict(), indent=1))
+    else:
+        show_plan(prepared, found, console)
+
+
+@app.command()
+def run(
+    sweep: SweepFile,
+    changes: Changes = None,
+    store: StoreFolder = None,
+    tracking_uri: TrackingUri = None,
+    no_cohorts: NoCohorts = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed steps again.")] = False,
+) -> None:
+    """Train what is missing, publish it, rebuild the tables. Typed again, it resumes, retries and extends."""
+    from orchestrator.run import run_sweep
+    from orchestrator.show import show_held, show_outcome, show_plan
+
+    prepared = _prepare(sweep, changes, _store(store), no_cohorts=no_cohorts)
+    before = prepared.plan(retry_failed=retry_failed)
+    show_plan(prepared, before, console, cells=False)
+    show_held(before, console)
+    outcome, publisher = run_sweep(prepared, tracking_uri=tracking_uri, retry_failed=retry_failed, console=console)
+    if not outcome.interrupted:
+        _write_tables(prepared, publisher.records(), publisher=publisher)
+    show_outcome(prepared, outcome, publisher, console, command=_this_command())
+    raise typer.Exit(outcome.exit_code)
+
+
+def _this_command() -> str:
+    import shlex
+
+    return shlex.join(["reskd", *sys.argv[1:]])
+
+
+@app.command()
+def status(sweep: SweepFile, changes: Changes = None, store: StoreFolder = None, as_json: AsJson = False) -> None:
+    """Each step's state: epochs, last metrics, who trains it, damaged clips, why it failed."""
+    from orchestrator.show import show_status, status_rows
+
+    prepared = _prepare(sweep, changes, _store(store))
+    if as_json:
+        print(json.dumps(status_rows(prepared), indent=1))
+    else:
+        show_status(prepared, console)
+
+
+@app.command()
+def tables(
+    sweep: SweepFile,
+    changes: Changes = None,
+    store: StoreFolder = None,
+    tracking_uri: TrackingUri = None,
+    source: Annotated[str, typer.Option("--from", help="mlflow or store: where the numbers come from.")] = "mlflow",
+) -> None:
+    """Rebuild the sweep's tables from its MLflow runs, or from the store."""
+    from orchestrator.publish import Publisher
+    from orchestrator.step_record import records_from_store
+
+    if source not in ("mlflow", "store"):
+        raise BadInput(f"--from: {source!r} is neither mlflow nor store")
+    prepared = _prepare(sweep, changes, _store(store))
+    publisher = None
+    if source == "store":
+        records = records_from_store(prepared.store, prepared.steps)
+    else:
+        publisher = Publisher(prepared.store, sweep=prepared.sweep, steps=prepared.steps, tracking_uri=tracking_uri)
+        records = publisher.records()
+    _write_tables(prepared, records, publisher=publisher)
+
+
+@app.command()
+def publish(
+    sweep: SweepFile, changes: Changes = None, store: StoreFolder = None, tracking_uri: TrackingUri = None
+) -> None:
+    """Write everything the store holds of a sweep to MLflow; what is there already is left as it is."""
+    from orchestrator.publish import Publisher
+
+    prepared = _prepare(sweep, changes, _store(store))
+    publisher = Publisher(prepared.store, sweep=prepared.sweep, steps=prepared.steps, tracking_uri=tracking_uri)
+    if not publisher.publish():
+        raise ReskdError(f"{prepared.sweep.path}: MLflow did not take everything; see the warning above, then repeat")
+    _write_tables(prepared, publisher.records(), publisher=publisher)
+    console.print(f"published: {publisher.experiment_url}")
+
+
+@app.command()
+def ui(
+    store: StoreFolder = None,
+    port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000,
+) -> None:
+    """Serve MLflow on the store's database and say where to look."""
+    from orchestrator.ui import serve
+
+    raise typer.Exit(serve(_store(store), port=port, console=console))
+
+
+@app.command()
+def rm(
+    step: Annotated[list[str] | None, typer.Argument(help="Step ids, or their first letters.")] = None,
+    unused: Annotated[Path | None, typer.Option("--unused", help="Every step that this sweep does not need.")] = None,
+    store: StoreFolder = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete steps from the store, after asking. MLflow's runs stay."""
+    from orchestrator.show import steps_to_remove
+
+    where = _store(store)
+    keep = _prepare(unused, None, where).steps if unused else None
+    doomed = steps_to_remove(where, step or [], keep=keep)
+    if not doomed:
+        console.print("nothing to delete")
+        return
+    for step_id in doomed:
+        console.print(f"{step_id}  {where.folder(step_id)}")
+    if not yes and not typer.confirm(f"Delete {len(doomed)} step(s) for good?"):
+        raise typer.Exit(0)
+    for step_id in doomed:
+        where.remove(step_id)
+    console.print(f"deleted {len(doomed)} step(s)")
+
+
+def _write_tables(prepared: Prepared, records: Mapping[str, StepRecord], *, publisher: Publisher | None) -> None:
+    from orchestrator.published import load_published
+    from orchestrator.report import render, write_report
+    from orchestrator.tables import build_table
+
+    sweep = prepared.sweep
+    built = [
+        build_table(key, spec, sweep=sweep, steps=prepared.steps, records=records, published=load_published())
+        for key, spec in sweep.tables.items()
+    ]
+    folder = prepared.store.tables(sweep.name)
+    write_report(built, folder)
+    for table in built:
+        console.print(render(table))
+    if publisher is not None:
+        publisher.log_report(folder)
+    console.print(f"tables: {folder}")
+
+
+def main() -> None:
+    """The console script: errors that a person can mend are one message, never a traceback."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    error_console = make_console(stderr=True)
+    try:
+        app()
+    except BadInput as error:
+        error_console.print(f"reskd: {error}", markup=False, soft_wrap=True)
+        sys.exit(2)
+    except ReskdError as error:
+        error_console.print(f"reskd: {error}", markup=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        error_console.print("reskd: interrupted")
+        sys.exit(3)

@@ -1,0 +1,146 @@
+"""What a table is made of: columns, entries, and how an entry reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from orchestrator.estimates import Estimate, number_text
+from orchestrator.published import PublishedColumn
+
+SeedState = Literal["done", "missing", "failed", "running", "interrupted", "stale", "not measured"]
+"""stale: MLflow has the row and seed, but of a recipe that the sweep no longer asks for."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Column:
+    """A measured column, and the headings of the columns that stand beside it."""
+
+    key: str
+    heading: str
+    unit: str
+    """%, G, M or clips/s; values of entries are in it."""
+    delta_to: str | None = None
+    """Row that this column's paired differences are taken to."""
+    published: PublishedColumn | None = None
+    published_heading: str | None = None
+    is_comparable: bool = False
+    """Whether the published figure was measured on the same data set."""
+
+    @property
+    def delta_heading(self) -> str:
+        return f"difference to {self.delta_to} (points)"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """One row in one column: what was measured and what it rests on."""
+
+    row: str
+    column: str
+    unit: str
+    estimate: Estimate
+    seed_states: tuple[tuple[int, SeedState], ...]
+    """Every seed that the sweep asks for."""
+    step_ids: tuple[str, ...]
+    """The runs behind the values, in the order of the seeds."""
+    delta: Estimate | None = None
+    published: float | None = None
+    protocols: tuple[str, ...] = ()
+    """That the values were judged by; of several no mean is shown."""
+    devices: tuple[str, ...] = ()
+    """That clips/s was measured on; of several no mean is shown."""
+
+    @property
+    def n(self) -> int:
+        return self.estimate.n
+
+    @property
+    def num_seeds(self) -> int:
+        return len(self.seed_states)
+
+    @property
+    def state(self) -> str:
+        """complete, partial, or what all seeds are that have no value (mixed where they differ)."""
+        if self.n:
+            return "complete" if self.n == self.num_seeds else "partial"
+        states = {state for _, state in self.seed_states}
+        return states.pop() if len(states) == 1 else "mixed"
+
+    @property
+    def text(self) -> str:
+        """The numbers, and in words what is missing."""
+        averages = len(self.protocols) <= 1 and len(self.devices) <= 1
+        shown = self.estimate.text(unit=self.unit, average=averages)
+        if self.n == self.num_seeds:
+            return shown
+        if not self.n and self.state == "not measured":
+            return "not measured"
+        if not self.n and self.state != "mixed":
+            return f"{self.state} (0 of {self.num_seeds})"
+        gaps = ", ".join(f"seed {seed} {state}" for seed, state in self.seed_states if state != "done")
+        return f"{shown} ({self.n} of {self.num_seeds}: {gaps})".strip()
+
+    @property
+    def published_text(self) -> str:
+        return "" if self.published is None else number_text(self.published, unit=self.unit)
+
+    @property
+    def delta_text(self) -> str:
+        return "" if self.delta is None else self.delta.text(unit=self.unit, signed=True)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlotPoint:
+    """One row of the sweep in accuracy over cost; accuracies in percent, one a seed."""
+
+    row: str
+    series: str
+    gmacs: float
+    accuracies: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plot:
+    """accuracy_vs_gmacs: every row of the sweep that has been measured."""
+
+    heading: str
+    """Of the accuracy."""
+    points: tuple[PlotPoint, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """A finished table, in the order it is shown; entries by (row, column key)."""
+
+    key: str
+    title: str
+    sweep: str
+    question: str
+    head: tuple[str, ...]
+    """Sentences that a reader of the numbers must know."""
+    columns: tuple[Column, ...]
+    rows: tuple[str, ...]
+    entries: Mapping[tuple[str, str], Entry]
+    plot: Plot | None = None
+
+    @property
+    def headings(self) -> list[str]:
+        headings = ["row"]
+        for column in self.columns:
+            headings.append(column.heading)
+            headings += [column.delta_heading] if column.delta_to else []
+            headings += [column.published_heading] if column.published_heading else []
+        return headings
+
+    def cells(self, row: str) -> list[str]:
+        """A row's texts under `headings`."""
+        texts = [row]
+        for column in self.columns:
+            entry = self.entries[row, column.key]
+            texts.append(entry.text)
+            if column.delta_to:
+                texts.append("reference" if row == column.delta_to else entry.delta_text)
+            texts += [entry.published_text] if column.published_heading else []
+        return texts

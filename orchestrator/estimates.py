@@ -1,0 +1,72 @@
+"""What several seeds say together: mean, t-interval, paired difference, and how such numbers are written."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from scipy.special import stdtrit
+
+CONFIDENCE = 0.95
+MIN_SEEDS = 3
+"""Below this no interval is shown: with two seeds its half-width is nine standard deviations."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Values by seed, in the unit they are shown in."""
+
+    by_seed: tuple[tuple[int, float], ...]
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        return tuple(value for _, value in self.by_seed)
+
+    @property
+    def n(self) -> int:
+        return len(self.by_seed)
+
+    @property
+    def mean(self) -> float | None:
+        return statistics.fmean(self.values) if self.by_seed else None
+
+    @property
+    def half_width(self) -> float | None:
+        """Half the 95 % t-interval of the mean; None below three seeds."""
+        if self.n < MIN_SEEDS:
+            return None
+        quantile = float(stdtrit(self.n - 1, (1 + CONFIDENCE) / 2))
+        return quantile * statistics.stdev(self.values) / math.sqrt(self.n)
+
+    def text(self, *, unit: str, signed: bool = False, average: bool = True) -> str:
+        """`94.3 ± 1.2` from three seeds on, else each value; nothing where there is none."""
+        if not self.by_seed:
+            return ""
+        if unit != "%" and len(set(self.values)) == 1:
+            return number_text(self.values[0], unit=unit)  # a cost that no seed changes
+        if not average or self.half_width is None or self.mean is None:
+            return ", ".join(number_text(value, unit=unit, signed=signed) for value in self.values)
+        decimals = num_decimals(self.mean, unit=unit)
+        return f"{number_text(self.mean, unit=unit, signed=signed)} ± {self.half_width:.{decimals}f}"
+
+
+def paired_difference(values: Mapping[int, float], reference: Mapping[int, float]) -> Estimate:
+    """values - reference, seed by seed, over the seeds that both have."""
+    return Estimate(tuple((seed, values[seed] - reference[seed]) for seed in sorted(values) if seed in reference))
+
+
+def num_decimals(value: float, *, unit: str) -> int:
+    """Decimals that carry something: one for percentages, two or three significant ones for costs."""
+    size = abs(value)
+    if unit == "%":
+        return 1
+    if unit == "clips/s":
+        return 0 if size >= 100 else 1
+    return 1 if size >= 10 else 2 if size >= 0.1 else 4
+
+
+def number_text(value: float, *, unit: str, signed: bool = False) -> str:
+    """One number as tables show it."""
+    return f"{value:{'+' if signed else ''}.{num_decimals(value, unit=unit)}f}"

@@ -1,0 +1,338 @@
+"""From plain values to cells: rows over a base, dotted keys, and one checked Recipe per row and seed."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, is_dataclass, replace
+from functools import cache
+from typing import Any, get_args, get_origin, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from orchestrator.identity import is_weights_file
+from reskd.errors import BadInput
+from reskd.recipe import Recipe, without_teacher
+
+Flat = dict[str, object]
+"""Values by dotted key; the teacher's are ``teacher.<key>``, and ``teacher`` itself is None or {}."""
+
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+MAX_ROWS = 10_000
+MUST_BE = {
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "int_type": "a whole number",
+    "bool_type": "true or false",
+    "string_type": "text, in quotes if it looks like something else",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "dataclass_type": "a mapping",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cell:
+    """One row of a sweep with one of its seeds."""
+
+    row: str
+    seed: int
+    recipe: Recipe
+
+
+def expand(base: Flat, rows: Sequence[tuple[str, Flat]], *, seeds: Sequence[int]) -> tuple[Cell, ...]:
+    """Row by row, seed by seed. A seed is every seed of its recipe, and the teacher's unless `teacher.seed` is set.
+
+    ``base`` went through ``check_keys`` and ``rows`` come from ``list_rows``. BadInput names the row and the field.
+    """
+    teacher_seed = base.get("teacher.seed")
+    cells = []
+    for row, changes in rows:
+        try:
+            recipe = _recipe(base, changes)
+        except BadInput as error:
+            raise BadInput(f"row {row!r}: {error}") from error
+        for seed in seeds:
+            taught_with = teacher_seed if isinstance(teacher_seed, int) else seed
+            cells.append(Cell(row=row, seed=seed, recipe=_seeded(recipe, seed, teacher_seed=taught_with)))
+    return tuple(cells)
+
+
+def list_rows(rows: Mapping[str, object]) -> list[tuple[str, Flat]]:
+    """Names and changes of the rows of chain, grid and zip, in the order written; names are distinct."""
+    makers = {"chain": _chain, "grid": _grid, "zip": _zip}
+    listed: dict[str, Flat] = {}
+    for kind, part in rows.items():
+        if kind not in makers:
+            raise BadInput(f"{'rows.' + kind!r} is not a way to list rows{did_you_mean(kind, makers, prefix='rows.')}")
+        for row, changes in makers[kind](part):
+            if row in listed:
+                raise BadInput(f"two rows are named {row!r}; rename one")
+            try:
+                listed[row] = check_keys(flatten(changes), is_row=True)
+            except BadInput as error:
+                raise BadInput(f"row {row!r}: {error}") from error
+    if not listed:
+        raise BadInput("'rows' is empty; give it a chain, a grid or a zip")
+    return list(listed.items())
+
+
+def flatten(tree: Mapping[str, object], *, prefix: str = "") -> Flat:
+    """Nested and dotted keys as dotted ones: {"kd": {"level": "clip"}} -> {"kd.level": "clip"}."""
+    flat: Flat = {}
+    for key, value in tree.items():
+        name = prefix + key
+        is_inner = isinstance(value, Mapping) and (value or name != "teacher")
+        for dotted, leaf in (flatten(value, prefix=f"{name}.") if is_inner else {name: value}).items():  # type: ignore[arg-type]
+            if dotted in flat:
+                raise BadInput(f"{dotted!r} is given twice; keep one")
+            flat[dotted] = leaf
+    return flat
+
+
+def merge(base: Flat, changes: Flat) -> Flat:
+    """The base with changes; a null teacher and a checkpoint replace the base's teacher, its fields add to it."""
+    replaces_teacher = "teacher.checkpoint" in changes or changes.get("teacher", {}) is None
+    kept = {key: value for key, value in base.items() if not (replaces_teacher and _is_teacher(key))}
+    return {**kept, **changes}
+
+
+def check_keys(flat: Flat, *, is_row: bool = False) -> Flat:
+    """The same values with relative paths made absolute; BadInput for a key or a type that no recipe takes."""
+    for key, value in flat.items():
+        field = key.removeprefix("teacher.")
+        if field in ("data_seed", "model_seed") or (key == "teacher.seed" and is_row):
+            raise BadInput(f"{key!r} cannot be set here; 'seeds' sets it, or 'teacher.seed' in the base")
+        if key == "teacher":
+            if value or len([other for other in flat if _is_teacher(other)]) > 1:
+                raise BadInput(f"'teacher' must be null or a mapping of changes, once; got {shown(value)}")
+        elif key == "teacher.seed":
+            if check(int, value, name=key) < 0:
+                raise BadInput(f"{key!r} must be at least 0, got {value}")
+        elif key == "teacher.checkpoint":
+            check(str, value, name=key)
+        elif key != field and field.split(".")[0] in ("kd", "teacher"):
+            raise BadInput(f"{key!r} is not for a teacher, which is trained without distillation; remove it")
+        else:
+            check(_type_of(field, prefix=key.removesuffix(field)), value, name=key)
+            if field == "model.name":
+                _check_model(str(value), name=key)
+    return {key: _absolute(key, value) for key, value in flat.items()}
+
+
+def check(kind: Any, tree: object, *, name: str = "") -> Any:
+    """``tree``, plain values from YAML, as a ``kind``: a dataclass or any annotation; ``name`` is its dotted key.
+
+    Whole numbers pass for floats, lists for tuples and mappings for dataclasses; nothing else is converted.
+    BadInput names the deepest value that is wrong.
+    """
+    try:
+        # As JSON, because strict mode takes no list for a tuple from Python objects.
+        return _adapter(kind).validate_json(json.dumps(tree))
+    except ValidationError as error:
+        details = max(error.errors(), key=lambda details: len(details["loc"]))
+        raise BadInput(_sentence(kind, details, name)) from error
+
+
+def did_you_mean(value: str, names: Iterable[str], *, prefix: str = "") -> str:
+    """'; did you mean ...?', or the names there are when none is near."""
+    names = list(names)
+    nearest = difflib.get_close_matches(value, names, n=1)
+    return f"; did you mean {prefix + nearest[0]!r}?" if nearest else f"; there are {', '.join(names)}"
+
+
+def shown(value: object) -> str:
+    """A value as messages quote it: one line, not too long."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    _set_strict(kind, seen=set())
+    return TypeAdapter(kind, config=None if is_dataclass(kind) else STRICT)
+
+
+def _set_strict(hint: Any, *, seen: set[Any]) -> None:
+    """pydantic takes a dataclass's configuration from the class alone, so each nested one gets it."""
+    if is_dataclass(hint) and hint not in seen:
+        seen.add(hint)
+        hint.__pydantic_config__ = STRICT  # type: ignore[union-attr]
+        for inner in get_type_hints(hint).values():
+            _set_strict(inner, seen=seen)
+    for argument in get_args(hint):
+        _set_strict(argument, seen=seen)
+
+
+def _sentence(kind: Any, details: Any, name: str) -> str:
+    """One error of pydantic's in our words."""
+    *parents, last = details["loc"] or ("",)
+    if details["type"] == "unexpected_keyword_argument":
+        for part in parents:
+            kind = _inside(kind, part)
+        return _not_a_field(kind, str(last), prefix="".join(f"{part}." for part in (name, *parents) if part))
+    key = name + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in details["loc"])
+    key, value = key.removeprefix("."), shown(details["input"])
+    if details["type"] == "value_error":
+        return str(details["ctx"]["error"])  # the dataclass's own check, which names its field
+    if details["type"] == "missing":
+        return f"{key!r} is missing"
+    if details["type"] == "literal_error":
+        expected = details["ctx"]["expected"]
+        nearest = difflib.get_close_matches(str(details["input"]), expected.split("'")[1::2], n=1)
+        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        return f"{key!r} must be {expected}, got {value}{hint}"
+    return f"{key!r} must be {MUST_BE.get(details['type'], details['msg'])}, got {value}"
+
+
+def _inside(hint: Any, part: str | int) -> Any:
+    """The type at a field, key or index of a value of type ``hint``."""
+    if is_dataclass(hint):
+        return get_type_hints(hint)[str(part)]
+    return get_args(hint)[1 if get_origin(hint) is dict else 0]
+
+
+def _not_a_field(owner: Any, key: str, *, prefix: str, rest: str = "") -> str:
+    names = _names(owner) + (["seed", "checkpoint"] if prefix == "teacher." else [])
+    hint = did_you_mean(key, names, prefix=prefix)
+    if owner is Recipe and not difflib.get_close_matches(key, names, n=1):
+        # Perhaps the right field without its spec, such as `lr` for `optim.lr`.
+        leaves = {name: f"{spec}.{name}" for spec, kind in get_type_hints(Recipe).items() for name in _names(kind)}
+        nearest = difflib.get_close_matches(key, leaves, n=1)
+        hint = f"; did you mean {prefix + leaves[nearest[0]]!r}?" if nearest else hint
+    return f"{prefix + key + rest!r} is not a field of {owner.__name__}{hint}"
+
+
+def _names(kind: Any) -> list[str]:
+    return list(get_type_hints(kind)) if is_dataclass(kind) else []
+
+
+def _type_of(key: str, *, prefix: str) -> Any:
+    """The annotation of a dotted field of Recipe."""
+    kind: Any = Recipe
+    for depth, part in enumerate(key.split(".")):
+        before = prefix + "".join(f"{parent}." for parent in key.split(".")[:depth])
+        if not is_dataclass(kind):
+            raise BadInput(f"{before[:-1]!r} is one value and has no field {part!r}; remove it")
+        if part not in _names(kind):
+            raise BadInput(_not_a_field(kind, part, prefix=before, rest=key[len(before) - len(prefix) + len(part) :]))
+        kind = get_type_hints(kind)[part]
+    return kind
+
+
+def _check_model(model: str, *, name: str) -> None:
+    from reskd.models import MODELS  # imports torch, which takes seconds
+
+    if model not in MODELS:
+        raise BadInput(f"{name!r} is not a model: {model!r}{did_you_mean(model, MODELS)}")
+
+
+def _absolute(key: str, value: object) -> object:
+    """Weights, checkpoints and data roots as absolute paths, so that a job finds them from any folder."""
+    field = key.removeprefix("teacher.")
+    is_path = field in ("data.root", "checkpoint") or (field == "model.weights" and is_weights_file(str(value)))
+    return os.path.abspath(os.path.expanduser(value)) if is_path and isinstance(value, str) else value
+
+
+def _is_teacher(key: str) -> bool:
+    return key == "teacher" or key.startswith("teacher.")
+
+
+def _recipe(base: Flat, changes: Flat) -> Recipe:
+    """The row's recipe, seeds not yet set; its teacher is the base, not the row, with the teacher's changes."""
+    merged = merge(base, changes)
+    tree = _nest({key: value for key, value in merged.items() if not _is_teacher(key)})
+    taught = {key.removeprefix("teacher."): value for key, value in merged.items() if key.startswith("teacher.")}
+    if "checkpoint" in taught:
+        others = sorted(taught.keys() - {"checkpoint"})
+        if others:
+            raise BadInput(f"'teacher.{others[0]}' cannot change a finished 'teacher.checkpoint'; remove one of them")
+        tree["teacher"] = taught
+    elif taught or merged.get("teacher") == {}:
+        plain = {key: value for key, value in base.items() if not _is_teacher(key) and not key.startswith("kd.")}
+        tree["teacher"] = _nest({**plain, **{key: value for key, value in taught.items() if key != "seed"}})
+        try:
+            check(Recipe, tree["teacher"])
+        except BadInput as error:
+            raise BadInput(f"teacher: {error}") from error
+    recipe: Recipe = check(Recipe, tree)
+    return recipe if recipe.has_teacher else without_teacher(recipe)
+
+
+def _nest(flat: Flat) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for key, value in flat.items():
+        *parents, last = key.split(".")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = value
+    return tree
+
+
+def _seeded(recipe: Recipe, seed: int, *, teacher_seed: int) -> Recipe:
+    teacher = recipe.teacher
+    if isinstance(teacher, Recipe):
+        teacher = replace(teacher, data_seed=teacher_seed, model_seed=teacher_seed)
+    return replace(recipe, data_seed=seed, model_seed=seed, teacher=teacher)
+
+
+def _chain(part: object) -> list[tuple[str, dict[str, object]]]:
+    if not isinstance(part, list) or not part:
+        raise BadInput(f"'rows.chain' must be a list of one row or more, got {shown(part)}")
+    rows = []
+    for index, row in enumerate(part):
+        if not isinstance(row, dict):
+            raise BadInput(f"'rows.chain[{index}]' must be a mapping, got {shown(row)}")
+        changes = {key: value for key, value in row.items() if key != "row"}
+        rows.append((_row_name(row.get("row"), where=f"rows.chain[{index}].row"), changes))
+    return rows
+
+
+def _grid(part: object) -> list[tuple[str, dict[str, object]]]:
+    axes = _axes(part, kind="grid")
+    if "row" in axes:
+        raise BadInput("'rows.grid.row' cannot name the rows of a grid; remove it, or use zip")
+    num_rows = math.prod(len(values) for values in axes.values())
+    if num_rows > MAX_ROWS:
+        raise BadInput(f"'rows.grid' has {num_rows} rows, more than {MAX_ROWS}; take values out of an axis")
+    points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+    return [(_point_name(point), point) for point in points]
+
+
+def _zip(part: object) -> list[tuple[str, dict[str, object]]]:
+    axes = _axes(part, kind="zip")
+    if len({len(values) for values in axes.values()}) > 1:
+        lengths = ", ".join(f"{key} {len(values)}" for key, values in axes.items())
+        raise BadInput(f"'rows.zip' needs axes of one length, got {lengths}")
+    names = axes.pop("row", None)
+    points = [dict(zip(axes, values, strict=True)) for values in zip(*axes.values(), strict=True)]
+    if names is None:
+        return [(_point_name(point), point) for point in points]
+    checked = [_row_name(name, where=f"rows.zip.row[{index}]") for index, name in enumerate(names)]
+    return list(zip(checked, points or [{} for _ in checked], strict=True))
+
+
+def _axes(part: object, *, kind: str) -> dict[str, list[object]]:
+    if not isinstance(part, dict) or not part:
+        raise BadInput(f"'rows.{kind}' must map keys to lists of values, got {shown(part)}")
+    axes: dict[str, list[object]] = {}
+    for key, values in flatten(part).items():
+        if not isinstance(values, list) or not values:
+            raise BadInput(f"{f'rows.{kind}.{key}'!r} must be a list of one value or more, got {shown(values)}")
+        axes[key] = values
+    return axes
+
+
+def _row_name(name: object, *, where: str) -> str:
+    if not isinstance(name, str) or not name.strip():
+        raise BadInput(f"{where!r} must be the row's name as text, in quotes if it is a number, got {shown(name)}")
+    return name
+
+
+def _point_name(point: Mapping[str, object]) -> str:
+    return ", ".join(f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in point.items())

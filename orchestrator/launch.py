@@ -1,0 +1,202 @@
+"""Jobs onto Ray: one Tune trial a job, each trial's driver runs one Train worker group."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# A local Ray would otherwise write a token file that switches every later `ray start` of this user to tokens.
+if "RAY_ADDRESS" not in os.environ:
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # orchestrator.run has its own
+
+import ray
+import ray.train
+from ray import tune
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.tune.integration.ray_train import TuneReportCallback
+
+from orchestrator.plan import Job, Step
+from orchestrator.searcher import Capacity, GraphSearcher, JobState
+from orchestrator.store import Store
+from orchestrator.sweep import Resources, recipe_to_dict
+from orchestrator.worker import train_loop
+from reskd.data.annotations import data_root
+
+WORKER_START_TIMEOUT_S = 120
+WORKER_FAILURES = 2
+CONTROLLER_FAILURES = 5
+POLL_S = 0.5
+"""Seconds between two looks of Train's controller at its workers; a report waits for the next one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What `on_event` gets: a job's state, and its epoch where there is one."""
+
+    job_id: str
+    state: JobState
+    epoch: int = 0
+    num_epochs: int = 0
+    clips_per_s: float = 0.0
+
+
+def capacity_of(resources: Resources) -> Capacity:
+    """What the sweep declares, else this machine's cores and no GPU."""
+    return Capacity(cpus=resources.max_cpus or os.cpu_count() or 1, gpus=resources.max_gpus or 0)
+
+
+@contextmanager
+def ray_session(capacity: Capacity) -> Iterator[None]:
+    """A Ray of our own on this machine, or the cluster that RAY_ADDRESS names."""
+    variables = {
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": str(POLL_S),
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(WORKER_START_TIMEOUT_S),
+        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+        "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    }
+    if "RAY_ADDRESS" in os.environ:
+        ray.init(address=os.environ["RAY_ADDRESS"], runtime_env={"env_vars": variables}, log_to_driver=True)
+    else:
+        # Soft stops alone are used, so nothing needs the dashboard's State API to free placement groups.
+        ray.init(
+            address="local",
+            num_cpus=int(capacity.cpus),
+            include_dashboard=False,
+            runtime_env={"env_vars": variables},
+            log_to_driver=True,
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def job_config(
+    job: Job,
+    *,
+    steps: Mapping[str, Step],
+    store: Store,
+    owner_id: str,
+    resources: Resources,
+    manifest: Path,
+    provenance: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Everything a worker needs, as plain data."""
+    data = steps[job.members[0]].recipe.data
+    teacher = store.weights_path(job.teacher_id) if job.teacher_id else job.teacher_checkpoint
+    return {
+        "job": job.id,
+        "store": str(store.home),
+        "owner": owner_id,
+        "members": [
+            {
+                "step_id": step_id,
+                "recipe": recipe_to_dict(steps[step_id].recipe),
+                "provenance": {
+                    "full_id": steps[step_id].full_id,
+                    "teacher_id": steps[step_id].teacher_id,
+                    **provenance,
+                },
+            }
+            for step_id in job.members
+        ],
+        "teacher": str(teacher) if teacher else None,
+        "manifest": str(manifest),
+        "root": str(data_root(data)),
+        "threads": max(1, int(resources.cpus_per_worker)),
+        "loader_workers": resources.loader_workers,
+        "num_workers": job.workers,
+        "cpus_per_worker": resources.cpus_per_worker,
+        "gpus_per_worker": resources.gpus_per_worker,
+        "ray_folder": str(store.home / "ray"),
+    }
+
+
+def drive(config: dict[str, Any]) -> dict[str, Any]:
+    """A trial: one Train run. Its name holds the time, so Ray never resumes anything by name."""
+    per_worker = {"CPU": config["cpus_per_worker"]}
+    if config["gpus_per_worker"]:
+        per_worker["GPU"] = config["gpus_per_worker"]
+    trainer = TorchTrainer(
+        train_loop,
+        train_loop_config=config,
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=config["num_workers"],
+            use_gpu=bool(config["gpus_per_worker"]),
+            resources_per_worker=per_worker,
+        ),
+        # nccl refuses two workers on one GPU.
+        torch_config=TorchConfig(backend="nccl" if config["gpus_per_worker"] >= 1 else "gloo"),
+        run_config=ray.train.RunConfig(
+            name=f"{config['job']}-{int(time.time() * 1000)}",
+            storage_path=str(Path(config["ray_folder"], "train")),
+            callbacks=[TuneReportCallback()],  # type: ignore[list-item]  # ray.train exports the v1 types
+            failure_config=ray.train.FailureConfig(
+                max_failures=WORKER_FAILURES,
+                controller_failure_limit=CONTROLLER_FAILURES,  # type: ignore[call-arg]
+            ),
+        ),
+    )
+    trainer.fit()
+    return {"job_done": 1}
+
+
+class _Events(tune.Callback):
+    """Tune's events as Progress; the listener stays behind when Tune pickles its callbacks."""
+
+    def __init__(self, searcher: GraphSearcher, listener: Callable[[Progress], None]) -> None:
+        self._searcher, self._listener = searcher, listener
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        self._listener(Progress(trial.config["job"], "running"))
+
+    def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
+        if "epoch" in result:
+            self._listener(
+                Progress(trial.config["job"], "running", result["epoch"], result["num_epochs"], result["clips_per_s"])
+            )
+
+    def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        self._listener(Progress(trial.config["job"], self._searcher.states[trial.config["job"]]))
+
+    def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        self._listener(Progress(trial.config["job"], self._searcher.states[trial.config["job"]]))
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    *,
+    store: Store,
+    capacity: Capacity,
+    configs: Mapping[str, dict[str, Any]],
+    on_event: Callable[[Progress], None],
+) -> dict[str, JobState]:
+    """Run jobs in dependency order on the Ray that is connected; each job's last state.
+
+    Returns early, with jobs left waiting or running, when the process is interrupted.
+    """
+    searcher = GraphSearcher(jobs, store=store, capacity=capacity, configs=configs)
+    # No CPU: a driver that holds even a hundredth starves two one-CPU workers on two cores.
+    on_head = tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}])
+    tune.Tuner(
+        tune.with_resources(drive, on_head),
+        tune_config=tune.TuneConfig(search_alg=searcher, num_samples=-1, max_concurrent_trials=len(jobs)),
+        run_config=tune.RunConfig(
+            name=f"run-{int(time.time() * 1000)}",
+            storage_path=str(store.home / "ray" / "tune"),
+            verbose=0,
+            callbacks=[_Events(searcher, on_event)],
+            failure_config=tune.FailureConfig(max_failures=1),
+        ),
+    ).fit()
+    return dict(searcher.states)

@@ -1,0 +1,122 @@
+"""A sweep file together with its data and the store: everything that a plan, a run or a table starts from."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchestrator.plan import Plan, Step, build_steps, make_plan
+from orchestrator.store import Store
+from orchestrator.sweep import Sweep, load
+from reskd.checkpoint import load_weights
+from reskd.data.annotations import data_root
+from reskd.data.dataset import num_steps
+from reskd.data.manifest import Manifest, build_manifest, read_manifest, write_manifest
+from reskd.errors import BadInput
+from reskd.recipe import Checkpoint, DataSpec
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A sweep, its steps with their ids, and what is known of its data."""
+
+    sweep: Sweep
+    store: Store
+    steps: dict[str, Step]
+    manifests: dict[str, Manifest]
+    """By sha256, which a step's payload names."""
+    unseen: tuple[str, ...] = field(default=())
+    """Data sets of which neither videos nor manifest are here; steps that need them have provisional ids."""
+
+    def manifest(self, step: Step) -> Manifest:
+        return self.manifests[step.payload["manifest_sha256"]]
+
+    def manifest_path(self, step: Step) -> Path:
+        return self.store.manifest_path(step.recipe.data.name, step.payload["manifest_sha256"])
+
+    def plan(self, *, retry_failed: bool = False, own: str | None = None) -> Plan:
+        """What is missing, from what the store says now; leases of run `own` count as free."""
+        status = {step_id: self.store.status(step_id, own=own) for step_id in self.steps}
+        return make_plan(self.sweep, self.steps, status, retry_failed=retry_failed)
+
+
+def prepare(path: Path, *, changes: Sequence[str] = (), store: Store) -> Prepared:
+    """Load a sweep file and give its steps their ids; BadInput for anything wrong with file or data."""
+    sweep = load(path, changes=changes)
+    manifests: dict[str, Manifest] = {}
+    unseen: list[str] = []
+
+    def manifest_sha256(spec: DataSpec) -> str:
+        manifest = _manifest(spec, store)
+        if manifest is None:
+            unseen.append(spec.name)
+            return f"unseen:{spec.name}"
+        manifests[manifest.sha256] = manifest
+        return manifest.sha256
+
+    steps = build_steps(sweep, manifest_of=manifest_sha256)
+    return Prepared(sweep, store, steps, manifests, tuple(dict.fromkeys(unseen)))
+
+
+def _manifest(spec: DataSpec, store: Store) -> Manifest | None:
+    """Of the videos on this machine, else the newest that the store has under the data set's name."""
+    try:
+        root = data_root(spec)
+    except BadInput:
+        root = None
+    if root is not None and root.is_dir():
+        manifest = build_manifest(spec, cache=store.hash_cache)
+        path = store.manifest_path(spec.name, manifest.sha256)
+        if not path.exists():
+            write_manifest(manifest, path)
+        return manifest
+    known = store.newest_manifest(spec.name)
+    return None if known is None else read_manifest(known)
+
+
+def check_before_start(prepared: Prepared) -> None:
+    """What can be known to fail before any worker starts; BadInput with the way out."""
+    for step in prepared.steps.values():
+        data = step.recipe.data
+        if not data_root(data).is_dir():
+            raise BadInput(
+                f"{prepared.sweep.path}: the videos of {data.name!r} are not here: {data_root(data)} is no folder; "
+                f"set data.root or RESKD_DATA{_demo_hint(data)}"
+            )
+        manifest = prepared.manifest(step)
+        num_steps(len(manifest.train), step.recipe.optim.batch_size)
+        teacher = step.recipe.teacher
+        if isinstance(teacher, Checkpoint) and step.recipe.has_teacher:
+            classes = tuple(load_weights(Path(teacher.checkpoint))["classes"])
+            if classes != manifest.classes:
+                raise BadInput(
+                    f"{teacher.checkpoint}: knows {len(classes)} classes, {data.name!r} has {len(manifest.classes)} "
+                    f"or names them otherwise; a teacher and its student must have the same classes in one order"
+                )
+
+
+def _demo_hint(data: DataSpec) -> str:
+    return f", or make the demo's with: reskd data make-demo {data.root}" if data.name == "demo" else ""
+
+
+def provenance() -> dict[str, Any]:
+    """The code's commit, where it runs from a checkout; recorded with each step, never hashed."""
+    folder = Path(__file__).parent
+
+    def git(*arguments: str) -> str | None:
+        try:
+            result = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return result.stdout.strip() if result.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    if commit is not None and git("status", "--porcelain", "--untracked-files=no"):
+        commit += "+changes"
+    return {"commit": commit}

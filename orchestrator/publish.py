@@ -1,0 +1,277 @@
+"""MLflow as a projection of the store: one experiment a sweep, one run a step, written again at any time.
+
+Everything that a run should hold is read from the store (`orchestrator.step_record`); this module compares it with
+what MLflow has and writes the difference, so publishing twice changes nothing and an outage loses nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import math
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from orchestrator.plan import Step
+from orchestrator.step_record import State, StepContent, StepRecord, read_step, record_from_run
+from orchestrator.store import Store
+from orchestrator.sweep import Sweep
+from orchestrator.tracking import SQLITE, check_database, first_line, note_of, sweep_text, without_password
+from reskd.errors import BadInput
+
+# MLflow reads these when it is imported: no telemetry, no chatter, and seconds instead of minutes until it gives up.
+for _name, _value in {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+}.items():
+    os.environ.setdefault(_name, _value)
+
+from alembic.util import CommandError  # noqa: E402
+from mlflow import MlflowClient  # noqa: E402
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag  # noqa: E402
+from mlflow.exceptions import MlflowException  # noqa: E402
+from sqlalchemy.exc import SQLAlchemyError  # noqa: E402
+
+logger = logging.getLogger(__name__)
+
+FAULTS = (MlflowException, SQLAlchemyError, CommandError, OSError)
+"""What a tracking server or its database raises when it is gone or broken."""
+
+STATUS: dict[State, str] = {"done": "FINISHED", "failed": "FAILED", "running": "RUNNING", "interrupted": "KILLED"}
+STATES: dict[str, State] = {status: state for state, status in STATUS.items()}
+
+EPOCH_TAG = "reskd.epoch"
+"""Epochs whose metrics the run holds; written with them in one transaction."""
+COMPLETE_TAG = "reskd.complete"
+METRICS_PER_CALL = 500
+
+
+class Publisher:
+    """One sweep's experiment in MLflow, kept equal to the store."""
+
+    def __init__(self, store: Store, *, sweep: Sweep, steps: Mapping[str, Step], tracking_uri: str | None) -> None:
+        """Connect, and make the experiment if it is new; BadInput when nothing answers at the URI."""
+        self._store, self._sweep, self._steps = store, sweep, steps
+        self.tracking_uri = tracking_uri or f"{SQLITE}{store.mlflow_db}"
+        self._client = MlflowClient(tracking_uri=self.tracking_uri)
+        self._published: dict[str, StepContent] = {}
+        self._run_ids: dict[str, str] = {}
+        self._is_dead = False
+        store.home.mkdir(parents=True, exist_ok=True)
+        check_database(self.tracking_uri)
+        try:
+            # Two processes that open a new database at once leave it half made for ever.
+            with self._locked():
+                self.experiment_id = self._experiment()
+        except FAULTS as error:
+            raise BadInput(
+                f"tracking URI {without_password(self.tracking_uri)}: no MLflow answers there ({first_line(error)}); "
+                f"start `mlflow server`, or leave the URI out to write {store.mlflow_db}"
+            ) from error
+
+    def publish(self, step_ids: Iterable[str] | None = None) -> bool:
+        """Write what steps, all of them by default, have newly stored; False when MLflow does not answer."""
+        ids = self._steps if step_ids is None else list(step_ids)
+        contents = {step_id: read_step(self._store, self._steps[step_id], steps=self._steps) for step_id in ids}
+        news = {
+            step_id: content
+            for step_id, content in contents.items()
+            if content is not None and content != self._published.get(step_id)
+        }
+        with self._forgiving("what it misses is published later"):
+            with self._locked():
+                runs = self._runs(next(iter(news)) if len(news) == 1 else None) if news else {}
+                for step_id, content in news.items():
+                    self._write(content, runs.get(step_id))
+                    self._published[step_id] = content
+            return True
+        return False
+
+    def records(self) -> dict[str, StepRecord]:
+        """What MLflow alone knows of every run in the experiment, of steps that the sweep has dropped too."""
+        return {
+            step_id: record_from_run(
+                run.data.tags,
+                run.data.metrics,
+                state=STATES.get(run.info.status, "interrupted"),
+                url=self._url_of(run.info.run_id),
+            )
+            for step_id, run in self._runs().items()
+        }
+
+    def log_report(self, folder: Path) -> bool:
+        """Put the report's files into the experiment's one report run, and its tables into the experiment's note."""
+        with self._forgiving("`reskd tables` logs the report again"):
+            with self._locked():
+                run = next(iter(self._search("tags.`reskd.kind` = 'report'")), None)
+                run = run or self._client.create_run(
+                    self.experiment_id, tags={"reskd.kind": "report"}, run_name="report"
+                )
+                self._client.log_artifacts(run.info.run_id, str(folder))
+                if self._sweep.path.is_file():
+                    self._client.log_artifact(run.info.run_id, str(self._sweep.path))
+                self._client.set_terminated(run.info.run_id, "FINISHED")
+                note = note_of((folder / "report.md").read_text())
+                self._client.set_experiment_tag(self.experiment_id, "mlflow.note.content", note)
+            return True
+        return False
+
+    @property
+    def experiment_url(self) -> str:
+        """Page of the experiment's runs; below `reskd ui`'s address where MLflow is a file."""
+        return f"{self._base_url}/#/experiments/{self.experiment_id}/runs?workflowType=machine_learning"
+
+    def run_url(self, step_id: str) -> str | None:
+        """Page of a step's run, None while there is none."""
+        if step_id not in self._run_ids:
+            self._runs(step_id)
+        run_id = self._run_ids.get(step_id)
+        return self._url_of(run_id) if run_id else None
+
+    @property
+    def _base_url(self) -> str:
+        return self.tracking_uri.rstrip("/") if self.tracking_uri.startswith("http") else ""
+
+    def _url_of(self, run_id: str) -> str:
+        return f"{self._base_url}/#/experiments/{self.experiment_id}/runs/{run_id}"
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One writer of this host at a time: MLflow has no unique tags, so two could both make a step's run."""
+        with open(self._store.home / "mlflow.lock", "a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
+    def _forgiving(self, promise: str) -> Iterator[None]:
+        """An MLflow that is gone costs a warning, the first time, and nothing else."""
+        try:
+            yield
+        except FAULTS as error:
+            if not self._is_dead:
+                uri = without_password(self.tracking_uri)
+                logger.warning("MLflow at %s does not answer (%s); %s", uri, first_line(error), promise)
+            self._is_dead = True
+        else:
+            self._is_dead = False
+
+    def _experiment(self) -> str:
+        name, client = self._sweep.name, self._client
+        tags = {"reskd.question": self._sweep.question, "reskd.sweep_file": sweep_text(self._sweep.path)}
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            # A server decides itself; without one MLflow would take the folder that this process happens to be in.
+            location = self._store.artifacts.as_uri() if self.tracking_uri.startswith(SQLITE) else None
+            try:
+                return client.create_experiment(name, artifact_location=location, tags=tags)
+            except MlflowException as error:
+                found = client.get_experiment_by_name(name)
+                if found is None:
+                    raise error
+        if found.lifecycle_stage != "active":
+            raise BadInput(
+                f"MLflow's experiment {name!r} is in its bin; run `mlflow experiments restore "
+                f"--experiment-id {found.experiment_id}`, or rename the sweep file"
+            )
+        for key, value in tags.items():
+            if found.tags.get(key) != value:
+                client.set_experiment_tag(found.experiment_id, key, value)
+        return found.experiment_id
+
+    def _search(self, condition: str = "") -> Iterator[Run]:
+        token: str | None = None
+        while True:
+            page = self._client.search_runs([self.experiment_id], condition, max_results=1000, page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def _runs(self, step_id: str | None = None) -> dict[str, Run]:
+        """Step id -> run, of one step or all. A server that lost its answer may have made a run twice: the earliest."""
+        found = self._search(f"tags.`reskd.step_id` = '{step_id}'" if step_id else "")
+        runs: dict[str, Run] = {}
+        for run in sorted(found, key=lambda run: (run.info.start_time, run.info.run_id)):
+            if "reskd.step_id" in run.data.tags:
+                runs.setdefault(run.data.tags["reskd.step_id"], run)
+        self._run_ids |= {found_id: run.info.run_id for found_id, run in runs.items()}
+        return runs
+
+    def _write(self, content: StepContent, run: Run | None) -> None:
+        """Make a run hold what the content says, `complete` last of all."""
+        state = content.record.state
+        if run is None:
+            tags = {key: value for key, value in content.tags.items() if key != COMPLETE_TAG}
+            run = self._client.create_run(
+                self.experiment_id, start_time=content.started_ms, tags=tags, run_name=content.name
+            )
+            self._run_ids[content.record.step_id] = run.info.run_id
+        elif COMPLETE_TAG in run.data.tags and state != "done":
+            return  # done once, perhaps from another store: equal ids have equal results, so it stays as it is
+        run_id = run.info.run_id
+        self._write_identity(content, run)
+        self._write_epochs(content, run)
+        for name, text in content.texts.items():
+            self._client.log_text(run_id, text, name)
+        self._client.log_batch(run_id, metrics=_new_metrics(content, run), tags=_changed(content.tags, run.data.tags))
+        for key in run.data.tags:
+            if key.startswith("reskd.") and key not in content.tags and key != EPOCH_TAG:
+                self._client.delete_tag(run_id, key)
+        if run.info.run_name != content.name:
+            self._client.update_run(run_id, name=content.name)
+        if run.info.status != STATUS[state]:
+            if state == "running":
+                self._client.update_run(run_id, status="RUNNING")
+            else:
+                self._client.set_terminated(run_id, STATUS[state], end_time=content.ended_ms)
+
+    def _write_identity(self, content: StepContent, run: Run) -> None:
+        """Parameters and data set, once."""
+        missing = [Param(key, value) for key, value in content.params.items() if key not in run.data.params]
+        self._client.log_batch(run.info.run_id, params=missing)
+        if run.inputs is None or not run.inputs.dataset_inputs:
+            source = json.dumps({"manifest_sha256": content.data_sha256})
+            data = Dataset(content.record.data_name, content.data_sha256[:36], "manifest", source)
+            context = [InputTag("mlflow.data.context", "training")]
+            self._client.log_inputs(run.info.run_id, [DatasetInput(data, context)])
+
+    def _write_epochs(self, content: StepContent, run: Run) -> None:
+        """Epochs that the run does not hold yet. One that a resume trained again keeps its first line."""
+        held = int(run.data.tags.get(EPOCH_TAG, 0))
+        batch: list[Metric] = []
+        new = [line for line in content.lines if line["epoch"] > held]
+        for line in new:
+            batch += [Metric(key, value, line["time_ms"], line["epoch"]) for key, value in line["metrics"].items()]
+            if len(batch) >= METRICS_PER_CALL or line is new[-1]:
+                self._client.log_batch(run.info.run_id, metrics=batch, tags=[RunTag(EPOCH_TAG, str(line["epoch"]))])
+                batch = []
+
+
+def _new_metrics(content: StepContent, run: Run) -> list[Metric]:
+    """Final metrics that the run has not, or has with another value: that one came later, and gets a later time."""
+    held = run.data.metrics
+    return [
+        Metric(key, value, int(time.time() * 1000) if key in held else content.ended_ms, content.num_epochs)
+        for key, value in content.record.metrics.items()
+        if key not in held or not _equal(held[key], value)
+    ]
+
+
+def _equal(held: float, value: float) -> bool:
+    """Whether MLflow holds this value; it keeps NaN, and infinities as the largest floats."""
+    if math.isinf(value):
+        value = math.copysign(sys.float_info.max, value)
+    return held == value or (math.isnan(held) and math.isnan(value))
+
+
+def _changed(tags: Mapping[str, str], held: Mapping[str, str]) -> Sequence[RunTag]:
+    return [RunTag(key, value) for key, value in tags.items() if held.get(key) != value]

@@ -1,0 +1,140 @@
+"""The paper's figures, read from published.yaml: what a table may show beside its own numbers."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from reskd.errors import BadInput
+
+PUBLISHED_FILE = Path(__file__).with_name("published.yaml")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PublishedColumn:
+    """One column of a published table."""
+
+    name: str
+    measured: str
+    """The column of our tables that it stands beside: test/mAP, GMACs, clips/s..."""
+    unit: str
+    data: str
+    """Key of the data set that it was published for, as in `data.name`."""
+    device: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PublishedTable:
+    """One published table; `rows` maps row -> column -> value and leaves unknown figures out."""
+
+    key: str
+    title: str
+    source: str
+    columns: tuple[PublishedColumn, ...]
+    rows: Mapping[str, Mapping[str, float]]
+    backbones: Mapping[str, str]
+    note: str | None = None
+
+    def column_beside(self, measured: str, *, data_name: str) -> PublishedColumn | None:
+        """The published column to show beside a measured one, preferably of the same data set.
+
+        Where the paper has no such metric an accuracy stands beside an accuracy: top-1 of another task is no
+        less comparable to mAP than mAP of another task is.
+        """
+        fitting = [column for column in self.columns if column.measured == measured]
+        if not fitting and measured in ("test/top1", "test/mAP"):
+            fitting = [column for column in self.columns if column.measured.startswith("test/")]
+        same_data = [column for column in fitting if column.data == data_name]
+        return next(iter(same_data or fitting), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Every published table, and what the data sets are called in prose."""
+
+    tables: Mapping[str, PublishedTable]
+    data_sets: Mapping[str, str]
+
+    def table(self, key: str) -> PublishedTable:
+        """BadInput where the paper has no such table."""
+        if key not in self.tables:
+            raise BadInput(f"published: {key!r} is not a published table; choose one of {', '.join(self.tables)}")
+        return self.tables[key]
+
+
+@cache
+def load_published(path: Path = PUBLISHED_FILE) -> Published:
+    """Read and check the file; BadInput names the table, the key and the nearest known one."""
+    try:
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise BadInput(f"{path}: no such file of published figures") from error
+    except yaml.YAMLError as error:
+        raise BadInput(f"{path}: not valid YAML ({error})") from error
+    content = _fields(content, str(path), required=("data_sets", "tables"))
+    data_sets = {str(key): str(name) for key, name in content["data_sets"].items()}
+    tables = {
+        str(key): _table(str(key), table, f"{path}: {key}", data_sets) for key, table in content["tables"].items()
+    }
+    return Published(tables, data_sets)
+
+
+def _table(key: str, content: object, where: str, data_sets: Collection[str]) -> PublishedTable:
+    table = _fields(content, where, required=("title", "source", "columns", "rows"), optional=("note", "backbones"))
+    columns = tuple(_column(str(name), column, where, data_sets) for name, column in table["columns"].items())
+    names = [column.name for column in columns]
+    rows = {str(row): _row(values, f"{where}: row {row!r}", names) for row, values in table["rows"].items()}
+    backbones = {str(row): str(name) for row, name in table.get("backbones", {}).items()}
+    for row in backbones:
+        _known(row, rows, f"{where}: backbones")
+    return PublishedTable(
+        key=key,
+        title=str(table["title"]),
+        source=str(table["source"]),
+        columns=columns,
+        rows=rows,
+        backbones=backbones,
+        note=table.get("note"),
+    )
+
+
+def _column(name: str, content: object, where: str, data_sets: Collection[str]) -> PublishedColumn:
+    where = f"{where}: column {name!r}"
+    column = _fields(content, where, required=("measured", "unit", "data"), optional=("device",))
+    _known(column["data"], data_sets, f"{where}: data")
+    return PublishedColumn(name=name, **column)
+
+
+def _row(content: object, where: str, columns: Collection[str]) -> dict[str, float]:
+    values = _fields(content, where, optional=columns)
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise BadInput(f"{where}: {name}: {value!r} is not a number; leave the key out where nothing is known")
+    return {name: float(value) for name, value in values.items()}
+
+
+def _fields(
+    content: object, where: str, *, required: Collection[str] = (), optional: Collection[str] = ()
+) -> dict[str, Any]:
+    """The mapping itself, once it is known to hold the right keys."""
+    if not isinstance(content, dict):
+        raise BadInput(f"{where}: expected a mapping, got {content!r}")
+    for name in content:
+        _known(name, [*required, *optional], where)
+    for name in required:
+        if name not in content:
+            raise BadInput(f"{where}: {name!r} is missing")
+    return content
+
+
+def _known(name: object, known: Collection[str], where: str) -> None:
+    if name not in known:
+        near = difflib.get_close_matches(str(name), list(known), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(known)}"
+        raise BadInput(f"{where}: {name!r} is not known; {hint}")

@@ -1,0 +1,39 @@
+"""Ray's and its workers' chatter into a log file, while our own lines still reach the person."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from orchestrator.console import make_console
+
+
+@contextmanager
+def quiet(log: Path) -> Iterator[Console]:
+    """File descriptors 1 and 2 go to `log`; the console given writes to where 1 went before.
+
+    The descriptors, not sys.stdout: Ray's C++ core and its log forwarding write to them directly.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    terminal = os.fdopen(os.dup(kept[0]), "w", buffering=1)
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+    os.close(target)
+    try:
+        yield make_console(terminal)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for descriptor, copy in zip((1, 2), kept, strict=True):
+            os.dup2(copy, descriptor)
+            os.close(copy)
+        terminal.close()

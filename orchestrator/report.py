@@ -1,0 +1,121 @@
+"""Tables as files: Markdown to read, CSV to compute with, a figure; the same bytes whenever nothing has changed."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import rich.table
+from rich.text import Text
+
+from orchestrator.entries import Column, Entry, Table
+from orchestrator.estimates import Estimate
+from orchestrator.figure import accuracy_vs_gmacs
+from reskd.checkpoint import write_atomic
+
+PLOT_FILE = "accuracy_vs_gmacs.png"
+INDEX_FILE = "report.md"
+
+
+def write_report(tables: Sequence[Table], folder: Path) -> list[Path]:
+    """<key>.md and <key>.csv of each table, the figure if a table has one, and report.md with all of it."""
+    if not tables:
+        return []
+    files: dict[str, str | bytes] = {}
+    for table in tables:
+        files[f"{table.key}.md"] = f"# {table.title}\n\n{table.question}\n\n{table_markdown(table)}"
+        files[f"{table.key}.csv"] = table_csv(table)
+    plot = next((table.plot for table in tables if table.plot and table.plot.points), None)
+    if plot:
+        files[PLOT_FILE] = accuracy_vs_gmacs(plot)
+    files[INDEX_FILE] = _index(tables, has_plot=plot is not None)
+    for name, content in files.items():
+        write_atomic(folder / name, content)
+    return [folder / name for name in files]
+
+
+def table_markdown(table: Table) -> str:
+    """What the numbers rest on as a list, then the table."""
+    head = "".join(f"- {sentence}\n" for sentence in table.head)
+    lines = [table.headings, ["---"] * len(table.headings), *(table.cells(row) for row in table.rows)]
+    return f"{head}\n" + "".join(_markdown_row(line) for line in lines)
+
+
+def table_csv(table: Table) -> str:
+    """One line an entry with every number, unrounded; several values in a field are separated by `;`."""
+    lines = [
+        _csv_line(table.key, column, table.entries[row, column.key]) for row in table.rows for column in table.columns
+    ]
+    file = io.StringIO()
+    writer = csv.DictWriter(file, fieldnames=list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return file.getvalue()
+
+
+def render(table: Table) -> rich.table.Table:
+    """The table for a terminal, its sentences below."""
+    shown = rich.table.Table(title=Text(table.title), caption=Text("\n".join(table.head)), caption_justify="left")
+    for index, heading in enumerate(table.headings):
+        shown.add_column(Text(heading), justify="right" if index else "left", overflow="fold")
+    for row in table.rows:
+        shown.add_row(*(Text(cell) for cell in table.cells(row)))
+    return shown
+
+
+def _index(tables: Sequence[Table], *, has_plot: bool) -> str:
+    parts = [f"# {tables[0].sweep}", tables[0].question]
+    for table in tables:
+        evidence = f"Every number with its runs: [{table.key}.csv]({table.key}.csv)"
+        parts += [f"## {table.title}", table_markdown(table).rstrip("\n"), evidence]
+    if has_plot:
+        parts += ["## Accuracy against cost", f"![accuracy against GMACs]({PLOT_FILE})"]
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown_row(cells: Iterable[str]) -> str:
+    escaped = [cell.replace("|", "\\|").replace("\n", " ") for cell in cells]
+    return f"| {' | '.join(escaped)} |\n"
+
+
+def _csv_line(key: str, column: Column, entry: Entry) -> dict[str, object]:
+    published = column.published if entry.published is not None else None
+    return {
+        "table": key,
+        "row": entry.row,
+        "column": entry.column,
+        "unit": entry.unit,
+        "state": entry.state,
+        "num_seeds": entry.num_seeds,
+        **_numbers(entry.estimate, prefix=""),
+        "delta_to": column.delta_to or "",
+        **_numbers(entry.delta or Estimate(()), prefix="delta_"),
+        "published": _number(entry.published),
+        "published_column": published.name if published else "",
+        "published_data": published.data if published else "",
+        "is_comparable": str(column.is_comparable).lower() if published else "",
+        "protocol": _joined(entry.protocols),
+        "device": _joined(entry.devices),
+        "seed_states": _joined(f"{seed} {state}" for seed, state in entry.seed_states),
+        "step_ids": _joined(entry.step_ids),
+    }
+
+
+def _numbers(estimate: Estimate, *, prefix: str) -> dict[str, object]:
+    return {
+        f"{prefix}n": estimate.n,
+        f"{prefix}seeds": _joined(seed for seed, _ in estimate.by_seed),
+        f"{prefix}values": _joined(estimate.values),
+        f"{prefix}mean": _number(estimate.mean),
+        f"{prefix}half_width": _number(estimate.half_width),
+    }
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else repr(value)
+
+
+def _joined(values: Iterable[object]) -> str:
+    return ";".join(str(value) for value in values)

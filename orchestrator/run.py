@@ -1,0 +1,182 @@
+"""`reskd run`: bring the store to what the sweep file says, publish on the way, rebuild the tables at the end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from orchestrator.launch import capacity_of, job_config, ray_session, run_jobs
+from orchestrator.lease import Leases, leases
+from orchestrator.live import Board
+from orchestrator.plan import Job
+from orchestrator.prepare import Prepared, check_before_start, provenance
+from orchestrator.publish import Publisher
+from orchestrator.quiet import quiet
+from orchestrator.sweep import recipe_to_dict
+from reskd.errors import BadInput
+
+logger = logging.getLogger(__name__)
+
+PUBLISH_EVERY_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended: what is done, what failed, what is left, and who holds what we could not take."""
+
+    num_done: int
+    failed: tuple[str, ...]
+    unfinished: tuple[str, ...]
+    held: dict[str, str]
+    interrupted: bool
+    log: Path | None
+    wall_s: float
+
+    @property
+    def exit_code(self) -> int:
+        """0 done, 1 something failed, 3 interrupted or held elsewhere, and resumable."""
+        if self.interrupted:
+            return 3
+        if self.failed:
+            return 1
+        return 3 if self.unfinished else 0
+
+
+def run_sweep(
+    prepared: Prepared, *, tracking_uri: str | None, retry_failed: bool, console: Console
+) -> tuple[Outcome, Publisher]:
+    """Train what is missing. BadInput when nothing can start; everything later is in the outcome."""
+    if prepared.unseen:
+        raise BadInput(f"{prepared.sweep.path}: no videos and no manifest of {', '.join(prepared.unseen)} here")
+    check_before_start(prepared)
+    publisher = Publisher(prepared.store, sweep=prepared.sweep, steps=prepared.steps, tracking_uri=tracking_uri)
+    started = time.monotonic()
+    with leases() as held:
+        jobs = _take(prepared, held, retry_failed=retry_failed)
+        interrupted, log = False, None
+        if jobs:
+            log = prepared.store.home / "logs" / f"{prepared.sweep.name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
+            console.print(f"training {_count(jobs)}; Ray's own output goes to {log}", markup=False)
+            interrupted = _train(prepared, jobs, held, publisher, log)
+    publisher.publish()
+    return _outcome(prepared, interrupted=interrupted, log=log, wall_s=time.monotonic() - started), publisher
+
+
+def _count(jobs: Sequence[Job]) -> str:
+    num_steps = sum(len(job.members) for job in jobs)
+    return f"{num_steps} step{'s' * (num_steps != 1)} in {len(jobs)} job{'s' * (len(jobs) != 1)}"
+
+
+def _take(prepared: Prepared, held: Leases, *, retry_failed: bool) -> tuple[Job, ...]:
+    """Lease every step that is to be trained, then plan with what we really got."""
+    store = prepared.store
+    plan = prepared.plan(retry_failed=retry_failed)
+    for step_id in [step_id for job in plan.jobs for step_id in job.members]:
+        held.take(store.lease_path(step_id))
+    plan = prepared.plan(retry_failed=retry_failed, own=held.owner.id)
+    jobs = plan.jobs
+    wanted = {step_id for job in jobs for step_id in job.members}
+    # A lease that turned free between the two plans would be in a job without being ours.
+    for step_id in wanted:
+        if not held.take(store.lease_path(step_id)):
+            raise BadInput(f"step {step_id} was taken by another run a moment ago; type the command again")
+        step = prepared.steps[step_id]
+        store.record_identity(step_id, full_id=step.full_id, payload=step.payload, recipe=recipe_to_dict(step.recipe))
+        store.forget_failure(step_id)
+    held.release(path for path in held.paths() if path.parent.name not in wanted)
+    return jobs
+
+
+def _train(prepared: Prepared, jobs: Sequence[Job], held: Leases, publisher: Publisher, log: Path) -> bool:
+    """The jobs on Ray, with publishing beside them; whether a person stopped it."""
+    store, resources = prepared.store, prepared.sweep.resources
+    facts = provenance()
+    configs = {
+        job.id: job_config(
+            job,
+            steps=prepared.steps,
+            store=store,
+            owner_id=held.owner.id,
+            resources=resources,
+            manifest=prepared.manifest_path(prepared.steps[job.members[0]]),
+            provenance=facts,
+        )
+        for job in jobs
+    }
+    capacity = capacity_of(resources)
+    try:
+        with (
+            quiet(log) as terminal,
+            ray_session(capacity),
+            _interruptible() as interrupt,  # after Ray, which sets a SIGTERM handler of its own
+            _publishing(publisher),
+            Board(jobs, prepared.steps, terminal) as board,
+        ):
+            run_jobs(jobs, store=store, capacity=capacity, configs=configs, on_event=board.update)
+    except KeyboardInterrupt:
+        return True
+    return interrupt.is_set()
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Set once Ctrl-C or SIGTERM came. The first ends Tune's loop softly, a second one at once."""
+    event = threading.Event()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        tune_listens = callable(signal.getsignal(signal.SIGUSR1))
+        if event.is_set() or not tune_listens:
+            event.set()
+            raise KeyboardInterrupt
+        event.set()
+        os.kill(os.getpid(), signal.SIGUSR1)  # Tune's own way to stop; its SIGINT handler would hide the event
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _publishing(publisher: Publisher) -> Iterator[None]:
+    """Write to MLflow what steps have newly stored, from a thread, so that an outage never delays training."""
+    stop = threading.Event()
+
+    def loop() -> None:
+        while not stop.wait(PUBLISH_EVERY_S):
+            publisher.publish()
+
+    thread = threading.Thread(target=loop, name="publish", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _outcome(prepared: Prepared, *, interrupted: bool, log: Path | None, wall_s: float) -> Outcome:
+    steps = prepared.plan().steps.values()
+    return Outcome(
+        num_done=sum(step.verdict == "done" for step in steps),
+        failed=tuple(step.id for step in steps if step.verdict in ("failed", "blocked")),
+        unfinished=tuple(step.id for step in steps if step.verdict in ("resume", "train", "waiting", "held")),
+        held={step.id: step.reason for step in steps if step.verdict == "held"},
+        interrupted=interrupted,
+        log=log,
+        wall_s=wall_s,
+    )

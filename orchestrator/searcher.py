@@ -1,0 +1,109 @@
+"""The graph inside Ray Tune: hands out the next job whose teachers are DONE in the store and whose workers fit.
+
+Tune knows no dependencies between trials, and a Train run inside a trial takes its workers' resources without
+Tune's knowledge; so both are decided here. Tune schedules, it invents nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ray.tune.search import Searcher
+
+from orchestrator.plan import Job
+from orchestrator.store import Store
+
+logger = logging.getLogger(__name__)
+
+MAX_ATTEMPTS = 2
+"""Trials of one job before its unfinished steps are given up for this run."""
+
+JobState = Literal["waiting", "running", "done", "failed", "blocked"]
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What the declared machine or cluster can hold at one time."""
+
+    cpus: float
+    gpus: float
+
+    def fits(self, job: Job, running: Sequence[Job]) -> bool:
+        cpus = job.cpus + sum(other.cpus for other in running)
+        gpus = job.gpus + sum(other.gpus for other in running)
+        return cpus <= self.cpus and gpus <= self.gpus
+
+
+class GraphSearcher(Searcher):
+    """States of the jobs, and which trial runs which job. Plain data, since Tune pickles its searcher."""
+
+    def __init__(
+        self, jobs: Sequence[Job], *, store: Store, capacity: Capacity, configs: Mapping[str, dict[str, Any]]
+    ) -> None:
+        super().__init__(metric=None, mode=None)
+        self.jobs = {job.id: job for job in jobs}
+        self.store = store
+        self.capacity = capacity
+        self.configs = configs
+        self.states: dict[str, JobState] = dict.fromkeys(self.jobs, "waiting")
+        self.attempts = dict.fromkeys(self.jobs, 0)
+        self.job_of_trial: dict[str, str] = {}
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: dict, **spec: Any) -> bool:
+        return True  # nothing here is compared by a metric
+
+    def suggest(self, trial_id: str) -> Any:
+        """The next job's config, None to be asked again later, or FINISHED."""
+        for job_id, job in self.jobs.items():
+            if self.states[job_id] == "waiting" and self._is_blocked(job):
+                self.states[job_id] = "blocked"
+        waiting = [self.jobs[job_id] for job_id, state in self.states.items() if state == "waiting"]
+        running = [self.jobs[job_id] for job_id, state in self.states.items() if state == "running"]
+        if not waiting:
+            # A running job may yet come back as waiting, so the end is only when none is left.
+            return None if running else Searcher.FINISHED
+        for job in waiting:  # in the plan's order: critical path first, then longest
+            if self._is_ready(job) and self.capacity.fits(job, running):
+                self.states[job.id] = "running"
+                self.attempts[job.id] += 1
+                self.job_of_trial[trial_id] = job.id
+                return dict(self.configs[job.id])
+        return None
+
+    def _is_ready(self, job: Job) -> bool:
+        return job.teacher_id is None or self.store.is_finished(job.teacher_id)
+
+    def _is_blocked(self, job: Job) -> bool:
+        if job.teacher_id is None or self.store.is_finished(job.teacher_id):
+            return False
+        if self.store.failure(job.teacher_id) is not None:
+            return True
+        makers = [maker for maker in self.jobs.values() if job.teacher_id in maker.members]
+        if makers:
+            return self.states[makers[0].id] in ("failed", "blocked", "done")
+        return self.store.lease(job.teacher_id) is None  # it was another run's, and that run has left it
+
+    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
+        """Believe the store, not the trial: a step is done when its DONE record says so."""
+        job = self.jobs[self.job_of_trial[trial_id]]
+        finished = [self.store.is_finished(step_id) for step_id in job.members]
+        failed = [self.store.failure(step_id) is not None for step_id in job.members]
+        if all(finished):
+            self.states[job.id] = "done"
+        elif all(done or bad for done, bad in zip(finished, failed, strict=True)):
+            self.states[job.id] = "failed"
+        elif self.attempts[job.id] < MAX_ATTEMPTS:
+            logger.warning("job %s ended with unfinished steps; trying again from the store", job.id)
+            self.states[job.id] = "waiting"
+        else:
+            self.states[job.id] = "failed"
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the store is what a later run starts from."""
+        open(checkpoint_path, "w").close()
+
+    def restore(self, checkpoint_path: str) -> None:
+        raise NotImplementedError("reskd resumes from its store, never from Tune's state")

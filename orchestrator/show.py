@@ -1,0 +1,182 @@
+"""Plans, states and outcomes as a person reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.live import clock, label, name_of
+from orchestrator.plan import Plan
+from orchestrator.prepare import Prepared
+from orchestrator.publish import Publisher
+from orchestrator.run import Outcome
+from orchestrator.store import Store
+from reskd.checkpoint import Json
+from reskd.errors import BadInput
+
+STYLES = {
+    "done": "green",
+    "train": "cyan",
+    "resume": "cyan",
+    "waiting": "yellow",
+    "held": "magenta",
+    "failed": "red",
+    "blocked": "red",
+    "unneeded": "dim",
+}
+MAX_SHOWN_ERRORS = 5
+
+
+def show_plan(prepared: Prepared, plan: Plan, console: Console, *, cells: bool = True) -> None:
+    """The question, every cell's state and why, the jobs in the order they start, and a count."""
+    console.print(f"{prepared.sweep.name}: {prepared.sweep.question}", style="bold", markup=False)
+    for name in prepared.unseen:
+        console.print(f"data not seen here: {name}; step ids are provisional", style="yellow", markup=False)
+    if cells:
+        console.print(_cells(plan))
+        teachers = [step for step in prepared.steps.values() if not step.cells]
+        for step in teachers:
+            found = plan.steps[step.id]
+            console.print(
+                _line(f"{name_of(step)}, seed {step.recipe.model_seed}", step.id, found.verdict, found.reason)
+            )
+    if plan.jobs:
+        console.print(_jobs(prepared, plan))
+    counts = ", ".join(f"{number} {verdict}" for verdict, number in plan.counts.items())
+    console.print(f"{len(plan.cells)} cells, {len(plan.steps)} steps: {counts}; {len(plan.jobs)} jobs to run")
+
+
+def _line(what: str, step_id: str, verdict: str, reason: str) -> Text:
+    return Text.assemble(f"{what}  {step_id}  ", (verdict, STYLES[verdict]), f"  {reason}")
+
+
+def _cells(plan: Plan) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("row", "seed", "step", "state", "why"):
+        table.add_column(heading)
+    for cell in plan.cells:
+        verdict = Text(cell.verdict, style=STYLES[cell.verdict])
+        table.add_row(Text(cell.row), str(cell.seed), cell.step_id, verdict, Text(cell.reason))
+    return table
+
+
+def _jobs(prepared: Prepared, plan: Plan) -> Table:
+    total = sum(job.cost for job in plan.jobs) or 1.0
+    table = Table(box=None, pad_edge=False)
+    for heading in ("job", "members", "workers", "share of work", "after"):
+        table.add_column(heading)
+    for job in plan.jobs:
+        table.add_row(
+            job.id,
+            Text(label(job, prepared.steps)),
+            str(job.workers),
+            f"{100 * job.cost / total:.0f} %",
+            ", ".join(job.depends_on),
+        )
+    return table
+
+
+def show_held(plan: Plan, console: Console) -> None:
+    """Who trains what we want too."""
+    for step in plan.steps.values():
+        if step.verdict == "held":
+            cells = ", ".join(f"{cell.row} seed {cell.seed}" for cell in plan.cells if cell.step_id == step.id)
+            console.print(_line(cells or "a teacher", step.id, "held", step.reason))
+
+
+def show_outcome(prepared: Prepared, outcome: Outcome, publisher: Publisher, console: Console, *, command: str) -> None:
+    """How it ended and what to type next."""
+    total = outcome.num_done + len(outcome.failed) + len(outcome.unfinished)
+    console.print(f"{outcome.num_done} of {total} steps done, {clock(outcome.wall_s)} spent", style="bold")
+    for step_id in outcome.failed[:MAX_SHOWN_ERRORS]:
+        failure = prepared.store.failure(step_id)
+        reason = failure["reason"] if failure else prepared.plan().steps[step_id].reason
+        console.print(f"failed: {name_of(prepared.steps[step_id])} ({step_id}): {reason}", style="red", markup=False)
+    if outcome.failed:
+        console.print(f"try failed steps again:  {command} --retry-failed", markup=False)
+    if outcome.held and not outcome.interrupted:
+        console.print(f"{len(outcome.held)} steps are another run's; when it has ended, type again:  {command}")
+    elif outcome.unfinished:
+        what = "stopped" if outcome.interrupted else "some jobs ended without finishing"
+        log = f" (log: {outcome.log})" if outcome.log else ""
+        console.print(f"{what}{log}; nothing finished is lost. Go on with:  {command}", markup=False)
+    store_option = "" if prepared.store.is_default else f" --store {prepared.store.home}"
+    if publisher.tracking_uri.startswith("sqlite:"):
+        console.print(f"browse:  reskd ui{store_option}", markup=False)
+    else:
+        console.print(f"browse:  {publisher.experiment_url}", markup=False)
+
+
+def status_rows(prepared: Prepared) -> list[dict[str, Any]]:
+    """Each step as plain values: verdict, epochs, last metrics, damaged clips, failure."""
+    plan, rows = prepared.plan(), []
+    for step in prepared.steps.values():
+        found, store = plan.steps[step.id], prepared.store
+        lines, done, failure = store.metrics(step.id), store.done(step.id), store.failure(step.id)
+        last: Json = lines[-1] if lines else {"epoch": 0, "metrics": {}}
+        rows.append(
+            {
+                "step": step.id,
+                "name": name_of(step),
+                "seed": step.recipe.data_seed,
+                "verdict": found.verdict,
+                "reason": found.reason,
+                "epoch": last["epoch"],
+                "num_epochs": step.recipe.optim.epochs,
+                "metrics": {**last["metrics"], **(done["metrics"] if done else {})},
+                "damaged": done["damaged"] if done else [],
+                "traceback": failure["traceback"] if failure else None,
+            }
+        )
+    return rows
+
+
+def show_status(prepared: Prepared, console: Console) -> None:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("step", "name", "seed", "state", "epoch", "loss", "accuracy", "why"):
+        table.add_column(heading)
+    rows = status_rows(prepared)
+    for row in rows:
+        metrics: Mapping[str, float] = row["metrics"]
+        accuracy = metrics.get("test/top1", metrics.get("val/top1"))
+        table.add_row(
+            row["step"],
+            Text(row["name"]),
+            str(row["seed"]),
+            Text(row["verdict"], style=STYLES[row["verdict"]]),
+            f"{row['epoch']}/{row['num_epochs']}",
+            f"{metrics['train/loss']:.3f}" if "train/loss" in metrics else "",
+            f"{100 * accuracy:.1f}" if accuracy is not None else "",
+            Text(row["reason"] if row["verdict"] != "done" else ""),
+        )
+    console.print(table)
+    for row in rows:
+        _show_trouble(row, console)
+
+
+def _show_trouble(row: Mapping[str, Any], console: Console) -> None:
+    damaged: Sequence[Mapping[str, str]] = row["damaged"]
+    if damaged:
+        listed = ", ".join(clip["path"] for clip in damaged[:MAX_SHOWN_ERRORS])
+        more = f" and {len(damaged) - MAX_SHOWN_ERRORS} more" if len(damaged) > MAX_SHOWN_ERRORS else ""
+        console.print(f"{row['step']}: {len(damaged)} damaged clips: {listed}{more}", style="yellow", markup=False)
+    if row["traceback"] and row["verdict"] == "failed":
+        console.print("\n".join(str(row["traceback"]).splitlines()[-3:]), style="red", markup=False)
+
+
+def steps_to_remove(store: Store, prefixes: Sequence[str], *, keep: Mapping[str, object] | None) -> list[str]:
+    """Step ids by their first letters, or all that `keep` does not name; BadInput for a prefix of none or several."""
+    present = store.step_ids()
+    if keep is not None:
+        return [step_id for step_id in present if step_id not in keep]
+    doomed = []
+    for prefix in prefixes:
+        found = [step_id for step_id in present if step_id.startswith(prefix)]
+        if len(found) != 1:
+            raise BadInput(f"{prefix!r} names {len(found)} steps in {store.root}; give a step id of `reskd status`")
+        doomed += found
+    return doomed

@@ -1,0 +1,224 @@
+"""What the store says of one step: a record for the tables, and everything that its MLflow run should hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from orchestrator.plan import Step
+from orchestrator.store import Store
+from reskd.checkpoint import Json, read_json
+
+State = Literal["done", "failed", "running", "interrupted"]
+
+EPOCH_METRICS = ("train/", "val/", "perf/clips_per_s", "perf/teacher_ms")
+"""What of an epoch's metrics is published; the store keeps the rest."""
+
+MAX_REASON = 500
+"""Characters of a failure's reason in a record; its traceback is an artifact of the run."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepRecord:
+    """What tables know of a step; read from the store or from MLflow it is the same."""
+
+    step_id: str
+    state: State
+    cells: tuple[tuple[str, int], ...]
+    """(row, seed) pairs that this step answers."""
+    data_name: str
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """test/*, GMACs, GFLOPs, params_M, clips/s, data/damaged_clips; empty until the step is done."""
+    num_clips: int | None = None
+    """Clips that the default protocol's figures are over."""
+    num_skipped: int | None = None
+    protocol: str | None = None
+    device: str | None = None
+    """What clips/s was measured on."""
+    note: str = ""
+    """Why it failed."""
+    url: str | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepContent:
+    """What a step's MLflow run should hold; `record` alone is what can be read back from it."""
+
+    record: StepRecord
+    name: str
+    started_ms: int
+    ended_ms: int
+    """When it was last heard of."""
+    num_epochs: int
+    lines: tuple[Json, ...]
+    """{epoch, time_ms, metrics}, oldest first, with the metrics that are published."""
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    data_sha256: str
+    """Of the data's manifest."""
+    texts: Mapping[str, str]
+    """Artifact name -> content."""
+
+
+def records_from_store(store: Store, steps: Mapping[str, Step]) -> dict[str, StepRecord]:
+    """Records of the steps that were ever started, by step id."""
+    contents = {step_id: read_step(store, step, steps=steps) for step_id, step in steps.items()}
+    return {step_id: content.record for step_id, content in contents.items() if content is not None}
+
+
+def read_step(store: Store, step: Step, *, steps: Mapping[str, Step]) -> StepContent | None:
+    """What the store holds of a step; None when it was never started."""
+    started, done = store.started(step.id), store.done(step.id)
+    if started is None:
+        return None
+    failure = store.failure(step.id)
+    record = _record(store, step, done=done, failure=failure)
+    lines = tuple(_published_line(line) for line in store.metrics(step.id))
+    heard_ms = max([started["started_ms"], *(line["time_ms"] for line in lines)])
+    return StepContent(
+        record=record,
+        name=_run_name(step),
+        started_ms=started["started_ms"],
+        ended_ms=done["finished_ms"] if done else heard_ms,
+        num_epochs=done["epochs"] if done else max((line["epoch"] for line in lines), default=0),
+        lines=lines,
+        tags=_tags(step, record, started | (done or {}), steps=steps),
+        params=_params(step, steps=steps),
+        data_sha256=step.payload["manifest_sha256"],
+        texts=_texts(done, failure if record.state == "failed" else None),
+    )
+
+
+def _record(store: Store, step: Step, *, done: Json | None, failure: Json | None) -> StepRecord:
+    known: dict[str, Any] = {"step_id": step.id, "cells": step.cells, "data_name": step.recipe.data.name}
+    if done is None:
+        status = store.status(step.id)
+        if status.state == "held":
+            return StepRecord(state="running", **known)
+        if failure is not None:
+            return StepRecord(state="failed", note=str(failure["reason"])[:MAX_REASON], **known)
+        return StepRecord(state="interrupted", **known)
+    evaluations = store.evaluations(step.id)
+    judged = evaluations.get(done["protocol"], {})
+    speed = _newest_throughput(store, step.id)
+    return StepRecord(
+        state="done",
+        metrics=_final_metrics(done, evaluations, speed),
+        num_clips=judged.get("num_clips"),
+        num_skipped=judged.get("num_skipped"),
+        protocol=done["protocol"],
+        device=speed["device"] if speed else None,
+        **known,
+    )
+
+
+def _final_metrics(done: Json, evaluations: Mapping[str, Json], speed: Json | None) -> dict[str, float]:
+    cost = done["complexity"]
+    metrics = {
+        **done["metrics"],
+        "GMACs": cost["gmacs"],
+        "GFLOPs": cost["gflops"],
+        "params_M": cost["num_params"] / 1e6,
+        "data/damaged_clips": len(done["damaged"]),
+    }
+    for protocol, record in evaluations.items():
+        if protocol != done["protocol"]:
+            metrics |= {f"test/{protocol}/{name}": value for name, value in record["metrics"].items()}
+    if speed:
+        metrics["clips/s"] = speed["clips_per_s"]
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def _newest_throughput(store: Store, step_id: str) -> Json | None:
+    """The last measurement; figures of two devices are never mixed."""
+    paths = (store.folder(step_id) / "throughput").glob("*.json")
+    newest = max(paths, key=lambda path: (path.stat().st_mtime_ns, path.name), default=None)
+    return read_json(newest) if newest else None
+
+
+def _published_line(line: Json) -> Json:
+    return line | {"metrics": {key: value for key, value in line["metrics"].items() if key.startswith(EPOCH_METRICS)}}
+
+
+def _run_name(step: Step) -> str:
+    """`pixel-level MSE, seed 0`, or `teacher tsn_resnet152@224, seed 0` for a step that no row asks for."""
+    if step.cells:
+        row, seed = step.cells[0]
+        return f"{row}, seed {seed}"
+    model = step.recipe.model
+    return f"teacher {model.name}@{model.resolution}, seed {step.recipe.model_seed}"
+
+
+def _tags(step: Step, record: StepRecord, facts: Json, *, steps: Mapping[str, Step]) -> dict[str, str]:
+    tags = {
+        "step_id": step.id,
+        "full_id": step.full_id,
+        "kind": _kind(step, steps),
+        "cells": json.dumps(record.cells),
+        "teacher_id": step.teacher_id,
+        "data": record.data_name,
+        "host": facts.get("host"),
+        "commit": facts.get("commit"),
+        "versions": json.dumps(facts["versions"], sort_keys=True) if "versions" in facts else None,
+        "protocol": record.protocol,
+        "num_clips": record.num_clips,
+        "num_skipped": record.num_skipped,
+        "device": record.device,
+        "reason": record.note or None,
+        "complete": "true" if record.state == "done" else None,
+    }
+    return {f"reskd.{name}": str(value) for name, value in tags.items() if value is not None}
+
+
+def record_from_run(tags: Mapping[str, str], metrics: Mapping[str, float], *, state: State, url: str) -> StepRecord:
+    """The record that a run's tags and metrics were written from; `state` is what MLflow's status says."""
+    own = {key.removeprefix("reskd."): value for key, value in tags.items() if key.startswith("reskd.")}
+    is_done = "complete" in own
+    return StepRecord(
+        step_id=own["step_id"],
+        state="done" if is_done else "interrupted" if state == "done" else state,
+        cells=tuple((row, seed) for row, seed in json.loads(own["cells"])),
+        data_name=own["data"],
+        metrics={key: value for key, value in metrics.items() if not key.startswith(EPOCH_METRICS)} if is_done else {},
+        num_clips=int(own["num_clips"]) if "num_clips" in own else None,
+        num_skipped=int(own["num_skipped"]) if "num_skipped" in own else None,
+        protocol=own.get("protocol"),
+        device=own.get("device"),
+        note=own.get("reason", ""),
+        url=url,
+    )
+
+
+def _kind(step: Step, steps: Mapping[str, Step]) -> str:
+    if step.recipe.has_teacher:
+        return "student"
+    return "teacher" if any(other.teacher_id == step.id for other in steps.values()) else "baseline"
+
+
+def _params(step: Step, *, steps: Mapping[str, Step]) -> dict[str, str]:
+    """The identity of the step, and its teacher's under `teacher.`, by dotted key: what can never change in a run."""
+    teacher = steps.get(step.teacher_id or "")
+    payload = dict(step.payload)
+    if teacher is not None:
+        payload["teacher"] = dict(teacher.payload)
+    return {key: value for key, value in _flat(payload) if not key.endswith("manifest_sha256")}
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif value is not None:
+            yield prefix + key, value if isinstance(value, str) else json.dumps(value)
+
+
+def _texts(done: Json | None, failure: Json | None) -> dict[str, str]:
+    texts = {}
+    if done and done["damaged"]:
+        listed = [f"{clip['split']}\t{clip['path']}\t{clip['reason']}\n" for clip in done["damaged"]]
+        texts["damaged_clips.txt"] = "split\tpath\treason\n" + "".join(listed)
+    if failure:
+        texts["failure.txt"] = f"{failure['reason']}\n\n{failure.get('traceback') or ''}"
+    return texts

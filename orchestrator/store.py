@@ -1,0 +1,157 @@
+"""The store: one folder that is the record of everything; Ray and MLflow are projections of it.
+
+::
+
+    runs/<step id>/        what reskd.checkpoint lists, and recipe.json (identity in full), lease.json
+    manifests/             what each data set is: plan with the right ids where the videos are not
+    mlflow.db artifacts/   MLflow's own store, unless a tracking server is named
+    tables/<sweep>/        the tables, rebuilt when a run ends
+    ray/ logs/             Ray's bookkeeping; nothing is ever resumed from it
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from orchestrator.identity import canonical_json
+from orchestrator.lease import Lease, read_lease
+from orchestrator.plan import StepStatus
+from reskd.checkpoint import FolderSink, Json, read_json, write_json
+from reskd.errors import BadInput, ReskdError
+
+DEFAULT_STORE = "store"
+STORE_VARIABLE = "RESKD_STORE"
+
+
+class LeaseLost(ReskdError):
+    """Another process has taken this step over; whatever we would write now is not ours to write."""
+
+
+class Store(FolderSink):
+    """Runs, leases, manifests and the places of everything else in one folder."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home.absolute()
+        super().__init__(self.home / "runs")
+
+    @property
+    def is_default(self) -> bool:
+        """Whether a command without --store would use this store."""
+        return self.home == Path(os.environ.get(STORE_VARIABLE) or DEFAULT_STORE).absolute()
+
+    @property
+    def mlflow_db(self) -> Path:
+        return self.home / "mlflow.db"
+
+    @property
+    def artifacts(self) -> Path:
+        return self.home / "artifacts"
+
+    def tables(self, sweep_name: str) -> Path:
+        return self.home / "tables" / sweep_name.replace("/", "_")
+
+    def manifest_path(self, data_name: str, sha256: str) -> Path:
+        return self.home / "manifests" / f"{data_name}-{sha256[:16]}.json"
+
+    def newest_manifest(self, data_name: str) -> Path | None:
+        """The manifest last written under a data set's name, for a machine without the videos."""
+        found = (self.home / "manifests").glob(f"{data_name}-{'?' * 16}.json")
+        return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+    @property
+    def hash_cache(self) -> Path:
+        return self.home / "manifests" / "hashes.json"
+
+    def step_ids(self) -> tuple[str, ...]:
+        if not self.root.exists():
+            return ()
+        return tuple(sorted(path.name for path in self.root.iterdir() if (path / "recipe.json").exists()))
+
+    def identity(self, step_id: str) -> Json | None:
+        """``{full_id, payload, recipe}`` as first recorded."""
+        return read_json(self.folder(step_id) / "recipe.json")
+
+    def record_identity(self, step_id: str, *, full_id: str, payload: Json, recipe: Json) -> None:
+        """Write who a step is, or check that the one on record is the same to the letter."""
+        before = self.identity(step_id)
+        if before is None:
+            write_json(self.folder(step_id) / "recipe.json", {"full_id": full_id, "payload": payload, "recipe": recipe})
+        elif canonical_json(before["payload"]) != canonical_json(payload):
+            raise BadInput(
+                f"{self.folder(step_id) / 'recipe.json'}: step {step_id} is on record with another recipe; "
+                f"two recipes must never share an id. Move the folder away and report it"
+            )
+
+    def lease_path(self, step_id: str) -> Path:
+        return self.folder(step_id) / "lease.json"
+
+    def lease(self, step_id: str) -> Lease | None:
+        """The lease of somebody who, as far as this host can tell, still lives."""
+        lease = read_lease(self.lease_path(step_id))
+        return None if lease is None or lease.owner.is_gone() else lease
+
+    def status(self, step_id: str, *, own: str | None = None) -> StepStatus:
+        """What the store says of a step; leases of the owner `own` do not count as held."""
+        started = self.started(step_id)
+        workers = started["workers"] if started else None
+        if self.is_finished(step_id):
+            return StepStatus(state="done", epochs=(), workers=workers, holder=None, reason=None)
+        lease = self.lease(step_id)
+        epochs = self.epochs(step_id)
+        if lease is not None and lease.owner.id != own:
+            return StepStatus(state="held", epochs=epochs, workers=workers, holder=str(lease.owner), reason=None)
+        failure = self.failure(step_id)
+        if failure is not None:
+            return StepStatus(state="failed", epochs=epochs, workers=workers, holder=None, reason=failure["reason"])
+        return StepStatus(state="absent", epochs=epochs, workers=workers, holder=None, reason=None)
+
+    def remove(self, step_id: str) -> None:
+        """Delete a step that nobody holds."""
+        lease = self.lease(step_id)
+        if lease is not None:
+            raise BadInput(f"step {step_id} is being trained by {lease.owner}; stop it first")
+        shutil.rmtree(self.folder(step_id))
+
+
+class LeasedSink(Store):
+    """The store as a job's workers see it: every write first checks that the step is still theirs."""
+
+    def __init__(self, home: Path, *, owner_id: str) -> None:
+        super().__init__(home)
+        self.owner_id = owner_id
+
+    def holds(self, step_id: str) -> bool:
+        lease = read_lease(self.lease_path(step_id))
+        return lease is not None and lease.owner.id == self.owner_id
+
+    def _check(self, step_id: str) -> None:
+        if not self.holds(step_id):
+            raise LeaseLost(f"step {step_id}: another run has taken it over from run {self.owner_id}, or it ended")
+
+    def start(self, step_id: str, info: Json) -> Json:
+        self._check(step_id)
+        return super().start(step_id, info)
+
+    def rewind(self, step_id: str, epoch: int) -> None:
+        self._check(step_id)
+        super().rewind(step_id, epoch)
+
+    def save(self, step_id: str, epoch: int, state: Json, metrics: Mapping[str, float]) -> None:
+        self._check(step_id)
+        super().save(step_id, epoch, state, metrics)
+
+    def fail(self, step_id: str, record: Json) -> None:
+        self._check(step_id)
+        super().fail(step_id, record)
+
+    def finish(self, step_id: str, weights: Json, record: Json) -> None:
+        self._check(step_id)
+        super().finish(step_id, weights, record)
+
+
+def store_at(folder: str | Path | None) -> Store:
+    """The store that a command line, $RESKD_STORE or the default names."""
+    return Store(Path(folder or os.environ.get(STORE_VARIABLE) or DEFAULT_STORE))

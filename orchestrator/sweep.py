@@ -1,0 +1,335 @@
+"""A sweep file: the question, the base recipe, its rows and seeds, and the tables to build from them.
+
+Checked here as a whole, against the very dataclasses that training uses, so that a mistake costs seconds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from orchestrator.expand import Cell, Flat, check, check_keys, did_you_mean, expand, flatten, list_rows, merge, shown
+from reskd.errors import BadInput
+from reskd.recipe import Recipe
+
+__all__ = ["Cell", "CohortSpec", "Resources", "Sweep", "TableSpec", "load", "recipe_from_dict", "recipe_to_dict"]
+
+MAX_BYTES = 1_000_000
+COSTS = ("GMACs", "GFLOPs", "params_M", "clips/s")
+"""Columns beside the test metrics, ``test/...``."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resources:
+    """What one job may use and what all may use together; changes no result beyond rounding."""
+
+    workers: int = 1
+    """Data-parallel workers of a job; divides optim.batch_size / optim.group_size."""
+    cpus_per_worker: float = 1.0
+    gpus_per_worker: float = 0.0
+    max_cpus: float | None = None
+    """For all running jobs together; null: what the machine or cluster has."""
+    max_gpus: float | None = None
+    """As max_cpus."""
+    loader_workers: int = 0
+    """Processes that decode, for each worker; 0: the worker itself."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("workers", 1), ("loader_workers", 0), ("gpus_per_worker", 0)):
+            if getattr(self, name) < least:
+                raise BadInput(f"'resources.{name}' must be at least {least}, got {getattr(self, name)}")
+        if self.cpus_per_worker <= 0:
+            raise BadInput(f"'resources.cpus_per_worker' must be positive, got {self.cpus_per_worker}")
+
+    def refuse_too_large(self, workers: int, *, who: str) -> None:
+        """BadInput when a job of so many workers can never run within the maxima."""
+        for kind, each, limit in (
+            ("cpus", self.cpus_per_worker, self.max_cpus),
+            ("gpus", self.gpus_per_worker, self.max_gpus),
+        ):
+            if limit is not None and workers * each > limit:
+                raise BadInput(
+                    f"'resources.max_{kind}' is {limit:g}, but {who} takes {workers} workers x {each:g} {kind} = "
+                    f"{workers * each:g}; raise it, or lower 'resources.{kind}_per_worker' or 'resources.workers'"
+                )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CohortSpec:
+    """Whether steps that share data and teacher train together in one job."""
+
+    enabled: bool = True
+    max_members: int = 8
+    """Most steps in one job; bounds its memory."""
+
+    def __post_init__(self) -> None:
+        if self.max_members < 1:
+            raise BadInput(f"'cohort.max_members' must be at least 1, got {self.max_members}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableSpec:
+    """One table: which rows of the sweep, which columns, and what stands beside them."""
+
+    title: str = ""
+    rows: tuple[str, ...]
+    """Rows of the sweep, in the table's order; `row` in the file means all and is written out here."""
+    columns: tuple[str, ...]
+    """test/<metric> or test/<protocol>/<metric> of the evaluations, or one of COSTS."""
+    delta_to: str | None = None
+    """Row that the others' paired differences are taken to."""
+    published: str | None = None
+    """Table in published.yaml."""
+    published_rows: dict[str, str] = field(default_factory=dict)
+    """Our row -> the published row beside it, where the names differ."""
+    plot: Literal["accuracy_vs_gmacs"] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sweep:
+    """A checked sweep file, its rows multiplied by its seeds."""
+
+    name: str
+    """The file's stem, then every change made with --set that may change results."""
+    path: Path
+    question: str
+    cells: tuple[Cell, ...]
+    seeds: tuple[int, ...]
+    resources: Resources
+    cohort: CohortSpec
+    tables: dict[str, TableSpec]
+    teacher_seed: int | None
+    """The teachers' seed where the sweep fixes it; otherwise a teacher has its students' seed."""
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(cell.row for cell in self.cells))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepFile:
+    """The top level of a file; what is a bare mapping here is checked piece by piece."""
+
+    question: str
+    base: dict[str, Any]
+    rows: dict[str, Any]
+    seeds: tuple[int, ...]
+    resources: Resources = field(default_factory=Resources)
+    cohort: CohortSpec = field(default_factory=CohortSpec)
+    tables: dict[str, Any] = field(default_factory=dict)
+
+
+def load(path: Path, *, changes: Sequence[str] = ()) -> Sweep:
+    """The sweep in a YAML file, with changes such as ``optim.lr=0.02``, ``seeds=[0]`` or ``resources.workers=2``.
+
+    A change overrides the base; a row that sets the same key keeps its own value. Relative paths become absolute
+    from the current folder. Anything wrong is a BadInput of one line: file, field, value and way out.
+    """
+    try:
+        tree = _apply(changes, _read(path))
+        file: SweepFile = check(SweepFile, tree)
+        _check_top(file)
+        base = check_keys(flatten(file.base))
+        listed = list_rows(file.rows)
+        _refuse_idle(changes, listed)
+        cells = expand(base, listed, seeds=file.seeds)
+        for cell in cells:
+            _check_workers(cell, file.resources)
+        rows = [row for row, _ in listed]
+        teacher_seed = base.get("teacher.seed")
+        return Sweep(
+            name=path.stem + "".join(f"+{change}" for change in sorted(_named(changes))),
+            path=path,
+            question=file.question.strip(),
+            cells=cells,
+            seeds=file.seeds,
+            resources=file.resources,
+            cohort=file.cohort,
+            tables={key: _table(key, table, rows) for key, table in file.tables.items()},
+            teacher_seed=teacher_seed if isinstance(teacher_seed, int) else None,
+        )
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}") from error
+
+
+def recipe_to_dict(recipe: Recipe) -> dict[str, Any]:
+    """Plain values that ``recipe_from_dict`` makes an equal recipe of."""
+    return asdict(recipe)
+
+
+def recipe_from_dict(tree: Mapping[str, Any]) -> Recipe:
+    """The recipe of plain values, tuples as lists or tuples; BadInput for a key or a value that no recipe has."""
+    recipe: Recipe = check(Recipe, tree)
+    return recipe
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain values only, read as YAML 1.2 does: `on` and 2024-01-01 are text, 010 is ten, 1e-3 is a number."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            # A few hundred bytes of nested aliases stand for gigabytes.
+            event = self.peek_event()
+            raise yaml.MarkedYAMLError(
+                problem=f"alias *{event.anchor}; write the value out again", problem_mark=event.start_mark
+            )
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node)
+            if not isinstance(key, str):
+                problem = f"the key {key!r} is not text; put it in quotes"
+            elif key in seen:
+                problem = f"{key!r} is given twice; keep one"
+            else:
+                seen.add(key)
+                continue
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+# Without binary, set, timestamp and the rest: no field takes them.
+_Loader.yaml_constructors = {
+    tag: make
+    for tag, make in yaml.SafeLoader.yaml_constructors.items()
+    if tag is None or tag.split(":")[-1] in ("null", "bool", "int", "float", "str", "seq", "map")
+}
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", [*"~nN", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", [*"tTfF"]),
+    ("int", r"[-+]?[0-9]+", [*"-+0123456789"]),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", [*"-+.0123456789"]),
+    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", [*"-+."]),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), _first)
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise BadInput(f"{path.stat().st_size} bytes are too many for a sweep file; the limit is {MAX_BYTES}")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"cannot be read ({error.strerror}); give the path of a sweep file") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"not a text file in UTF-8 (byte {error.start}); give the path of a sweep file") from error
+    tree = _parse(text)
+    if not isinstance(tree, dict):
+        raise BadInput(f"must be a mapping with question, base, rows and seeds, got {shown(tree)}")
+    return tree
+
+
+def _parse(text: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise BadInput(f"{where}not a sweep in YAML: {error.problem}") from error
+    except (yaml.YAMLError, ValueError, KeyError) as error:  # the last two from tags such as !!bool on text
+        raise BadInput(f"not a sweep in YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise BadInput("not a sweep in YAML: nested too deeply") from error
+
+
+def _split(change: str) -> tuple[str, str]:
+    key, equals, value = change.partition("=")
+    if not (key.strip() and equals):
+        raise BadInput(f"--set {change!r}: write it as key=value, such as optim.lr=0.02")
+    return key.strip(), value.strip()
+
+
+def _apply(changes: Sequence[str], tree: dict[str, Any]) -> dict[str, Any]:
+    """The file's tree with the changes of --set."""
+    tree = dict(tree)
+    done: set[str] = set()
+    for key, text in map(_split, changes):
+        if key in done:
+            raise BadInput(f"--set {key} is given twice; keep one")
+        done.add(key)
+        section, _, field_name = key.partition(".")
+        if key in ("seeds", "resources", "cohort"):
+            tree[key] = _parse(text)
+        elif section in ("resources", "cohort"):
+            inner = tree.get(section, {})
+            tree[section] = {**inner, field_name: _parse(text)} if isinstance(inner, dict) else inner
+        elif isinstance(tree.get("base"), dict):
+            change: Flat = check_keys(flatten({key: _parse(text)}))
+            tree["base"] = merge(flatten(tree["base"]), change)
+    return tree
+
+
+def _named(changes: Sequence[str]) -> list[str]:
+    """The changes that may change results, as the sweep's name carries them; no slash, since it names folders."""
+    split = [_split(change) for change in changes]
+    return [
+        f"{key}={value}".replace("/", "_")
+        for key, value in split
+        if key.split(".")[0] not in ("resources", "cohort") and key.removeprefix("teacher.") != "data.root"
+    ]
+
+
+def _refuse_idle(changes: Sequence[str], rows: Sequence[tuple[str, Flat]]) -> None:
+    for key, _ in map(_split, changes):
+        if all(key in row_changes for _, row_changes in rows):
+            raise BadInput(f"--set {key} would change nothing, since every row sets {key!r} itself; edit the rows")
+
+
+def _check_top(file: SweepFile) -> None:
+    if not file.question.strip():
+        raise BadInput("'question' is empty; say what the sweep is to answer")
+    if not file.seeds:
+        raise BadInput("'seeds' is empty; give at least one, such as [0]")
+    for index, seed in enumerate(file.seeds):
+        if seed < 0:
+            raise BadInput(f"'seeds[{index}]' must be at least 0, got {seed}")
+        if seed in file.seeds[:index]:
+            raise BadInput(f"'seeds' has {seed} twice; keep one")
+    file.resources.refuse_too_large(file.resources.workers, who="a job")
+
+
+def _check_workers(cell: Cell, resources: Resources) -> None:
+    recipes = {"": cell.recipe, "teacher: ": cell.recipe.teacher}
+    for who, recipe in recipes.items():
+        if isinstance(recipe, Recipe) and recipe.optim.num_groups % resources.workers:
+            optim = recipe.optim
+            divisors = [n for n in range(1, optim.num_groups + 1) if optim.num_groups % n == 0]
+            raise BadInput(
+                f"row {cell.row!r}: {who}'resources.workers' must divide optim.batch_size / optim.group_size = "
+                f"{optim.batch_size} / {optim.group_size} = {optim.num_groups}, got {resources.workers}; "
+                f"choose {' or '.join(map(str, divisors))}"
+            )
+
+
+def _table(key: str, tree: object, rows: Sequence[str]) -> TableSpec:
+    name = f"tables.{key}"
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", key):
+        raise BadInput(f"'tables' has the key {key!r}; it names files, so use letters, digits, _ and - only")
+    if isinstance(tree, dict) and tree.get("rows", "row") == "row":
+        tree = {**tree, "rows": list(rows)}
+    table: TableSpec = check(TableSpec, tree, name=name)
+    for part, values in (("rows", table.rows), ("columns", table.columns)):
+        if not values:
+            raise BadInput(f"'{name}.{part}' selects nothing; name at least one")
+        repeated = [value for index, value in enumerate(values) if value in values[:index]]
+        if repeated:
+            raise BadInput(f"'{name}.{part}' has {repeated[0]!r} twice; keep one")
+    named = [("rows", row) for row in table.rows] + [("published_rows", row) for row in table.published_rows]
+    for part, row in [*named, ("delta_to", table.delta_to)]:
+        if row is not None and row not in rows:
+            raise BadInput(f"'{name}.{part}' names {row!r}, which is not a row{did_you_mean(row, rows)}")
+    for column in table.columns:
+        if not column.startswith("test/") and column not in COSTS:
+            raise BadInput(f"'{name}.columns' has {column!r}; a column is test/<metric> or one of {', '.join(COSTS)}")
+    if table.published_rows and table.published is None:
+        raise BadInput(f"'{name}.published_rows' needs '{name}.published', the table that the rows are from")
+    return replace(table, title=table.title or key)

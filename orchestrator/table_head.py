@@ -1,0 +1,101 @@
+"""The sentences over a table: what its numbers rest on, and what they do not say."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+
+from orchestrator.entries import Column, Entry
+from orchestrator.estimates import MIN_SEEDS
+from orchestrator.published import PublishedTable
+from orchestrator.step_record import StepRecord
+from orchestrator.sweep import Sweep
+
+
+def head_sentences(
+    sweep: Sweep,
+    *,
+    rows: Sequence[str],
+    columns: Sequence[Column],
+    entries: Collection[Entry],
+    records: Collection[StepRecord],
+    paper: PublishedTable | None,
+) -> tuple[str, ...]:
+    """Everything that a reader must know; `records` are the finished runs behind the table."""
+    return (
+        *_seeds(sweep),
+        *_clips(records),
+        *_devices(columns, entries),
+        *_epochs(sweep, rows),
+        *_gaps(entries),
+        *_published(paper, columns),
+    )
+
+
+def _seeds(sweep: Sweep) -> Iterator[str]:
+    count = len(sweep.seeds)
+    yield f"{count} seed{'s' if count > 1 else ''} ({', '.join(map(str, sweep.seeds))})."
+    if count >= MIN_SEEDS:
+        yield (
+            "a ± b: mean and 95 % t-interval over seeds; it covers the choice of seeds, not the choice of clips. "
+            f"With fewer than {MIN_SEEDS} values each is shown and there is no interval."
+        )
+    else:
+        yield f"With fewer than {MIN_SEEDS} seeds each value is shown and there is no interval."
+    if sweep.teacher_seed is not None:
+        yield (
+            f"Every seed has the same teachers, of seed {sweep.teacher_seed}: "
+            "nothing here covers the choice of a teacher's seed."
+        )
+
+
+def _clips(records: Iterable[StepRecord]) -> Iterator[str]:
+    """How many clips the default protocol's figures are over."""
+    judged = {(record.data_name, record.protocol, record.num_clips, record.num_skipped) for record in records}
+    for data_name, protocol, num_clips, num_skipped in sorted(judged, key=str):
+        yield f"{data_name}: {num_clips} clips evaluated, {num_skipped} skipped as damaged; protocol {protocol}."
+
+
+def _devices(columns: Iterable[Column], entries: Iterable[Entry]) -> Iterator[str]:
+    rows: dict[str, list[str]] = {}
+    for entry in entries:
+        for device in entry.devices:
+            rows.setdefault(device, []).append(entry.row)
+    if len(rows) == 1:
+        yield f"clips/s: the network alone, without decoding, on {next(iter(rows))}."
+    elif rows:
+        where = "; ".join(f"{device} ({', '.join(names)})" for device, names in sorted(rows.items()))
+        yield f"clips/s was measured on different devices and does not compare across them: {where}."
+    for column in columns:
+        if column.published and column.published.device:
+            yield f"Published clips/s: on {column.published.device}."
+
+
+def _epochs(sweep: Sweep, rows: Sequence[str]) -> Iterator[str]:
+    """Rows with different budgets, most common first."""
+    by_epochs: dict[int, list[str]] = {}
+    for cell in sweep.cells:
+        names = by_epochs.setdefault(cell.recipe.optim.epochs, [])
+        if cell.row in rows and cell.row not in names:
+            names.append(cell.row)
+    present = {epochs: names for epochs, names in by_epochs.items() if names}
+    if len(present) > 1:
+        parts = [f"{epochs} ({', '.join(names)})" for epochs, names in sorted(present.items())]
+        yield f"Rows were trained for different numbers of epochs: {'; '.join(parts)}."
+
+
+def _gaps(entries: Iterable[Entry]) -> Iterator[str]:
+    entries = list(entries)
+    if any(state == "stale" for entry in entries for _, state in entry.seed_states):
+        yield "stale: a run of this row and seed exists, but of another recipe; run the sweep to train this one."
+    if any(len(entry.protocols) > 1 for entry in entries):
+        yield "Values of one entry were judged by different protocols; they do not average."
+
+
+def _published(paper: PublishedTable | None, columns: Iterable[Column]) -> Iterator[str]:
+    shown = [column for column in columns if column.published]
+    if paper is None or not shown:
+        return
+    note = f" {paper.note}" if paper.note else ""
+    yield f"Published: Ma et al., NeurIPS 2022 (arXiv 2209.12797), {paper.source}, one run each.{note}"
+    if any(column.key == "GMACs" for column in shown):
+        yield "What the paper prints as GFLOPs are multiply-accumulates, so they stand beside GMACs."

@@ -1,0 +1,200 @@
+"""Tables as build targets: rows x columns of entries, each with its seeds, its runs and the paper's figure beside it.
+
+An entry is made from step records, from MLflow or from the store, which say the same. Nothing is averaged away:
+seeds that are missing, failed, running or stale are named in the entry, and published figures keep columns of
+their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from orchestrator.entries import Column, Entry, Plot, PlotPoint, SeedState, Table
+from orchestrator.estimates import Estimate, paired_difference
+from orchestrator.plan import Step
+from orchestrator.published import Published, PublishedTable
+from orchestrator.step_record import StepRecord, records_from_store
+from orchestrator.sweep import Sweep, TableSpec
+from orchestrator.table_head import head_sentences
+from reskd.errors import BadInput
+
+__all__ = ["Column", "Entry", "StepRecord", "Table", "build_table", "check_tables", "records_from_store"]
+
+ACCURACIES = {"top1": "top-1", "top5": "top-5", "mAP": "mAP", "agreement": "agreement with teacher"}
+COSTS = {
+    "GMACs": ("GMACs a clip", "G"),
+    "GFLOPs": ("GFLOPs a clip", "G"),
+    "params_M": ("parameters (M)", "M"),
+    "clips/s": ("clips/s", "clips/s"),
+}
+
+
+def check_tables(sweep: Sweep, published: Published) -> None:
+    """BadInput for a column that no run can have and for published tables or rows that the paper has not."""
+    for key, spec in sweep.tables.items():
+        where = f"{sweep.path}: 'tables.{key}"
+        for column in spec.columns:
+            if column not in COSTS and column.split("/")[-1] not in ACCURACIES:
+                raise BadInput(f"{where}.columns' has {column!r}; the metrics of test/ are {', '.join(ACCURACIES)}")
+        if spec.published is None:
+            continue
+        if spec.published not in published.tables:
+            raise BadInput(f"{where}.published' names {spec.published!r}; there are {', '.join(published.tables)}")
+        rows = published.tables[spec.published].rows
+        for row in spec.published_rows.values():
+            if row not in rows:
+                raise BadInput(f"{where}.published_rows' names {row!r}; there are {', '.join(rows)}")
+
+
+def build_table(
+    key: str,
+    spec: TableSpec,
+    *,
+    sweep: Sweep,
+    steps: Mapping[str, Step],
+    records: Mapping[str, StepRecord],
+    published: Published,
+) -> Table:
+    """Entries of every row and column, what a reader must know about them, and the plot's points if it is asked for."""
+    recipes = {cell.row: cell.recipe for cell in sweep.cells}
+    data_names = {recipes[row].data.name for row in spec.rows}
+    paper = published.table(spec.published) if spec.published else None
+    columns = tuple(_column(name, spec, paper, data_names, published) for name in spec.columns)
+    seeds = _Seeds(sweep, steps, records)
+    entries: dict[tuple[str, str], Entry] = {}
+    for row in spec.rows:
+        for column in columns:
+            entry = seeds.entry(row, column)
+            if column.delta_to and row != column.delta_to:
+                entry = replace(entry, delta=seeds.delta(row, column))
+            if paper and column.published:
+                values = paper.rows.get(spec.published_rows.get(row, row), {})
+                entry = replace(entry, published=values.get(column.published.name))
+            entries[row, column.key] = entry
+    used = {seeds.step_id(row, seed) for row in spec.rows for seed in sweep.seeds}
+    return Table(
+        key=key,
+        title=spec.title or key,
+        sweep=sweep.name,
+        question=sweep.question,
+        head=head_sentences(
+            sweep,
+            rows=spec.rows,
+            columns=columns,
+            entries=list(entries.values()),
+            records=[record for step_id, record in records.items() if step_id in used and record.state == "done"],
+            paper=paper,
+        ),
+        columns=columns,
+        rows=spec.rows,
+        entries=entries,
+        plot=_plot(sweep, spec, seeds) if spec.plot else None,
+    )
+
+
+class _Seeds:
+    """Which run answers a row and a seed, and what it says."""
+
+    def __init__(self, sweep: Sweep, steps: Mapping[str, Step], records: Mapping[str, StepRecord]) -> None:
+        self._seeds: dict[str, list[int]] = {}
+        for cell in sweep.cells:
+            self._seeds.setdefault(cell.row, []).append(cell.seed)
+        self._recipes = {cell.row: cell.recipe for cell in sweep.cells}
+        self._step_of = {(row, seed): step.id for step in steps.values() for row, seed in step.cells}
+        self._records = records
+        self._stale = {cell for step_id, record in records.items() if step_id not in steps for cell in record.cells}
+
+    def step_id(self, row: str, seed: int) -> str | None:
+        return self._step_of.get((row, seed))
+
+    def values(self, row: str, key: str) -> dict[int, float]:
+        """Seed -> value, in the unit of the column."""
+        scale = 100.0 if key.startswith("test/") else 1.0
+        found = {seed: self._record(row, seed) for seed in self._seeds[row]}
+        return {seed: scale * record.metrics[key] for seed, record in found.items() if record and key in record.metrics}
+
+    def entry(self, row: str, column: Column) -> Entry:
+        values = self.values(row, column.key)
+        records = [record for seed in values if (record := self._record(row, seed))]
+        protocols = {_protocol(column.key, record) for record in records if column.key.startswith("test/")}
+        devices = {record.device for record in records if record.device and column.key == "clips/s"}
+        return Entry(
+            row=row,
+            column=column.key,
+            unit=column.unit,
+            estimate=Estimate(tuple(values.items())),
+            seed_states=tuple((seed, self._state(row, seed, column.key)) for seed in self._seeds[row]),
+            step_ids=tuple(record.step_id for record in records),
+            protocols=tuple(sorted(protocols)),
+            devices=tuple(sorted(devices)),
+        )
+
+    def delta(self, row: str, column: Column) -> Estimate:
+        assert column.delta_to is not None
+        return paired_difference(self.values(row, column.key), self.values(column.delta_to, column.key))
+
+    def _record(self, row: str, seed: int) -> StepRecord | None:
+        return self._records.get(self._step_of.get((row, seed), ""))
+
+    def _state(self, row: str, seed: int, key: str) -> SeedState:
+        record = self._record(row, seed)
+        if record is None:
+            return "stale" if (row, seed) in self._stale else "missing"
+        if record.state == "done":
+            return "done" if key in record.metrics else "not measured"
+        return record.state
+
+    def plot_points(self, key: str) -> tuple[PlotPoint, ...]:
+        """Every row with an accuracy and a cost, its series named by level and, where they differ, network."""
+        models = {recipe.model.name for recipe in self._recipes.values()}
+        points = []
+        for row, recipe in self._recipes.items():
+            accuracies, costs = self.values(row, key), self.values(row, "GMACs")
+            if accuracies and costs:
+                level = f"{recipe.kd.level}-level distillation" if recipe.has_teacher else "no distillation"
+                series = level if len(models) == 1 else f"{recipe.model.name}, {level}"
+                gmacs = next(iter(costs.values()))
+                points.append(PlotPoint(row=row, series=series, gmacs=gmacs, accuracies=tuple(accuracies.values())))
+        return tuple(points)
+
+
+def _protocol(key: str, record: StepRecord) -> str:
+    """test/top1 is of the default protocol, test/<protocol>/top1 names its own."""
+    parts = key.split("/")
+    return parts[1] if len(parts) == 3 else record.protocol or ""
+
+
+def _column(
+    key: str, spec: TableSpec, paper: PublishedTable | None, data_names: Collection[str], published: Published
+) -> Column:
+    """The column with its headings; a delta only where a row without teacher can have the metric too."""
+    if key in COSTS:
+        heading, unit = COSTS[key]
+        column = Column(key=key, heading=heading, unit=unit)
+    else:
+        protocol, _, metric = key.removeprefix("test/").rpartition("/")
+        heading = f"{ACCURACIES.get(metric, metric)} (%)" + (f", {protocol}" if protocol else "")
+        has_delta = metric != "agreement"
+        column = Column(key=key, heading=heading, unit="%", delta_to=spec.delta_to if has_delta else None)
+    data_name = next(iter(data_names)) if len(data_names) == 1 else ""
+    beside = paper.column_beside(key, data_name=data_name) if paper else None
+    if beside is None:
+        return column
+    is_comparable = beside.data == data_name
+    task = f"{published.data_sets[beside.data]} {beside.measured.removeprefix('test/').replace('top1', 'top-1')}"
+    other = f"published: {task} (other task, not comparable)"
+    return replace(
+        column,
+        published=beside,
+        is_comparable=is_comparable,
+        published_heading="published" if is_comparable else other,
+    )
+
+
+def _plot(sweep: Sweep, spec: TableSpec, seeds: _Seeds) -> Plot | None:
+    key = next((key for key in spec.columns if key.startswith("test/") and "agreement" not in key), None)
+    if key is None:
+        raise BadInput(f"{sweep.path}: plot {spec.plot!r} needs a column test/...; add one to the table")
+    metric = ACCURACIES.get(key.split("/")[-1], key)
+    return Plot(heading=f"{metric} (%)", points=seeds.plot_points(key))

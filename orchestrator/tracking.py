@@ -1,0 +1,54 @@
+"""What publishing needs besides MLflow itself: checks of its URI, and texts cut to what it takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from reskd.errors import BadInput
+
+SQLITE = "sqlite:///"
+MAX_NOTE = 20_000
+"""Characters that MLflow takes for a tag of an experiment."""
+ELSEWHERE = "among the artifacts of the run `report`"
+
+
+def check_database(uri: str) -> None:
+    """BadInput for a database file that cannot be, which SQLAlchemy would try to open for minutes."""
+    if not uri.startswith(SQLITE):
+        return
+    path = Path(uri.removeprefix(SQLITE).partition("?")[0])
+    if not path.parent.is_dir():
+        raise BadInput(f"tracking URI {uri}: there is no folder {path.parent}; make it or name another")
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise BadInput(f"tracking URI {uri}: not a file; name another")
+    with open(path, "rb") as file:
+        if file.read(16) not in (b"", b"SQLite format 3\0"):
+            raise BadInput(f"tracking URI {uri}: not a database; name another file or remove this one")
+
+
+def without_password(uri: str) -> str:
+    """The URI as messages may show it."""
+    parts = urlsplit(uri)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if "@" in parts.netloc else uri
+
+
+def first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]
+
+
+def note_of(report: str) -> str:
+    """A report as the experiment's note: without images, which only the report run holds, and cut to what fits."""
+    text = "\n".join(line for line in report.splitlines() if not line.startswith("!["))
+    if len(text) <= MAX_NOTE:
+        return text
+    ending = f"\n\nThe whole report is {ELSEWHERE}."
+    return text[: MAX_NOTE - len(ending)].rpartition("\n")[0] + ending
+
+
+def sweep_text(path: Path) -> str:
+    """A sweep file as a tag of its experiment."""
+    text = path.read_text() if path.is_file() else ""
+    return text if len(text) <= MAX_NOTE else f"{len(text)} characters: {ELSEWHERE}"

@@ -1,0 +1,108 @@
+"""Files of a report: what they hold, and that they are the same bytes again."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from orchestrator.entries import Plot, PlotPoint
+from orchestrator.figure import accuracy_vs_gmacs
+from orchestrator.report import render, write_report
+from orchestrator.tables import Table
+from tests.stored_sweep import SWEEP, StoredSweep
+from tests.test_tables import finish_all, table_of
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> StoredSweep:
+    stored = StoredSweep(tmp_path_factory.mktemp("full"))
+    finish_all(stored)
+    return stored
+
+
+@pytest.fixture(scope="module")
+def table(full: StoredSweep) -> Table:
+    return table_of(full)
+
+
+def test_the_same_records_give_the_same_bytes_in_another_process_too(full: StoredSweep, table: Table, tmp_path: Path):
+    written = write_report([table], tmp_path / "a")
+    assert [path.name for path in written] == ["table5.md", "table5.csv", "accuracy_vs_gmacs.png", "report.md"]
+    program = f"""
+import sys; from pathlib import Path
+from orchestrator.report import write_report
+from tests.stored_sweep import StoredSweep
+from tests.test_tables import table_of
+stored = StoredSweep(Path({str(full.sweep.path.parent)!r}))
+write_report([table_of(stored)], Path({str(tmp_path / "b")!r}))
+"""
+    root = Path(__file__).parents[1]
+    environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": str(root)}
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=root, env=environment)
+    for path in written:
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
+
+
+def test_markdown_holds_the_question_the_head_and_the_rows(table: Table, tmp_path: Path):
+    write_report([table], tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert text.startswith("# levels\n\nWhich level helps?\n\n## Level of distillation\n")
+    assert "- demo: 299 clips evaluated, 1 skipped as damaged" in text
+    assert "| clip-level KL | 83.0 ± 5.0 | +3.0 ± 5.0 | 73.4 |" in text
+    assert "![accuracy against GMACs](accuracy_vs_gmacs.png)" in text
+
+
+def test_csv_has_one_line_an_entry_with_every_number_and_its_runs(full: StoredSweep, table: Table, tmp_path: Path):
+    write_report([table], tmp_path)
+    lines = list(csv.DictReader(io.StringIO((tmp_path / "table5.csv").read_text())))
+    assert [(line["row"], line["column"]) for line in lines] == list(table.entries)
+    line = next(line for line in lines if (line["row"], line["column"]) == ("clip-level KL", "test/top1"))
+    assert [float(value) for value in line["values"].split(";")] == pytest.approx([81, 85, 83])
+    assert line["step_ids"].split(";") == [full.id_of("clip-level KL", seed) for seed in (0, 1, 2)]
+    assert float(line["mean"]) == pytest.approx(83)
+    assert (line["n"], line["num_seeds"], line["state"], line["delta_to"]) == ("3", "3", "complete", "baseline")
+    assert (line["published"], line["published_data"], line["is_comparable"]) == ("73.4", "activitynet", "false")
+
+
+def test_a_row_name_cannot_break_the_table(tmp_path: Path):
+    stored = StoredSweep(tmp_path, text=SWEEP.replace("clip-level KL", '"a|b [red]"'))
+    finish_row = stored.id_of("a|b [red]", 0)
+    stored.finish(finish_row, 0.5)
+    table = table_of(stored)
+    write_report([table], tmp_path / "report")
+    assert "| a\\|b [red] | 50.0 (1 of 3" in (tmp_path / "report" / "table5.md").read_text()
+    console = Console(file=io.StringIO(), width=200)
+    console.print(render(table))
+    assert "a|b [red]" in console.file.getvalue()
+
+
+def test_tables_of_nothing_done_have_no_figure_and_still_say_so(tmp_path: Path):
+    stored = StoredSweep(tmp_path)
+    written = write_report([table_of(stored)], tmp_path / "report")
+    assert [path.name for path in written] == ["table5.md", "table5.csv", "report.md"]
+    assert "missing (0 of 3)" in written[0].read_text()
+
+
+def test_a_terminal_sees_every_cell(table: Table):
+    console = Console(file=io.StringIO(), width=200)
+    console.print(render(table))
+    shown = console.file.getvalue()
+    for row in table.rows:
+        assert all(cell in shown for cell in table.cells(row))
+
+
+def test_a_figure_is_drawn_for_one_point_and_for_costs_far_apart():
+    lone = Plot(heading="top-1 (%)", points=(PlotPoint(row="a", series="s", gmacs=0.1, accuracies=(50.0,)),))
+    far = Plot(
+        heading="top-1 (%)", points=(*lone.points, PlotPoint(row="b", series="s", gmacs=9.0, accuracies=(70.0,)))
+    )
+    first, second = accuracy_vs_gmacs(lone), accuracy_vs_gmacs(far)
+    assert first.startswith(b"\x89PNG")
+    assert first != second

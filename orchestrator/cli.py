@@ -94,7 +94,7 @@ def run(
     show_plan(prepared, before, console, cells=False)
     show_held(before, console)
     outcome, publisher = run_sweep(prepared, tracking_uri=tracking_uri, retry_failed=retry_failed, console=console)
-    if not outcome.interrupted:
+    if not outcome.interrupted and not outcome.held:
         _write_tables(prepared, publisher.records(), publisher=publisher)
     show_outcome(prepared, outcome, publisher, console, command=_this_command())
     raise typer.Exit(outcome.exit_code)
@@ -227,3 +227,7 @@ def main() -> None:
     except KeyboardInterrupt:
         error_console.print("reskd: interrupted")
         sys.exit(3)
+
+
+if __name__ == "__main__":
+    main()

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.plan import Plan, Step, build_steps, make_plan
+from orchestrator.published import load_published
 from orchestrator.store import Store
 from orchestrator.sweep import Sweep, load
+from orchestrator.tables import check_tables
 from reskd.checkpoint import load_weights
 from reskd.data.annotations import data_root
 from reskd.data.dataset import num_steps
@@ -49,6 +51,7 @@ class Prepared:
 def prepare(path: Path, *, changes: Sequence[str] = (), store: Store) -> Prepared:
     """Load a sweep file and give its steps their ids; BadInput for anything wrong with file or data."""
     sweep = load(path, changes=changes)
+    check_tables(sweep, load_published())
     manifests: dict[str, Manifest] = {}
     unseen: list[str] = []
 

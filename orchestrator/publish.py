@@ -9,31 +9,29 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
-import math
-import os
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from orchestrator import tracking
 from orchestrator.plan import Step
+from orchestrator.run_diff import (
+    COMPLETE_TAG,
+    EPOCH_TAG,
+    MetricRow,
+    changed_tags,
+    dropped_tags,
+    new_epochs,
+    new_metrics,
+)
 from orchestrator.step_record import State, StepContent, StepRecord, read_step, record_from_run
 from orchestrator.store import Store
 from orchestrator.sweep import Sweep
 from orchestrator.tracking import SQLITE, check_database, first_line, note_of, sweep_text, without_password
 from reskd.errors import BadInput
 
-# MLflow reads these when it is imported: no telemetry, no chatter, and seconds instead of minutes until it gives up.
-for _name, _value in {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-}.items():
-    os.environ.setdefault(_name, _value)
+tracking.configure()
 
 from alembic.util import CommandError  # noqa: E402
 from mlflow import MlflowClient  # noqa: E402
@@ -49,11 +47,6 @@ FAULTS = (MlflowException, SQLAlchemyError, CommandError, OSError)
 STATUS: dict[State, str] = {"done": "FINISHED", "failed": "FAILED", "running": "RUNNING", "interrupted": "KILLED"}
 STATES: dict[str, State] = {status: state for state, status in STATUS.items()}
 
-EPOCH_TAG = "reskd.epoch"
-"""Epochs whose metrics the run holds; written with them in one transaction."""
-COMPLETE_TAG = "reskd.complete"
-METRICS_PER_CALL = 500
-
 
 class Publisher:
     """One sweep's experiment in MLflow, kept equal to the store."""
@@ -62,20 +55,22 @@ class Publisher:
         """Connect, and make the experiment if it is new; BadInput when nothing answers at the URI."""
         self._store, self._sweep, self._steps = store, sweep, steps
         self.tracking_uri = tracking_uri or f"{SQLITE}{store.mlflow_db}"
-        self._client = MlflowClient(tracking_uri=self.tracking_uri)
         self._published: dict[str, StepContent] = {}
         self._run_ids: dict[str, str] = {}
         self._is_dead = False
         store.home.mkdir(parents=True, exist_ok=True)
         check_database(self.tracking_uri)
+        started = time.monotonic()
         try:
-            # Two processes that open a new database at once leave it half made for ever.
+            # Two processes that open a new database at once leave it half made for ever; the client opens it.
             with self._locked():
+                self._client = MlflowClient(tracking_uri=self.tracking_uri)
                 self.experiment_id = self._experiment()
         except FAULTS as error:
             raise BadInput(
-                f"tracking URI {without_password(self.tracking_uri)}: no MLflow answers there ({first_line(error)}); "
-                f"start `mlflow server`, or leave the URI out to write {store.mlflow_db}"
+                f"tracking URI {without_password(self.tracking_uri)}: no MLflow answers there, tried for "
+                f"{time.monotonic() - started:.0f} s ({first_line(error)}); start `mlflow server` there, "
+                f"or leave the URI out to write {store.mlflow_db}"
             ) from error
 
     def publish(self, step_ids: Iterable[str] | None = None) -> bool:
@@ -97,7 +92,15 @@ class Publisher:
         return False
 
     def records(self) -> dict[str, StepRecord]:
-        """What MLflow alone knows of every run in the experiment, of steps that the sweep has dropped too."""
+        """What MLflow alone knows of every run in the experiment, of steps that the sweep has dropped too.
+
+        BadInput when it does not answer; `records_from_store` gives the same without it.
+        """
+        try:
+            runs = self._runs()
+        except FAULTS as error:
+            uri = without_password(self.tracking_uri)
+            raise BadInput(f"MLflow at {uri} does not answer ({first_line(error)}); use `--from store`") from error
         return {
             step_id: record_from_run(
                 run.data.tags,
@@ -105,11 +108,15 @@ class Publisher:
                 state=STATES.get(run.info.status, "interrupted"),
                 url=self._url_of(run.info.run_id),
             )
-            for step_id, run in self._runs().items()
+            for step_id, run in runs.items()
         }
 
     def log_report(self, folder: Path) -> bool:
         """Put the report's files into the experiment's one report run, and its tables into the experiment's note."""
+        report = folder / "report.md"
+        if not report.is_file():
+            return True  # a sweep without tables
+        note = note_of(report.read_text())
         with self._forgiving("`reskd tables` logs the report again"):
             with self._locked():
                 run = next(iter(self._search("tags.`reskd.kind` = 'report'")), None)
@@ -120,7 +127,6 @@ class Publisher:
                 if self._sweep.path.is_file():
                     self._client.log_artifact(run.info.run_id, str(self._sweep.path))
                 self._client.set_terminated(run.info.run_id, "FINISHED")
-                note = note_of((folder / "report.md").read_text())
                 self._client.set_experiment_tag(self.experiment_id, "mlflow.note.content", note)
             return True
         return False
@@ -131,9 +137,10 @@ class Publisher:
         return f"{self._base_url}/#/experiments/{self.experiment_id}/runs?workflowType=machine_learning"
 
     def run_url(self, step_id: str) -> str | None:
-        """Page of a step's run, None while there is none."""
+        """Page of a step's run, None while there is none or MLflow does not answer."""
         if step_id not in self._run_ids:
-            self._runs(step_id)
+            with self._forgiving("its links are missing"):
+                self._runs(step_id)
         run_id = self._run_ids.get(step_id)
         return self._url_of(run_id) if run_id else None
 
@@ -219,13 +226,13 @@ class Publisher:
             return  # done once, perhaps from another store: equal ids have equal results, so it stays as it is
         run_id = run.info.run_id
         self._write_identity(content, run)
-        self._write_epochs(content, run)
+        for epoch, rows in new_epochs(content, run.data.tags):
+            self._log(run_id, rows, {EPOCH_TAG: str(epoch)})
         for name, text in content.texts.items():
             self._client.log_text(run_id, text, name)
-        self._client.log_batch(run_id, metrics=_new_metrics(content, run), tags=_changed(content.tags, run.data.tags))
-        for key in run.data.tags:
-            if key.startswith("reskd.") and key not in content.tags and key != EPOCH_TAG:
-                self._client.delete_tag(run_id, key)
+        self._log(run_id, new_metrics(content, run.data.metrics), changed_tags(content, run.data.tags))
+        for key in dropped_tags(content, run.data.tags):
+            self._client.delete_tag(run_id, key)
         if run.info.run_name != content.name:
             self._client.update_run(run_id, name=content.name)
         if run.info.status != STATUS[state]:
@@ -233,6 +240,11 @@ class Publisher:
                 self._client.update_run(run_id, status="RUNNING")
             else:
                 self._client.set_terminated(run_id, STATUS[state], end_time=content.ended_ms)
+
+    def _log(self, run_id: str, rows: Sequence[MetricRow], tags: Mapping[str, str]) -> None:
+        """Both in one transaction."""
+        metrics = [Metric(key, value, time_ms, step) for key, value, time_ms, step in rows]
+        self._client.log_batch(run_id, metrics=metrics, tags=[RunTag(key, value) for key, value in tags.items()])
 
     def _write_identity(self, content: StepContent, run: Run) -> None:
         """Parameters and data set, once."""
@@ -243,35 +255,3 @@ class Publisher:
             data = Dataset(content.record.data_name, content.data_sha256[:36], "manifest", source)
             context = [InputTag("mlflow.data.context", "training")]
             self._client.log_inputs(run.info.run_id, [DatasetInput(data, context)])
-
-    def _write_epochs(self, content: StepContent, run: Run) -> None:
-        """Epochs that the run does not hold yet. One that a resume trained again keeps its first line."""
-        held = int(run.data.tags.get(EPOCH_TAG, 0))
-        batch: list[Metric] = []
-        new = [line for line in content.lines if line["epoch"] > held]
-        for line in new:
-            batch += [Metric(key, value, line["time_ms"], line["epoch"]) for key, value in line["metrics"].items()]
-            if len(batch) >= METRICS_PER_CALL or line is new[-1]:
-                self._client.log_batch(run.info.run_id, metrics=batch, tags=[RunTag(EPOCH_TAG, str(line["epoch"]))])
-                batch = []
-
-
-def _new_metrics(content: StepContent, run: Run) -> list[Metric]:
-    """Final metrics that the run has not, or has with another value: that one came later, and gets a later time."""
-    held = run.data.metrics
-    return [
-        Metric(key, value, int(time.time() * 1000) if key in held else content.ended_ms, content.num_epochs)
-        for key, value in content.record.metrics.items()
-        if key not in held or not _equal(held[key], value)
-    ]
-
-
-def _equal(held: float, value: float) -> bool:
-    """Whether MLflow holds this value; it keeps NaN, and infinities as the largest floats."""
-    if math.isinf(value):
-        value = math.copysign(sys.float_info.max, value)
-    return held == value or (math.isnan(held) and math.isnan(value))
-
-
-def _changed(tags: Mapping[str, str], held: Mapping[str, str]) -> Sequence[RunTag]:
-    return [RunTag(key, value) for key, value in tags.items() if held.get(key) != value]

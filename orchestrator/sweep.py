@@ -185,7 +185,7 @@ class _Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node)
             if not isinstance(key, str):
-                problem = f"the key {key!r} is not text; put it in quotes"
+                problem = f"a key is read as {key!r}, not as text; put it in quotes"
             elif key in seen:
                 problem = f"{key!r} is given twice; keep one"
             else:

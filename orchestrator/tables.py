@@ -102,7 +102,7 @@ class _Seeds:
             self._seeds.setdefault(cell.row, []).append(cell.seed)
         self._recipes = {cell.row: cell.recipe for cell in sweep.cells}
         self._step_of = {(row, seed): step.id for step in steps.values() for row, seed in step.cells}
-        self._records = records
+        self._steps, self._records = steps, records
         self._stale = {cell for step_id, record in records.items() if step_id not in steps for cell in record.cells}
 
     def step_id(self, row: str, seed: int) -> str | None:
@@ -140,10 +140,17 @@ class _Seeds:
     def _state(self, row: str, seed: int, key: str) -> SeedState:
         record = self._record(row, seed)
         if record is None:
+            if self._teacher_failed(row, seed):
+                return "teacher failed"
             return "stale" if (row, seed) in self._stale else "missing"
         if record.state == "done":
             return "done" if key in record.metrics else "not measured"
         return record.state
+
+    def _teacher_failed(self, row: str, seed: int) -> bool:
+        step = self._steps.get(self._step_of.get((row, seed), ""))
+        teacher = self._records.get(step.teacher_id or "") if step else None
+        return teacher is not None and teacher.state == "failed"
 
     def plot_points(self, key: str) -> tuple[PlotPoint, ...]:
         """Every row with an accuracy and a cost, its series named by level and, where they differ, network."""

@@ -1,7 +1,9 @@
-"""What publishing needs besides MLflow itself: checks of its URI, and texts cut to what it takes."""
+"""What publishing needs besides MLflow itself: its settings, checks of its URI, texts cut to what it takes."""
 
 from __future__ import annotations
 
+import logging
+import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,6 +13,24 @@ SQLITE = "sqlite:///"
 MAX_NOTE = 20_000
 """Characters that MLflow takes for a tag of an experiment."""
 ELSEWHERE = "among the artifacts of the run `report`"
+
+SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # Seconds instead of minutes until a server counts as gone.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+}
+
+
+def configure() -> None:
+    """Settings that MLflow reads when it is imported, unless the environment has its own; less chatter."""
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # tells of every table that it makes
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # warns of every retry
 
 
 def check_database(uri: str) -> None:
@@ -36,7 +56,9 @@ def without_password(uri: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
+    """What an error says, in a length that fits into a message."""
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    return line if len(line) <= 200 else f"{line[:200]}..."
 
 
 def note_of(report: str) -> str:

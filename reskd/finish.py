@@ -5,15 +5,13 @@ from __future__ import annotations
 import platform
 import socket
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 import torch
 
 from reskd.checkpoint import Json, state_hash
-from reskd.data.dataset import Damage
 from reskd.evaluate import ClipLogits, Protocol
 from reskd.flops import complexity
 from reskd.member import Member
@@ -63,14 +61,11 @@ def done_record(
     *,
     protocol: Protocol,
     metrics: Mapping[str, float],
-    damaged: Iterable[tuple[str, Damage]],
-    spent_s: tuple[float, float],
+    damaged: list[list[str]],
     num_workers: int,
-    started_ms: int,
-    provenance: Json,
+    facts: Json,
 ) -> Json:
-    """The last file of a step. spent_s: wall seconds of the jobs while this member was in them, and its equal
-    share of their device seconds (wall x workers / members)."""
+    """The last file of a step; `facts` are times, the code's commit and whatever else the caller knows."""
     recipe = member.recipe
     measured = complexity(member.model, resolution=recipe.model.resolution, num_frames=recipe.data.num_frames)
     return {
@@ -80,24 +75,12 @@ def done_record(
         "protocol": protocol.name,
         "complexity": asdict(measured),
         "epochs": recipe.optim.epochs,
-        "wall_s": round(spent_s[0], 3),
-        "device_s": round(spent_s[1], 3),
         "workers": num_workers,
         "threads": torch.get_num_threads(),
         "device": device_name(next(member.model.parameters()).device),
-        "damaged": [
-            {"split": split, "path": damage.path, "reason": damage.reason}
-            for split, damage in sorted(damaged, key=lambda item: (item[0], item[1].path))
-        ],
+        "damaged": [{"split": split, "path": path, "reason": reason} for split, path, reason in damaged],
         "versions": versions(),
         "host": socket.gethostname(),
-        "started_ms": started_ms,
         "finished_ms": int(time.time() * 1000),
-        **provenance,
+        **facts,
     }
-
-
-def losses_by_name(task_loss: float, kd_loss: float, *, kd_weight: float, has_teacher: bool) -> dict[str, float]:
-    """Loss terms apart, the distillation term before its weight, as they are logged."""
-    terms: dict[str, Any] = {"train/loss": task_loss + kd_weight * kd_loss, "train/task_loss": task_loss}
-    return terms | ({"train/kd_loss": kd_loss} if has_teacher else {})

@@ -14,21 +14,18 @@ import torch
 
 from reskd.checkpoint import Json, Sink
 from reskd.cohort import Cohort
+from reskd.damage import DamageLog
 from reskd.data.dataset import Damage, Group, VideoDataset, num_steps, train_groups
 from reskd.data.manifest import Manifest
-from reskd.errors import BadInput, TooManyDamaged
-from reskd.evaluate import ClipLogits, Judged, Protocol, collect_logits
-from reskd.finish import done_record, evaluation_record, losses_by_name, weights_content
+from reskd.errors import BadInput
+from reskd.evaluate import ClipLogits
+from reskd.judge import Judge
 from reskd.member import Failure, Member, dtype_of
-from reskd.metrics import evaluate_scores
 from reskd.recipe import Recipe
 from reskd.teacher import Teacher, load_teacher
-from reskd.throughput import measure_throughput
 from reskd.workers import Workers
 
 logger = logging.getLogger(__name__)
-
-TEACHER = "teacher"  # its name among the models of an evaluation; step ids are hexadecimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +117,16 @@ class _Run:
         )
         self.num_epochs = max(spec.recipe.optim.epochs for spec in specs)
         self.epoch = 0
-        self.protocol = Protocol(num_frames=self.recipe.data.num_frames)
-        self.teacher_logits: np.ndarray | None = None
-        self.damaged: set[tuple[str, Damage]] = set()
+        self.damage = DamageLog(
+            limit=self.recipe.data.max_damaged,
+            num_clips={"train": len(self.train_set), "val": len(self.val_set)},
+            workers=workers,
+        )
+        self.judge = Judge(
+            self.val_set, cohort=self.cohort, workers=workers, damage=self.damage, loader_workers=loader_workers
+        )
         self.spent_s = dict.fromkeys(self.specs, (0.0, 0.0))
+        """Wall seconds of a member's jobs while it was in them, and its equal share of their device seconds."""
 
     def _member(self, spec: MemberSpec) -> Member:
         return Member(
@@ -158,7 +161,7 @@ class _Run:
         for member in self.cohort.members:
             state = self.sink.load(member.step_id, self.epoch)
             member.load_state(state)
-            self.damaged |= {(split, Damage(path, reason)) for split, path, reason in state["damaged"]}
+            self.damage.add_list(state["damaged"])
             self.spent_s[member.step_id] = (state["wall_s"], state["device_s"])
         logger.info("resumed after epoch %d: %s", self.epoch, ", ".join(self.specs))
         # A crash between a member's last checkpoint and its DONE leaves only the judging to do.
@@ -187,7 +190,7 @@ class _Run:
         members = self.cohort.live(step)
         sums = {member.step_id: np.zeros(2) for member in members}
         teacher_s = data_s = 0.0
-        found: set[tuple[str, Damage]] = set()
+        found: set[Damage] = set()
         batches = self._batches(epoch)
         while True:
             waiting = time.perf_counter()
@@ -195,24 +198,21 @@ class _Run:
             data_s += time.perf_counter() - waiting
             if groups is None:
                 break
-            found |= {("train", damage) for group in groups for damage in group.damaged}
+            found.update(damage for group in groups for damage in group.damaged)
             report = self.cohort.step(step, groups)
             teacher_s += report.teacher_s
             for step_id, losses in report.losses.items():
                 sums[step_id] += losses
             step += 1
         assert step - first_step == self.steps_per_epoch
-        self._share_damage(found)
+        self.damage.share("train", found)
         train_s = time.perf_counter() - started
         perf = self._perf(train_s, teacher_s=teacher_s, data_s=data_s)
         metrics: dict[str, dict[str, float]] = {}
         for member in members:
             if member.failure is not None:
                 continue
-            recipe, (task_loss, kd_loss) = member.recipe, sums[member.step_id] / self.steps_per_epoch
-            metrics[member.step_id] = perf | losses_by_name(
-                task_loss, kd_loss, kd_weight=recipe.kd.effective_weight, has_teacher=recipe.has_teacher
-            )
+            metrics[member.step_id] = perf | _losses(member.recipe, *(sums[member.step_id] / self.steps_per_epoch))
         self._end_epoch(epoch, members, metrics, started)
         return metrics
 
@@ -236,107 +236,54 @@ class _Run:
         }
         return perf | ({"perf/teacher_ms": 1000 * teacher_s / steps} if teacher_s else {})
 
-    def _share_damage(self, found: set[tuple[str, Damage]]) -> None:
-        """Every worker learns what the others could not decode; too much of it stops the run."""
-        fresh = set().union(*self.workers.gather(found)) - self.damaged
-        self.damaged |= fresh
-        if self.workers.is_first:
-            for split, damage in sorted(fresh, key=lambda item: item[1].path):
-                logger.warning("%s clip does not decode: %s: %s", split, damage.path, damage.reason)
-        for split, num_clips in (("train", len(self.train_set)), ("val", len(self.val_set))):
-            reasons = {damage.path: damage.reason for name, damage in self.damaged if name == split}
-            if len(reasons) > self.recipe.data.max_damaged * num_clips:
-                listed = "\n".join(f"  {path}: {reason}" for path, reason in sorted(reasons.items()))
-                raise TooManyDamaged(
-                    f"{len(reasons)} of {num_clips} {split} clips do not decode, more than data.max_damaged = "
-                    f"{self.recipe.data.max_damaged:g} allows; mend or remove them, or raise it:\n{listed}"
-                )
-
     def _end_epoch(
         self, epoch: int, members: list[Member], metrics: dict[str, dict[str, float]], started: float
     ) -> None:
-        for member in members:
-            if member.failure is not None and self.workers.is_first:
-                logger.error("step %s left its cohort: %s", member.step_id, member.failure.traceback)
-                failure = member.failure
-                self.sink.fail(
-                    member.step_id,
-                    {"reason": failure.reason, "traceback": failure.traceback, "epoch": epoch, "step": failure.step},
-                )
-        members = [member for member in members if member.failure is None]
-        due = [m for m in members if epoch % m.recipe.eval.every == 0 or epoch == m.recipe.optim.epochs]
-        clips = self._validate(due)
+        """Validate the members that are due, record those that left, save the others, finish those at their end."""
+        staying = [member for member in members if member.failure is None]
+        due = [m for m in staying if epoch % m.recipe.eval.every == 0 or epoch == m.recipe.optim.epochs]
+        clips = self.judge.logits(due)
         for member in due:
-            judged = self._judge(member, clips)
+            assert clips is not None
+            judged = self.judge.metrics(member, clips, step=epoch * self.steps_per_epoch)
             metrics[member.step_id] |= {f"val/{name}": value for name, value in judged.items()}
+        self._record_failures(epoch, [member for member in members if member.failure is not None])
         seconds = time.perf_counter() - started
-        for member in members:
+        staying = [member for member in staying if member.failure is None]
+        for member in staying:
             wall_s, device_s = self.spent_s[member.step_id]
-            device_s += seconds * self.workers.world_size / len(members)
+            device_s += seconds * self.workers.world_size / len(staying)
             self.spent_s[member.step_id] = (wall_s + seconds, device_s)
             if self.workers.is_first:
                 self.sink.save(member.step_id, epoch, self._state(member), metrics[member.step_id])
-        self._finish([member for member in members if epoch == member.recipe.optim.epochs], clips)
+        self._finish([member for member in staying if epoch == member.recipe.optim.epochs], clips)
+
+    def _record_failures(self, epoch: int, members: list[Member]) -> None:
+        for member in members if self.workers.is_first else ():
+            failure = member.failure
+            assert failure is not None
+            logger.error("step %s left its cohort: %s", member.step_id, failure.traceback)
+            record = {"reason": failure.reason, "traceback": failure.traceback, "epoch": epoch, "step": failure.step}
+            self.sink.fail(member.step_id, record)
 
     def _state(self, member: Member) -> Json:
         wall_s, device_s = self.spent_s[member.step_id]
-        damaged = [[split, damage.path, damage.reason] for split, damage in sorted(self.damaged, key=str)]
-        return {**member.state(), "damaged": damaged, "wall_s": wall_s, "device_s": device_s}
-
-    def _validate(self, members: list[Member]) -> ClipLogits | None:
-        """Logits of the validation split from these members, and once from the teacher; None without members."""
-        if not members:
-            return None
-        judged = {member.step_id: Judged(member.model, member.recipe.model) for member in members}
-        teacher = self.cohort.teacher
-        if teacher is not None and self.teacher_logits is None:
-            judged[TEACHER] = Judged(teacher.model, teacher.spec)
-        clips = collect_logits(
-            judged,
-            self.val_set,
-            workers=self.workers,
-            batch_size=self.recipe.optim.group_size,
-            dtype=self.cohort.dtype,
-            autocast=self.cohort.autocast,
-            loader_workers=self.loader_workers,
-        )
-        self.teacher_logits = clips.logits.get(TEACHER, self.teacher_logits)
-        self._share_damage({("val", damage) for damage in clips.damaged})
-        return clips
-
-    def _judge(self, member: Member, clips: ClipLogits | None) -> dict[str, float]:
-        assert clips is not None
-        teacher_logits = self.teacher_logits if member.recipe.has_teacher else None
-        return evaluate_scores(clips.logits[member.step_id], clips.targets, teacher_logits=teacher_logits)
+        return {**member.state(), "damaged": self.damage.to_list(), "wall_s": wall_s, "device_s": device_s}
 
     def _finish(self, members: list[Member], clips: ClipLogits | None = None) -> None:
-        """Evaluation record, throughput, weights and DONE of members that have had all their epochs."""
-        clips = clips or self._validate(members)
+        """Judge members that have had all their epochs, and write what they leave."""
+        clips = clips or self.judge.logits(members)
         if clips is None or not self.workers.is_first:
             return
         for member in members:
-            metrics = self._judge(member, clips)
-            record = evaluation_record(clips, protocol=self.protocol, metrics=metrics, num_in_split=len(self.val_set))
-            arrays = {"logits": clips.logits[member.step_id], "targets": clips.targets, "indices": clips.indices}
-            self.sink.write_evaluation(member.step_id, self.protocol.name, record, arrays)
-            speed = measure_throughput(
-                member.model,
-                resolution=member.recipe.model.resolution,
-                num_frames=member.recipe.data.num_frames,
-                device=self.workers.device,
-            )
-            self.sink.write_throughput(member.step_id, speed.to_dict())
-            record = done_record(
-                member,
-                protocol=self.protocol,
-                metrics=metrics,
-                damaged=self.damaged,
-                spent_s=self.spent_s[member.step_id],
-                num_workers=self.workers.world_size,
-                started_ms=self.started[member.step_id]["started_ms"],
-                provenance=self.specs[member.step_id].provenance,
-            )
-            self.sink.finish(member.step_id, weights_content(member, classes=self.classes), record)
+            wall_s, device_s = self.spent_s[member.step_id]
+            times = {
+                "started_ms": self.started[member.step_id]["started_ms"],
+                "wall_s": round(wall_s, 3),
+                "device_s": round(device_s, 3),
+            }
+            facts = {**times, **self.specs[member.step_id].provenance}
+            self.judge.write_results(member, clips, sink=self.sink, classes=self.classes, facts=facts)
 
 
 def _check_workers(recipe: Recipe, num_workers: int) -> None:
@@ -346,3 +293,11 @@ def _check_workers(recipe: Recipe, num_workers: int) -> None:
             f"{num_workers} workers cannot share {optim.num_groups} groups (optim.batch_size {optim.batch_size} / "
             f"optim.group_size {optim.group_size}) evenly; set resources.workers to a divisor of {optim.num_groups}"
         )
+
+
+def _losses(recipe: Recipe, task_loss: float, kd_loss: float) -> dict[str, float]:
+    """The loss and its terms apart, the distillation term before its weight."""
+    if not recipe.has_teacher:
+        return {"train/loss": task_loss, "train/task_loss": task_loss}
+    loss = task_loss + recipe.kd.effective_weight * kd_loss
+    return {"train/loss": loss, "train/task_loss": task_loss, "train/kd_loss": kd_loss}

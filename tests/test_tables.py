@@ -162,13 +162,16 @@ def test_what_is_missing_failed_running_or_interrupted_is_said_in_words(tmp_path
     stored.start(running)
     for seed in (0, 1, 2):
         stored.start(stored.id_of("clip-level KL", seed))
+    teacher_id = stored.teacher_of("pixel-level MSE", 1)
+    stored.start(teacher_id)
+    stored.fail(teacher_id)
     leases = Leases()
     assert leases.take(stored.store.lease_path(running))
     table = table_of(stored)
     leases.release()
     assert table.cells("baseline")[1] == "80.0 (1 of 3: seed 1 failed, seed 2 running)"
     assert table.cells("clip-level KL")[1] == "interrupted (0 of 3)"
-    assert table.cells("pixel-level MSE")[1] == "missing (0 of 3)"
+    assert table.cells("pixel-level MSE")[1] == "(0 of 3: seed 0 missing, seed 1 teacher failed, seed 2 missing)"
     assert table.entries["baseline", "test/top1"].n == 1
     assert table.entries["pixel-level MSE", "test/top1"].delta.n == 0
 

@@ -68,6 +68,7 @@ def write_video(
             stream.set_display_rotation(rotation)
         if times_ms is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
+        container.start_encoding()  # writes the header even if no frame follows
         for number in range(num_frames):
             frame = av.VideoFrame.from_ndarray(numbered_frame(number, height=height, width=width), format="rgb24")
             if times_ms is not None:

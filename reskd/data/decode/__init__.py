@@ -87,6 +87,6 @@ def probe(path: Path, *, backend: str = "pyav") -> VideoInfo:
 def survey(path: Path, *, quick: bool, backend: str = "pyav") -> Survey:
     """Decode a video to its end and count; quick: compare what the file claims with the packets in it, no decoding.
 
-    Damage is told in the result; VideoOpenError and OSError as in `read_frames`.
+    Damage, even a video stream without frames, is told in the result; VideoOpenError and OSError as in `read_frames`.
     """
     return _backend(backend).survey(path, quick=quick)

@@ -20,6 +20,8 @@ from reskd.data.decode import Indices, Survey, VideoInfo
 from reskd.data.decode.stream import CONTENT_ERRORS, PacketTable, opened, read_table, read_through, words
 from reskd.errors import VideoOpenError, VideoReadError
 
+NO_FRAMES = "its video stream has no frames"
+
 
 class _SeekMissed(Exception):
     """The decoder did not give the frames that the packet table promises; a sequential decode will tell."""
@@ -106,7 +108,9 @@ def probe(path: Path) -> VideoInfo:
 def survey(path: Path, *, quick: bool) -> Survey:
     """See `reskd.data.decode.survey`."""
     with opened(path) as (container, stream):
-        table = _packet_table(path, container, stream)
+        table = read_table(container, stream, file_size=path.stat().st_size)
+    if table.num_claimed == 0:
+        return Survey(num_claimed=0, num_decoded=0, reason=NO_FRAMES)
     if quick:
         num_present, reason = table.num_present, ""
         if table.is_cut:
@@ -129,7 +133,7 @@ def survey(path: Path, *, quick: bool) -> Survey:
 def _packet_table(path: Path, container: InputContainer, stream: VideoStream) -> PacketTable:
     table = read_table(container, stream, file_size=path.stat().st_size)
     if table.num_claimed == 0:
-        raise VideoOpenError(str(path), "its video stream has no frames")
+        raise VideoOpenError(str(path), NO_FRAMES)
     return table
 
 

@@ -1,0 +1,56 @@
+"""What an MLflow run lacks of what its step's content says; plain values, so that writing it is all that is left."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Iterator, Mapping
+
+from orchestrator.step_record import StepContent
+
+MetricRow = tuple[str, float, int, int]
+"""(key, value, time in ms, step); MLflow keeps equal rows once, so writing one again changes nothing."""
+
+EPOCH_TAG = "reskd.epoch"
+"""Epochs whose metrics the run holds; written with them in one transaction."""
+COMPLETE_TAG = "reskd.complete"
+METRICS_PER_CALL = 500
+
+
+def new_epochs(content: StepContent, tags: Mapping[str, str]) -> Iterator[tuple[int, list[MetricRow]]]:
+    """(last epoch, rows) of each call to make; an epoch that a resume trained again keeps its first line."""
+    held = int(tags.get(EPOCH_TAG, 0))
+    new = [line for line in content.lines if line["epoch"] > held]
+    rows: list[MetricRow] = []
+    for line in new:
+        rows += [(key, value, line["time_ms"], line["epoch"]) for key, value in line["metrics"].items()]
+        if len(rows) >= METRICS_PER_CALL or line is new[-1]:
+            yield line["epoch"], rows
+            rows = []
+
+
+def new_metrics(content: StepContent, held: Mapping[str, float]) -> list[MetricRow]:
+    """Final metrics that the run has not, or has with another value: that one came later, and gets a later time."""
+    now = int(time.time() * 1000)
+    return [
+        (key, value, now if key in held else content.ended_ms, content.num_epochs)
+        for key, value in content.record.metrics.items()
+        if key not in held or not _same(held[key], value)
+    ]
+
+
+def changed_tags(content: StepContent, held: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in content.tags.items() if held.get(key) != value}
+
+
+def dropped_tags(content: StepContent, held: Mapping[str, str]) -> list[str]:
+    """Ours that no longer hold, such as the reason of a failure before a resume."""
+    return [key for key in held if key.startswith("reskd.") and key not in content.tags and key != EPOCH_TAG]
+
+
+def _same(held: float, value: float) -> bool:
+    """MLflow keeps NaN, and infinities as the largest floats."""
+    if math.isinf(value):
+        value = math.copysign(sys.float_info.max, value)
+    return held == value or (math.isnan(held) and math.isnan(value))

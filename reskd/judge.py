@@ -1,0 +1,90 @@
+"""Judging a cohort's members: validation on the way, and all that a finished step leaves."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from reskd.checkpoint import Json, Sink
+from reskd.cohort import Cohort
+from reskd.damage import DamageLog
+from reskd.data.dataset import VideoDataset
+from reskd.evaluate import ClipLogits, Judged, Protocol, collect_logits
+from reskd.finish import done_record, evaluation_record, weights_content
+from reskd.member import Failure, Member
+from reskd.metrics import evaluate_scores
+from reskd.throughput import measure_throughput
+from reskd.workers import Workers
+
+TEACHER = "teacher"  # its name among the models of an evaluation; step ids are hexadecimal
+
+
+class Judge:
+    """The validation split, and the frozen teacher's answers on it, asked once."""
+
+    def __init__(
+        self, dataset: VideoDataset, *, cohort: Cohort, workers: Workers, damage: DamageLog, loader_workers: int
+    ) -> None:
+        self._dataset, self._cohort, self._workers, self._damage = dataset, cohort, workers, damage
+        self._loader_workers = loader_workers
+        self._teacher_logits: np.ndarray | None = None
+        self.protocol = Protocol(num_frames=cohort.members[0].recipe.data.num_frames)
+
+    def logits(self, members: list[Member]) -> ClipLogits | None:
+        """Logits of these members on every clip, on every worker; None without members. A collective."""
+        if not members:
+            return None
+        judged = {member.step_id: Judged(member.model, member.recipe.model) for member in members}
+        teacher = self._cohort.teacher
+        if teacher is not None and self._teacher_logits is None:
+            judged[TEACHER] = Judged(teacher.model, teacher.spec)
+        clips = collect_logits(
+            judged,
+            self._dataset,
+            workers=self._workers,
+            batch_size=members[0].recipe.optim.group_size,
+            dtype=self._cohort.dtype,
+            autocast=self._cohort.autocast,
+            loader_workers=self._loader_workers,
+        )
+        self._teacher_logits = clips.logits.get(TEACHER, self._teacher_logits)
+        self._damage.share("val", clips.damaged)
+        return clips
+
+    def metrics(self, member: Member, clips: ClipLogits, *, step: int) -> dict[str, float]:
+        """top1, top5, mAP and, with a teacher, agreement; a member whose logits are not finite leaves instead."""
+        logits = clips.logits[member.step_id]
+        if not np.isfinite(logits).all():
+            reason = f"its validation logits are not finite after step {step}; lower optim.lr or set optim.clip_norm"
+            member.failure = Failure(step, reason, reason)
+            return {}
+        teacher_logits = self._teacher_logits if member.recipe.has_teacher else None
+        scores = evaluate_scores(logits, clips.targets, teacher_logits=teacher_logits)
+        return {name: value for name, value in scores.items() if math.isfinite(value)}
+
+    def write_results(
+        self, member: Member, clips: ClipLogits, *, sink: Sink, classes: tuple[str, ...], facts: Json
+    ) -> None:
+        """Evaluation record, throughput, weights, and DONE last. For rank 0; `facts` go into DONE as they are."""
+        recipe = member.recipe
+        metrics = self.metrics(member, clips, step=member.num_steps)
+        record = evaluation_record(clips, protocol=self.protocol, metrics=metrics, num_in_split=len(self._dataset))
+        arrays = {"logits": clips.logits[member.step_id], "targets": clips.targets, "indices": clips.indices}
+        sink.write_evaluation(member.step_id, self.protocol.name, record, arrays)
+        speed = measure_throughput(
+            member.model,
+            resolution=recipe.model.resolution,
+            num_frames=recipe.data.num_frames,
+            device=self._workers.device,
+        )
+        sink.write_throughput(member.step_id, speed.to_dict())
+        record = done_record(
+            member,
+            protocol=self.protocol,
+            metrics=metrics,
+            damaged=self._damage.to_list(),
+            num_workers=self._workers.world_size,
+            facts=facts,
+        )
+        sink.finish(member.step_id, weights_content(member, classes=classes), record)

@@ -1,0 +1,97 @@
+"""The graph inside Tune, asked as Tune asks it, against a real store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ray.tune.search import Searcher
+
+from orchestrator.plan import Job
+from orchestrator.searcher import Capacity, GraphSearcher
+from orchestrator.store import Store
+
+
+def job(name: str, *, teacher: str | None = None, members: tuple[str, ...] = (), cpus: float = 1) -> Job:
+    return Job(
+        id=name,
+        members=members or (f"{name}-step",),
+        teacher_id=teacher,
+        teacher_checkpoint=None,
+        depends_on=(),
+        resume_from=0,
+        workers=1,
+        cpus=cpus,
+        gpus=0,
+        cost=1,
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+def searcher(store: Store, *jobs: Job, cpus: float = 2) -> GraphSearcher:
+    configs = {job.id: {"job": job.id} for job in jobs}
+    return GraphSearcher(jobs, store=store, capacity=Capacity(cpus=cpus, gpus=0), configs=configs)
+
+
+def finish(store: Store, step_id: str) -> None:
+    store.finish(step_id, {}, {})
+
+
+def test_a_student_starts_when_its_teacher_is_done_in_the_store(store: Store) -> None:
+    graph = searcher(store, job("teacher"), job("student", teacher="teacher-step"))
+    assert graph.suggest("t1") == {"job": "teacher"}
+    assert graph.suggest("t2") is None
+    finish(store, "teacher-step")  # the job still runs another member
+    assert graph.suggest("t2") == {"job": "student"}
+
+
+def test_jobs_start_while_their_workers_fit(store: Store) -> None:
+    graph = searcher(store, job("a", cpus=2), job("b", cpus=1), job("c", cpus=1), cpus=3)
+    assert graph.suggest("1") == {"job": "a"}
+    assert graph.suggest("2") == {"job": "b"}
+    assert graph.suggest("3") is None
+    finish(store, "a-step")
+    graph.on_trial_complete("1")
+    assert graph.suggest("3") == {"job": "c"}
+
+
+def test_students_of_a_failed_teacher_never_start_and_the_rest_does(store: Store) -> None:
+    graph = searcher(store, job("teacher"), job("student", teacher="teacher-step"), job("other"), cpus=1)
+    graph.suggest("1")
+    store.fail("teacher-step", {"reason": "diverged"})
+    graph.on_trial_complete("1")
+    assert graph.suggest("2") == {"job": "other"}
+    finish(store, "other-step")
+    graph.on_trial_complete("2")
+    assert graph.suggest("3") == Searcher.FINISHED
+    assert graph.states == {"teacher": "failed", "student": "blocked", "other": "done"}
+
+
+def test_a_job_that_ends_with_unfinished_steps_is_tried_once_more_and_then_given_up(store: Store) -> None:
+    graph = searcher(store, job("teacher"), job("student", teacher="teacher-step"))
+    for trial in ("1", "2"):
+        assert graph.suggest(trial) == {"job": "teacher"}
+        graph.on_trial_complete(trial, error=True)
+    assert graph.suggest("3") == Searcher.FINISHED
+    assert graph.states == {"teacher": "failed", "student": "blocked"}
+
+
+def test_one_failed_member_fails_its_job_only_after_the_others_have_finished(store: Store) -> None:
+    graph = searcher(store, job("cohort", members=("good", "bad")))
+    graph.suggest("1")
+    store.fail("bad", {"reason": "nan"})
+    graph.on_trial_complete("1", error=True)  # a worker died before `good` was done
+    assert graph.suggest("2") == {"job": "cohort"}
+    finish(store, "good")
+    graph.on_trial_complete("2")
+    assert graph.states == {"cohort": "failed"}
+
+
+def test_a_student_whose_teacher_another_run_has_left_unfinished_is_blocked(store: Store) -> None:
+    graph = searcher(store, job("student", teacher="elsewhere"))
+    assert graph.suggest("1") == Searcher.FINISHED
+    assert graph.states == {"student": "blocked"}

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from orchestrator.lease import Leases, Owner
+from orchestrator.store import LeasedSink, LeaseLost, Store
+from reskd.errors import BadInput
+
+STEP = "0123456789abcdef"
+INFO = {"workers": 2, "threads": 1, "started_ms": 1, "host": "here"}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+def save(store: Store, *epochs: int) -> None:
+    for epoch in epochs:
+        store.save(STEP, epoch, {"model": {"w": torch.full((2,), epoch)}}, {"train/loss": 1 / epoch})
+
+
+def test_the_newest_two_checkpoints_are_kept_and_every_epoch_has_its_line(store: Store) -> None:
+    save(store, 1, 2, 3)
+    assert store.epochs(STEP) == (2, 3)
+    assert [line["metrics"]["train/loss"] for line in store.metrics(STEP)] == [1.0, 1 / 2, 1 / 3]
+
+
+def test_a_line_without_its_checkpoint_is_not_shown_and_a_rewind_drops_it(store: Store) -> None:
+    save(store, 1, 2, 3)
+    (store.folder(STEP) / "checkpoints" / "epoch_0003.pt").unlink()
+    assert [line["epoch"] for line in store.metrics(STEP)] == [1, 2]
+    store.rewind(STEP, 2)
+    save(store, 3)
+    assert [line["epoch"] for line in store.metrics(STEP)] == [1, 2, 3]
+
+
+def test_a_crash_between_checkpoint_and_line_loses_no_line(store: Store) -> None:
+    save(store, 1, 2)
+    path = store.folder(STEP) / "metrics.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:1]) + '{"epoch": 2, "tor')
+    store.rewind(STEP, 2)
+    assert [(line["epoch"], line["metrics"]["train/loss"]) for line in store.metrics(STEP)] == [(1, 1.0), (2, 0.5)]
+
+
+def test_a_rewind_to_the_start_forgets_everything(store: Store) -> None:
+    save(store, 1, 2)
+    store.rewind(STEP, 0)
+    assert store.epochs(STEP) == ()
+    assert store.metrics(STEP) == []
+
+
+def test_a_damaged_checkpoint_and_one_of_another_step_are_refused_by_name(store: Store) -> None:
+    save(store, 1)
+    path = store.folder(STEP) / "checkpoints" / "epoch_0001.pt"
+    other = store.folder("f" * 16) / "checkpoints" / "epoch_0001.pt"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(path.read_bytes())
+    with pytest.raises(BadInput, match=f"belongs to step {STEP}"):
+        store.load("f" * 16, 1)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(BadInput, match=r"epoch_0001.pt: damaged checkpoint"):
+        store.load(STEP, 1)
+
+
+def test_the_first_start_is_what_a_resume_reads(store: Store) -> None:
+    store.start(STEP, INFO)
+    assert store.start(STEP, {**INFO, "workers": 4}) == INFO
+    assert store.status(STEP).workers == 2
+
+
+def test_a_status_follows_a_step_from_absent_to_done(store: Store) -> None:
+    assert store.status(STEP).state == "absent"
+    leases = Leases()
+    assert leases.take(store.lease_path(STEP))
+    held = store.status(STEP)
+    assert (held.state, held.holder) == ("held", str(leases.owner))
+    assert store.status(STEP, own=leases.owner.id).state == "absent"
+    leases.release()
+    store.fail(STEP, {"reason": "diverged"})
+    assert (store.status(STEP).state, store.status(STEP).reason) == ("failed", "diverged")
+    store.forget_failure(STEP)
+    store.finish(STEP, {}, {"metrics": {}})
+    assert store.status(STEP).state == "done"
+
+
+def test_workers_of_a_run_that_lost_its_lease_write_nothing(tmp_path: Path) -> None:
+    old = Leases(replace(Owner.this_process(), id="old", process_started=1.0))
+    sink = LeasedSink(tmp_path, owner_id="old")
+    assert old.take(sink.lease_path(STEP))
+    save(sink, 1)
+    new = Leases()
+    assert new.take(sink.lease_path(STEP))  # the old process is gone, as far as its start time says
+    with pytest.raises(LeaseLost, match=STEP):
+        save(sink, 2)
+    with pytest.raises(LeaseLost):
+        sink.finish(STEP, {}, {})
+    assert sink.epochs(STEP) == (1,)
+    old.release()
+    new.release()
+
+
+def test_two_recipes_under_one_id_are_refused(store: Store) -> None:
+    store.record_identity(STEP, full_id=STEP * 4, payload={"lr": 0.1}, recipe={})
+    store.record_identity(STEP, full_id=STEP * 4, payload={"lr": 0.1}, recipe={})
+    with pytest.raises(BadInput, match="another recipe"):
+        store.record_identity(STEP, full_id=STEP * 4, payload={"lr": 0.2}, recipe={})
+
+
+def test_a_step_in_training_is_not_deleted(store: Store) -> None:
+    leases = Leases()
+    leases.take(store.lease_path(STEP))
+    with pytest.raises(BadInput, match="is being trained by process"):
+        store.remove(STEP)
+    leases.release()
+    store.remove(STEP)
+    assert not store.folder(STEP).exists()

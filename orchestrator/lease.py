@@ -22,8 +22,8 @@ from pathlib import Path
 
 import psutil
 
-from reskd.checkpoint import read_json, write_atomic
 from reskd.errors import BadInput
+from reskd.files import read_json, write_atomic
 
 BEAT_S = 5.0
 STALE_S = 60.0

@@ -13,7 +13,7 @@ from rich.text import Text
 from orchestrator.entries import Column, Entry, Table
 from orchestrator.estimates import Estimate
 from orchestrator.figure import accuracy_vs_gmacs
-from reskd.checkpoint import write_atomic
+from reskd.files import write_atomic
 
 PLOT_FILE = "accuracy_vs_gmacs.png"
 INDEX_FILE = "report.md"

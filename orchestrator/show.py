@@ -15,8 +15,8 @@ from orchestrator.prepare import Prepared
 from orchestrator.publish import Publisher
 from orchestrator.run import Outcome
 from orchestrator.store import Store
-from reskd.checkpoint import Json
 from reskd.errors import BadInput
+from reskd.files import Json
 
 STYLES = {
     "done": "green",

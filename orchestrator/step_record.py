@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from orchestrator.plan import Step
 from orchestrator.store import Store
-from reskd.checkpoint import Json, read_json
+from reskd.files import Json, read_json
 
 State = Literal["done", "failed", "running", "interrupted"]
 

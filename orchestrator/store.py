@@ -19,8 +19,9 @@ from pathlib import Path
 from orchestrator.identity import canonical_json
 from orchestrator.lease import Lease, read_lease
 from orchestrator.plan import StepStatus
-from reskd.checkpoint import FolderSink, Json, read_json, write_json
+from reskd.checkpoint import FolderSink
 from reskd.errors import BadInput, ReskdError
+from reskd.files import Json, read_json, write_json
 
 DEFAULT_STORE = "store"
 STORE_VARIABLE = "RESKD_STORE"

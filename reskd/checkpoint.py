@@ -18,20 +18,18 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from reskd.errors import BadInput
-
-Json = dict[str, Any]
+from reskd.files import Json, read_json, write_atomic, write_json
 
 NUM_KEPT_CHECKPOINTS = 2
 
@@ -49,32 +47,6 @@ class Sink(Protocol):
     def fail(self, step_id: str, record: Json) -> None: ...
     def finish(self, step_id: str, weights: Json, record: Json) -> None: ...
     def is_finished(self, step_id: str) -> bool: ...
-
-
-def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write a file so that a reader, or a crash, sees the old content or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def write_json(path: Path, value: object) -> None:
-    write_atomic(path, json.dumps(value, indent=1, sort_keys=True))
-
-
-def read_json(path: Path) -> Json | None:
-    """The file's object, or None where there is no file."""
-    try:
-        value: Json = json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
-    except json.JSONDecodeError as error:
-        raise BadInput(f"{path}: not valid JSON ({error}); remove the file or restore it") from error
-    return value
 
 
 def state_hash(state: Mapping[str, Tensor]) -> str:

@@ -11,8 +11,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-from reskd.checkpoint import Json, state_hash
+from reskd.checkpoint import state_hash
 from reskd.evaluate import ClipLogits, Protocol
+from reskd.files import Json
 from reskd.flops import complexity
 from reskd.member import Member
 from reskd.throughput import device_name

@@ -6,11 +6,12 @@ import math
 
 import numpy as np
 
-from reskd.checkpoint import Json, Sink
+from reskd.checkpoint import Sink
 from reskd.cohort import Cohort
 from reskd.damage import DamageLog
 from reskd.data.dataset import VideoDataset
 from reskd.evaluate import ClipLogits, Judged, Protocol, collect_logits
+from reskd.files import Json
 from reskd.finish import done_record, evaluation_record, weights_content
 from reskd.member import Failure, Member
 from reskd.metrics import evaluate_scores

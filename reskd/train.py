@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from reskd.checkpoint import Json, Sink
+from reskd.checkpoint import Sink
 from reskd.cohort import Cohort
 from reskd.damage import DamageLog
 from reskd.data.dataset import Damage, Group, VideoDataset, num_steps, train_groups
 from reskd.data.manifest import Manifest
 from reskd.errors import BadInput
 from reskd.evaluate import ClipLogits
+from reskd.files import Json
 from reskd.judge import Judge
 from reskd.member import Failure, Member, dtype_of
 from reskd.recipe import Recipe
@@ -67,6 +68,7 @@ def fit_cohort(
     # TF32 would make fp32 mean something else on a GPU than on a CPU.
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     workers = workers or Workers()
+    _check_workers(specs[0].recipe, workers.world_size)
     finished = workers.from_first([spec.step_id for spec in specs if sink.is_finished(spec.step_id)])
     specs = sorted((spec for spec in specs if spec.step_id not in finished), key=lambda spec: spec.step_id)
     if not specs:
@@ -99,7 +101,6 @@ class _Run:
         self.sink, self.workers, self.loader_workers = sink, workers, loader_workers
         self.classes = manifest.classes
         self.recipe = specs[0].recipe  # speaks for all where the cohort must agree
-        _check_workers(self.recipe, workers.world_size)
         self.train_set, self.val_set = (
             VideoDataset(
                 manifest.split(split),

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from reskd.checkpoint import FolderSink, load_weights, read_json, state_hash
+from reskd.checkpoint import FolderSink, load_weights, state_hash
 from reskd.cohort import Cohort
 from reskd.data.dataset import VideoDataset, train_groups
 from reskd.data.manifest import Manifest
 from reskd.errors import BadInput
+from reskd.files import read_json
 from reskd.member import Member
 from reskd.models import ClipOutput
 from reskd.recipe import DataSpec, KDSpec, ModelSpec, Recipe

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from reskd.data.check import CheckReport, Finding, FrameCounts, check_videos, map_in_processes
+from reskd.data.check import CheckReport, Finding, FrameCounts, check_videos
+from reskd.data.processes import map_in_processes
 from reskd.errors import BadInput
 from reskd.recipe import DataSpec
 from tests.video_files import overwrite_middle, truncate, write_video

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import torch
 
-from reskd.checkpoint import FolderSink, read_json
+from reskd.checkpoint import FolderSink
 from reskd.data.manifest import Manifest
+from reskd.files import read_json
 from reskd.recipe import DataSpec, EvalSpec, KDLevel, KDSpec, ModelSpec, OptimSpec, Recipe
 from reskd.train import EpochReport, MemberSpec, fit_cohort
 from reskd.workers import Workers, joined

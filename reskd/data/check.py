@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 import statistics
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple
 
 from reskd.data.annotations import VideoRecord, data_root, load_annotations
 from reskd.data.decode import survey
+from reskd.data.processes import map_in_processes
 from reskd.errors import BadInput, VideoOpenError
+from reskd.files import write_atomic
 from reskd.recipe import DataSpec
 
 Split = Literal["train", "val"]
@@ -29,9 +27,6 @@ frames decode than the file claims. empty: no bytes or no frames. All but ok and
 HARMLESS: frozenset[Status] = frozenset({"ok", "short"})
 SETTLED_NS = 2_000_000_000
 """A file written this short a time ago may change again within one time stamp: its result is not kept."""
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,58 +177,6 @@ def _examine_all(paths: Sequence[Path], *, quick: bool, backend: str, workers: i
         yield path, fact or _Fact("damaged", reason="the process that decoded it died", is_lasting=False)
 
 
-def map_in_processes(
-    function: Callable[[Item], Result], items: Sequence[Item], *, workers: int
-) -> Iterator[tuple[Item, Result | None]]:
-    """Each item with its result, in the order in which they are done; None if the process died of it.
-
-    A death breaks the whole pool and does not say who caused it, so few items are in the pool at a time, and these
-    are tried again one by one. BadInput if processes do not even start.
-    """
-    waiting = deque(items)
-    while waiting:
-        suspects: list[Item] = []
-        with _pool(workers) as pool:
-            running: dict[Future[Result], Item] = {}
-            while (waiting or running) and not suspects:
-                while waiting and len(running) < 2 * workers and not suspects:
-                    item = waiting.popleft()
-                    try:
-                        running[pool.submit(function, item)] = item
-                    except BrokenProcessPool:
-                        suspects.append(item)
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    item = running.pop(future)
-                    if isinstance(future.exception(), BrokenProcessPool):
-                        suspects.append(item)
-                    else:
-                        yield item, future.result()
-            suspects += running.values()
-        for item in suspects:
-            yield item, _alone(function, item)
-
-
-def _alone(function: Callable[[Item], Result], item: Item) -> Result | None:
-    with _pool(1) as pool:
-        try:
-            return pool.submit(function, item).result()
-        except BrokenProcessPool:
-            return None
-
-
-def _pool(workers: int) -> ProcessPoolExecutor:
-    """Of fresh processes, not forked ones: a decoder's locks and threads do not survive a fork."""
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
-    try:
-        pool.submit(os.getpid).result()
-    except BrokenProcessPool as error:
-        raise BadInput(
-            f"{workers} worker processes do not start; call from a program whose start is under "
-            "`if __name__ == '__main__':`, or use workers=1"
-        ) from error
-    return pool
-
-
 class _Line(NamedTuple):
     """A file's line in the cache."""
 
@@ -283,10 +226,6 @@ class _Cache:
             self._is_changed = True
 
     def save(self) -> None:
-        """By a rename: a reader sees the old file or the new one, never a part."""
         if self._file is None or not self._is_changed:
             return
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._file.with_name(f".{self._file.name}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps({"videos": self._lines}, indent=0), encoding="utf-8")
-        os.replace(temporary, self._file)
+        write_atomic(self._file, json.dumps({"videos": self._lines}, indent=0))

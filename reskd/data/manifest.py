@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
 import stat
 import time
 from collections.abc import Iterable, Sequence
@@ -16,6 +15,7 @@ from typing import Any, Literal
 
 from reskd.data.annotations import VideoRecord, data_root, load_annotations
 from reskd.errors import BadInput
+from reskd.files import write_atomic
 from reskd.recipe import DataSpec
 
 WHOLE_BYTES = 1 << 20
@@ -94,7 +94,7 @@ def file_digest(path: Path, *, size: int) -> str:
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
     """As JSON with its hash, by a rename: a reader sees the old file or the new one, never a part."""
-    _write_atomically(path, json.dumps({"sha256": manifest.sha256, **_as_json(manifest)}, indent=0))
+    write_atomic(path, json.dumps({"sha256": manifest.sha256, **_as_json(manifest)}, indent=0))
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -146,7 +146,7 @@ def _file_facts(root: Path, paths: Sequence[str], *, cache: Path | None) -> dict
             if stamps[path][1] < now_ns - SETTLED_NS
         }
         if any(known.get(path) != fact for path, fact in settled.items()):
-            _write_atomically(cache, json.dumps({**known, **settled}, indent=0))
+            write_atomic(cache, json.dumps({**known, **settled}, indent=0))
     return {path: (stamps[path][0], found) for path, found in zip(paths, digests, strict=True)}
 
 
@@ -179,10 +179,3 @@ def _read_cache(cache: Path | None) -> dict[str, tuple[int, int, str]]:
         return {path: (size, mtime_ns, digest) for path, (size, mtime_ns, digest) in entries.items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise BadInput(f"{cache}: not a cache of digests ({error!r}); delete it, or name another file") from error
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reskd.errors import BadInput
+from reskd.files import write_atomic
 
 CLASSES = tuple(f"orient{degrees:03d}" for degrees in range(0, 180, 30))
 SIZE = 64
@@ -144,9 +144,5 @@ def _check_ours(folder: Path, claim: str, *, markers: tuple[Path, ...]) -> None:
 
 def _write_once(path: Path, content: bytes | str) -> None:
     """By a rename, so that what has its name is whole; what is there already stays."""
-    if path.exists():
-        return
-    path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-    os.replace(temporary, path)
+    if not path.exists():
+        write_atomic(path, content)

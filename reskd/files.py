@@ -1,0 +1,38 @@
+"""Files written so that a reader, or a crash, sees the old content or the new one, never a part. Needs no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from reskd.errors import BadInput
+
+Json = dict[str, Any]
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Write beside the file, then rename over it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with open(temporary, "wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, value: object) -> None:
+    write_atomic(path, json.dumps(value, indent=1, sort_keys=True))
+
+
+def read_json(path: Path) -> Json | None:
+    """The file's object, or None where there is no file; BadInput where it is no JSON."""
+    try:
+        value: Json = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except json.JSONDecodeError as error:
+        raise BadInput(f"{path}: not valid JSON ({error}); remove the file or restore it") from error
+    return value

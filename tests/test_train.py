@@ -1,0 +1,181 @@
+"""Training on real files, one worker: what it leaves, and what bad input does to it."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from reskd.checkpoint import FolderSink, load_weights
+from reskd.data.dataset import VideoDataset, val_groups
+from reskd.data.manifest import build_manifest
+from reskd.data.transforms import normalise, view
+from reskd.errors import BadInput, TooManyDamaged
+from reskd.models import build_model
+from reskd.recipe import DataSpec, EvalSpec, ModelSpec, OptimSpec, Recipe
+from reskd.train import EpochReport, MemberSpec, fit_cohort
+from reskd.workers import Workers
+
+STEP = "0123456789abcdef"
+
+
+@pytest.fixture
+def data(demo_data: DataSpec, demo_root: Path, tmp_path: Path) -> DataSpec:
+    """A copy of the demo's clips that a test may damage."""
+    shutil.copytree(demo_root, tmp_path / "videos")
+    return replace(demo_data, root=str(tmp_path / "videos"))
+
+
+def recipe(data: DataSpec, **optim: object) -> Recipe:
+    return Recipe(
+        data=data,
+        model=ModelSpec(name="tsn_mini10", resolution=16, dropout=0.2),
+        optim=OptimSpec(**{"lr": 0.05, "epochs": 1, "batch_size": 12, "group_size": 4, **optim}),  # type: ignore[arg-type]
+    )
+
+
+def train(recipe: Recipe, folder: Path) -> tuple[FolderSink, list[EpochReport]]:
+    sink, reports = FolderSink(folder / "runs"), list[EpochReport]()
+    fit_cohort(
+        [MemberSpec(STEP, recipe)],
+        manifest=build_manifest(recipe.data),
+        root=Path(str(recipe.data.root)),
+        sink=sink,
+        on_epoch_end=reports.append,
+    )
+    return sink, reports
+
+
+def cut(data: DataSpec, split: str) -> str:
+    """Cut one clip of a split to 60 %; its path."""
+    clip = getattr(build_manifest(data), split)[3]
+    path = Path(str(data.root), clip.path)
+    path.write_bytes(path.read_bytes()[: clip.size * 6 // 10])
+    return str(clip.path)
+
+
+def test_the_stored_weights_give_the_stored_logits_again(data: DataSpec, tmp_path: Path) -> None:
+    asked = recipe(data)
+    sink, _ = train(asked, tmp_path)
+    content = load_weights(sink.weights_path(STEP))
+    model = build_model(ModelSpec(**content["model_spec"]), num_classes=len(content["classes"]))
+    model.load_state_dict(content["model"])
+    model.eval()
+    clips = build_manifest(data).val
+    dataset = VideoDataset(clips, root=Path(str(data.root)), spec=data, num_classes=6, split="val", data_seed=0)
+    stored = sink.logits(STEP, "val-f4-v1x1")
+    group = next(iter(val_groups(dataset, batch_size=7, rank=0, world_size=1, loader_workers=0)))
+    with torch.no_grad():
+        frames = view(normalise(group.clips, dtype=torch.float32), resolution=16, antialias=False)
+        logits = model(frames).clip_logits.numpy()
+    np.testing.assert_allclose(logits, stored["logits"], atol=1e-5)
+    top1 = (stored["logits"].argmax(1) == stored["targets"].argmax(1)).mean()
+    done = sink.done(STEP)
+    assert done is not None
+    assert done["metrics"]["test/top1"] == pytest.approx(top1)
+    assert sink.evaluations(STEP)["val-f4-v1x1"]["metrics"]["top1"] == pytest.approx(top1)
+
+
+def test_the_same_recipe_twice_gives_the_same_bits_and_another_seed_others(data: DataSpec, tmp_path: Path) -> None:
+    hashes = []
+    for name, asked in (
+        ("a", recipe(data)),
+        ("b", recipe(data)),
+        ("c", replace(recipe(data), model_seed=1)),
+        ("d", replace(recipe(data), data_seed=1)),
+    ):
+        done = train(asked, tmp_path / name)[0].done(STEP)
+        assert done is not None
+        hashes.append(done["state_hash"])
+    assert hashes[0] == hashes[1]
+    assert len(set(hashes)) == 3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"name": "adamw", "lr": 1e-3}, {"schedule": "onecycle", "epochs": 2}, {"clip_norm": 0.1, "warmup_epochs": 0.5}],
+)
+def test_the_loss_is_finite_and_logged_for_every_optimiser_and_schedule(
+    data: DataSpec, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    asked = recipe(data, **changes)
+    sink, reports = train(asked, tmp_path)
+    assert [line["epoch"] for line in sink.metrics(STEP)] == list(range(1, asked.optim.epochs + 1))
+    assert all(np.isfinite(report.metrics[STEP]["train/loss"]) for report in reports)
+
+
+def test_bf16_keeps_its_weights_in_fp32(data: DataSpec, tmp_path: Path) -> None:
+    sink, _ = train(replace(recipe(data), precision="bf16"), tmp_path)
+    weights = load_weights(sink.weights_path(STEP))["model"]
+    assert {value.dtype for value in weights.values() if value.is_floating_point()} == {torch.float32}
+
+
+def test_a_training_that_diverges_is_recorded_as_failed_with_its_reason(data: DataSpec, tmp_path: Path) -> None:
+    sink, _ = train(recipe(data, lr=1e30, epochs=3), tmp_path)
+    failure = sink.failure(STEP)
+    assert failure is not None
+    assert "lower optim.lr" in failure["reason"]
+    assert not sink.is_finished(STEP)
+
+
+def test_a_damaged_training_clip_is_replaced_counted_and_named(data: DataSpec, tmp_path: Path) -> None:
+    path = cut(data, "train")
+    sink, _ = train(recipe(replace(data, max_damaged=0.05)), tmp_path)
+    done = sink.done(STEP)
+    assert done is not None
+    assert [(clip["split"], clip["path"]) for clip in done["damaged"]] == [("train", path)]
+
+
+def test_a_damaged_validation_clip_is_left_out_and_n_says_so(data: DataSpec, tmp_path: Path) -> None:
+    path = cut(data, "val")
+    sink, _ = train(recipe(replace(data, max_damaged=0.2)), tmp_path)
+    record = sink.evaluations(STEP)["val-f4-v1x1"]
+    assert (record["num_clips"], record["num_skipped"], record["skipped"]) == (6, 1, [path])
+
+
+def test_too_many_damaged_clips_stop_the_run_with_their_list(data: DataSpec, tmp_path: Path) -> None:
+    path = cut(data, "train")
+    with pytest.raises(TooManyDamaged, match=rf"1 of 36 train clips .* data.max_damaged = 0.01(.|\n)*{path}"):
+        train(recipe(data), tmp_path)
+
+
+def test_a_file_that_vanishes_stops_the_run_and_a_later_one_goes_on(data: DataSpec, tmp_path: Path) -> None:
+    asked = recipe(data, epochs=2)
+    manifest, sink = build_manifest(data), FolderSink(tmp_path / "runs")
+    path = Path(str(data.root), manifest.train[0].path)
+
+    def take_away(report: EpochReport) -> None:
+        path.rename(path.with_suffix(".away"))
+
+    arguments = {"manifest": manifest, "root": Path(str(data.root)), "sink": sink}
+    with pytest.raises(OSError, match=path.name):
+        fit_cohort([MemberSpec(STEP, asked)], **arguments, on_epoch_end=take_away)  # type: ignore[arg-type]
+    assert sink.epochs(STEP) == (1,)
+    path.with_suffix(".away").rename(path)
+    fit_cohort([MemberSpec(STEP, asked)], **arguments)  # type: ignore[arg-type]
+    undisturbed = train(asked, tmp_path / "other")[0]
+    assert (sink.done(STEP) or {})["state_hash"] == (undisturbed.done(STEP) or {})["state_hash"]
+
+
+def test_what_cannot_fit_is_refused_before_training(data: DataSpec, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="36"):
+        train(recipe(data, batch_size=40), tmp_path)
+    with pytest.raises(BadInput, match="2 workers cannot share 3 groups"):
+        fit_cohort(
+            [MemberSpec(STEP, recipe(data))],
+            manifest=build_manifest(data),
+            root=Path(str(data.root)),
+            sink=FolderSink(tmp_path),
+            workers=Workers(rank=0, world_size=2),
+        )
+    with pytest.raises(BadInput, match="tsn_mini10"):
+        train(replace(recipe(data), model=ModelSpec(name="tsn_mini11", resolution=16)), tmp_path)
+
+
+def test_validation_runs_when_due_and_at_the_end(data: DataSpec, tmp_path: Path) -> None:
+    sink, _ = train(replace(recipe(data, epochs=3), eval=EvalSpec(every=2)), tmp_path)
+    assert ["val/top1" in line["metrics"] for line in sink.metrics(STEP)] == [False, True, True]

@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass, replace
-from functools import cache
-from typing import Any, get_args, get_origin, get_type_hints
-
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from orchestrator.identity import is_weights_file
+from orchestrator.strict import check, did_you_mean, naming, shown, type_of_field
 from reskd.errors import BadInput
 from reskd.recipe import Recipe, without_teacher
 
 Flat = dict[str, object]
 """Values by dotted key; the teacher's are ``teacher.<key>``, and ``teacher`` itself is None or {}."""
 
-STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 MAX_ROWS = 10_000
-MUST_BE = {
-    "float_type": "a number",
-    "finite_number": "a finite number",
-    "int_type": "a whole number",
-    "bool_type": "true or false",
-    "string_type": "text, in quotes if it looks like something else",
-    "tuple_type": "a list",
-    "dict_type": "a mapping",
-    "dataclass_type": "a mapping",
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,10 +38,8 @@ def expand(base: Flat, rows: Sequence[tuple[str, Flat]], *, seeds: Sequence[int]
     teacher_seed = base.get("teacher.seed")
     cells = []
     for row, changes in rows:
-        try:
+        with naming(f"row {row!r}"):
             recipe = _recipe(base, changes)
-        except BadInput as error:
-            raise BadInput(f"row {row!r}: {error}") from error
         for seed in seeds:
             taught_with = teacher_seed if isinstance(teacher_seed, int) else seed
             cells.append(Cell(row=row, seed=seed, recipe=_seeded(recipe, seed, teacher_seed=taught_with)))
@@ -72,10 +56,8 @@ def list_rows(rows: Mapping[str, object]) -> list[tuple[str, Flat]]:
         for row, changes in makers[kind](part):
             if row in listed:
                 raise BadInput(f"two rows are named {row!r}; rename one")
-            try:
+            with naming(f"row {row!r}"):
                 listed[row] = check_keys(flatten(changes), is_row=True)
-            except BadInput as error:
-                raise BadInput(f"row {row!r}: {error}") from error
     if not listed:
         raise BadInput("'rows' is empty; give it a chain, a grid or a zip")
     return list(listed.items())
@@ -86,8 +68,10 @@ def flatten(tree: Mapping[str, object], *, prefix: str = "") -> Flat:
     flat: Flat = {}
     for key, value in tree.items():
         name = prefix + key
-        is_inner = isinstance(value, Mapping) and (value or name != "teacher")
-        for dotted, leaf in (flatten(value, prefix=f"{name}.") if is_inner else {name: value}).items():  # type: ignore[arg-type]
+        inner: Flat = {name: value}
+        if isinstance(value, Mapping) and (value or name != "teacher"):
+            inner = flatten(value, prefix=f"{name}.")
+        for dotted, leaf in inner.items():
             if dotted in flat:
                 raise BadInput(f"{dotted!r} is given twice; keep one")
             flat[dotted] = leaf
@@ -118,110 +102,10 @@ def check_keys(flat: Flat, *, is_row: bool = False) -> Flat:
         elif key != field and field.split(".")[0] in ("kd", "teacher"):
             raise BadInput(f"{key!r} is not for a teacher, which is trained without distillation; remove it")
         else:
-            check(_type_of(field, prefix=key.removesuffix(field)), value, name=key)
+            check(type_of_field(field, prefix=key.removesuffix(field)), value, name=key)
             if field == "model.name":
                 _check_model(str(value), name=key)
     return {key: _absolute(key, value) for key, value in flat.items()}
-
-
-def check(kind: Any, tree: object, *, name: str = "") -> Any:
-    """``tree``, plain values from YAML, as a ``kind``: a dataclass or any annotation; ``name`` is its dotted key.
-
-    Whole numbers pass for floats, lists for tuples and mappings for dataclasses; nothing else is converted.
-    BadInput names the deepest value that is wrong.
-    """
-    try:
-        # As JSON, because strict mode takes no list for a tuple from Python objects.
-        return _adapter(kind).validate_json(json.dumps(tree))
-    except ValidationError as error:
-        details = max(error.errors(), key=lambda details: len(details["loc"]))
-        raise BadInput(_sentence(kind, details, name)) from error
-
-
-def did_you_mean(value: str, names: Iterable[str], *, prefix: str = "") -> str:
-    """'; did you mean ...?', or the names there are when none is near."""
-    names = list(names)
-    nearest = difflib.get_close_matches(value, names, n=1)
-    return f"; did you mean {prefix + nearest[0]!r}?" if nearest else f"; there are {', '.join(names)}"
-
-
-def shown(value: object) -> str:
-    """A value as messages quote it: one line, not too long."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-@cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    _set_strict(kind, seen=set())
-    return TypeAdapter(kind, config=None if is_dataclass(kind) else STRICT)
-
-
-def _set_strict(hint: Any, *, seen: set[Any]) -> None:
-    """pydantic takes a dataclass's configuration from the class alone, so each nested one gets it."""
-    if is_dataclass(hint) and hint not in seen:
-        seen.add(hint)
-        hint.__pydantic_config__ = STRICT  # type: ignore[union-attr]
-        for inner in get_type_hints(hint).values():
-            _set_strict(inner, seen=seen)
-    for argument in get_args(hint):
-        _set_strict(argument, seen=seen)
-
-
-def _sentence(kind: Any, details: Any, name: str) -> str:
-    """One error of pydantic's in our words."""
-    *parents, last = details["loc"] or ("",)
-    if details["type"] == "unexpected_keyword_argument":
-        for part in parents:
-            kind = _inside(kind, part)
-        return _not_a_field(kind, str(last), prefix="".join(f"{part}." for part in (name, *parents) if part))
-    key = name + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in details["loc"])
-    key, value = key.removeprefix("."), shown(details["input"])
-    if details["type"] == "value_error":
-        return str(details["ctx"]["error"])  # the dataclass's own check, which names its field
-    if details["type"] == "missing":
-        return f"{key!r} is missing"
-    if details["type"] == "literal_error":
-        expected = details["ctx"]["expected"]
-        nearest = difflib.get_close_matches(str(details["input"]), expected.split("'")[1::2], n=1)
-        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-        return f"{key!r} must be {expected}, got {value}{hint}"
-    return f"{key!r} must be {MUST_BE.get(details['type'], details['msg'])}, got {value}"
-
-
-def _inside(hint: Any, part: str | int) -> Any:
-    """The type at a field, key or index of a value of type ``hint``."""
-    if is_dataclass(hint):
-        return get_type_hints(hint)[str(part)]
-    return get_args(hint)[1 if get_origin(hint) is dict else 0]
-
-
-def _not_a_field(owner: Any, key: str, *, prefix: str, rest: str = "") -> str:
-    names = _names(owner) + (["seed", "checkpoint"] if prefix == "teacher." else [])
-    hint = did_you_mean(key, names, prefix=prefix)
-    if owner is Recipe and not difflib.get_close_matches(key, names, n=1):
-        # Perhaps the right field without its spec, such as `lr` for `optim.lr`.
-        leaves = {name: f"{spec}.{name}" for spec, kind in get_type_hints(Recipe).items() for name in _names(kind)}
-        nearest = difflib.get_close_matches(key, leaves, n=1)
-        hint = f"; did you mean {prefix + leaves[nearest[0]]!r}?" if nearest else hint
-    return f"{prefix + key + rest!r} is not a field of {owner.__name__}{hint}"
-
-
-def _names(kind: Any) -> list[str]:
-    return list(get_type_hints(kind)) if is_dataclass(kind) else []
-
-
-def _type_of(key: str, *, prefix: str) -> Any:
-    """The annotation of a dotted field of Recipe."""
-    kind: Any = Recipe
-    for depth, part in enumerate(key.split(".")):
-        before = prefix + "".join(f"{parent}." for parent in key.split(".")[:depth])
-        if not is_dataclass(kind):
-            raise BadInput(f"{before[:-1]!r} is one value and has no field {part!r}; remove it")
-        if part not in _names(kind):
-            raise BadInput(_not_a_field(kind, part, prefix=before, rest=key[len(before) - len(prefix) + len(part) :]))
-        kind = get_type_hints(kind)[part]
-    return kind
 
 
 def _check_model(model: str, *, name: str) -> None:
@@ -255,10 +139,8 @@ def _recipe(base: Flat, changes: Flat) -> Recipe:
     elif taught or merged.get("teacher") == {}:
         plain = {key: value for key, value in base.items() if not _is_teacher(key) and not key.startswith("kd.")}
         tree["teacher"] = _nest({**plain, **{key: value for key, value in taught.items() if key != "seed"}})
-        try:
+        with naming("teacher"):
             check(Recipe, tree["teacher"])
-        except BadInput as error:
-            raise BadInput(f"teacher: {error}") from error
     recipe: Recipe = check(Recipe, tree)
     return recipe if recipe.has_teacher else without_teacher(recipe)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +14,6 @@ from typing import Any
 # A local Ray would otherwise write a token file that switches every later `ray start` of this user to tokens.
 if "RAY_ADDRESS" not in os.environ:
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # orchestrator.run has its own
 
 import ray
@@ -22,8 +22,9 @@ from ray import tune
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from orchestrator.plan import Job, Step
+from orchestrator.plan import Job
 from orchestrator.searcher import Capacity, GraphSearcher, JobState
+from orchestrator.steps import Step
 from orchestrator.store import Store
 from orchestrator.sweep import Resources, recipe_to_dict
 from orchestrator.worker import train_loop
@@ -47,33 +48,48 @@ class Progress:
     clips_per_s: float = 0.0
 
 
-def capacity_of(resources: Resources) -> Capacity:
-    """What the sweep declares, else this machine's cores and no GPU."""
-    return Capacity(cpus=resources.max_cpus or os.cpu_count() or 1, gpus=resources.max_gpus or 0)
+def joins_cluster() -> bool:
+    return "RAY_ADDRESS" in os.environ
+
+
+def declared_capacity(resources: Resources) -> Capacity:
+    """What the sweep declares; else this machine's cores and no GPU, or without limit on a cluster not yet joined."""
+    unknown = math.inf if joins_cluster() else None
+    cpus, gpus = resources.max_cpus, resources.max_gpus
+    return Capacity(
+        cpus=cpus if cpus is not None else unknown or os.cpu_count() or 1,
+        gpus=gpus if gpus is not None else unknown or 0,
+    )
 
 
 @contextmanager
-def ray_session(capacity: Capacity) -> Iterator[None]:
-    """A Ray of our own on this machine, or the cluster that RAY_ADDRESS names."""
+def ray_session(resources: Resources) -> Iterator[Capacity]:
+    """A Ray of our own on this machine, or the cluster that RAY_ADDRESS names; what may be used of it."""
+    capacity = declared_capacity(resources)
     variables = {
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": str(POLL_S),
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(WORKER_START_TIMEOUT_S),
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
         "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     }
-    if "RAY_ADDRESS" in os.environ:
+    if joins_cluster():
         ray.init(address=os.environ["RAY_ADDRESS"], runtime_env={"env_vars": variables}, log_to_driver=True)
+        present = ray.cluster_resources()
+        capacity = Capacity(
+            cpus=present.get("CPU", 0) if math.isinf(capacity.cpus) else capacity.cpus,
+            gpus=present.get("GPU", 0) if math.isinf(capacity.gpus) else capacity.gpus,
+        )
     else:
         # Soft stops alone are used, so nothing needs the dashboard's State API to free placement groups.
         ray.init(
             address="local",
-            num_cpus=int(capacity.cpus),
+            num_cpus=math.ceil(capacity.cpus),
             include_dashboard=False,
             runtime_env={"env_vars": variables},
             log_to_driver=True,
         )
     try:
-        yield
+        yield capacity
     finally:
         ray.shutdown()
 
@@ -173,6 +189,10 @@ class _Events(tune.Callback):
         self._listener(Progress(trial.config["job"], self._searcher.states[trial.config["job"]]))
 
 
+def _trial_folder(trial: Any) -> str:
+    return f"{trial.config['job']}-{trial.trial_id}"
+
+
 def run_jobs(
     jobs: Sequence[Job],
     *,
@@ -190,7 +210,12 @@ def run_jobs(
     on_head = tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}])
     tune.Tuner(
         tune.with_resources(drive, on_head),
-        tune_config=tune.TuneConfig(search_alg=searcher, num_samples=-1, max_concurrent_trials=len(jobs)),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            num_samples=-1,
+            max_concurrent_trials=len(jobs),
+            trial_dirname_creator=_trial_folder,
+        ),
         run_config=tune.RunConfig(
             name=f"run-{int(time.time() * 1000)}",
             storage_path=str(store.home / "ray" / "tune"),

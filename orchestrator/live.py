@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.launch import Progress
-from orchestrator.plan import Job, Step
+from orchestrator.plan import Job
+from orchestrator.steps import Step
 
 STYLES = {"running": "bold cyan", "done": "green", "failed": "red", "blocked": "red", "waiting": "dim"}
 

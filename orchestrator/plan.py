@@ -1,18 +1,16 @@
-"""What is to be trained and in which order: cells become steps, steps become jobs, the store says what is left."""
+"""What is to be trained and in which order: steps become jobs, and the store says what is left of them."""
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from orchestrator.identity import canonical_json, file_sha256, is_weights_file, payload, short, step_id
-from orchestrator.sweep import Sweep
-from reskd.errors import BadInput
-from reskd.recipe import DataSpec, Recipe
+from orchestrator.cohorts import Cohort, candidate_of, common_epochs, form_cohorts
+from orchestrator.steps import Step, StepStatus
+from orchestrator.sweep import Resources, Sweep
+from reskd.recipe import Recipe
 
 Verdict = Literal["done", "failed", "blocked", "held", "resume", "train", "waiting", "unneeded"]
 """blocked: its teacher failed; held: another run trains it; waiting: its job's teacher comes first;
@@ -28,41 +26,6 @@ GMACS = {
     "mini10": 0.6,
 }
 """GMACs of one frame at 224 pixels, roughly; only ratios matter."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Step:
-    """One model's training, wanted by any number of cells."""
-
-    id: str
-    """First 16 hex digits of full_id."""
-    full_id: str
-    recipe: Recipe
-    payload: dict[str, Any]
-    teacher_id: str | None = None
-    """The step that trains its teacher."""
-    teacher_checkpoint: str | None = None
-    """Or the file that holds it."""
-    cells: tuple[tuple[str, int], ...] = ()
-    """(row, seed) of the cells that show it; none for a teacher that is in no row."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StepStatus:
-    """What the store says of a step."""
-
-    state: Literal["absent", "done", "failed", "held"] = "absent"
-    epochs: tuple[int, ...] = ()
-    """Epochs whose checkpoints are there."""
-    workers: int | None = None
-    """Workers at its first start; a resume needs as many."""
-    holder: str | None = None
-    reason: str | None = None
-    """Why it failed."""
-
-
-DONE = StepStatus(state="done")
-"""What stands for a teacher that nobody waits for: none, or a checkpoint."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,75 +85,6 @@ class Plan:
         return {**plan, "steps": list(plan["steps"].values()), "counts": self.counts}
 
 
-def build_steps(sweep: Sweep, *, manifest_of: Callable[[DataSpec], str]) -> dict[str, Step]:
-    """The steps of a sweep by id, each teacher before its students; equal recipes are one step.
-
-    ``manifest_of`` gives the sha256 of a data set's manifest; it is asked once for each data set.
-    Raises BadInput for a weights file or a checkpoint that cannot be read.
-    """
-    builder = StepBuilder(manifest_of)
-    for cell in sweep.cells:
-        known = builder.add(cell.recipe)
-        builder.steps[known.id] = replace(known, cells=(*known.cells, (cell.row, cell.seed)))
-    return builder.steps
-
-
-@dataclass
-class StepBuilder:
-    """Steps made so far, and the hashes they rest on."""
-
-    manifest_of: Callable[[DataSpec], str]
-    steps: dict[str, Step] = field(default_factory=dict)
-
-    manifests: dict[tuple[str | None, ...], str] = field(default_factory=dict)
-    hashes: dict[str, str] = field(default_factory=dict)
-
-    def add(self, recipe: Recipe) -> Step:
-        """The recipe's step, made with its teacher's unless it is there already."""
-        teacher_id = checkpoint = teacher = None
-        source = recipe.teacher if recipe.has_teacher else None
-        if isinstance(source, Recipe):
-            teacher_step = self.add(source)
-            teacher_id, teacher = teacher_step.id, teacher_step.full_id
-        elif source is not None:
-            checkpoint = source.checkpoint
-            teacher = f"checkpoint:{self._hash(checkpoint)}"
-        weights = recipe.model.weights
-        content = payload(
-            recipe,
-            manifest_sha256=self._manifest(recipe.data),
-            teacher=teacher,
-            weights_sha256=self._hash(weights) if is_weights_file(weights) else None,
-        )
-        full_id = step_id(content)
-        made = Step(
-            id=short(full_id),
-            full_id=full_id,
-            recipe=recipe,
-            payload=content,
-            teacher_id=teacher_id,
-            teacher_checkpoint=checkpoint,
-        )
-        known = self.steps.setdefault(made.id, made)
-        if canonical_json(known.payload) != canonical_json(content):
-            raise BadInput(
-                f"step {made.id}: two different recipes have this id; raise RECIPE_VERSION in reskd/recipe.py"
-            )
-        return known
-
-    def _manifest(self, data: DataSpec) -> str:
-        # These fields alone say which clips there are, so a grid over frames or crops asks once.
-        key = (data.name, data.root, data.train, data.val, data.classes)
-        if key not in self.manifests:
-            self.manifests[key] = self.manifest_of(data)
-        return self.manifests[key]
-
-    def _hash(self, path: str) -> str:
-        if path not in self.hashes:
-            self.hashes[path] = file_sha256(Path(path))
-        return self.hashes[path]
-
-
 def make_plan(
     sweep: Sweep, steps: Mapping[str, Step], status: Mapping[str, StepStatus], *, retry_failed: bool = False
 ) -> Plan:
@@ -202,10 +96,11 @@ def make_plan(
     has = {step_id: status.get(step_id, StepStatus()) for step_id in steps}
     verdicts = _settled(steps, has, retry_failed=retry_failed)
     # By id, so that the order of a file's rows never changes a job.
-    todo = [steps[step_id] for step_id in sorted(steps.keys() - verdicts.keys())]
-    cohorts = _cohorts(todo, has, sweep)
-    job_of = {step.id: _job_id(cohort) for cohort in cohorts for step in cohort}
-    jobs = _ordered([_job(cohort, job_of, has, sweep) for cohort in cohorts])
+    open_steps = [steps[step_id] for step_id in sorted(steps.keys() - verdicts.keys())]
+    todo = [candidate_of(step, has, workers=sweep.resources.workers) for step in open_steps]
+    cohorts = form_cohorts(todo, limit=sweep.cohort.max_members if sweep.cohort.enabled else 1)
+    job_of = {member.step.id: _job_id(cohort) for cohort in cohorts for member in cohort}
+    jobs = _ordered([_job(cohort, job_of, sweep.resources) for cohort in cohorts])
     verdicts |= {member: _verdict(steps[member], job, has) for job in jobs for member in job.members}
     step_of = {cell: step.id for step in steps.values() for cell in step.cells}
     cells = []
@@ -252,132 +147,30 @@ def _settled(steps: Mapping[str, Step], has: Mapping[str, StepStatus], *, retry_
     return settled
 
 
-def _cohorts(todo: Sequence[Step], has: Mapping[str, StepStatus], sweep: Sweep) -> list[tuple[Step, ...]]:
-    """Every step in one cohort, in as few cohorts as the rules of ``_fit`` and the teachers allow.
-
-    Steps without KD that are to be teachers may not wait for another teacher, so they get cohorts of steps
-    without KD. Others without KD fill those up, and ride with students only where that saves a cohort; with
-    students whose teacher is done if they can, since otherwise they wait for it too.
-    """
-    needed = {step.teacher_id for step in todo}
-    cohorts: list[tuple[Step, ...]] = []
-    for _, group in _grouped(todo, by=_shared_key):
-        taught = [
-            cohort
-            for _, students in _grouped([step for step in group if step.recipe.has_teacher], by=_taught_key)
-            for cohort in _pack(students, has, sweep)
-        ]
-        taught.sort(key=lambda cohort: has.get(cohort[0].teacher_id or "", DONE).state != "done")
-        plain = [step for step in group if not step.recipe.has_teacher]
-        plain.sort(key=lambda step: step.id not in needed)
-        for cohort in sorted(_pack(plain, has, sweep), key=len):
-            is_free = not any(step.id in needed for step in cohort)
-            filled = _ride(cohort, taught, has, sweep) if is_free else None
-            if filled is None:
-                cohorts.append(cohort)
-            else:
-                taught = filled
-        cohorts += taught
-    return cohorts
-
-
-def _shared_key(step: Step) -> tuple[object, ...]:
-    """What members of one cohort agree on, as reskd.cohort requires it; equal folders may hold other clips."""
-    recipe = step.recipe
-    optim = recipe.optim
-    manifest = step.payload["manifest_sha256"]
-    return recipe.data, manifest, recipe.data_seed, optim.batch_size, optim.group_size, recipe.precision
-
-
-def _taught_key(step: Step) -> tuple[object, ...]:
-    """What members with KD agree on besides: one teacher, one forward pass of it."""
-    return step.payload["teacher"], step.recipe.kd.teacher_mode, step.recipe.teacher
-
-
-def _grouped(steps: Iterable[Step], *, by: Callable[[Step], tuple[object, ...]]) -> list[tuple[object, list[Step]]]:
-    groups: dict[object, list[Step]] = {}
-    for step in steps:
-        groups.setdefault(by(step), []).append(step)
-    return list(groups.items())
-
-
-def _workers(step: Step, has: Mapping[str, StepStatus], sweep: Sweep) -> int:
-    """Workers that the step needs: as many as its checkpoints were made with."""
-    recorded = has[step.id].workers if has[step.id].epochs else None
-    return recorded or sweep.resources.workers
-
-
-def _common_epochs(steps: Iterable[Step], has: Mapping[str, StepStatus]) -> set[int]:
-    """Epochs from which all can go on together; 0 is the start, for steps that hold nothing."""
-    return set.intersection(*(set(has[step.id].epochs or (0,)) for step in steps))
-
-
-def _fit(steps: Sequence[Step], has: Mapping[str, StepStatus], sweep: Sweep) -> bool:
-    return (
-        len(steps) <= _limit(sweep)
-        and len({_workers(step, has, sweep) for step in steps}) == 1
-        and bool(_common_epochs(steps, has))
-    )
-
-
-def _limit(sweep: Sweep) -> int:
-    return sweep.cohort.max_members if sweep.cohort.enabled else 1
-
-
-def _pack(steps: Sequence[Step], has: Mapping[str, StepStatus], sweep: Sweep) -> list[tuple[Step, ...]]:
-    """Cut steps that agree otherwise into cohorts: one number of workers, a common epoch, at most max_members.
-
-    Each time the epoch that most of the rest hold, the newest of those, and the first steps that hold it.
-    """
-    packed: list[tuple[Step, ...]] = []
-    for _, same in _grouped(steps, by=lambda step: (_workers(step, has, sweep),)):
-        left = list(same)
-        while left:
-            held = Counter(epoch for step in left for epoch in _common_epochs([step], has))
-            most = max(held, key=lambda epoch: (held[epoch], epoch))
-            cohort = [step for step in left if most in _common_epochs([step], has)][: _limit(sweep)]
-            packed.append(tuple(cohort))
-            gone = {step.id for step in cohort}
-            left = [step for step in left if step.id not in gone]
-    return packed
-
-
-def _ride(
-    riders: Sequence[Step], taught: Sequence[tuple[Step, ...]], has: Mapping[str, StepStatus], sweep: Sweep
-) -> list[tuple[Step, ...]] | None:
-    """The students' cohorts with all the riders placed in them, or None if one finds no room."""
-    filled = list(taught)
-    for rider in riders:
-        room = [index for index, cohort in enumerate(filled) if _fit((*cohort, rider), has, sweep)]
-        if not room:
-            return None
-        filled[room[0]] = (*filled[room[0]], rider)
-    return filled
-
-
-def _job_id(cohort: Iterable[Step]) -> str:
-    members = ",".join(sorted(step.id for step in cohort))
+def _job_id(cohort: Cohort) -> str:
+    members = ",".join(sorted(member.step.id for member in cohort))
     return f"job-{hashlib.sha256(members.encode('ascii')).hexdigest()[:12]}"
 
 
-def _job(cohort: Sequence[Step], job_of: Mapping[str, str], has: Mapping[str, StepStatus], sweep: Sweep) -> Job:
-    students = [step for step in cohort if step.recipe.has_teacher]
-    teacher_id = students[0].teacher_id if students else None
-    resume_from = max(_common_epochs(cohort, has))
-    workers = _workers(cohort[0], has, sweep)
-    who = f"step {cohort[0].id}, started with {workers} and to go on with as many," if resume_from else "a job"
-    sweep.resources.refuse_too_large(workers, who=who)
-    left = [(step.recipe, max(1, step.recipe.optim.epochs - resume_from)) for step in cohort]
+def _job(cohort: Cohort, job_of: Mapping[str, str], resources: Resources) -> Job:
+    steps = [member.step for member in cohort]
+    student = next((step for step in steps if step.recipe.has_teacher), None)
+    teacher_id = student.teacher_id if student else None
+    resume_from = max(common_epochs(cohort))
+    workers = cohort[0].workers
+    who = f"step {steps[0].id}, started with {workers} and to go on with as many," if resume_from else "a job"
+    resources.refuse_too_large(workers, who=who)
+    left = [(step.recipe, max(1, step.recipe.optim.epochs - resume_from)) for step in steps]
     return Job(
         id=_job_id(cohort),
-        members=tuple(sorted(step.id for step in cohort)),
+        members=tuple(sorted(step.id for step in steps)),
         teacher_id=teacher_id,
-        teacher_checkpoint=students[0].teacher_checkpoint if students else None,
+        teacher_checkpoint=student.teacher_checkpoint if student else None,
         depends_on=(job_of[teacher_id],) if teacher_id is not None and teacher_id in job_of else (),
         resume_from=resume_from,
         workers=workers,
-        cpus=workers * sweep.resources.cpus_per_worker,
-        gpus=workers * sweep.resources.gpus_per_worker,
+        cpus=workers * resources.cpus_per_worker,
+        gpus=workers * resources.gpus_per_worker,
         cost=sum(relative_cost(recipe) * epochs / recipe.optim.epochs for recipe, epochs in left),
     )
 
@@ -398,14 +191,14 @@ def _ordered(jobs: Sequence[Job]) -> tuple[Job, ...]:
 def _verdict(step: Step, job: Job, has: Mapping[str, StepStatus]) -> StepPlan:
     """What happens to a step that has a job, and why."""
     status = has[step.id]
-    teacher = has.get(job.teacher_id or "", DONE)
+    teacher = has[job.teacher_id] if job.teacher_id else None
     verdict: Verdict = "resume" if job.resume_from else "train"
     reason = "nothing of it is in the store"
     if job.resume_from:
         reason = f"goes on after epoch {job.resume_from} of {step.recipe.optim.epochs}"
     if status.state == "failed":
         reason += f"; tried again, it failed before: {status.reason or 'no reason recorded'}"
-    if teacher.state != "done":
+    if teacher is not None and teacher.state != "done":
         verdict = "waiting"
         whose = "its teacher" if step.teacher_id else "the teacher of its job,"
         trained_by = f", being trained by {teacher.holder or 'another run'}" if teacher.state == "held" else ""

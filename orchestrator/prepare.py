@@ -9,17 +9,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator.plan import Plan, Step, build_steps, make_plan
+from orchestrator.compatible import check_models
+from orchestrator.plan import Plan, make_plan
 from orchestrator.published import load_published
+from orchestrator.steps import Step, build_steps
 from orchestrator.store import Store
+from orchestrator.strict import naming
 from orchestrator.sweep import Sweep, load
 from orchestrator.tables import check_tables
-from reskd.checkpoint import load_weights
 from reskd.data.annotations import data_root
 from reskd.data.dataset import num_steps
 from reskd.data.manifest import Manifest, build_manifest, read_manifest, write_manifest
 from reskd.errors import BadInput
-from reskd.recipe import Checkpoint, DataSpec
+from reskd.recipe import DataSpec
 
 logger = logging.getLogger(__name__)
 
@@ -85,23 +87,16 @@ def _manifest(spec: DataSpec, store: Store) -> Manifest | None:
 
 def check_before_start(prepared: Prepared) -> None:
     """What can be known to fail before any worker starts; BadInput with the way out."""
-    for step in prepared.steps.values():
-        data = step.recipe.data
-        if not data_root(data).is_dir():
-            raise BadInput(
-                f"{prepared.sweep.path}: the videos of {data.name!r} are not here: {data_root(data)} is no folder; "
-                f"set data.root or RESKD_DATA{_demo_hint(data)}"
-            )
-        manifest = prepared.manifest(step)
-        num_steps(len(manifest.train), step.recipe.optim.batch_size)
-        teacher = step.recipe.teacher
-        if isinstance(teacher, Checkpoint) and step.recipe.has_teacher:
-            classes = tuple(load_weights(Path(teacher.checkpoint))["classes"])
-            if classes != manifest.classes:
+    with naming(str(prepared.sweep.path)):
+        for step in prepared.steps.values():
+            data = step.recipe.data
+            if not data_root(data).is_dir():
                 raise BadInput(
-                    f"{teacher.checkpoint}: knows {len(classes)} classes, {data.name!r} has {len(manifest.classes)} "
-                    f"or names them otherwise; a teacher and its student must have the same classes in one order"
+                    f"the videos of {data.name!r} are not here: {data_root(data)} is no folder; "
+                    f"set data.root or RESKD_DATA{_demo_hint(data)}"
                 )
+            num_steps(len(prepared.manifest(step).train), step.recipe.optim.batch_size)
+        check_models(prepared.steps, lambda step: prepared.manifest(step).classes)
 
 
 def _demo_hint(data: DataSpec) -> str:

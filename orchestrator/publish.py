@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator import tracking
-from orchestrator.plan import Step
 from orchestrator.run_diff import (
     COMPLETE_TAG,
     EPOCH_TAG,
@@ -26,6 +25,7 @@ from orchestrator.run_diff import (
     new_metrics,
 )
 from orchestrator.step_record import State, StepContent, StepRecord, read_step, record_from_run
+from orchestrator.steps import Step
 from orchestrator.store import Store
 from orchestrator.sweep import Sweep
 from orchestrator.tracking import SQLITE, check_database, first_line, note_of, sweep_text, without_password

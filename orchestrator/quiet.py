@@ -23,7 +23,7 @@ def quiet(log: Path) -> Iterator[Console]:
     sys.stdout.flush()
     sys.stderr.flush()
     kept = os.dup(1), os.dup(2)
-    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     terminal = os.fdopen(os.dup(kept[0]), "w", buffering=1)
     os.dup2(target, 1)
     os.dup2(target, 2)

@@ -15,7 +15,7 @@ from types import FrameType
 
 from rich.console import Console
 
-from orchestrator.launch import capacity_of, job_config, ray_session, run_jobs
+from orchestrator.launch import declared_capacity, job_config, ray_session, run_jobs
 from orchestrator.lease import Leases, leases
 from orchestrator.live import Board
 from orchestrator.plan import Job
@@ -85,6 +85,7 @@ def _take(prepared: Prepared, held: Leases, *, retry_failed: bool) -> tuple[Job,
         held.take(store.lease_path(step_id))
     plan = prepared.plan(retry_failed=retry_failed, own=held.owner.id)
     jobs = plan.jobs
+    _refuse_too_large(prepared, jobs)
     wanted = {step_id for job in jobs for step_id in job.members}
     # A lease that turned free between the two plans would be in a job without being ours.
     for step_id in wanted:
@@ -95,6 +96,18 @@ def _take(prepared: Prepared, held: Leases, *, retry_failed: bool) -> tuple[Job,
         store.forget_failure(step_id)
     held.release(path for path in held.paths() if path.parent.name not in wanted)
     return jobs
+
+
+def _refuse_too_large(prepared: Prepared, jobs: Sequence[Job]) -> None:
+    """A job that never fits would wait for ever."""
+    capacity = declared_capacity(prepared.sweep.resources)
+    for job in jobs:
+        if not capacity.fits(job, ()):
+            raise BadInput(
+                f"{prepared.sweep.path}: a job takes {job.workers} workers, {job.cpus:g} CPUs and {job.gpus:g} GPUs, "
+                f"but there are {capacity.cpus:g} CPUs and {capacity.gpus:g} GPUs; lower resources.workers, or say "
+                f"what there is with resources.max_cpus and resources.max_gpus"
+            )
 
 
 def _train(prepared: Prepared, jobs: Sequence[Job], held: Leases, publisher: Publisher, log: Path) -> bool:
@@ -113,11 +126,10 @@ def _train(prepared: Prepared, jobs: Sequence[Job], held: Leases, publisher: Pub
         )
         for job in jobs
     }
-    capacity = capacity_of(resources)
     try:
         with (
             quiet(log) as terminal,
-            ray_session(capacity),
+            ray_session(resources) as capacity,
             _interruptible() as interrupt,  # after Ray, which sets a SIGTERM handler of its own
             _publishing(publisher),
             Board(jobs, prepared.steps, terminal) as board,

@@ -160,6 +160,9 @@ def show_status(prepared: Prepared, console: Console) -> None:
 
 def _show_trouble(row: Mapping[str, Any], console: Console) -> None:
     damaged: Sequence[Mapping[str, str]] = row["damaged"]
+    if not damaged and row["metrics"].get("data/damaged_clips"):
+        number = int(row["metrics"]["data/damaged_clips"])
+        console.print(f"{row['step']}: {number} damaged clips so far; the run's log names them", style="yellow")
     if damaged:
         listed = ", ".join(clip["path"] for clip in damaged[:MAX_SHOWN_ERRORS])
         more = f" and {len(damaged) - MAX_SHOWN_ERRORS} more" if len(damaged) > MAX_SHOWN_ERRORS else ""

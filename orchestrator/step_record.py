@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from orchestrator.plan import Step
+from orchestrator.steps import Step
 from orchestrator.store import Store
 from reskd.files import Json, read_json
 

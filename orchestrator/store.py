@@ -18,7 +18,7 @@ from pathlib import Path
 
 from orchestrator.identity import canonical_json
 from orchestrator.lease import Lease, read_lease
-from orchestrator.plan import StepStatus
+from orchestrator.steps import StepStatus
 from reskd.checkpoint import FolderSink
 from reskd.errors import BadInput, ReskdError
 from reskd.files import Json, read_json, write_json

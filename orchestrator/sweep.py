@@ -11,15 +11,15 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
-from orchestrator.expand import Cell, Flat, check, check_keys, did_you_mean, expand, flatten, list_rows, merge, shown
+from orchestrator.changes import apply_changes, name_of_changes, refuse_idle, split_changes
+from orchestrator.expand import Cell, check_keys, expand, flatten, list_rows
+from orchestrator.strict import check, did_you_mean, naming
+from orchestrator.sweep_yaml import read_yaml
 from reskd.errors import BadInput
 from reskd.recipe import Recipe
 
 __all__ = ["Cell", "CohortSpec", "Resources", "Sweep", "TableSpec", "load", "recipe_from_dict", "recipe_to_dict"]
 
-MAX_BYTES = 1_000_000
 COSTS = ("GMACs", "GFLOPs", "params_M", "clips/s")
 """Columns beside the test metrics, ``test/...``."""
 
@@ -130,20 +130,21 @@ def load(path: Path, *, changes: Sequence[str] = ()) -> Sweep:
     A change overrides the base; a row that sets the same key keeps its own value. Relative paths become absolute
     from the current folder. Anything wrong is a BadInput of one line: file, field, value and way out.
     """
-    try:
-        tree = _apply(changes, _read(path))
-        file: SweepFile = check(SweepFile, tree)
+    with naming(str(path)):
+        tree = read_yaml(path)
+        changed = split_changes(changes)
+        file: SweepFile = check(SweepFile, apply_changes(changed, tree))
         _check_top(file)
         base = check_keys(flatten(file.base))
         listed = list_rows(file.rows)
-        _refuse_idle(changes, listed)
+        refuse_idle(changed, listed)
         cells = expand(base, listed, seeds=file.seeds)
         for cell in cells:
             _check_workers(cell, file.resources)
         rows = [row for row, _ in listed]
         teacher_seed = base.get("teacher.seed")
         return Sweep(
-            name=path.stem + "".join(f"+{change}" for change in sorted(_named(changes))),
+            name=path.stem + name_of_changes(changed),
             path=path,
             question=file.question.strip(),
             cells=cells,
@@ -153,8 +154,6 @@ def load(path: Path, *, changes: Sequence[str] = ()) -> Sweep:
             tables={key: _table(key, table, rows) for key, table in file.tables.items()},
             teacher_seed=teacher_seed if isinstance(teacher_seed, int) else None,
         )
-    except BadInput as error:
-        raise BadInput(f"{path}: {error}") from error
 
 
 def recipe_to_dict(recipe: Recipe) -> dict[str, Any]:
@@ -166,122 +165,6 @@ def recipe_from_dict(tree: Mapping[str, Any]) -> Recipe:
     """The recipe of plain values, tuples as lists or tuples; BadInput for a key or a value that no recipe has."""
     recipe: Recipe = check(Recipe, tree)
     return recipe
-
-
-class _Loader(yaml.SafeLoader):
-    """Plain values only, read as YAML 1.2 does: `on` and 2024-01-01 are text, 010 is ten, 1e-3 is a number."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            # A few hundred bytes of nested aliases stand for gigabytes.
-            event = self.peek_event()
-            raise yaml.MarkedYAMLError(
-                problem=f"alias *{event.anchor}; write the value out again", problem_mark=event.start_mark
-            )
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node)
-            if not isinstance(key, str):
-                problem = f"a key is read as {key!r}, not as text; put it in quotes"
-            elif key in seen:
-                problem = f"{key!r} is given twice; keep one"
-            else:
-                seen.add(key)
-                continue
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-# Without binary, set, timestamp and the rest: no field takes them.
-_Loader.yaml_constructors = {
-    tag: make
-    for tag, make in yaml.SafeLoader.yaml_constructors.items()
-    if tag is None or tag.split(":")[-1] in ("null", "bool", "int", "float", "str", "seq", "map")
-}
-_Loader.yaml_implicit_resolvers = {}
-for _tag, _pattern, _first in (
-    ("null", r"~|null|Null|NULL|", [*"~nN", ""]),
-    ("bool", r"true|True|TRUE|false|False|FALSE", [*"tTfF"]),
-    ("int", r"[-+]?[0-9]+", [*"-+0123456789"]),
-    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", [*"-+.0123456789"]),
-    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", [*"-+."]),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), _first)
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise BadInput(f"{path.stat().st_size} bytes are too many for a sweep file; the limit is {MAX_BYTES}")
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"cannot be read ({error.strerror}); give the path of a sweep file") from error
-    except UnicodeDecodeError as error:
-        raise BadInput(f"not a text file in UTF-8 (byte {error.start}); give the path of a sweep file") from error
-    tree = _parse(text)
-    if not isinstance(tree, dict):
-        raise BadInput(f"must be a mapping with question, base, rows and seeds, got {shown(tree)}")
-    return tree
-
-
-def _parse(text: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise BadInput(f"{where}not a sweep in YAML: {error.problem}") from error
-    except (yaml.YAMLError, ValueError, KeyError) as error:  # the last two from tags such as !!bool on text
-        raise BadInput(f"not a sweep in YAML: {' '.join(str(error).split())}") from error
-    except RecursionError as error:
-        raise BadInput("not a sweep in YAML: nested too deeply") from error
-
-
-def _split(change: str) -> tuple[str, str]:
-    key, equals, value = change.partition("=")
-    if not (key.strip() and equals):
-        raise BadInput(f"--set {change!r}: write it as key=value, such as optim.lr=0.02")
-    return key.strip(), value.strip()
-
-
-def _apply(changes: Sequence[str], tree: dict[str, Any]) -> dict[str, Any]:
-    """The file's tree with the changes of --set."""
-    tree = dict(tree)
-    done: set[str] = set()
-    for key, text in map(_split, changes):
-        if key in done:
-            raise BadInput(f"--set {key} is given twice; keep one")
-        done.add(key)
-        section, _, field_name = key.partition(".")
-        if key in ("seeds", "resources", "cohort"):
-            tree[key] = _parse(text)
-        elif section in ("resources", "cohort"):
-            inner = tree.get(section, {})
-            tree[section] = {**inner, field_name: _parse(text)} if isinstance(inner, dict) else inner
-        elif isinstance(tree.get("base"), dict):
-            change: Flat = check_keys(flatten({key: _parse(text)}))
-            tree["base"] = merge(flatten(tree["base"]), change)
-    return tree
-
-
-def _named(changes: Sequence[str]) -> list[str]:
-    """The changes that may change results, as the sweep's name carries them; no slash, since it names folders."""
-    split = [_split(change) for change in changes]
-    return [
-        f"{key}={value}".replace("/", "_")
-        for key, value in split
-        if key.split(".")[0] not in ("resources", "cohort") and key.removeprefix("teacher.") != "data.root"
-    ]
-
-
-def _refuse_idle(changes: Sequence[str], rows: Sequence[tuple[str, Flat]]) -> None:
-    for key, _ in map(_split, changes):
-        if all(key in row_changes for _, row_changes in rows):
-            raise BadInput(f"--set {key} would change nothing, since every row sets {key!r} itself; edit the rows")
 
 
 def _check_top(file: SweepFile) -> None:

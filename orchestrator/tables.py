@@ -12,9 +12,9 @@ from dataclasses import replace
 
 from orchestrator.entries import Column, Entry, Plot, PlotPoint, SeedState, Table
 from orchestrator.estimates import Estimate, paired_difference
-from orchestrator.plan import Step
 from orchestrator.published import Published, PublishedTable
 from orchestrator.step_record import StepRecord, records_from_store
+from orchestrator.steps import Step
 from orchestrator.sweep import Sweep, TableSpec
 from orchestrator.table_head import head_sentences
 from reskd.errors import BadInput

@@ -255,6 +255,8 @@ class _Run:
             wall_s, device_s = self.spent_s[member.step_id]
             device_s += seconds * self.workers.world_size / len(staying)
             self.spent_s[member.step_id] = (wall_s + seconds, device_s)
+            if self.damage.clips:
+                metrics[member.step_id]["data/damaged_clips"] = float(len(self.damage.clips))
             if self.workers.is_first:
                 self.sink.save(member.step_id, epoch, self._state(member), metrics[member.step_id])
         self._finish([member for member in staying if epoch == member.recipe.optim.epochs], clips)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.plan import Step, build_steps
+from orchestrator.steps import Step, build_steps
 from orchestrator.store import Store
 from orchestrator.sweep import Sweep, load
 

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.identity import file_sha256, payload, step_id
-from orchestrator.plan import StepBuilder, StepStatus, build_steps, make_plan, relative_cost
+from orchestrator.plan import make_plan, relative_cost
+from orchestrator.steps import StepBuilder, StepStatus, build_steps
 from orchestrator.sweep import Cell, CohortSpec, Resources, Sweep, load
 from reskd.cohort import check_shared
 from reskd.errors import BadInput

@@ -1,0 +1,58 @@
+"""Changes of a sweep file from the command line: --set key=value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from orchestrator.expand import Flat, check_keys, flatten, merge
+from orchestrator.sweep_yaml import parse_yaml
+from reskd.errors import BadInput
+
+Changes = dict[str, str]
+"""Key -> value as it was typed, in YAML."""
+
+
+def split_changes(texts: Iterable[str]) -> Changes:
+    """``["optim.lr=0.02"]`` -> ``{"optim.lr": "0.02"}``."""
+    changes: Changes = {}
+    for text in texts:
+        key, equals, value = (part.strip() for part in text.partition("="))
+        if not (key and equals):
+            raise BadInput(f"--set {text!r}: write it as key=value, such as optim.lr=0.02")
+        if key in changes:
+            raise BadInput(f"--set {key} is given twice; keep one")
+        changes[key] = value
+    return changes
+
+
+def apply_changes(changes: Changes, tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A sweep file's tree with the changes; whatever is neither seeds, resources nor cohort changes the base."""
+    tree = dict(tree)
+    for key, text in changes.items():
+        section, _, field = key.partition(".")
+        if key in ("seeds", "resources", "cohort"):
+            tree[key] = parse_yaml(text)
+        elif section in ("resources", "cohort"):
+            inner = tree.get(section, {})
+            tree[section] = {**inner, field: parse_yaml(text)} if isinstance(inner, dict) else inner
+        elif isinstance(tree.get("base"), dict):
+            tree["base"] = merge(flatten(tree["base"]), check_keys(flatten({key: parse_yaml(text)})))
+    return tree
+
+
+def name_of_changes(changes: Changes) -> str:
+    """What a sweep's name carries: every change that may change results; no slash, since it names folders."""
+    named = [
+        f"+{key}={value}".replace("/", "_")
+        for key, value in changes.items()
+        if key.split(".")[0] not in ("resources", "cohort") and key.removeprefix("teacher.") != "data.root"
+    ]
+    return "".join(sorted(named))
+
+
+def refuse_idle(changes: Changes, rows: Sequence[tuple[str, Flat]]) -> None:
+    """BadInput for a change of the base that every row overrides."""
+    for key in changes:
+        if all(key in row_changes for _, row_changes in rows):
+            raise BadInput(f"--set {key} would change nothing, since every row sets {key!r} itself; edit the rows")

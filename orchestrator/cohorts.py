@@ -1,0 +1,128 @@
+"""Which steps share a job: as few cohorts as their clips, their teachers and their checkpoints allow."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from orchestrator.steps import Step, StepStatus
+from reskd.cohort import shared_key
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A step to be trained, and what the store binds it to."""
+
+    step: Step
+    workers: int
+    """As many as its checkpoints were made with."""
+    epochs: frozenset[int]
+    """Epochs that it can go on from; 0 is the start, for a step that holds nothing."""
+    is_waiting: bool
+    """Whether its teacher is yet to be trained."""
+
+
+Cohort = tuple[Candidate, ...]
+
+
+def candidate_of(step: Step, has: Mapping[str, StepStatus], *, workers: int) -> Candidate:
+    """A step with what ``has`` says of it and its teacher; ``workers`` where there is nothing to resume."""
+    found = has[step.id]
+    recorded = found.workers if found.epochs else None
+    return Candidate(
+        step,
+        workers=recorded or workers,
+        epochs=frozenset(found.epochs or (0,)),
+        is_waiting=step.teacher_id is not None and has[step.teacher_id].state != "done",
+    )
+
+
+def common_epochs(cohort: Iterable[Candidate]) -> frozenset[int]:
+    """Epochs from which all can go on together."""
+    return frozenset.intersection(*(member.epochs for member in cohort))
+
+
+def form_cohorts(todo: Sequence[Candidate], *, limit: int) -> list[Cohort]:
+    """Every candidate in one cohort of at most ``limit``, in as few as ``_fit`` and the teachers allow.
+
+    Steps without KD that are to be teachers may not wait for another teacher, so they get cohorts of steps
+    without KD. Others without KD fill those up, and ride with students only where that saves a cohort; with
+    students whose teacher is done if they can, since otherwise they wait for it too.
+    """
+    needed = {member.step.teacher_id for member in todo}
+    return [
+        cohort for group in _grouped(todo, by=_clips_key) for cohort in _form_from(group, needed=needed, limit=limit)
+    ]
+
+
+def _clips_key(member: Candidate) -> tuple[object, ...]:
+    """What members of one cohort agree on; equal folders may hold other clips, hence the manifest."""
+    return (*shared_key(member.step.recipe), member.step.payload["manifest_sha256"])
+
+
+def _teacher_key(member: Candidate) -> tuple[object, ...]:
+    """What members with KD agree on besides: one teacher, one forward pass of it."""
+    step = member.step
+    return step.payload["teacher"], step.recipe.kd.teacher_mode, step.recipe.teacher
+
+
+def _grouped(todo: Iterable[Candidate], *, by: Callable[[Candidate], object]) -> list[list[Candidate]]:
+    """Candidates with equal keys together, in the order of their first."""
+    groups: dict[object, list[Candidate]] = {}
+    for member in todo:
+        groups.setdefault(by(member), []).append(member)
+    return list(groups.values())
+
+
+def _form_from(group: Sequence[Candidate], *, needed: Collection[str | None], limit: int) -> list[Cohort]:
+    """Cohorts of candidates that see the same clips; ``needed`` are the teachers to be trained."""
+
+    def is_needed(member: Candidate) -> bool:
+        return member.step.id in needed
+
+    students = [member for member in group if member.step.recipe.has_teacher]
+    taught = [cohort for same in _grouped(students, by=_teacher_key) for cohort in _pack(same, limit=limit)]
+    taught.sort(key=lambda cohort: cohort[0].is_waiting)
+    # Teachers first, so that they share few cohorts; then the smallest cohorts look for a ride first.
+    plain = sorted((member for member in group if not member.step.recipe.has_teacher), key=is_needed, reverse=True)
+    apart: list[Cohort] = []
+    for cohort in sorted(_pack(plain, limit=limit), key=len):
+        filled = None if any(map(is_needed, cohort)) else _ride(cohort, taught, limit=limit)
+        if filled is None:
+            apart.append(cohort)
+        else:
+            taught = filled
+    return apart + taught
+
+
+def _pack(group: Iterable[Candidate], *, limit: int) -> list[Cohort]:
+    """Cut candidates that agree otherwise into cohorts: one number of workers, a common epoch, at most ``limit``.
+
+    Each time the epoch that most of the rest hold, the newest of those, and the first candidates that hold it.
+    """
+    packed: list[Cohort] = []
+    for left in _grouped(group, by=lambda member: member.workers):
+        while left:
+            held = Counter(epoch for member in left for epoch in member.epochs)
+            most = max(held, key=lambda epoch: (held[epoch], epoch))
+            cohort = tuple(member for member in left if most in member.epochs)[:limit]
+            packed.append(cohort)
+            gone = {member.step.id for member in cohort}
+            left = [member for member in left if member.step.id not in gone]
+    return packed
+
+
+def _ride(riders: Cohort, taught: Sequence[Cohort], *, limit: int) -> list[Cohort] | None:
+    """The students' cohorts with all the riders placed in them, or None if one finds no room."""
+    filled = list(taught)
+    for rider in riders:
+        room = next((index for index, cohort in enumerate(filled) if _fit((*cohort, rider), limit=limit)), None)
+        if room is None:
+            return None
+        filled[room] = (*filled[room], rider)
+    return filled
+
+
+def _fit(cohort: Cohort, *, limit: int) -> bool:
+    return len(cohort) <= limit and len({member.workers for member in cohort}) == 1 and len(common_epochs(cohort)) > 0

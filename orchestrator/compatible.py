@@ -1,0 +1,86 @@
+"""Whether a sweep's networks can do what its rows ask of them, tried on shapes alone before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from orchestrator.steps import Step
+from orchestrator.strict import check, did_you_mean, naming
+from reskd.checkpoint import load_weights
+from reskd.errors import BadInput
+from reskd.models import MODELS
+from reskd.recipe import ModelSpec, Recipe
+
+
+def check_models(steps: Mapping[str, Step], classes_of: Callable[[Step], tuple[str, ...]]) -> None:
+    """Run each network of the steps once, on one frame of its resolution; nothing is computed or fetched.
+
+    ``classes_of`` gives the class names of a step's data. BadInput, naming the row, for a resolution that leaves a
+    network no map, for a pixel-level student whose map has other channels than its teacher's, and for a teacher
+    from a file that knows other classes or wants larger frames than there are.
+    """
+    channels_of, model_in = cache(_num_channels), cache(_model_in)
+    student_of = {step.teacher_id: step for step in steps.values()}
+    for step in steps.values():
+        recipe, classes = step.recipe, classes_of(step)
+        # A teacher that is in no row is known to its reader by a student's.
+        row, _ = (step if step.cells else student_of[step.id]).cells[0]
+        with naming(f"row {row!r}" + ("" if step.cells else ": teacher")):
+            ours = channels_of(recipe.model.name, recipe.model.resolution, len(classes))
+            if not recipe.has_teacher:
+                continue
+            source = recipe.teacher
+            assert source is not None, "a recipe with distillation has a teacher"
+            if isinstance(source, Recipe):
+                teacher = source.model
+            else:
+                teacher = model_in(source.checkpoint, classes, recipe.data.crop_size)
+            if recipe.kd.level == "pixel":
+                theirs = channels_of(teacher.name, teacher.resolution, len(classes))
+                _refuse_other_width(recipe.model, ours, teacher, theirs)
+
+
+def _refuse_other_width(student: ModelSpec, ours: int, teacher: ModelSpec, theirs: int) -> None:
+    if ours != theirs:
+        raise BadInput(
+            f"kd.level is 'pixel', but the last map of {student.name!r} has {ours} channels and that of its teacher "
+            f"{teacher.name!r} {theirs}; choose networks with equally many, or kd.level frame or clip"
+        )
+
+
+def _num_channels(name: str, resolution: int, num_classes: int) -> int:
+    """Channels of a network's last map, from a forward on torch's meta device."""
+    with torch.device("meta"):
+        model = MODELS[name](num_classes=num_classes, dropout=0.0).eval()
+        frame = torch.empty(1, 1, 3, resolution, resolution)
+    reason = "it would be empty"
+    try:
+        num_channels, height, width = model.forward_features(frame).shape[1:]
+        if height * width > 0:
+            return num_channels
+    except RuntimeError as error:  # most layers refuse a map smaller than themselves
+        reason = str(error)
+    raise BadInput(f"model.resolution is {resolution}, which leaves {name!r} no last map ({reason}); raise it")
+
+
+def _model_in(path: str, classes: tuple[str, ...], crop_size: int) -> ModelSpec:
+    """The network of a weights file, which takes the place of a teacher's recipe."""
+    content = load_weights(Path(path))
+    with naming(path):
+        spec: ModelSpec = check(ModelSpec, content["model_spec"], name="model_spec")
+        if spec.name not in MODELS:
+            raise BadInput(f"'model_spec.name' is not a model: {spec.name!r}{did_you_mean(spec.name, MODELS)}")
+        if tuple(content["classes"]) != classes:
+            raise BadInput(
+                f"this teacher knows {len(content['classes'])} classes, the data has {len(classes)} or names them "
+                f"otherwise; a teacher and its students must have the same classes in one order"
+            )
+        if spec.resolution > crop_size:
+            raise BadInput(
+                f"this teacher takes {spec.resolution} pixels, more than data.crop_size = {crop_size}; raise that"
+            )
+    return spec

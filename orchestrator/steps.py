@@ -1,0 +1,113 @@
+"""Cells become steps: one training each, known by the hash of everything that can change what it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from orchestrator.identity import canonical_json, file_sha256, is_weights_file, payload, short, step_id
+from orchestrator.sweep import Sweep
+from reskd.errors import BadInput
+from reskd.recipe import DataSpec, Recipe
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """One model's training, wanted by any number of cells."""
+
+    id: str
+    """First 16 hex digits of full_id."""
+    full_id: str
+    recipe: Recipe
+    payload: dict[str, Any]
+    teacher_id: str | None = None
+    """The step that trains its teacher."""
+    teacher_checkpoint: str | None = None
+    """Or the file that holds it."""
+    cells: tuple[tuple[str, int], ...] = ()
+    """(row, seed) of the cells that show it; none for a teacher that is in no row."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepStatus:
+    """What the store says of a step."""
+
+    state: Literal["absent", "done", "failed", "held"] = "absent"
+    epochs: tuple[int, ...] = ()
+    """Epochs whose checkpoints are there."""
+    workers: int | None = None
+    """Workers at its first start; a resume needs as many."""
+    holder: str | None = None
+    reason: str | None = None
+    """Why it failed."""
+
+
+def build_steps(sweep: Sweep, *, manifest_of: Callable[[DataSpec], str]) -> dict[str, Step]:
+    """The steps of a sweep by id, each teacher before its students; equal recipes are one step.
+
+    ``manifest_of`` gives the sha256 of a data set's manifest; it is asked once for each data set.
+    Raises BadInput for a weights file or a checkpoint that cannot be read.
+    """
+    builder = StepBuilder(manifest_of)
+    for cell in sweep.cells:
+        known = builder.add(cell.recipe)
+        builder.steps[known.id] = replace(known, cells=(*known.cells, (cell.row, cell.seed)))
+    return builder.steps
+
+
+@dataclass
+class StepBuilder:
+    """Steps made so far, and the hashes they rest on."""
+
+    manifest_of: Callable[[DataSpec], str]
+    steps: dict[str, Step] = field(default_factory=dict)
+
+    manifests: dict[tuple[str | None, ...], str] = field(default_factory=dict)
+    hashes: dict[str, str] = field(default_factory=dict)
+
+    def add(self, recipe: Recipe) -> Step:
+        """The recipe's step, made with its teacher's unless it is there already."""
+        teacher_id = checkpoint = teacher = None
+        source = recipe.teacher if recipe.has_teacher else None
+        if isinstance(source, Recipe):
+            teacher_step = self.add(source)
+            teacher_id, teacher = teacher_step.id, teacher_step.full_id
+        elif source is not None:
+            checkpoint = source.checkpoint
+            teacher = f"checkpoint:{self._hash(checkpoint)}"
+        weights = recipe.model.weights
+        content = payload(
+            recipe,
+            manifest_sha256=self._manifest(recipe.data),
+            teacher=teacher,
+            weights_sha256=self._hash(weights) if is_weights_file(weights) else None,
+        )
+        full_id = step_id(content)
+        made = Step(
+            id=short(full_id),
+            full_id=full_id,
+            recipe=recipe,
+            payload=content,
+            teacher_id=teacher_id,
+            teacher_checkpoint=checkpoint,
+        )
+        known = self.steps.setdefault(made.id, made)
+        if canonical_json(known.payload) != canonical_json(content):
+            raise BadInput(
+                f"step {made.id}: two different recipes have this id; raise RECIPE_VERSION in reskd/recipe.py"
+            )
+        return known
+
+    def _manifest(self, data: DataSpec) -> str:
+        # These fields alone say which clips there are, so a grid over frames or crops asks once.
+        key = (data.name, data.root, data.train, data.val, data.classes)
+        if key not in self.manifests:
+            self.manifests[key] = self.manifest_of(data)
+        return self.manifests[key]
+
+    def _hash(self, path: str) -> str:
+        if path not in self.hashes:
+            self.hashes[path] = file_sha256(Path(path))
+        return self.hashes[path]

@@ -1,0 +1,149 @@
+"""Plain values as dataclasses: pydantic checks them against the annotations, and what is wrong is said in our words."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import is_dataclass
+from functools import cache
+from typing import Any, get_args, get_origin, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from reskd.errors import BadInput
+from reskd.recipe import Recipe
+
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+MUST_BE = {
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "int_type": "a whole number",
+    "bool_type": "true or false",
+    "string_type": "text, in quotes if it looks like something else",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "dataclass_type": "a mapping",
+}
+"""What a value must be, by pydantic's name of the error."""
+
+
+def check(kind: Any, tree: object, *, name: str = "") -> Any:
+    """``tree``, plain values from YAML, as a ``kind``: a dataclass or any annotation; ``name`` is its dotted key.
+
+    Whole numbers pass for floats, lists for tuples and mappings for dataclasses; nothing else is converted.
+    BadInput names the deepest value that is wrong.
+    """
+    try:
+        # As JSON, because strict mode takes no list for a tuple from Python objects.
+        return _adapter(kind).validate_json(json.dumps(tree))
+    except ValidationError as error:
+        details = max(error.errors(), key=lambda details: len(details["loc"]))
+        raise BadInput(_sentence(kind, details, name)) from error
+
+
+def type_of_field(key: str, *, prefix: str = "") -> Any:
+    """The annotation of a dotted field of Recipe; ``prefix`` is what stands before the key in a message.
+
+    BadInput for a key that is no field.
+    """
+    kind: Any = Recipe
+    parts = key.split(".")
+    for depth, part in enumerate(parts):
+        before = prefix + "".join(f"{parent}." for parent in parts[:depth])
+        if not is_dataclass(kind):
+            raise BadInput(f"{before[:-1]!r} is one value and has no field {part!r}; remove it")
+        if part not in _names(kind):
+            rest = "".join(f".{child}" for child in parts[depth + 1 :])
+            raise BadInput(_not_a_field(kind, part, prefix=before, rest=rest))
+        kind = get_type_hints(kind)[part]
+    return kind
+
+
+def did_you_mean(value: str, names: Iterable[str], *, prefix: str = "") -> str:
+    """'; did you mean ...?', or the names there are when none is near."""
+    names = list(names)
+    nearest = _nearest(value, names)
+    return f"; there are {', '.join(names)}" if nearest is None else f"; did you mean {prefix + nearest!r}?"
+
+
+def shown(value: object) -> str:
+    """A value as messages quote it: one line, not too long."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+@contextmanager
+def naming(where: str) -> Iterator[None]:
+    """A BadInput from inside says first where it is: a file, a row."""
+    try:
+        yield
+    except BadInput as error:
+        raise BadInput(f"{where}: {error}") from error
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    _set_strict(kind, seen=set())
+    return TypeAdapter(kind, config=None if is_dataclass(kind) else STRICT)
+
+
+def _set_strict(hint: Any, *, seen: set[Any]) -> None:
+    """pydantic takes a dataclass's configuration from the class alone, so each nested one gets it."""
+    if is_dataclass(hint) and hint not in seen:
+        seen.add(hint)
+        hint.__pydantic_config__ = STRICT  # type: ignore[union-attr]
+        for inner in get_type_hints(hint).values():
+            _set_strict(inner, seen=seen)
+    for argument in get_args(hint):
+        _set_strict(argument, seen=seen)
+
+
+def _sentence(kind: Any, details: Any, name: str) -> str:
+    """One of pydantic's errors in our words; ``name`` is the dotted key of the value, a ``kind``, that it is in."""
+    error, place = details["type"], details["loc"]
+    if error == "value_error":
+        return str(details["ctx"]["error"])  # the dataclass's own check, which names its field
+    if error == "unexpected_keyword_argument":
+        *parents, last = place
+        for part in parents:
+            kind = _inside(kind, part)
+        return _not_a_field(kind, str(last), prefix="".join(f"{part}." for part in (name, *parents) if part))
+    key = (name + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)).removeprefix(".")
+    value = shown(details["input"])
+    if error == "missing":
+        return f"{key!r} is missing"
+    if error == "literal_error":
+        expected = details["ctx"]["expected"]
+        nearest = _nearest(str(details["input"]), expected.split("'")[1::2])
+        hint = "" if nearest is None else f"; did you mean {nearest!r}?"
+        return f"{key!r} must be {expected}, got {value}{hint}"
+    return f"{key!r} must be {MUST_BE.get(error, details['msg'])}, got {value}"
+
+
+def _inside(hint: Any, part: str | int) -> Any:
+    """The type at a field, key or index of a value of type ``hint``."""
+    if is_dataclass(hint):
+        return get_type_hints(hint)[str(part)]
+    return get_args(hint)[1 if get_origin(hint) is dict else 0]
+
+
+def _not_a_field(owner: Any, key: str, *, prefix: str, rest: str = "") -> str:
+    """``key`` is no field of the dataclass ``owner``; ``prefix`` and ``rest`` are what the whole key has around it."""
+    names = _names(owner) + (["seed", "checkpoint"] if prefix == "teacher." else [])
+    hint = did_you_mean(key, names, prefix=prefix)
+    if owner is Recipe and _nearest(key, names) is None:
+        # Perhaps the right field without its spec, such as `lr` for `optim.lr`.
+        leaves = {name: f"{spec}.{name}" for spec, kind in get_type_hints(Recipe).items() for name in _names(kind)}
+        nearest = _nearest(key, leaves)
+        hint = hint if nearest is None else f"; did you mean {prefix + leaves[nearest]!r}?"
+    return f"{prefix + key + rest!r} is not a field of {owner.__name__}{hint}"
+
+
+def _nearest(value: str, names: Iterable[str]) -> str | None:
+    return next(iter(difflib.get_close_matches(value, list(names), n=1)), None)
+
+
+def _names(kind: Any) -> list[str]:
+    return list(get_type_hints(kind)) if is_dataclass(kind) else []

@@ -1,0 +1,91 @@
+"""YAML as sweep files use it: plain values only, no two readings of a word, and one line for what is wrong."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from orchestrator.strict import shown
+from reskd.errors import BadInput
+
+MAX_BYTES = 1_000_000
+TAGS = ("null", "bool", "int", "float", "str", "seq", "map")
+"""The types that some field takes; YAML's binary, set, timestamp and the rest are refused."""
+WORDS = (
+    ("null", r"~|null|Null|NULL|", [*"~nN", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", [*"tTfF"]),
+    ("int", r"[-+]?[0-9]+", [*"-+0123456789"]),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", [*"-+.0123456789"]),
+    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", [*"-+."]),
+)
+"""Type, the words without quotes that are of it, and how they begin: YAML 1.2's core rules, decimal numbers only."""
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a sweep file; BadInput, which leaves the path to the caller, for anything else."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise BadInput(f"{path.stat().st_size} bytes are too many for a sweep file; the limit is {MAX_BYTES}")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"cannot be read ({error.strerror}); give the path of a sweep file") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"not a text file in UTF-8 (byte {error.start}); give the path of a sweep file") from error
+    tree = parse_yaml(text)
+    if not isinstance(tree, dict):
+        raise BadInput(f"must be a mapping with question, base, rows and seeds, got {shown(tree)}")
+    return tree
+
+
+def parse_yaml(text: str) -> Any:
+    """The plain value that ``text`` stands for: None, bool, int, float, str, and lists and mappings of them."""
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise BadInput(f"{where}not a sweep in YAML: {error.problem}") from error
+    except (yaml.YAMLError, ValueError, KeyError) as error:  # the last two from tags such as !!bool on text
+        raise BadInput(f"not a sweep in YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise BadInput("not a sweep in YAML: nested too deeply") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain values only, read as YAML 1.2 does: `on` and 2024-01-01 are text, 010 is ten, 1e-3 is a number."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            # A few hundred bytes of nested aliases stand for gigabytes.
+            event = self.peek_event()
+            raise yaml.MarkedYAMLError(
+                problem=f"alias *{event.anchor}; write the value out again", problem_mark=event.start_mark
+            )
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node)
+            if not isinstance(key, str):
+                problem = f"a key is read as {key!r}, not as text; put it in quotes"
+            elif key in seen:
+                problem = f"{key!r} is given twice; keep one"
+            else:
+                seen.add(key)
+                continue
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_constructors = {
+    tag: make for tag, make in yaml.SafeLoader.yaml_constructors.items() if tag is None or tag.split(":")[-1] in TAGS
+}
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _words, _first in WORDS:
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_words})$"), _first)
+# PyYAML's own reads 010 as eight.
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))

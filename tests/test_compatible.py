@@ -1,0 +1,129 @@
+"""Networks that do not suit each other or their frames are refused before anything starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from orchestrator.compatible import check_models
+from orchestrator.steps import build_steps
+from orchestrator.sweep import load
+from reskd.errors import BadInput
+from reskd.models import MODELS, VideoModel
+
+SWEEP = """
+question: Does it fit?
+base:
+  data: {name: toy, crop_size: 64, short_side: 64}
+  model: {name: tsn_mini10, resolution: 24}
+  optim: {batch_size: 8}
+  teacher: {model.name: tsn_mini18, model.resolution: 64}
+rows:
+  chain:
+    - {row: baseline}
+    - ROW
+seeds: [0, 1]
+"""
+
+
+def checked(folder: Path, row: str) -> None:
+    """check_models on a sweep with that row."""
+    path = folder / "fit.yaml"
+    path.write_text(SWEEP.replace("ROW", row))
+    check_models(build_steps(load(path), manifest_of=lambda data: "m"), lambda step: ("a", "b"))
+
+
+@pytest.fixture
+def unpadded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks that need frames of 9 pixels: a 9x9 filter without padding, and a crop of 8 pixels."""
+
+    class Crop(nn.Module):
+        def forward(self, frames: Tensor) -> Tensor:
+            return frames[:, :, 8:, 8:]
+
+    def filtered(**options: Any) -> VideoModel:
+        return VideoModel(nn.Conv2d(3, 128, 9), num_features=128, **options)
+
+    def cropped(**options: Any) -> VideoModel:
+        return VideoModel(Crop(), num_features=3, **options)
+
+    monkeypatch.setitem(MODELS, "filtered", filtered)
+    monkeypatch.setitem(MODELS, "cropped", cropped)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "{row: a, kd.level: pixel}",
+        "{row: a, kd.level: pixel, model.resolution: 1}",
+        # A ResNet-18's map has 512 channels and a ResNet-50's 2048; only pixels are compared channel by channel.
+        "{row: a, kd.level: frame, teacher.model.name: tsn_resnet18}",
+        "{row: a, kd.level: clip, model.name: tsn_resnet18, teacher.model.name: tsn_resnet50}",
+        "{row: a, kd.level: pixel, model.name: tsn_resnet18, teacher.model.name: tsn_resnet34}",
+        "{row: a, kd.level: pixel, model.name: tsn_resnet50, teacher.model.name: tsn_resnet152}",
+    ],
+)
+def test_networks_that_suit_each_other_pass(tmp_path: Path, row: str) -> None:
+    checked(tmp_path, row)
+
+
+def test_a_pixel_level_student_of_other_width_than_its_teacher_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput) as caught:
+        checked(tmp_path, "{row: gap, kd.level: pixel, model.name: tsn_resnet18, teacher.model.name: tsn_resnet50}")
+    assert str(caught.value) == (
+        "row 'gap': kd.level is 'pixel', but the last map of 'tsn_resnet18' has 512 channels and that of its teacher "
+        "'tsn_resnet50' 2048; choose networks with equally many, or kd.level frame or clip"
+    )
+
+
+def weights_file(folder: Path, name: str, *, resolution: int = 64, classes: tuple[str, ...] = ("a", "b")) -> str:
+    path = folder / "teacher.pt"
+    spec = {"name": name, "resolution": resolution, "weights": "none", "dropout": 0.5, "antialias": False}
+    torch.save({"model": {}, "model_spec": spec, "classes": list(classes)}, path)
+    return str(path)
+
+
+def test_a_teacher_from_a_file_is_compared_too(tmp_path: Path) -> None:
+    row = "{row: gap, kd.level: pixel, teacher: {checkpoint: FILE}}"
+    checked(tmp_path, row.replace("FILE", weights_file(tmp_path, "tsn_mini18")))
+    wide = weights_file(tmp_path, "tsn_resnet18")
+    with pytest.raises(BadInput, match=r"^row 'gap': .*'tsn_mini10' has 128 channels .* 'tsn_resnet18' 512; "):
+        checked(tmp_path, row.replace("FILE", wide))
+    unknown = weights_file(tmp_path, "tsn_mini11")
+    with pytest.raises(BadInput, match=r"^row 'gap': .*teacher\.pt: .* 'tsn_mini11'; did you mean 'tsn_mini1"):
+        checked(tmp_path, row.replace("FILE", unknown))
+
+
+def test_a_teacher_from_a_file_that_knows_other_classes_or_wants_larger_frames_is_refused(tmp_path: Path) -> None:
+    row = "{row: gap, kd.level: clip, teacher: {checkpoint: FILE}}"
+    other = weights_file(tmp_path, "tsn_mini18", classes=("b", "a"))
+    with pytest.raises(BadInput, match=r"teacher\.pt: this teacher knows 2 classes, .* names them otherwise"):
+        checked(tmp_path, row.replace("FILE", other))
+    large = weights_file(tmp_path, "tsn_mini18", resolution=128)
+    with pytest.raises(BadInput, match=r"teacher\.pt: this teacher takes 128 pixels, more than data.crop_size = 64"):
+        checked(tmp_path, row.replace("FILE", large))
+
+
+@pytest.mark.usefixtures("unpadded")
+@pytest.mark.parametrize("name", ["filtered", "cropped"])
+def test_a_resolution_that_leaves_no_map_is_refused(tmp_path: Path, name: str) -> None:
+    checked(tmp_path, f"{{row: small, model.name: {name}, model.resolution: 9}}")
+    with pytest.raises(BadInput, match=f"^row 'small': model.resolution is 8, which leaves '{name}' no last map"):
+        checked(tmp_path, f"{{row: small, model.name: {name}, model.resolution: 8}}")
+
+
+@pytest.mark.usefixtures("unpadded")
+def test_a_teacher_in_no_row_is_named_by_its_students_row(tmp_path: Path) -> None:
+    row = "{row: small, kd.level: clip, teacher.model.name: filtered, teacher.model.resolution: 8}"
+    with pytest.raises(BadInput, match=r"^row 'small': teacher: model.resolution is 8, which leaves 'filtered'"):
+        checked(tmp_path, row)
+
+
+def test_weights_are_not_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    checked(tmp_path, "{row: a, model.name: tsn_resnet50, model.weights: imagenet_v1}")
+    assert not (tmp_path / "home").exists()

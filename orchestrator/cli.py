@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -95,15 +97,31 @@ def run(
     show_held(before, console)
     outcome, publisher = run_sweep(prepared, tracking_uri=tracking_uri, retry_failed=retry_failed, console=console)
     if not outcome.interrupted and not outcome.held:
-        _write_tables(prepared, publisher.records(), publisher=publisher)
-    show_outcome(prepared, outcome, publisher, console, command=_this_command())
+        _write_tables(prepared, _records(prepared, publisher), publisher=publisher)
+    show_outcome(prepared, outcome, publisher, console, program=_program())
     raise typer.Exit(outcome.exit_code)
 
 
-def _this_command() -> str:
-    import shlex
+def _records(prepared: Prepared, publisher: Publisher) -> Mapping[str, StepRecord]:
+    """From MLflow; from the store where MLflow misses something, which the training must not suffer from."""
+    from orchestrator.step_record import records_from_store
 
-    return shlex.join(["reskd", *sys.argv[1:]])
+    try:
+        if publisher.publish():
+            return publisher.records()
+    except ReskdError as error:
+        console.print(f"MLflow: {error}", style="yellow", markup=False)
+    console.print("MLflow does not have everything: these tables are from the store; `reskd publish` makes up for it")
+    return records_from_store(prepared.store, prepared.steps)
+
+
+def _program() -> str:
+    """How this program was called, so that the commands it prints can be typed where the person is."""
+    called = Path(sys.argv[0])
+    on_path = shutil.which(called.name)
+    if on_path is not None and Path(on_path).resolve() == called.resolve():
+        return called.name
+    return os.path.relpath(called) if called.is_relative_to(Path.cwd()) else str(called)
 
 
 @app.command()
@@ -178,8 +196,15 @@ def rm(
     """Delete steps from the store, after asking. MLflow's runs stay."""
     from orchestrator.show import steps_to_remove
 
+    if bool(step) == bool(unused):
+        raise BadInput("rm: give step ids, or --unused and a sweep file")
     where = _store(store)
-    keep = _prepare(unused, None, where).steps if unused else None
+    keep = None
+    if unused:
+        prepared = _prepare(unused, None, where)
+        if prepared.unseen:  # its ids would be provisional, and every step would look unused
+            raise BadInput(f"{unused}: data not seen here: {', '.join(prepared.unseen)}; so what it needs is unknown")
+        keep = prepared.steps
     doomed = steps_to_remove(where, step or [], keep=keep)
     if not doomed:
         console.print("nothing to delete")
@@ -224,9 +249,8 @@ def main() -> None:
     except ReskdError as error:
         error_console.print(f"reskd: {error}", markup=False, soft_wrap=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        error_console.print("reskd: interrupted")
-        sys.exit(3)
+    except SystemExit as stop:  # typer turns Ctrl-C into 130
+        sys.exit(3 if stop.code == 130 else stop.code)
 
 
 if __name__ == "__main__":

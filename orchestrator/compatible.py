@@ -37,6 +37,8 @@ def check_models(steps: Mapping[str, Step], classes_of: Callable[[Step], tuple[s
             assert source is not None, "a recipe with distillation has a teacher"
             if isinstance(source, Recipe):
                 teacher = source.model
+                assert step.teacher_id is not None
+                _refuse_other_classes(classes_of(steps[step.teacher_id]), classes, "its teacher's data")
             else:
                 teacher = model_in(source.checkpoint, classes, recipe.data.crop_size)
             if recipe.kd.level == "pixel":
@@ -49,6 +51,14 @@ def _refuse_other_width(student: ModelSpec, ours: int, teacher: ModelSpec, their
         raise BadInput(
             f"kd.level is 'pixel', but the last map of {student.name!r} has {ours} channels and that of its teacher "
             f"{teacher.name!r} {theirs}; choose networks with equally many, or kd.level frame or clip"
+        )
+
+
+def _refuse_other_classes(theirs: tuple[str, ...], ours: tuple[str, ...], who: str) -> None:
+    if theirs != ours:
+        raise BadInput(
+            f"{who} knows {len(theirs)} classes, the data has {len(ours)} or names them otherwise; "
+            f"a teacher and its students must have the same classes in one order"
         )
 
 
@@ -74,11 +84,7 @@ def _model_in(path: str, classes: tuple[str, ...], crop_size: int) -> ModelSpec:
         spec: ModelSpec = check(ModelSpec, content["model_spec"], name="model_spec")
         if spec.name not in MODELS:
             raise BadInput(f"'model_spec.name' is not a model: {spec.name!r}{did_you_mean(spec.name, MODELS)}")
-        if tuple(content["classes"]) != classes:
-            raise BadInput(
-                f"this teacher knows {len(content['classes'])} classes, the data has {len(classes)} or names them "
-                f"otherwise; a teacher and its students must have the same classes in one order"
-            )
+        _refuse_other_classes(tuple(content["classes"]), classes, "this teacher")
         if spec.resolution > crop_size:
             raise BadInput(
                 f"this teacher takes {spec.resolution} pixels, more than data.crop_size = {crop_size}; raise that"

@@ -30,7 +30,7 @@ class Column:
 
     @property
     def delta_heading(self) -> str:
-        return f"difference to {self.delta_to} (points)"
+        return f"vs {self.delta_to} (points)"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,9 +96,12 @@ class PlotPoint:
     """One row of the sweep in accuracy over cost; accuracies in percent, one a seed."""
 
     row: str
+    """Rows of the same steps are one point, `24 px = pixel-level MSE`."""
     series: str
     gmacs: float
     accuracies: tuple[float, ...]
+    in_table: bool = True
+    """Whether it is a row of the table that asks for the plot."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,25 +1,29 @@
-"""Accuracy over cost: one mark a row, its seeds as small points."""
+"""Accuracy over cost: one mark a row, its seeds as small points at the same cost."""
 
 from __future__ import annotations
 
 import io
+import itertools
+import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from orchestrator.entries import Plot, PlotPoint
+from orchestrator.labels import Box, Point, place
 
 # Okabe and Ito's colours, told apart by every common kind of colour vision; markers tell them apart in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
-LABEL_GAP = 11.0
-"""Points (1/72 inch) between two labels, one above the other."""
-LABEL_WIDTH = 110.0
-"""Points within which two labels side by side would meet."""
-SEEDS_LEFT = 9.0
-"""Points from a mark to the column of its seeds; rows of one cost have their columns side by side."""
-SEEDS_APART = 6.0
+MARK_SIZE = 9.0
+"""Points (1/72 inch), as all sizes here."""
+SEED_SIZE = 4.0
+FONT_SIZE = 9.0
+LEADER_FROM = 12.0
+"""Distance of a label from its mark from which a thin line joins them."""
+LINE_BOXES = 60
+"""Small boxes that stand for the line between two rows when labels are placed."""
 LOG_FROM = 8.0
 """Ratio of the largest to the smallest cost from which the axis is logarithmic."""
 
@@ -30,64 +34,46 @@ def accuracy_vs_gmacs(plot: Plot) -> bytes:
     from matplotlib.figure import Figure
 
     with style.context("default"):  # whatever a user's matplotlibrc says
-        figure = Figure(figsize=(7.2, 4.8), dpi=150, layout="constrained")
+        figure = Figure(figsize=(8.0, 5.4), dpi=150, layout="constrained")
         axes = figure.subplots()
-        all_series = list(dict.fromkeys(point.series for point in plot.points))
-        for index, series in enumerate(all_series):
-            points = sorted((p for p in plot.points if p.series == series), key=lambda point: point.gmacs)
-            _draw_means(axes, points, colour=_colour(index), marker=MARKERS[index % len(MARKERS)])
+        for index, series in enumerate(dict.fromkeys(point.series for point in plot.points)):
+            points = [point for point in plot.points if point.series == series]
+            points.sort(key=lambda point: point.in_table)  # the plot's own rows on top
+            _draw(axes, points, colour=COLOURS[index % len(COLOURS)], marker=MARKERS[index % len(MARKERS)])
+        if any(len(point.accuracies) > 1 for point in plot.points):
+            axes.plot([], [], ".", color="#555555", label="small: the row's seeds; large: their mean")
         _frame(axes, plot)
-        _draw_seeds(axes, plot.points, colours={series: _colour(index) for index, series in enumerate(all_series)})
-        figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=9)
-        figure.draw_without_rendering()  # fixes the scale that labels are placed by
+        figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=FONT_SIZE)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # the labels are placed by this layout, and must not change it
         _label(axes, plot.points)
         file = io.BytesIO()
         figure.savefig(file, format="png", metadata={"Software": None})
     return file.getvalue()
 
 
-def _colour(index: int) -> str:
-    return COLOURS[index % len(COLOURS)]
-
-
-def _draw_means(axes: Any, points: Sequence[PlotPoint], *, colour: str, marker: str) -> None:
-    costs = [point.gmacs for point in points]
-    means = [_mean(point) for point in points]
-    # A line says "the same with fewer pixels"; rows of one cost have nothing to join.
-    line = "-" if len(set(costs)) == len(costs) > 1 else "none"
-    axes.plot(
-        costs,
-        means,
-        color=colour,
-        linestyle=line,
-        linewidth=1.2,
-        marker=marker,
-        markersize=8,
-        label=points[0].series,
-        zorder=3,
-    )
-
-
-def _draw_seeds(axes: Any, points: Sequence[PlotPoint], *, colours: Mapping[str, str]) -> None:
-    """Each row's seeds as a column of small points left of its mark."""
-    from matplotlib.transforms import ScaledTranslation
-
-    costs: list[float] = []
+def _draw(axes: Any, points: Sequence[PlotPoint], *, colour: str, marker: str) -> None:
+    """A series: the marks, a line through those of the table, and the seeds with the span between them."""
+    series = points[0].series
+    # A mark at 100 % is shown whole, so nothing is clipped at the frame.
+    options = {"color": colour, "clip_on": False}
+    line = _line(points)
+    axes.plot([x for x, _ in line], [y for _, y in line], linewidth=1.0, alpha=0.5, zorder=2, **options)
     for point in points:
-        left = SEEDS_LEFT + SEEDS_APART * costs.count(point.gmacs)
-        costs.append(point.gmacs)
-        if len(point.accuracies) > 1:
-            axes.plot(
-                [point.gmacs] * len(point.accuracies),
-                point.accuracies,
-                ".",
-                color=colours[point.series],
-                markersize=5,
-                transform=axes.transData + ScaledTranslation(-left / 72, 0, axes.figure.dpi_scale_trans),
-                zorder=2,
-            )
-    if any(len(point.accuracies) > 1 for point in points):
-        axes.plot([], [], ".", color="#555555", markersize=5, label="small: the row's seeds; large: their mean")
+        span = [min(point.accuracies), max(point.accuracies)]
+        axes.plot([point.gmacs] * 2, span, linewidth=1.2, zorder=2, **options)
+    costs, means = [point.gmacs for point in points], [_mean(point) for point in points]
+    # White rims tell marks apart that lie on one another; seeds are above them, so that one at its mean is seen.
+    rim = {"markeredgecolor": "white", "markeredgewidth": 0.6}
+    axes.plot(costs, means, marker, markersize=MARK_SIZE, label=series, zorder=3, **options, **rim)
+    seeds = [(point.gmacs, value) for point in points for value in point.accuracies if len(point.accuracies) > 1]
+    axes.plot([x for x, _ in seeds], [y for _, y in seeds], "o", markersize=SEED_SIZE, zorder=4, **options, **rim)
+
+
+def _line(points: Sequence[PlotPoint]) -> list[Point]:
+    """Through the table's rows by cost: "the same with fewer pixels"; rows of one cost have nothing to join."""
+    line = sorted((point.gmacs, _mean(point)) for point in points if point.in_table)
+    return line if len({cost for cost, _ in line}) == len(line) > 1 else []
 
 
 def _frame(axes: Any, plot: Plot) -> None:
@@ -99,15 +85,15 @@ def _frame(axes: Any, plot: Plot) -> None:
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xlim(low * (low / high) ** 0.12, high * (high / low) ** 0.3)
+        axes.set_xlim(low * (low / high) ** 0.15, high * (high / low) ** 0.2)
     elif high > low:
-        axes.set_xlim(low - 0.12 * (high - low), high + 0.3 * (high - low))
+        axes.set_xlim(low - 0.15 * (high - low), high + 0.2 * (high - low))
     else:
         axes.set_xticks([low])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
     values = [accuracy for point in plot.points for accuracy in point.accuracies]
     room = max(0.08 * (max(values) - min(values)), 1.0)
-    axes.set_ylim(min(values) - room, max(values) + room)
+    axes.set_ylim(max(min(values) - room, 0.0), min(max(values) + room, 100.0))
     axes.set_xlabel("GMACs a clip (1e9 multiply-accumulates)")
     axes.set_ylabel(plot.heading)
     axes.grid(color="#dddddd", linewidth=0.6)
@@ -116,28 +102,54 @@ def _frame(axes: Any, plot: Plot) -> None:
 
 
 def _label(axes: Any, points: Sequence[PlotPoint]) -> None:
-    """Row names right of their marks, moved up where they would lie on one another."""
+    """Row names beside their marks, with a thin line to the mark where only a far place was free."""
     from matplotlib.patheffects import withStroke
+    from matplotlib.transforms import Affine2D
 
-    points_per_pixel = 72 / axes.figure.dpi
-    placed: list[tuple[float, float]] = []
-    for point in sorted(points, key=_mean):
-        x, y = (float(pixel) * points_per_pixel for pixel in axes.transData.transform((point.gmacs, _mean(point))))
-        label_y = y
-        for other_x, other_y in placed:
-            if abs(other_x - x) < LABEL_WIDTH and abs(other_y - label_y) < LABEL_GAP:
-                label_y = other_y + LABEL_GAP
-        placed.append((x, label_y))
-        axes.annotate(
-            point.row,
-            (point.gmacs, _mean(point)),
-            (8, label_y - y),
-            textcoords="offset points",
-            va="center",
-            size=9,
-            path_effects=[withStroke(linewidth=3, foreground="white")],
-            zorder=4,
-        )
+    points = sorted(points, key=lambda point: not point.in_table)  # the plot's own rows get the nearest places
+    halo = withStroke(linewidth=2.5, foreground="white")
+    scale = Affine2D().scale(axes.figure.dpi / 72)
+    options = {"transform": scale, "clip_on": False}
+    texts = [
+        axes.text(0, 0, point.row, size=FONT_SIZE, va="center", path_effects=[halo], zorder=6, **options)
+        for point in points
+    ]
+    extents = [text.get_window_extent().transformed(scale.inverted()) for text in texts]
+    marks = [_position(axes, point.gmacs, _mean(point)) for point in points]
+    inside = axes.get_window_extent().transformed(scale.inverted())
+    boxes = place(
+        marks,
+        [(extent.width, extent.height) for extent in extents],
+        obstacles=list(_obstacles(axes, points)),
+        frame=Box(inside.x0, inside.y0, inside.x1, inside.y1),
+    )
+    for text, mark, box in zip(texts, marks, boxes, strict=True):
+        text.set_position((box.left, (box.bottom + box.top) / 2))
+        near = box.nearest(mark)
+        if math.dist(near, mark) > LEADER_FROM:
+            axes.plot([mark[0], near[0]], [mark[1], near[1]], color="#888888", linewidth=0.6, zorder=1, **options)
+
+
+def _obstacles(axes: Any, points: Sequence[PlotPoint]) -> Iterator[Box]:
+    """What no label may cover, in points: marks, seeds with the spans between them, lines through rows."""
+    for point in points:
+        yield Box.around(_position(axes, point.gmacs, _mean(point)), width=MARK_SIZE + 4, height=MARK_SIZE + 4)
+        x, low = _position(axes, point.gmacs, min(point.accuracies))
+        _, high = _position(axes, point.gmacs, max(point.accuracies))
+        yield Box(x - SEED_SIZE / 2, low - SEED_SIZE / 2, x + SEED_SIZE / 2, high + SEED_SIZE / 2)
+    for series in {point.series: None for point in points}:
+        ends = [_position(axes, *end) for end in _line([point for point in points if point.series == series])]
+        for (left, before), (right, after) in itertools.pairwise(ends):
+            for step in range(LINE_BOXES + 1):
+                share = step / LINE_BOXES
+                centre = left + share * (right - left), before + share * (after - before)
+                yield Box.around(centre, width=2, height=2)
+
+
+def _position(axes: Any, cost: float, accuracy: float) -> Point:
+    """Place in the figure, in points."""
+    x, y = axes.transData.transform((cost, accuracy))
+    return float(x) * 72 / float(axes.figure.dpi), float(y) * 72 / float(axes.figure.dpi)
 
 
 def _mean(point: PlotPoint) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -200,12 +201,13 @@ def run_jobs(
     capacity: Capacity,
     configs: Mapping[str, dict[str, Any]],
     on_event: Callable[[Progress], None],
+    should_stop: Callable[[], bool],
 ) -> dict[str, JobState]:
     """Run jobs in dependency order on the Ray that is connected; each job's last state.
 
     Returns early, with jobs left waiting or running, when the process is interrupted.
     """
-    searcher = GraphSearcher(jobs, store=store, capacity=capacity, configs=configs)
+    searcher = GraphSearcher(jobs, store=store, capacity=capacity, configs=configs, should_stop=should_stop)
     # No CPU: a driver that holds even a hundredth starves two one-CPU workers on two cores.
     on_head = tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}])
     tune.Tuner(
@@ -221,7 +223,11 @@ def run_jobs(
             storage_path=str(store.home / "ray" / "tune"),
             verbose=0,
             callbacks=[_Events(searcher, on_event)],
-            failure_config=tune.FailureConfig(max_failures=1),
         ),
     ).fit()
+    for job_id, state in searcher.states.items():
+        if state == "blocked":
+            on_event(Progress(job_id, state))
+    if all(state == "done" for state in searcher.states.values()):
+        shutil.rmtree(store.home / "ray", ignore_errors=True)  # nothing is ever resumed from it
     return dict(searcher.states)

@@ -11,49 +11,21 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
-import socket
+import logging
 import threading
 import time
-import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import psutil
-
+from orchestrator.owner import Owner
 from reskd.errors import BadInput
 from reskd.files import read_json, write_atomic
 
+logger = logging.getLogger(__name__)
+
 BEAT_S = 5.0
 STALE_S = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """A process that may hold leases; `id` is unique, the rest says where to look for it."""
-
-    id: str
-    host: str
-    pid: int
-    process_started: float
-
-    @staticmethod
-    def this_process() -> Owner:
-        pid = os.getpid()
-        return Owner(uuid.uuid4().hex[:12], socket.gethostname(), pid, psutil.Process(pid).create_time())
-
-    def is_gone(self) -> bool:
-        """True only when this host can tell: the process is not there, or its number belongs to a younger one."""
-        if self.host != socket.gethostname():
-            return False
-        try:
-            return abs(psutil.Process(self.pid).create_time() - self.process_started) > 1
-        except psutil.NoSuchProcess:
-            return True
-
-    def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +34,9 @@ class Lease:
     counter: int
     since: float
     """Unix time at which the owner took it; for people, never compared."""
+
+    def __str__(self) -> str:
+        return str(self.owner)
 
 
 def read_lease(path: Path) -> Lease | None:
@@ -76,9 +51,31 @@ def read_lease(path: Path) -> Lease | None:
 
 
 def _dump(lease: Lease) -> str:
-    owner = lease.owner
-    fields = {"id": owner.id, "host": owner.host, "pid": owner.pid, "process_started": owner.process_started}
-    return json.dumps({"owner": fields, "counter": lease.counter, "since": lease.since})
+    return json.dumps(asdict(lease))
+
+
+class StallWatch:
+    """Which leases have stood still, by this process's own clock; plain data, since Tune pickles its searcher."""
+
+    def __init__(self, stale_s: float = STALE_S) -> None:
+        self.stale_s = stale_s
+        self._seen: dict[str, tuple[str, int, float]] = {}
+
+    def has_moved(self, path: Path, lease: Lease) -> bool:
+        """Whether the counter rose since this watch first saw this owner's lease."""
+        owner, counter, _ = self._seen.get(str(path), (lease.owner.id, lease.counter, 0.0))
+        return owner == lease.owner.id and counter != lease.counter
+
+    def is_stale(self, path: Path, lease: Lease) -> bool:
+        """Whether the owner is gone, or its counter stood still for `stale_s` since it was first seen so."""
+        if lease.owner.is_gone():
+            return True
+        now = time.monotonic()
+        owner, counter, since = self._seen.get(str(path), ("", -1, now))
+        if (owner, counter) != (lease.owner.id, lease.counter):
+            self._seen[str(path)] = (lease.owner.id, lease.counter, now)
+            return False
+        return now - since > self.stale_s
 
 
 class Leases:
@@ -86,9 +83,9 @@ class Leases:
 
     def __init__(self, owner: Owner | None = None, *, beat_s: float = BEAT_S, stale_s: float = STALE_S) -> None:
         self.owner = owner or Owner.this_process()
-        self._beat_s, self._stale_s = beat_s, stale_s
+        self.watch = StallWatch(stale_s)
+        self._beat_s = beat_s
         self._held: dict[Path, Lease] = {}
-        self._watched: dict[Path, tuple[str, int, float]] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -97,7 +94,7 @@ class Leases:
         """Take a lease if it is free, ours, or its owner is gone; False says that somebody else holds it."""
         with self._lock, _exclusive(path):
             present = read_lease(path)
-            if present is not None and not self._may_replace(path, present):
+            if present is not None and present.owner.id != self.owner.id and not self.watch.is_stale(path, present):
                 return False
             self._held[path] = Lease(self.owner, 0, time.time())
             write_atomic(path, _dump(self._held[path]))
@@ -106,27 +103,23 @@ class Leases:
             self._thread.start()
         return True
 
-    def _may_replace(self, path: Path, lease: Lease) -> bool:
-        if lease.owner.id == self.owner.id or lease.owner.is_gone():
-            return True
-        now = time.monotonic()
-        owner, counter, seen = self._watched.get(path, ("", -1, now))
-        if (owner, counter) != (lease.owner.id, lease.counter):
-            self._watched[path] = (lease.owner.id, lease.counter, now)
-            return False
-        return now - seen > self._stale_s
-
     def _beat(self) -> None:
         while not self._stop.wait(self._beat_s):
             with self._lock:
                 for path, lease in list(self._held.items()):
-                    with _exclusive(path):
-                        present = read_lease(path)
-                        if present is None or present.owner.id != self.owner.id:
-                            del self._held[path]  # lost; the workers see it at their next write
-                            continue
-                        self._held[path] = Lease(lease.owner, lease.counter + 1, lease.since)
-                        write_atomic(path, _dump(self._held[path]))
+                    try:
+                        self._raise_counter(path, lease)
+                    except OSError as error:  # a full disk for a second must not cost the lease
+                        logger.warning("%s: %s; trying again in %g s", path, error, self._beat_s)
+
+    def _raise_counter(self, path: Path, lease: Lease) -> None:
+        with _exclusive(path):
+            present = read_lease(path)
+            if present is None or present.owner.id != self.owner.id:
+                del self._held[path]  # lost; the workers see it at their next write
+                return
+            self._held[path] = Lease(lease.owner, lease.counter + 1, lease.since)
+            write_atomic(path, _dump(self._held[path]))
 
     def paths(self) -> tuple[Path, ...]:
         """The files of the leases held now."""
@@ -137,7 +130,7 @@ class Leases:
         """Give leases back: those named, or all of them and the thread."""
         with self._lock:
             for path in list(self._held) if paths is None else list(paths):
-                if self._held.pop(path, None) is None:
+                if self._held.pop(path, None) is None or not path.parent.exists():
                     continue
                 with _exclusive(path):
                     present = read_lease(path)

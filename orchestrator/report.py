@@ -6,7 +6,9 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
+import rich.box
 import rich.table
 from rich.text import Text
 
@@ -17,6 +19,8 @@ from reskd.files import write_atomic
 
 PLOT_FILE = "accuracy_vs_gmacs.png"
 INDEX_FILE = "report.md"
+MAX_NAME_WIDTH = 32
+"""Columns of a terminal that a row's name may have before it wraps."""
 
 
 def write_report(tables: Sequence[Table], folder: Path) -> list[Path]:
@@ -39,7 +43,8 @@ def write_report(tables: Sequence[Table], folder: Path) -> list[Path]:
 def table_markdown(table: Table) -> str:
     """What the numbers rest on as a list, then the table."""
     head = "".join(f"- {sentence}\n" for sentence in table.head)
-    lines = [table.headings, ["---"] * len(table.headings), *(table.cells(row) for row in table.rows)]
+    rule = ["---", *["---:"] * (len(table.headings) - 1)]  # numbers to the right
+    lines = [table.headings, rule, *(table.cells(row) for row in table.rows)]
     return f"{head}\n" + "".join(_markdown_row(line) for line in lines)
 
 
@@ -56,10 +61,21 @@ def table_csv(table: Table) -> str:
 
 
 def render(table: Table) -> rich.table.Table:
-    """The table for a terminal, its sentences below."""
-    shown = rich.table.Table(title=Text(table.title), caption=Text("\n".join(table.head)), caption_justify="left")
+    """The table for a terminal, its sentences below; where it is narrow, headings wrap rather than row names."""
+    caption = Text("\n".join([*table.head, ""]))
+    shown = rich.table.Table(
+        title=Text(table.title, style="bold"),
+        title_justify="left",
+        caption=caption,
+        caption_justify="left",
+        box=rich.box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    are_names_short = max(map(len, table.rows)) <= MAX_NAME_WIDTH
     for index, heading in enumerate(table.headings):
-        shown.add_column(Text(heading), justify="right" if index else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if index else "left"
+        shown.add_column(Text(heading), justify=justify, overflow="fold", no_wrap=not index and are_names_short)
     for row in table.rows:
         shown.add_row(*(Text(cell) for cell in table.cells(row)))
     return shown

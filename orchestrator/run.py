@@ -16,14 +16,15 @@ from types import FrameType
 from rich.console import Console
 
 from orchestrator.launch import declared_capacity, job_config, ray_session, run_jobs
-from orchestrator.lease import Leases, leases
+from orchestrator.lease import STALE_S, Leases, leases, read_lease
 from orchestrator.live import Board
 from orchestrator.plan import Job
 from orchestrator.prepare import Prepared, check_before_start, provenance
 from orchestrator.publish import Publisher
 from orchestrator.quiet import quiet
+from orchestrator.searcher import Capacity, JobState
 from orchestrator.sweep import recipe_to_dict
-from reskd.errors import BadInput
+from reskd.errors import BadInput, ReskdError
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,8 @@ class Outcome:
     failed: tuple[str, ...]
     unfinished: tuple[str, ...]
     held: dict[str, str]
+    given_up: tuple[str, ...]
+    """Steps of jobs that ended again and again without a record of why; typed again, they are tried again."""
     interrupted: bool
     log: Path | None
     wall_s: float
@@ -47,7 +50,7 @@ class Outcome:
         """0 done, 1 something failed, 3 interrupted or held elsewhere, and resumable."""
         if self.interrupted:
             return 3
-        if self.failed:
+        if self.failed or self.given_up:
             return 1
         return 3 if self.unfinished else 0
 
@@ -63,13 +66,19 @@ def run_sweep(
     started = time.monotonic()
     with leases() as held:
         jobs = _take(prepared, held, retry_failed=retry_failed)
+        states: dict[str, JobState] = {}
         interrupted, log = False, None
-        if jobs:
-            log = prepared.store.home / "logs" / f"{prepared.sweep.name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
-            console.print(f"training {_count(jobs)}; Ray's own output goes to {log}", markup=False)
-            interrupted = _train(prepared, jobs, held, publisher, log)
-    publisher.publish()
-    return _outcome(prepared, interrupted=interrupted, log=log, wall_s=time.monotonic() - started), publisher
+        try:
+            if jobs:
+                log = prepared.store.home / "logs" / f"{prepared.sweep.name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
+                console.print(f"training {_count(jobs)}; Ray's own output goes to {log}", markup=False)
+                states, interrupted = _train(prepared, jobs, held, publisher, log)
+        finally:
+            held.release()
+            _publish(publisher)  # however it ended, no run stays RUNNING
+    given_up = [step_id for job in jobs if states.get(job.id) == "failed" for step_id in job.members]
+    wall_s = time.monotonic() - started
+    return _outcome(prepared, given_up, interrupted=interrupted, log=log, wall_s=wall_s), publisher
 
 
 def _count(jobs: Sequence[Job]) -> str:
@@ -78,19 +87,16 @@ def _count(jobs: Sequence[Job]) -> str:
 
 
 def _take(prepared: Prepared, held: Leases, *, retry_failed: bool) -> tuple[Job, ...]:
-    """Lease every step that is to be trained, then plan with what we really got."""
+    """Lease every step that is to be trained, and plan with what we really got."""
     store = prepared.store
-    plan = prepared.plan(retry_failed=retry_failed)
-    for step_id in [step_id for job in plan.jobs for step_id in job.members]:
-        held.take(store.lease_path(step_id))
-    plan = prepared.plan(retry_failed=retry_failed, own=held.owner.id)
-    jobs = plan.jobs
-    _refuse_too_large(prepared, jobs)
-    wanted = {step_id for job in jobs for step_id in job.members}
-    # A lease that turned free between the two plans would be in a job without being ours.
+    _take_over(prepared, held)
+    while True:
+        jobs = prepared.plan(retry_failed=retry_failed, own=held.owner.id).jobs
+        wanted = {step_id for job in jobs for step_id in job.members}
+        if all(held.take(store.lease_path(step_id)) for step_id in wanted):
+            break  # else another run was faster; the next plan knows
+    _refuse_too_large(prepared, jobs, declared_capacity(prepared.sweep.resources))
     for step_id in wanted:
-        if not held.take(store.lease_path(step_id)):
-            raise BadInput(f"step {step_id} was taken by another run a moment ago; type the command again")
         step = prepared.steps[step_id]
         store.record_identity(step_id, full_id=step.full_id, payload=step.payload, recipe=recipe_to_dict(step.recipe))
         store.forget_failure(step_id)
@@ -98,9 +104,24 @@ def _take(prepared: Prepared, held: Leases, *, retry_failed: bool) -> tuple[Job,
     return jobs
 
 
-def _refuse_too_large(prepared: Prepared, jobs: Sequence[Job]) -> None:
+def _take_over(prepared: Prepared, held: Leases) -> None:
+    """Take leases whose counter stands still: their run was on a machine that is gone. A living one moves soon."""
+    store = prepared.store
+    leased = {step_id: store.lease(step_id) for step_id in prepared.steps}
+    unclear = [step_id for step_id, lease in leased.items() if lease is not None and not lease.owner.is_visible]
+    if unclear:
+        logger.warning("watching for up to %g s whether the runs that hold %d steps live", STALE_S, len(unclear))
+    while unclear:
+        for step_id in list(unclear):
+            path = store.lease_path(step_id)
+            lease = read_lease(path)
+            if lease is None or held.watch.has_moved(path, lease) or held.take(path):
+                unclear.remove(step_id)
+        time.sleep(0.2 if unclear else 0)
+
+
+def _refuse_too_large(prepared: Prepared, jobs: Sequence[Job], capacity: Capacity) -> None:
     """A job that never fits would wait for ever."""
-    capacity = declared_capacity(prepared.sweep.resources)
     for job in jobs:
         if not capacity.fits(job, ()):
             raise BadInput(
@@ -110,8 +131,10 @@ def _refuse_too_large(prepared: Prepared, jobs: Sequence[Job]) -> None:
             )
 
 
-def _train(prepared: Prepared, jobs: Sequence[Job], held: Leases, publisher: Publisher, log: Path) -> bool:
-    """The jobs on Ray, with publishing beside them; whether a person stopped it."""
+def _train(
+    prepared: Prepared, jobs: Sequence[Job], held: Leases, publisher: Publisher, log: Path
+) -> tuple[dict[str, JobState], bool]:
+    """The jobs on Ray, with publishing beside them; their states, and whether a person stopped it."""
     store, resources = prepared.store, prepared.sweep.resources
     facts = provenance()
     configs = {
@@ -134,10 +157,18 @@ def _train(prepared: Prepared, jobs: Sequence[Job], held: Leases, publisher: Pub
             _publishing(publisher),
             Board(jobs, prepared.steps, terminal) as board,
         ):
-            run_jobs(jobs, store=store, capacity=capacity, configs=configs, on_event=board.update)
+            _refuse_too_large(prepared, jobs, capacity)
+            states = run_jobs(
+                jobs,
+                store=store,
+                capacity=capacity,
+                configs=configs,
+                on_event=board.update,
+                should_stop=interrupt.is_set,
+            )
     except KeyboardInterrupt:
-        return True
-    return interrupt.is_set()
+        return {}, True
+    return states, interrupt.is_set()
 
 
 @contextmanager
@@ -170,7 +201,7 @@ def _publishing(publisher: Publisher) -> Iterator[None]:
 
     def loop() -> None:
         while not stop.wait(PUBLISH_EVERY_S):
-            publisher.publish()
+            _publish(publisher)
 
     thread = threading.Thread(target=loop, name="publish", daemon=True)
     thread.start()
@@ -181,14 +212,26 @@ def _publishing(publisher: Publisher) -> Iterator[None]:
         thread.join()
 
 
-def _outcome(prepared: Prepared, *, interrupted: bool, log: Path | None, wall_s: float) -> Outcome:
+def _publish(publisher: Publisher) -> None:
+    """What cannot be published now is published later; training goes on."""
+    try:
+        publisher.publish()
+    except (ReskdError, OSError) as error:
+        logger.warning("not published: %s", error)
+
+
+def _outcome(
+    prepared: Prepared, given_up: Sequence[str], *, interrupted: bool, log: Path | None, wall_s: float
+) -> Outcome:
     steps = prepared.plan().steps.values()
+    unfinished = tuple(step.id for step in steps if step.verdict in ("resume", "train", "waiting", "held"))
     return Outcome(
         num_done=sum(step.verdict == "done" for step in steps),
         failed=tuple(step.id for step in steps if step.verdict in ("failed", "blocked")),
-        unfinished=tuple(step.id for step in steps if step.verdict in ("resume", "train", "waiting", "held")),
+        unfinished=unfinished,
         held={step.id: step.reason for step in steps if step.verdict == "held"},
-        interrupted=interrupted,
+        given_up=tuple(step_id for step_id in given_up if step_id in unfinished),
+        interrupted=interrupted and bool(unfinished),
         log=log,
         wall_s=wall_s,
     )

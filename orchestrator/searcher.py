@@ -7,12 +7,13 @@ Tune's knowledge; so both are decided here. Tune schedules, it invents nothing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from ray.tune.search import Searcher
 
+from orchestrator.lease import StallWatch, read_lease
 from orchestrator.plan import Job
 from orchestrator.store import Store
 
@@ -41,7 +42,13 @@ class GraphSearcher(Searcher):
     """States of the jobs, and which trial runs which job. Plain data, since Tune pickles its searcher."""
 
     def __init__(
-        self, jobs: Sequence[Job], *, store: Store, capacity: Capacity, configs: Mapping[str, dict[str, Any]]
+        self,
+        jobs: Sequence[Job],
+        *,
+        store: Store,
+        capacity: Capacity,
+        configs: Mapping[str, dict[str, Any]],
+        should_stop: Callable[[], bool] | None = None,
     ) -> None:
         super().__init__(metric=None, mode=None)
         self.jobs = {job.id: job for job in jobs}
@@ -51,12 +58,19 @@ class GraphSearcher(Searcher):
         self.states: dict[str, JobState] = dict.fromkeys(self.jobs, "waiting")
         self.attempts = dict.fromkeys(self.jobs, 0)
         self.job_of_trial: dict[str, str] = {}
+        self._should_stop = should_stop
+        self._watch = StallWatch()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_should_stop": None}  # a listener of this process alone
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict, **spec: Any) -> bool:
         return True  # nothing here is compared by a metric
 
     def suggest(self, trial_id: str) -> Any:
         """The next job's config, None to be asked again later, or FINISHED."""
+        if self._should_stop is not None and self._should_stop():
+            return Searcher.FINISHED  # with nothing running Tune would not look at signals for minutes
         for job_id, job in self.jobs.items():
             if self.states[job_id] == "waiting" and self._is_blocked(job):
                 self.states[job_id] = "blocked"
@@ -77,14 +91,18 @@ class GraphSearcher(Searcher):
         return job.teacher_id is None or self.store.is_finished(job.teacher_id)
 
     def _is_blocked(self, job: Job) -> bool:
-        if job.teacher_id is None or self.store.is_finished(job.teacher_id):
+        teacher = job.teacher_id
+        if teacher is None:
             return False
-        if self.store.failure(job.teacher_id) is not None:
-            return True
-        makers = [maker for maker in self.jobs.values() if job.teacher_id in maker.members]
+        makers = [maker for maker in self.jobs.values() if teacher in maker.members]
         if makers:
-            return self.states[makers[0].id] in ("failed", "blocked", "done")
-        return self.store.lease(job.teacher_id) is None  # it was another run's, and that run has left it
+            has_ended = self.states[makers[0].id] in ("failed", "blocked", "done")
+        else:  # another run's, which may have left it
+            path = self.store.lease_path(teacher)
+            lease = read_lease(path)
+            has_ended = lease is None or self._watch.is_stale(path, lease)
+        # The record last: a run that writes it and gives its lease back between two looks has not failed.
+        return (has_ended or self.store.failure(teacher) is not None) and not self.store.is_finished(teacher)
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         """Believe the store, not the trial: a step is done when its DONE record says so."""

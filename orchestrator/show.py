@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -88,8 +90,9 @@ def show_held(plan: Plan, console: Console) -> None:
             console.print(_line(cells or "a teacher", step.id, "held", step.reason))
 
 
-def show_outcome(prepared: Prepared, outcome: Outcome, publisher: Publisher, console: Console, *, command: str) -> None:
+def show_outcome(prepared: Prepared, outcome: Outcome, publisher: Publisher, console: Console, *, program: str) -> None:
     """How it ended and what to type next."""
+    command = shlex.join([program, *sys.argv[1:]])
     total = outcome.num_done + len(outcome.failed) + len(outcome.unfinished)
     console.print(f"{outcome.num_done} of {total} steps done, {clock(outcome.wall_s)} spent", style="bold")
     for step_id in outcome.failed[:MAX_SHOWN_ERRORS]:
@@ -98,15 +101,17 @@ def show_outcome(prepared: Prepared, outcome: Outcome, publisher: Publisher, con
         console.print(f"failed: {name_of(prepared.steps[step_id])} ({step_id}): {reason}", style="red", markup=False)
     if outcome.failed:
         console.print(f"try failed steps again:  {command} --retry-failed", markup=False)
+    if outcome.given_up:
+        console.print(f"given up: {len(outcome.given_up)} steps whose jobs ended without a reason", style="red")
     if outcome.held and not outcome.interrupted:
         console.print(f"{len(outcome.held)} steps are another run's; when it has ended, type again:  {command}")
     elif outcome.unfinished:
         what = "stopped" if outcome.interrupted else "some jobs ended without finishing"
         log = f" (log: {outcome.log})" if outcome.log else ""
-        console.print(f"{what}{log}; nothing finished is lost. Go on with:  {command}", markup=False)
+        console.print(f"{what}{log}; nothing finished is lost. Go on with:  {command}", markup=False, soft_wrap=True)
     store_option = "" if prepared.store.is_default else f" --store {prepared.store.home}"
     if publisher.tracking_uri.startswith("sqlite:"):
-        console.print(f"browse:  reskd ui{store_option}", markup=False)
+        console.print(f"browse:  {program} ui{store_option}", markup=False, soft_wrap=True)
     else:
         console.print(f"browse:  {publisher.experiment_url}", markup=False)
 
@@ -127,6 +132,7 @@ def status_rows(prepared: Prepared) -> list[dict[str, Any]]:
                 "reason": found.reason,
                 "epoch": last["epoch"],
                 "num_epochs": step.recipe.optim.epochs,
+                "metric": step.recipe.eval.metric,
                 "metrics": {**last["metrics"], **(done["metrics"] if done else {})},
                 "damaged": done["damaged"] if done else [],
                 "traceback": failure["traceback"] if failure else None,
@@ -142,7 +148,8 @@ def show_status(prepared: Prepared, console: Console) -> None:
     rows = status_rows(prepared)
     for row in rows:
         metrics: Mapping[str, float] = row["metrics"]
-        accuracy = metrics.get("test/top1", metrics.get("val/top1"))
+        metric = row["metric"]
+        accuracy = metrics.get(f"test/{metric}", metrics.get(f"val/{metric}"))
         table.add_row(
             row["step"],
             Text(row["name"]),
@@ -182,4 +189,4 @@ def steps_to_remove(store: Store, prefixes: Sequence[str], *, keep: Mapping[str,
         if len(found) != 1:
             raise BadInput(f"{prefix!r} names {len(found)} steps in {store.root}; give a step id of `reskd status`")
         doomed += found
-    return doomed
+    return list(dict.fromkeys(doomed))

@@ -13,11 +13,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from orchestrator.identity import canonical_json
-from orchestrator.lease import Lease, read_lease
+from orchestrator.lease import Lease, leases, read_lease
 from orchestrator.steps import StepStatus
 from reskd.checkpoint import FolderSink
 from reskd.errors import BadInput, ReskdError
@@ -110,11 +113,11 @@ class Store(FolderSink):
         return StepStatus(state="absent", epochs=epochs, workers=workers, holder=None, reason=None)
 
     def remove(self, step_id: str) -> None:
-        """Delete a step that nobody holds."""
-        lease = self.lease(step_id)
-        if lease is not None:
-            raise BadInput(f"step {step_id} is being trained by {lease.owner}; stop it first")
-        shutil.rmtree(self.folder(step_id))
+        """Delete a step that nobody holds, holding it meanwhile."""
+        with leases() as held:
+            if not held.take(self.lease_path(step_id)):
+                raise BadInput(f"step {step_id} is being trained by {self.lease(step_id)}; stop it first")
+            shutil.rmtree(self.folder(step_id))
 
 
 class LeasedSink(Store):
@@ -132,9 +135,9 @@ class LeasedSink(Store):
         if not self.holds(step_id):
             raise LeaseLost(f"step {step_id}: another run has taken it over from run {self.owner_id}, or it ended")
 
-    def start(self, step_id: str, info: Json) -> Json:
+    def start(self, step_id: str, info: Json, *, afresh: bool) -> Json:
         self._check(step_id)
-        return super().start(step_id, info)
+        return super().start(step_id, info, afresh=afresh)
 
     def rewind(self, step_id: str, epoch: int) -> None:
         self._check(step_id)
@@ -143,6 +146,14 @@ class LeasedSink(Store):
     def save(self, step_id: str, epoch: int, state: Json, metrics: Mapping[str, float]) -> None:
         self._check(step_id)
         super().save(step_id, epoch, state, metrics)
+
+    def write_evaluation(self, step_id: str, name: str, record: Json, arrays: Mapping[str, np.ndarray]) -> None:
+        self._check(step_id)
+        super().write_evaluation(step_id, name, record, arrays)
+
+    def write_throughput(self, step_id: str, record: Json) -> None:
+        self._check(step_id)
+        super().write_throughput(step_id, record)
 
     def fail(self, step_id: str, record: Json) -> None:
         self._check(step_id)
@@ -154,5 +165,12 @@ class LeasedSink(Store):
 
 
 def store_at(folder: str | Path | None) -> Store:
-    """The store that a command line, $RESKD_STORE or the default names."""
-    return Store(Path(folder or os.environ.get(STORE_VARIABLE) or DEFAULT_STORE))
+    """The store that a command line, $RESKD_STORE or the default names; BadInput where none can be written."""
+    store = Store(Path(folder or os.environ.get(STORE_VARIABLE) or DEFAULT_STORE))
+    try:
+        store.home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=store.home):
+            pass
+    except OSError as error:
+        raise BadInput(f"--store {store.home}: cannot be written ({error.strerror}); name another folder") from error
+    return store

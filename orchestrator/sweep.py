@@ -35,7 +35,7 @@ class Resources:
     max_cpus: float | None = None
     """For all running jobs together; null: what the machine or cluster has."""
     max_gpus: float | None = None
-    """As max_cpus."""
+    """For all running jobs together; null: what the cluster has, none on one machine."""
     loader_workers: int = 0
     """Processes that decode, for each worker; 0: the worker itself."""
 

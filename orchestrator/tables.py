@@ -7,7 +7,7 @@ their own.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator.entries import Column, Entry, Plot, PlotPoint, SeedState, Table
@@ -152,18 +152,32 @@ class _Seeds:
         teacher = self._records.get(step.teacher_id or "") if step else None
         return teacher is not None and teacher.state == "failed"
 
-    def plot_points(self, key: str) -> tuple[PlotPoint, ...]:
+    def plot_points(self, key: str, *, table_rows: Sequence[str]) -> tuple[PlotPoint, ...]:
         """Every row with an accuracy and a cost, its series named by level and, where they differ, network."""
         models = {recipe.model.name for recipe in self._recipes.values()}
         points = []
-        for row, recipe in self._recipes.items():
-            accuracies, costs = self.values(row, key), self.values(row, "GMACs")
+        for rows in self._rows_by_steps():
+            rows.sort(key=lambda row: row not in table_rows)  # the table's own name first
+            accuracies, costs = self.values(rows[0], key), self.values(rows[0], "GMACs")
             if accuracies and costs:
+                recipe = self._recipes[rows[0]]
                 level = f"{recipe.kd.level}-level distillation" if recipe.has_teacher else "no distillation"
-                series = level if len(models) == 1 else f"{recipe.model.name}, {level}"
-                gmacs = next(iter(costs.values()))
-                points.append(PlotPoint(row=row, series=series, gmacs=gmacs, accuracies=tuple(accuracies.values())))
+                point = PlotPoint(
+                    row=" = ".join(rows),
+                    series=level if len(models) == 1 else f"{recipe.model.name}, {level}",
+                    gmacs=next(iter(costs.values())),
+                    accuracies=tuple(accuracies.values()),
+                    in_table=rows[0] in table_rows,
+                )
+                points.append(point)
         return tuple(points)
+
+    def _rows_by_steps(self) -> list[list[str]]:
+        """Rows, those that the same steps answer together."""
+        rows: dict[tuple[str | None, ...], list[str]] = {}
+        for row, seeds in self._seeds.items():
+            rows.setdefault(tuple(self.step_id(row, seed) for seed in seeds), []).append(row)
+        return list(rows.values())
 
 
 def _protocol(key: str, record: StepRecord) -> str:
@@ -189,8 +203,9 @@ def _column(
     if beside is None:
         return column
     is_comparable = beside.data == data_name
-    task = f"{published.data_sets[beside.data]} {beside.measured.removeprefix('test/').replace('top1', 'top-1')}"
-    other = f"published: {task} (other task, not comparable)"
+    metric = beside.measured.removeprefix("test/")
+    # MLflow cuts long headings at their end, so what must not be missed comes first.
+    other = f"other task, not comparable: {published.data_sets[beside.data]} {ACCURACIES.get(metric, metric)}"
     return replace(
         column,
         published=beside,
@@ -204,4 +219,4 @@ def _plot(sweep: Sweep, spec: TableSpec, seeds: _Seeds) -> Plot | None:
     if key is None:
         raise BadInput(f"{sweep.path}: plot {spec.plot!r} needs a column test/...; add one to the table")
     metric = ACCURACIES.get(key.split("/")[-1], key)
-    return Plot(heading=f"{metric} (%)", points=seeds.plot_points(key))
+    return Plot(heading=f"{metric} (%)", points=seeds.plot_points(key, table_rows=spec.rows))

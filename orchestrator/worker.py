@@ -20,25 +20,27 @@ from reskd.workers import joined
 
 logger = logging.getLogger(__name__)
 
+LASTING = (ReskdError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError)
+"""What trying again gives again. Not RuntimeError: a lost neighbour and a GPU out of memory raise it."""
+
 
 def train_loop(config: dict[str, Any]) -> None:
     """Train one job's members; `config` is what orchestrator.launch.job_config made.
 
-    A mistake that trying again cannot mend is recorded as each member's failure and ends the job; whatever else is
-    raised (a lost node, a missing share) makes Ray start the workers again, and they resume from the store.
+    Whatever is raised makes Ray start all the workers again, and they resume from the store: a worker that raises
+    alone must not leave the others waiting for it in a collective. A mistake that trying again cannot mend is first
+    recorded as each member's failure, so that the workers started again find nothing left to do.
     """
     torch.set_num_threads(config["threads"])
     sink = LeasedSink(Path(config["store"]), owner_id=config["owner"])
     workers = joined(ray.train.torch.get_device())
+    # What is left is decided by one worker: another may not see the same files yet.
+    step_ids = workers.from_first(_left_to_do(config, sink))
     members = [
         MemberSpec(member["step_id"], recipe_from_dict(member["recipe"]), member["provenance"])
         for member in config["members"]
-        if sink.failure(member["step_id"]) is None
+        if member["step_id"] in step_ids
     ]
-    members = workers.from_first(members)  # one worker may already see what another does not
-    if any(not sink.holds(member.step_id) for member in members):
-        logger.warning("job %s: its steps belong to another run by now; leaving", config["job"])
-        return
     if not members:
         return
 
@@ -61,10 +63,20 @@ def train_loop(config: dict[str, Any]) -> None:
         )
     except LeaseLost:
         raise
-    except ReskdError as error:
+    except LASTING as error:
         logger.error("job %s cannot be trained: %s", config["job"], error)
-        if workers.is_first:
-            record = {"reason": str(error), "traceback": traceback.format_exc(), "epoch": None}
-            for member in members:
-                if not sink.is_finished(member.step_id):
-                    sink.fail(member.step_id, record)
+        record = {"reason": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc(), "epoch": None}
+        for member in members:
+            if not sink.is_finished(member.step_id):
+                sink.fail(member.step_id, record)
+        raise
+
+
+def _left_to_do(config: dict[str, Any], sink: LeasedSink) -> list[str]:
+    """Members neither finished nor failed; none where another run has taken a step over."""
+    step_ids = [member["step_id"] for member in config["members"]]
+    left = [step_id for step_id in step_ids if not sink.is_finished(step_id) and sink.failure(step_id) is None]
+    if not all(sink.holds(step_id) for step_id in left):
+        logger.warning("job %s: its steps belong to another run by now; leaving", config["job"])
+        return []
+    return left

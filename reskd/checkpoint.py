@@ -37,7 +37,7 @@ NUM_KEPT_CHECKPOINTS = 2
 class Sink(Protocol):
     """Where a training puts what it has; called by rank 0 alone, except for the readers."""
 
-    def start(self, step_id: str, info: Json) -> Json: ...
+    def start(self, step_id: str, info: Json, *, afresh: bool) -> Json: ...
     def epochs(self, step_id: str) -> tuple[int, ...]: ...
     def load(self, step_id: str, epoch: int) -> Json: ...
     def rewind(self, step_id: str, epoch: int) -> None: ...
@@ -65,15 +65,26 @@ def _serialise(value: Json) -> bytes:
     return buffer.getvalue()
 
 
+def _parse(path: Path, *, what: str) -> Json:
+    """The dict in a file that torch.save wrote. Reading comes first: a share that is gone is no damage."""
+    content = path.read_bytes()
+    try:
+        value = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # torch raises pickle, zip, runtime and EOF errors for damaged files alike
+        raise BadInput(f"{path}: damaged {what} ({str(error).partition('.')[0]}); remove the file") from error
+    if not isinstance(value, dict):
+        raise BadInput(f"{path}: not a {what}: it holds a {type(value).__name__}; remove the file")
+    return value
+
+
 def load_weights(path: Path) -> Json:
     """The content of a `weights.pt`: model, model_spec, classes, num_frames, step_id. Runs no code from the file."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise BadInput(f"{path}: no such weights file; was the step that makes it removed?") from error
-    except Exception as error:  # torch raises pickle, zip, runtime and EOF errors for damaged files
-        raise BadInput(f"{path}: not readable as weights ({error})") from error
-    if not isinstance(content, dict) or not {"model", "model_spec", "classes"} <= set(content):
+    if not path.is_file():
+        raise BadInput(f"{path}: no such weights file; was the step that makes it removed?")
+    content = _parse(path, what="weights file")
+    if not {"model", "model_spec", "classes"} <= set(content):
         raise BadInput(f"{path}: not a reskd weights file; expected model, model_spec and classes in it")
     return content
 
@@ -87,10 +98,10 @@ class FolderSink:
     def folder(self, step_id: str) -> Path:
         return self.root / step_id
 
-    def start(self, step_id: str, info: Json) -> Json:
-        """Record how a step first started; a later start gets the first record back."""
+    def start(self, step_id: str, info: Json, *, afresh: bool) -> Json:
+        """Record how a step started; a resume, which is not afresh, gets the record of that start back."""
         path = self.folder(step_id) / "start.json"
-        before = read_json(path)
+        before = None if afresh else read_json(path)
         if before is None:
             write_json(path, info)
         return before or info
@@ -109,10 +120,7 @@ class FolderSink:
     def load(self, step_id: str, epoch: int) -> Json:
         """A checkpoint; BadInput when it is damaged or was written by another recipe."""
         path = self._checkpoint(step_id, epoch)
-        try:
-            state: Json = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # damaged files raise pickle, zip, runtime and EOF errors alike
-            raise BadInput(f"{path}: damaged checkpoint ({error}); remove the file, the one before is used") from error
+        state = _parse(path, what="checkpoint")
         if state["step_id"] != step_id:
             raise BadInput(f"{path}: belongs to step {state['step_id']}, another recipe; remove the file")
         return state
@@ -122,6 +130,7 @@ class FolderSink:
         for held in self.epochs(step_id):
             if held > epoch:
                 self._checkpoint(step_id, held).unlink()
+        self._sweep(step_id)
         lines = [line for line in self._lines(step_id) if line["epoch"] <= epoch]
         if epoch and not any(line["epoch"] == epoch for line in lines):
             lines.append(self.load(step_id, epoch)["line"])  # the crash came between checkpoint and line
@@ -196,6 +205,13 @@ class FolderSink:
         write_atomic(self.weights_path(step_id), _serialise(weights))
         write_json(self.folder(step_id) / "DONE.json", record)
         shutil.rmtree(self.folder(step_id) / "checkpoints", ignore_errors=True)
+        self._sweep(step_id)
+
+    def _sweep(self, step_id: str) -> None:
+        """Remove what killed writes of large files left behind; the lease's own are somebody else's."""
+        for pattern in ("checkpoints/.*.tmp", ".weights.pt.*.tmp"):
+            for left in self.folder(step_id).glob(pattern):
+                left.unlink(missing_ok=True)
 
     def done(self, step_id: str) -> Json | None:
         return read_json(self.folder(step_id) / "DONE.json")

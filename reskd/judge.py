@@ -65,11 +65,17 @@ class Judge:
         return {name: value for name, value in scores.items() if math.isfinite(value)}
 
     def write_results(
-        self, member: Member, clips: ClipLogits, *, sink: Sink, classes: tuple[str, ...], facts: Json
+        self,
+        member: Member,
+        clips: ClipLogits,
+        metrics: dict[str, float],
+        *,
+        sink: Sink,
+        classes: tuple[str, ...],
+        facts: Json,
     ) -> None:
         """Evaluation record, throughput, weights, and DONE last. For rank 0; `facts` go into DONE as they are."""
         recipe = member.recipe
-        metrics = self.metrics(member, clips, step=member.num_steps)
         record = evaluation_record(clips, protocol=self.protocol, metrics=metrics, num_in_split=len(self._dataset))
         arrays = {"logits": clips.logits[member.step_id], "targets": clips.targets, "indices": clips.indices}
         sink.write_evaluation(member.step_id, self.protocol.name, record, arrays)

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from reskd.data.sampling import seed_of
 from reskd.losses import clip_kl, frame_kl, pixel_mse
@@ -71,7 +72,9 @@ class Member:
         self.model = model.to(device, dtype_of(recipe)).train()
         self.parameters = list(self.model.parameters())
         self.optimizer = build_optimizer(recipe.optim, self.parameters)
-        self.buffers = list(self.model.buffers())
+        norms = [module for module in self.model.modules() if isinstance(module, _BatchNorm)]
+        self.buffers = [buffer for norm in norms for buffer in norm.buffers()]
+        """Batch norm's running statistics and counters; other buffers are constants of the network."""
         self._is_statistic = [buffer.is_floating_point() for buffer in self.buffers]
         self._build_vector(device)
         self._unused: set[str] | None = {name for name, _ in self.model.named_parameters()}

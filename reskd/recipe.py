@@ -156,6 +156,12 @@ class OptimSpec:
     def __post_init__(self) -> None:
         _require(self.lr > 0, "optim.lr", self.lr, "positive")
         _require(0 <= self.momentum < 1, "optim.momentum", self.momentum, "in [0, 1)")
+        _require(
+            not (self.nesterov and self.momentum == 0),
+            "optim.momentum",
+            self.momentum,
+            "positive with optim.nesterov",
+        )
         _require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "at least 0")
         _require(self.epochs >= 1, "optim.epochs", self.epochs, "at least 1")
         _require(
@@ -185,7 +191,7 @@ class EvalSpec:
     every: int = not_identity(1)
     """Epochs between two validations; the last epoch is always validated."""
     metric: Literal["top1", "mAP"] = not_identity("top1")
-    """The headline metric of progress lines."""
+    """What `reskd status` shows of a step."""
 
     def __post_init__(self) -> None:
         _require(self.every >= 1, "eval.every", self.every, "at least 1")

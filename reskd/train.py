@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from reskd.checkpoint import Sink
+from reskd.checkpoint import Sink, state_hash
 from reskd.cohort import Cohort
 from reskd.damage import DamageLog
 from reskd.data.dataset import Damage, Group, VideoDataset, num_steps, train_groups
@@ -79,7 +79,7 @@ def fit_cohort(
         metrics = run.train_epoch(epoch)
         if on_epoch_end is not None:
             on_epoch_end(EpochReport(epoch, run.num_epochs, metrics))
-        if all(member.failure for member in run.cohort.members):
+        if not run.cohort.live(epoch * run.steps_per_epoch):
             break
     return {**dict.fromkeys(finished), **{member.step_id: member.failure for member in run.cohort.members}}
 
@@ -156,17 +156,33 @@ class _Run:
                 "started_ms": int(time.time() * 1000),
                 "host": socket.gethostname(),
             }
-            self.started = {step_id: self.sink.start(step_id, now) for step_id in self.specs}
-        if not self.epoch:
-            return
+            self.started = {step_id: self.sink.start(step_id, now, afresh=self.epoch == 0) for step_id in self.specs}
+        if self.epoch:
+            self._load()
+        self._check_same_weights()
+        self._finish_resumed()
+
+    def _load(self) -> None:
         for member in self.cohort.members:
             state = self.sink.load(member.step_id, self.epoch)
             member.load_state(state)
             self.damage.add_list(state["damaged"])
             self.spent_s[member.step_id] = (state["wall_s"], state["device_s"])
         logger.info("resumed after epoch %d: %s", self.epoch, ", ".join(self.specs))
-        # A crash between a member's last checkpoint and its DONE leaves only the judging to do.
-        self._finish([member for member in self.cohort.members if member.recipe.optim.epochs == self.epoch])
+
+    def _check_same_weights(self) -> None:
+        """Only gradients are added up, so workers that start apart would stay apart without an error."""
+        models = {member.step_id: member.model for member in self.cohort.members}
+        if self.cohort.teacher is not None:
+            models["the teacher"] = self.cohort.teacher.model
+        hashes = {name: state_hash(model.state_dict()) for name, model in models.items()}
+        for rank, (host, found) in enumerate(self.workers.gather((socket.gethostname(), hashes))):
+            differing = sorted(name for name in hashes if found[name] != hashes[name])
+            if differing:
+                raise BadInput(
+                    f"worker {rank} on {host} starts {differing[0]} from other weights than worker "
+                    f"{self.workers.rank}; give all nodes the same weights files and the same kind of CPU"
+                )
 
     def _newest_common(self) -> int:
         held = [set(self.sink.epochs(step_id)) for step_id in self.specs]
@@ -187,7 +203,7 @@ class _Run:
     def train_epoch(self, epoch: int) -> dict[str, dict[str, float]]:
         """One epoch, its validation where due, and everything saved; metrics of the members still in."""
         started = time.perf_counter()
-        step = first_step = (epoch - 1) * self.steps_per_epoch
+        step = (epoch - 1) * self.steps_per_epoch
         members = self.cohort.live(step)
         sums = {member.step_id: np.zeros(2) for member in members}
         teacher_s = data_s = 0.0
@@ -205,7 +221,8 @@ class _Run:
             for step_id, losses in report.losses.items():
                 sums[step_id] += losses
             step += 1
-        assert step - first_step == self.steps_per_epoch
+            if not self.cohort.live(step - 1):
+                break  # all have left; no clip is decoded for nobody
         self.damage.share("train", found)
         train_s = time.perf_counter() - started
         perf = self._perf(train_s, teacher_s=teacher_s, data_s=data_s)
@@ -241,30 +258,40 @@ class _Run:
         self, epoch: int, members: list[Member], metrics: dict[str, dict[str, float]], started: float
     ) -> None:
         """Validate the members that are due, record those that left, save the others, finish those at their end."""
-        staying = [member for member in members if member.failure is None]
-        due = [m for m in staying if epoch % m.recipe.eval.every == 0 or epoch == m.recipe.optim.epochs]
+        due = [
+            member
+            for member in members
+            if member.failure is None and (epoch % member.recipe.eval.every == 0 or epoch == member.recipe.optim.epochs)
+        ]
         clips = self.judge.logits(due)
-        for member in due:
-            assert clips is not None
-            judged = self.judge.metrics(member, clips, step=epoch * self.steps_per_epoch)
-            metrics[member.step_id] |= {f"val/{name}": value for name, value in judged.items()}
-        self._record_failures(epoch, [member for member in members if member.failure is not None])
+        judged = self._judge(due, clips, epoch=epoch)
+        self._record_failures(epoch, members)
         seconds = time.perf_counter() - started
-        staying = [member for member in staying if member.failure is None]
+        staying = [member for member in members if member.failure is None]
         for member in staying:
-            wall_s, device_s = self.spent_s[member.step_id]
+            step_id = member.step_id
+            metrics[step_id] |= {f"val/{name}": value for name, value in judged.get(step_id, {}).items()}
+            wall_s, device_s = self.spent_s[step_id]
             device_s += seconds * self.workers.world_size / len(staying)
-            self.spent_s[member.step_id] = (wall_s + seconds, device_s)
+            self.spent_s[step_id] = (wall_s + seconds, device_s)
             if self.damage.clips:
-                metrics[member.step_id]["data/damaged_clips"] = float(len(self.damage.clips))
+                metrics[step_id]["data/damaged_clips"] = float(len(self.damage.clips))
             if self.workers.is_first:
-                self.sink.save(member.step_id, epoch, self._state(member), metrics[member.step_id])
-        self._finish([member for member in staying if epoch == member.recipe.optim.epochs], clips)
+                self.sink.save(step_id, epoch, self._state(member), metrics[step_id])
+        self._finish([member for member in staying if epoch == member.recipe.optim.epochs], clips, judged)
+
+    def _judge(self, members: list[Member], clips: ClipLogits | None, *, epoch: int) -> dict[str, dict[str, float]]:
+        """Metrics by step id; on every worker alike, as a member may leave here."""
+        if clips is None:
+            return {}
+        step = epoch * self.steps_per_epoch
+        return {member.step_id: self.judge.metrics(member, clips, step=step) for member in members}
 
     def _record_failures(self, epoch: int, members: list[Member]) -> None:
-        for member in members if self.workers.is_first else ():
+        for member in members:
             failure = member.failure
-            assert failure is not None
+            if failure is None or not self.workers.is_first:
+                continue
             logger.error("step %s left its cohort: %s", member.step_id, failure.traceback)
             record = {"reason": failure.reason, "traceback": failure.traceback, "epoch": epoch, "step": failure.step}
             self.sink.fail(member.step_id, record)
@@ -273,20 +300,28 @@ class _Run:
         wall_s, device_s = self.spent_s[member.step_id]
         return {**member.state(), "damaged": self.damage.to_list(), "wall_s": wall_s, "device_s": device_s}
 
-    def _finish(self, members: list[Member], clips: ClipLogits | None = None) -> None:
-        """Judge members that have had all their epochs, and write what they leave."""
-        clips = clips or self.judge.logits(members)
+    def _finish_resumed(self) -> None:
+        """A crash between a member's last checkpoint and its DONE leaves only the judging to do."""
+        members = [member for member in self.cohort.members if member.recipe.optim.epochs == self.epoch]
+        clips = self.judge.logits(members)
+        judged = self._judge(members, clips, epoch=self.epoch)
+        self._record_failures(self.epoch, members)
+        self._finish([member for member in members if member.failure is None], clips, judged)
+
+    def _finish(self, members: list[Member], clips: ClipLogits | None, judged: Mapping[str, dict[str, float]]) -> None:
+        """Write what members leave that have had all their epochs."""
         if clips is None or not self.workers.is_first:
             return
         for member in members:
             wall_s, device_s = self.spent_s[member.step_id]
-            times = {
+            facts = {
                 "started_ms": self.started[member.step_id]["started_ms"],
                 "wall_s": round(wall_s, 3),
                 "device_s": round(device_s, 3),
+                **self.specs[member.step_id].provenance,
             }
-            facts = {**times, **self.specs[member.step_id].provenance}
-            self.judge.write_results(member, clips, sink=self.sink, classes=self.classes, facts=facts)
+            metrics = judged[member.step_id]
+            self.judge.write_results(member, clips, metrics, sink=self.sink, classes=self.classes, facts=facts)
 
 
 def _check_workers(recipe: Recipe, num_workers: int) -> None:

@@ -57,7 +57,7 @@ class StoredSweep:
 
     def start(self, step_id: str) -> None:
         info = {"workers": 1, "threads": 1, "started_ms": STARTED_MS, "host": "here"}
-        self.store.start(step_id, info)
+        self.store.start(step_id, info, afresh=True)
 
     def train(self, step_id: str, *, epoch: int) -> None:
         metrics = {"train/loss": 1 / epoch, "val/top1": 0.1 * epoch, "perf/clips_per_s": 50.0, "perf/step_ms": 9.0}

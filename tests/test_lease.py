@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.lease import Leases, Owner, read_lease
+from orchestrator.lease import Leases, read_lease
+from orchestrator.owner import Owner
 
 CODE = """
 import sys, time
@@ -58,7 +59,7 @@ def test_one_of_many_takers_wins(path: Path) -> None:
 
 
 def test_one_of_many_takers_wins_the_lease_of_a_process_that_is_gone(path: Path) -> None:
-    gone = Leases(replace(Owner.this_process(), id="gone", process_started=1.0))
+    gone = Leases(replace(Owner.this_process(), id="gone", started="1"))
     assert gone.take(path)
     takers = [Leases() for _ in range(8)]
     with ThreadPool(8) as threads:
@@ -70,7 +71,9 @@ def test_one_of_many_takers_wins_the_lease_of_a_process_that_is_gone(path: Path)
 
 
 def test_a_lease_of_another_host_is_taken_only_after_its_counter_stood_still(path: Path) -> None:
-    elsewhere = Leases(replace(Owner.this_process(), id="elsewhere", host="far-away"), beat_s=0.1)
+    elsewhere = Leases(
+        replace(Owner.this_process(), id="elsewhere", host="far-away", space="another machine"), beat_s=0.1
+    )
     assert elsewhere.take(path)
     mine = Leases(stale_s=0.6)
     until = time.monotonic() + 1.2
@@ -86,7 +89,7 @@ def test_a_lease_of_another_host_is_taken_only_after_its_counter_stood_still(pat
 
 
 def test_an_owner_whose_lease_was_taken_over_does_not_release_the_new_one(path: Path) -> None:
-    old = Leases(replace(Owner.this_process(), id="old", process_started=1.0))
+    old = Leases(replace(Owner.this_process(), id="old", started="1"))
     assert old.take(path)
     new = Leases()
     assert new.take(path)

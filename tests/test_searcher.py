@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from ray.tune.search import Searcher
 
+from orchestrator.lease import Leases
+from orchestrator.owner import Owner
 from orchestrator.plan import Job
 from orchestrator.searcher import Capacity, GraphSearcher
 from orchestrator.store import Store
@@ -93,5 +97,34 @@ def test_one_failed_member_fails_its_job_only_after_the_others_have_finished(sto
 
 def test_a_student_whose_teacher_another_run_has_left_unfinished_is_blocked(store: Store) -> None:
     graph = searcher(store, job("student", teacher="elsewhere"))
+    leases = Leases()
+    leases.take(store.lease_path("elsewhere"))
+    assert graph.suggest("1") is None
+    leases.release()
     assert graph.suggest("1") == Searcher.FINISHED
     assert graph.states == {"student": "blocked"}
+
+
+def test_a_student_of_a_teacher_whose_run_stands_still_elsewhere_is_blocked(store: Store) -> None:
+    graph = searcher(store, job("student", teacher="elsewhere"))
+    graph._watch.stale_s = 0.3
+    dead = Leases(replace(Owner.this_process(), id="dead", space="another machine"), beat_s=100)
+    dead.take(store.lease_path("elsewhere"))
+    assert graph.suggest("1") is None
+    time.sleep(0.4)
+    assert graph.suggest("1") == Searcher.FINISHED
+    dead.release()
+
+
+def test_a_stop_ends_a_run_that_waits_for_another(store: Store) -> None:
+    stopped: list[bool] = []
+    jobs = [job("student", teacher="elsewhere")]
+    leases = Leases()
+    leases.take(store.lease_path("elsewhere"))
+    graph = GraphSearcher(
+        jobs, store=store, capacity=Capacity(cpus=2, gpus=0), configs={}, should_stop=lambda: bool(stopped)
+    )
+    assert graph.suggest("1") is None
+    stopped.append(True)
+    assert graph.suggest("1") == Searcher.FINISHED
+    leases.release()

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from orchestrator.lease import Leases, Owner
+from orchestrator.lease import Leases
+from orchestrator.owner import Owner
 from orchestrator.store import LeasedSink, LeaseLost, Store
 from reskd.errors import BadInput
 
@@ -54,6 +55,15 @@ def test_a_rewind_to_the_start_forgets_everything(store: Store) -> None:
     assert store.metrics(STEP) == []
 
 
+def test_a_share_that_is_gone_is_not_taken_for_damage(store: Store) -> None:
+    save(store, 1)
+    path = store.folder(STEP) / "checkpoints" / "epoch_0001.pt"
+    path.unlink()
+    path.mkdir()  # any error of the file system will do
+    with pytest.raises(OSError, match="directory"):
+        store.load(STEP, 1)
+
+
 def test_a_damaged_checkpoint_and_one_of_another_step_are_refused_by_name(store: Store) -> None:
     save(store, 1)
     path = store.folder(STEP) / "checkpoints" / "epoch_0001.pt"
@@ -67,9 +77,10 @@ def test_a_damaged_checkpoint_and_one_of_another_step_are_refused_by_name(store:
         store.load(STEP, 1)
 
 
-def test_the_first_start_is_what_a_resume_reads(store: Store) -> None:
-    store.start(STEP, INFO)
-    assert store.start(STEP, {**INFO, "workers": 4}) == INFO
+def test_a_resume_reads_the_start_of_its_checkpoints_and_a_new_start_replaces_it(store: Store) -> None:
+    store.start(STEP, {**INFO, "workers": 1}, afresh=True)  # and was stopped before its first checkpoint
+    store.start(STEP, INFO, afresh=True)
+    assert store.start(STEP, {**INFO, "workers": 4}, afresh=False) == INFO
     assert store.status(STEP).workers == 2
 
 
@@ -89,7 +100,7 @@ def test_a_status_follows_a_step_from_absent_to_done(store: Store) -> None:
 
 
 def test_workers_of_a_run_that_lost_its_lease_write_nothing(tmp_path: Path) -> None:
-    old = Leases(replace(Owner.this_process(), id="old", process_started=1.0))
+    old = Leases(replace(Owner.this_process(), id="old", started="1"))
     sink = LeasedSink(tmp_path, owner_id="old")
     assert old.take(sink.lease_path(STEP))
     save(sink, 1)

@@ -89,12 +89,11 @@ def run(
 ) -> None:
     """Train what is missing, publish it, rebuild the tables. Typed again, it resumes, retries and extends."""
     from orchestrator.run import run_sweep
-    from orchestrator.show import show_held, show_outcome, show_plan
+    from orchestrator.show import show_outcome, show_plan
 
     prepared = _prepare(sweep, changes, _store(store), no_cohorts=no_cohorts)
     before = prepared.plan(retry_failed=retry_failed)
     show_plan(prepared, before, console, cells=False)
-    show_held(before, console)
     outcome, publisher = run_sweep(prepared, tracking_uri=tracking_uri, retry_failed=retry_failed, console=console)
     if not outcome.interrupted and not outcome.held:
         _write_tables(prepared, _records(prepared, publisher), publisher=publisher)
@@ -251,7 +250,3 @@ def main() -> None:
         sys.exit(1)
     except SystemExit as stop:  # typer turns Ctrl-C into 130
         sys.exit(3 if stop.code == 130 else stop.code)
-
-
-if __name__ == "__main__":
-    main()

@@ -82,14 +82,6 @@ def _jobs(prepared: Prepared, plan: Plan) -> Table:
     return table
 
 
-def show_held(plan: Plan, console: Console) -> None:
-    """Who trains what we want too."""
-    for step in plan.steps.values():
-        if step.verdict == "held":
-            cells = ", ".join(f"{cell.row} seed {cell.seed}" for cell in plan.cells if cell.step_id == step.id)
-            console.print(_line(cells or "a teacher", step.id, "held", step.reason))
-
-
 def show_outcome(prepared: Prepared, outcome: Outcome, publisher: Publisher, console: Console, *, program: str) -> None:
     """How it ended and what to type next."""
     command = shlex.join([program, *sys.argv[1:]])
@@ -103,6 +95,9 @@ def show_outcome(prepared: Prepared, outcome: Outcome, publisher: Publisher, con
         console.print(f"try failed steps again:  {command} --retry-failed", markup=False)
     if outcome.given_up:
         console.print(f"given up: {len(outcome.given_up)} steps whose jobs ended without a reason", style="red")
+    for step_id, reason in outcome.held.items():
+        step = prepared.steps[step_id]
+        console.print(_line(f"{name_of(step)}, seed {step.recipe.data_seed}", step_id, "held", reason))
     if outcome.held and not outcome.interrupted:
         console.print(f"{len(outcome.held)} steps are another run's; when it has ended, type again:  {command}")
     elif outcome.unfinished:

@@ -54,8 +54,8 @@ class Place:
     store: Store
 
     def command(self, name: str = "run", *options: str) -> list[str]:
-        command = [sys.executable, "-m", "orchestrator.cli", name, str(self.sweep), "--store", str(self.store.home)]
-        return [*command, *options]
+        program = Path(sys.executable).with_name("reskd")
+        return [str(program), name, str(self.sweep), "--store", str(self.store.home), *options]
 
     def start(self) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -98,7 +98,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, demo_root: Path) -> Pl
     done = here.call("run")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "4 of 4 steps done" in done.stdout
-    assert "reskd ui --store" in done.stdout
+    assert "bin/reskd ui --store" in done.stdout
     return here
 
 
@@ -154,6 +154,7 @@ def test_a_run_whose_worker_and_driver_are_killed_and_that_is_stopped_ends_with_
     first.communicate()
 
     second = here.start()
+    wait_until(lambda: f"process {second.pid} " in f"{store.lease(pixel)} ", second)
     epoch = max(store.epochs(pixel))
     wait_until(lambda: max(store.epochs(pixel), default=0) > epoch, second)
     other = here.call("run")

@@ -7,10 +7,13 @@ import itertools
 import math
 import statistics
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.entries import Plot, PlotPoint
 from orchestrator.labels import Box, Point, place
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, told apart by every common kind of colour vision; markers tell them apart in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -31,28 +34,33 @@ LOG_FROM = 8.0
 def accuracy_vs_gmacs(plot: Plot) -> bytes:
     """The figure as PNG; equal plots give equal bytes."""
     from matplotlib import style
-    from matplotlib.figure import Figure
 
+    file = io.BytesIO()
     with style.context("default"):  # whatever a user's matplotlibrc says
-        figure = Figure(figsize=(8.0, 5.4), dpi=150, layout="constrained")
-        axes = figure.subplots()
-        for index, series in enumerate(dict.fromkeys(point.series for point in plot.points)):
-            points = [point for point in plot.points if point.series == series]
-            points.sort(key=lambda point: point.in_table)  # the plot's own rows on top
-            _draw(axes, points, colour=COLOURS[index % len(COLOURS)], marker=MARKERS[index % len(MARKERS)])
-        if any(len(point.accuracies) > 1 for point in plot.points):
-            axes.plot([], [], ".", color="#555555", label="small: the row's seeds; large: their mean")
-        _frame(axes, plot)
-        figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=FONT_SIZE)
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # the labels are placed by this layout, and must not change it
-        _label(axes, plot.points)
-        file = io.BytesIO()
-        figure.savefig(file, format="png", metadata={"Software": None})
+        draw(plot).savefig(file, format="png", metadata={"Software": None})
     return file.getvalue()
 
 
-def _draw(axes: Any, points: Sequence[PlotPoint], *, colour: str, marker: str) -> None:
+def draw(plot: Plot) -> Figure:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.0, 5.4), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    for index, series in enumerate(dict.fromkeys(point.series for point in plot.points)):
+        points = [point for point in plot.points if point.series == series]
+        points.sort(key=lambda point: point.in_table)  # the plot's own rows on top
+        _draw_series(axes, points, colour=COLOURS[index % len(COLOURS)], marker=MARKERS[index % len(MARKERS)])
+    if any(len(point.accuracies) > 1 for point in plot.points):
+        axes.plot([], [], ".", color="#555555", label="small: the row's seeds; large: their mean")
+    _frame(axes, plot)
+    figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=FONT_SIZE)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # the labels are placed by this layout, and must not change it
+    _label(axes, plot.points)
+    return figure
+
+
+def _draw_series(axes: Any, points: Sequence[PlotPoint], *, colour: str, marker: str) -> None:
     """A series: the marks, a line through those of the table, and the seeds with the span between them."""
     series = points[0].series
     # A mark at 100 % is shown whole, so nothing is clipped at the frame.

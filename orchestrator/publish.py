@@ -12,9 +12,11 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from orchestrator import tracking
+from orchestrator.pages import QUESTION_TAG, VIEW_TAG, artifact_page, run_page, runs_page, saved_view
 from orchestrator.run_diff import (
     COMPLETE_TAG,
     EPOCH_TAG,
@@ -24,7 +26,7 @@ from orchestrator.run_diff import (
     new_epochs,
     new_metrics,
 )
-from orchestrator.step_record import State, StepContent, StepRecord, read_step, record_from_run
+from orchestrator.step_record import NOTE_TAG, State, StepContent, StepRecord, read_step, record_from_run
 from orchestrator.steps import Step
 from orchestrator.store import Store
 from orchestrator.sweep import Sweep
@@ -35,7 +37,7 @@ tracking.configure()
 
 from alembic.util import CommandError  # noqa: E402
 from mlflow import MlflowClient  # noqa: E402
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag  # noqa: E402
+from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param, Run, RunTag  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
 from sqlalchemy.exc import SQLAlchemyError  # noqa: E402
 
@@ -44,8 +46,21 @@ logger = logging.getLogger(__name__)
 FAULTS = (MlflowException, SQLAlchemyError, CommandError, OSError)
 """What a tracking server or its database raises when it is gone or broken."""
 
+DIGEST_LENGTH = 8
+"""Of a data set's hash in MLflow's narrow column; the run's tag reskd.manifest_sha256 has all of it."""
+REPORT_NOTE = "tables and figure of the sweep, made from its runs; `reskd tables` makes them again"
+
 STATUS: dict[State, str] = {"done": "FINISHED", "failed": "FAILED", "running": "RUNNING", "interrupted": "KILLED"}
 STATES: dict[str, State] = {status: state for state, status in STATUS.items()}
+
+
+def published_sweeps(tracking_uri: str) -> list[tuple[str, str]]:
+    """(sweep, experiment id) of everything ever published there, newest first; BadInput when MLflow cannot read it."""
+    try:
+        experiments = MlflowClient(tracking_uri=tracking_uri).search_experiments()
+    except FAULTS as error:
+        raise BadInput(f"{without_password(tracking_uri)}: MLflow cannot read it ({first_line(error)})") from error
+    return [(found.name, found.experiment_id) for found in experiments if QUESTION_TAG in found.tags]
 
 
 class Publisher:
@@ -76,7 +91,7 @@ class Publisher:
     def publish(self, step_ids: Iterable[str] | None = None) -> bool:
         """Write what steps, all of them by default, have newly stored; False when MLflow does not answer."""
         ids = self._steps if step_ids is None else list(step_ids)
-        contents = {step_id: read_step(self._store, self._steps[step_id], steps=self._steps) for step_id in ids}
+        contents = {step_id: self._content(step_id) for step_id in ids}
         news = {
             step_id: content
             for step_id, content in contents.items()
@@ -90,6 +105,15 @@ class Publisher:
                     self._published[step_id] = content
             return True
         return False
+
+    def _content(self, step_id: str) -> StepContent | None:
+        content = read_step(self._store, self._steps[step_id], steps=self._steps)
+        return content and replace(content, tags={**content.tags, **self._source})
+
+    @property
+    def _source(self) -> dict[str, str]:
+        """What MLflow shows as a run's source: the sweep file."""
+        return {"mlflow.source.name": self._sweep.path.name, "mlflow.source.type": "LOCAL"}
 
     def records(self) -> dict[str, StepRecord]:
         """What MLflow alone knows of every run in the experiment, of steps that the sweep has dropped too.
@@ -116,25 +140,27 @@ class Publisher:
         report = folder / "report.md"
         if not report.is_file():
             return True  # a sweep without tables
-        note = note_of(report.read_text())
         with self._forgiving("`reskd tables` logs the report again"):
             with self._locked():
+                tags = {"reskd.kind": "report", NOTE_TAG: REPORT_NOTE, **self._source}
                 run = next(iter(self._search("tags.`reskd.kind` = 'report'")), None)
-                run = run or self._client.create_run(
-                    self.experiment_id, tags={"reskd.kind": "report"}, run_name="report"
-                )
+                run = run or self._client.create_run(self.experiment_id, tags=tags, run_name="report")
+                self._log(run.info.run_id, [], {key: tags[key] for key in tags.keys() - run.data.tags.keys()})
                 self._client.log_artifacts(run.info.run_id, str(folder))
                 if self._sweep.path.is_file():
                     self._client.log_artifact(run.info.run_id, str(self._sweep.path))
-                self._client.set_terminated(run.info.run_id, "FINISHED")
-                self._client.set_experiment_tag(self.experiment_id, "mlflow.note.content", note)
+                if run.info.status != "FINISHED":
+                    self._client.set_terminated(run.info.run_id, "FINISHED")
+                page = artifact_page(self.experiment_id, run.info.run_id, "{name}")
+                note = note_of(report.read_text(), page=page)
+                self._tag_experiment(self._client.get_experiment(self.experiment_id), {NOTE_TAG: note})
             return True
         return False
 
     @property
     def experiment_url(self) -> str:
         """Page of the experiment's runs; below `reskd ui`'s address where MLflow is a file."""
-        return f"{self._base_url}/#/experiments/{self.experiment_id}/runs?workflowType=machine_learning"
+        return runs_page(self.experiment_id, base=self._base_url)
 
     def run_url(self, step_id: str) -> str | None:
         """Page of a step's run, None while there is none or MLflow does not answer."""
@@ -146,10 +172,11 @@ class Publisher:
 
     @property
     def _base_url(self) -> str:
-        return self.tracking_uri.rstrip("/") if self.tracking_uri.startswith("http") else ""
+        is_server = self.tracking_uri.startswith("http")
+        return without_password(self.tracking_uri).rstrip("/") if is_server else ""
 
     def _url_of(self, run_id: str) -> str:
-        return f"{self._base_url}/#/experiments/{self.experiment_id}/runs/{run_id}"
+        return run_page(self.experiment_id, run_id, base=self._base_url)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -173,7 +200,11 @@ class Publisher:
 
     def _experiment(self) -> str:
         name, client = self._sweep.name, self._client
-        tags = {"reskd.question": self._sweep.question, "reskd.sweep_file": sweep_text(self._sweep.path)}
+        tags = {
+            QUESTION_TAG: self._sweep.question,
+            "reskd.sweep_file": sweep_text(self._sweep.path),
+            VIEW_TAG: saved_view(self._sweep),
+        }
         found = client.get_experiment_by_name(name)
         if found is None:
             # A server decides itself; without one MLflow would take the folder that this process happens to be in.
@@ -189,10 +220,13 @@ class Publisher:
                 f"MLflow's experiment {name!r} is in its bin; run `mlflow experiments restore "
                 f"--experiment-id {found.experiment_id}`, or rename the sweep file"
             )
-        for key, value in tags.items():
-            if found.tags.get(key) != value:
-                client.set_experiment_tag(found.experiment_id, key, value)
+        self._tag_experiment(found, tags)
         return found.experiment_id
+
+    def _tag_experiment(self, experiment: Experiment, tags: Mapping[str, str]) -> None:
+        for key, value in tags.items():
+            if experiment.tags.get(key) != value:
+                self._client.set_experiment_tag(experiment.experiment_id, key, value)
 
     def _search(self, condition: str = "") -> Iterator[Run]:
         token: str | None = None
@@ -252,6 +286,6 @@ class Publisher:
         self._client.log_batch(run.info.run_id, params=missing)
         if run.inputs is None or not run.inputs.dataset_inputs:
             source = json.dumps({"manifest_sha256": content.data_sha256})
-            data = Dataset(content.record.data_name, content.data_sha256[:36], "manifest", source)
+            data = Dataset(content.record.data_name, content.data_sha256[:DIGEST_LENGTH], "manifest", source)
             context = [InputTag("mlflow.data.context", "training")]
             self._client.log_inputs(run.info.run_id, [DatasetInput(data, context)])

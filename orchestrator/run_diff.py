@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 
-from orchestrator.step_record import StepContent
+from orchestrator.step_record import FAILED, NOTE_TAG, StepContent
 
 MetricRow = tuple[str, float, int, int]
 """(key, value, time in ms, step); MLflow keeps equal rows once, so writing one again changes nothing."""
@@ -41,7 +41,12 @@ def new_metrics(content: StepContent, held: Mapping[str, float]) -> list[MetricR
 
 
 def changed_tags(content: StepContent, held: Mapping[str, str]) -> dict[str, str]:
-    return {key: value for key, value in content.tags.items() if held.get(key) != value}
+    """Tags that are new or differ; a description that a person has rewritten stays theirs."""
+    changed = {key: value for key, value in content.tags.items() if held.get(key) != value}
+    ours, theirs = content.tags[NOTE_TAG].partition(FAILED)[0], held.get(NOTE_TAG, "").partition(FAILED)[0]
+    if theirs not in ("", ours):
+        changed.pop(NOTE_TAG, None)
+    return changed
 
 
 def dropped_tags(content: StepContent, held: Mapping[str, str]) -> list[str]:

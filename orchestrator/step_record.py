@@ -5,16 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from orchestrator.steps import Step
 from orchestrator.store import Store
 from reskd.files import Json, read_json
+from reskd.recipe import Recipe
 
 State = Literal["done", "failed", "running", "interrupted"]
 
 EPOCH_METRICS = ("train/", "val/", "perf/clips_per_s", "perf/teacher_ms")
 """What of an epoch's metrics is published; the store keeps the rest."""
+
+NOTE_TAG = "mlflow.note.content"
+"""MLflow's own tag of a run's description."""
+FAILED = "\n\nfailed: "
+"""Between the words for a step and why it failed, in a run's description."""
 
 MAX_REASON = 500
 """Characters of a failure's reason in a record; its traceback is an artifact of the run."""
@@ -152,13 +159,15 @@ def _run_name(step: Step) -> str:
 
 
 def _tags(step: Step, record: StepRecord, facts: Json, *, steps: Mapping[str, Step]) -> dict[str, str]:
+    kind = _kind(step, steps)
     tags = {
         "step_id": step.id,
         "full_id": step.full_id,
-        "kind": _kind(step, steps),
+        "kind": kind,
         "cells": json.dumps(record.cells),
         "teacher_id": step.teacher_id,
         "data": record.data_name,
+        "manifest_sha256": step.payload["manifest_sha256"],
         "host": facts.get("host"),
         "commit": facts.get("commit"),
         "versions": json.dumps(facts["versions"], sort_keys=True) if "versions" in facts else None,
@@ -169,7 +178,24 @@ def _tags(step: Step, record: StepRecord, facts: Json, *, steps: Mapping[str, St
         "reason": record.note or None,
         "complete": "true" if record.state == "done" else None,
     }
-    return {f"reskd.{name}": str(value) for name, value in tags.items() if value is not None}
+    own = {f"reskd.{name}": str(value) for name, value in tags.items() if value is not None}
+    why = f"{FAILED}{record.note}" if record.note else ""
+    return own | {NOTE_TAG: f"{kind} {_words(step, steps)}{why}"}
+
+
+def _words(step: Step, steps: Mapping[str, Step]) -> str:
+    """`tsn_mini10 at 24 px, pixel-level KD from tsn_mini18 at 64 px, seed 0`."""
+    recipe = step.recipe
+    words = [_network(recipe)]
+    if recipe.has_teacher:
+        teacher = steps.get(step.teacher_id or "")
+        source = _network(teacher.recipe) if teacher else f"the checkpoint {Path(step.teacher_checkpoint or '').name}"
+        words.append(f"{recipe.kd.level}-level KD from {source}")
+    return ", ".join([*words, f"seed {recipe.model_seed}"])
+
+
+def _network(recipe: Recipe) -> str:
+    return f"{recipe.model.name} at {recipe.model.resolution} px"
 
 
 def record_from_run(tags: Mapping[str, str], metrics: Mapping[str, float], *, state: State, url: str) -> StepRecord:

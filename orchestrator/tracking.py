@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ from reskd.errors import BadInput
 SQLITE = "sqlite:///"
 MAX_NOTE = 20_000
 """Characters that MLflow takes for a tag of an experiment."""
+HARD_SPACES = "\u00a0" * 3
 ELSEWHERE = "among the artifacts of the run `report`"
 
 SETTINGS = {
@@ -61,13 +63,23 @@ def first_line(error: BaseException) -> str:
     return line if len(line) <= 200 else f"{line[:200]}..."
 
 
-def note_of(report: str) -> str:
-    """A report as the experiment's note: without images, which only the report run holds, and cut to what fits."""
-    text = "\n".join(line for line in report.splitlines() if not line.startswith("!["))
+def note_of(report: str, *, page: str) -> str:
+    """A report as the experiment's note, cut to what fits: links lead to `page`, an address with {name} in it.
+
+    The figure, which a note would cut, becomes a link.
+    """
+    text = re.sub(r"!?(\[[^]]*\])\(([\w.-]+)\)", lambda link: f"{link[1]}({page.format(name=link[2])})", report)
+    text = "".join(_spaced(line) for line in text.splitlines(keepends=True))
     if len(text) <= MAX_NOTE:
         return text
     ending = f"\n\nThe whole report is {ELSEWHERE}."
     return text[: MAX_NOTE - len(ending)].rpartition("\n")[0] + ending
+
+
+def _spaced(line: str) -> str:
+    """A table's row with hard spaces at the cells' ends: notes show columns without any room between them."""
+    is_row = line.startswith("| ") and not line.startswith("| ---")
+    return line.replace(" |", f"{HARD_SPACES} |") if is_row else line
 
 
 def sweep_text(path: Path) -> str:

@@ -1,33 +1,81 @@
-"""`reskd ui`: MLflow's own server on the store's database, and the link that opens the right page."""
+"""`reskd ui`: MLflow's own server on the store's database, and the links that open the right pages."""
 
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
+from urllib.request import urlopen
 
 from rich.console import Console
 
+from orchestrator.pages import WORKFLOW, runs_page
+from orchestrator.publish import published_sweeps
 from orchestrator.store import Store
+from orchestrator.tracking import SQLITE, check_database
 from reskd.errors import BadInput
 
 SETTINGS = {
     # One web worker and no job runner: a twentieth of the memory, and several workers answer slower.
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    # A file of the folder that a person is in must not stand in for one of its packages.
+    "PYTHONSAFEPATH": "1",
+    # Of its packages, meant for its authors. What fails is an error, and errors are shown.
+    "PYTHONWARNINGS": "ignore",
 }
+QUIET = "--log-level warning --no-access-log"
+POLL_S = 0.2
 
 
 def serve(store: Store, *, port: int, console: Console) -> int:
-    """Run the server until it is stopped; its exit code. BadInput when there is nothing to show."""
-    if not store.mlflow_db.exists():
-        raise BadInput(f"{store.mlflow_db}: nothing published yet; run a sweep first, or give its --store")
-    # MLflow opens experiments on an empty page for language models unless the link says otherwise.
-    console.print(f"browse:  http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning", markup=False)
-    console.print("stop with Ctrl-C")
+    """Run the server until it is stopped; its exit code. BadInput when there is nothing to show or no port."""
+    database = store.mlflow_db
+    if not database.exists():
+        raise BadInput(f"{database}: nothing published yet; run a sweep first, or give its --store")
+    address, uri = f"http://127.0.0.1:{port}", f"{SQLITE}{database}"
+    check_database(uri)
+    _check_port(port)
+    links = [(name, runs_page(experiment_id, base=address)) for name, experiment_id in published_sweeps(uri)]
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--backend-store-uri", f"sqlite:///{store.mlflow_db}", "--artifacts-destination", str(store.artifacts)]
+    command += ["--backend-store-uri", uri, "--registry-store-uri", uri]
+    command += ["--artifacts-destination", str(store.artifacts), "--uvicorn-opts", QUIET]
+    console.print("starting MLflow ...", markup=False)
+    # A session of its own, so that Ctrl-C reaches us alone and all of the server's processes are then ended by us.
+    server = subprocess.Popen(command, env={**os.environ, **SETTINGS}, start_new_session=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return subprocess.run(command, env={**os.environ, **SETTINGS}, check=False).returncode
+        while server.poll() is None and not _answers(address):
+            time.sleep(POLL_S)
+        if server.poll() is None:
+            for name, link in links or [("browse", f"{address}/#/experiments?{WORKFLOW}")]:
+                console.print(f"{name}:  {link}", markup=False, soft_wrap=True)
+            console.print("stop with Ctrl-C")
+        return server.wait()
     except KeyboardInterrupt:
         return 0
+    finally:
+        if server.poll() is None:
+            os.killpg(server.pid, signal.SIGTERM)
+            server.wait()
+
+
+def _check_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise BadInput(f"port {port} cannot be opened ({error.strerror}); give another with --port") from error
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urlopen(f"{address}/health", timeout=5):
+            return True
+    except OSError:
+        return False

@@ -8,13 +8,14 @@ import shutil
 import socket
 import time
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from orchestrator.lease import Leases
-from orchestrator.publish import Publisher
+from orchestrator.publish import Publisher, published_sweeps
 from orchestrator.report import write_report
 from orchestrator.tables import records_from_store
 from orchestrator.tracking import MAX_NOTE, note_of, without_password
@@ -110,7 +111,9 @@ def test_a_finished_step_is_one_run_with_identity_epochs_and_results(full: Store
         *("GMACs", "GFLOPs", "params_M", "clips/s", "data/damaged_clips"),
     }
     (data,) = run.inputs.dataset_inputs
-    assert (data.dataset.name, data.dataset.digest) == ("demo", MANIFEST_SHA256[:36])
+    assert (data.dataset.name, data.dataset.digest) == ("demo", MANIFEST_SHA256[:8])
+    assert tags["reskd.manifest_sha256"] == MANIFEST_SHA256
+    assert (tags["mlflow.source.name"], tags["mlflow.source.type"]) == ("levels.yaml", "LOCAL")
     lines = full.store.metrics(step_id)
     history = client_of(published).get_metric_history(run.info.run_id, "train/loss")
     assert [(row.step, row.value, row.timestamp) for row in history] == [
@@ -123,6 +126,36 @@ def test_a_teacher_in_no_row_is_named_by_its_network(full: StoredSweep, publishe
     assert run.info.run_name == "teacher tsn_mini18@64, seed 0"
     assert (run.data.tags["reskd.kind"], run.data.tags["reskd.cells"]) == ("teacher", "[]")
     assert run_of(published, full.id_of("baseline", 0)).data.tags["reskd.kind"] == "baseline"
+
+
+def test_a_run_is_described_in_words(full: StoredSweep, published: Publisher):
+    def words(step_id: str) -> str:
+        return str(run_of(published, step_id).data.tags["mlflow.note.content"])
+
+    assert words(full.id_of("pixel-level MSE", 2)) == (
+        "student tsn_mini10 at 24 px, pixel-level KD from tsn_mini18 at 64 px, seed 2"
+    )
+    assert words(full.id_of("baseline", 1)) == "baseline tsn_mini10 at 24 px, seed 1"
+    assert words(full.teacher_of("pixel-level MSE", 0)) == "teacher tsn_mini18 at 64 px, seed 0"
+    assert words(full.teacher_of("pixel-level MSE", 1)) == (
+        "teacher tsn_mini18 at 64 px, seed 1\n\nfailed: gradient is not finite"
+    )
+
+
+def test_a_description_that_a_person_has_rewritten_stays(empty_database: Path, tmp_path: Path):
+    stored = stored_with(empty_database, tmp_path, seeds=(0,))
+    publisher, step_id = publisher_of(stored), stored.id_of("baseline", 0)
+    stored.start(step_id)
+    stored.fail(step_id)
+    assert publisher.publish()
+    stored.finish(step_id, 0.8)
+    stored.store.forget_failure(step_id)
+    assert publisher_of(stored).publish()
+    run = run_of(publisher, step_id)
+    assert run.data.tags["mlflow.note.content"] == "baseline tsn_mini10 at 24 px, seed 0"  # no longer failed
+    client_of(publisher).set_tag(run.info.run_id, "mlflow.note.content", "my own words")
+    assert publisher_of(stored).publish()
+    assert run_of(publisher, step_id).data.tags["mlflow.note.content"] == "my own words"
 
 
 def test_a_failed_step_tells_why(full: StoredSweep, published: Publisher):
@@ -143,7 +176,9 @@ def test_damaged_clips_are_counted_and_listed(full: StoredSweep, published: Publ
 def test_a_step_that_was_never_started_has_no_run(full: StoredSweep, published: Publisher):
     assert published.run_url(full.teacher_of("pixel-level MSE", 2)) is None
     run_id = run_of(published, full.id_of("baseline", 0)).info.run_id
-    assert published.run_url(full.id_of("baseline", 0)) == f"/#/experiments/{published.experiment_id}/runs/{run_id}"
+    assert published.run_url(full.id_of("baseline", 0)) == (
+        f"/#/experiments/{published.experiment_id}/runs/{run_id}?workflowType=machine_learning"
+    )
 
 
 def test_mlflow_alone_gives_the_records_and_tables_that_the_store_gives(full: StoredSweep, published: Publisher):
@@ -249,17 +284,20 @@ def test_of_two_runs_that_a_retried_request_made_the_earliest_counts(empty_datab
     stored.finish(step_id, 0.8)
     first = client_of(publisher).create_run(publisher.experiment_id, start_time=STARTED_MS, tags=tags)
     assert publisher.publish()
-    assert publisher.run_url(step_id).endswith(first.info.run_id)
+    assert f"/{first.info.run_id}?" in publisher.run_url(step_id)
     assert publisher.records()[step_id].metrics["test/top1"] == 0.8
 
 
 def test_the_report_is_one_run_with_its_files_and_the_experiments_note(
     full: StoredSweep, published: Publisher, tmp_path: Path
 ):
+    client, states = client_of(published), []
     for _ in range(2):
         write_report([table_of(full, published.records())], tmp_path)
         assert published.log_report(tmp_path)
-    client = client_of(published)
+        runs = {run.info.run_id: run.to_dictionary() for run in runs_of(published)}
+        states.append((runs, dict(client.get_experiment(published.experiment_id))))
+    assert states[0] == states[1]
     (run,) = client.search_runs([published.experiment_id], "tags.`reskd.kind` = 'report'")
     assert run.info.status == "FINISHED"
     names = {item.path for item in client.list_artifacts(run.info.run_id)}
@@ -269,8 +307,12 @@ def test_the_report_is_one_run_with_its_files_and_the_experiments_note(
     assert experiment.tags["reskd.question"] == "Which level helps?"
     assert experiment.tags["reskd.sweep_file"] == full.sweep.path.read_text()
     note = experiment.tags["mlflow.note.content"]
-    assert "| pixel-level MSE | 97.0 ± 6.6 |" in note
-    assert ".png)" not in note
+    cells = [cell.strip() for cell in note.split("|")]
+    assert cells[cells.index("pixel-level MSE") + 1] == "97.0 ± 6.6"
+    page = f"#/experiments/{published.experiment_id}/runs/{run.info.run_id}/artifacts"
+    for name in ("table5.csv", "accuracy_vs_gmacs.png"):
+        assert f"]({page}/{name}?workflowType=machine_learning)" in note
+    assert "![" not in note  # a note would cut the figure
     assert set(published.records()) == set(records_from_store(full.store, full.steps))
 
 
@@ -309,9 +351,30 @@ def test_a_database_that_cannot_be_is_refused_at_once(tmp_path: Path, name: str,
 
 
 def test_a_note_too_long_ends_at_a_line_and_says_where_the_rest_is():
-    note = note_of("a line of the report\n" * 2000)
+    note = note_of("a line of the report\n" * 2000, page="")
     assert len(note) <= MAX_NOTE
     assert note.endswith("a line of the report\n\nThe whole report is among the artifacts of the run `report`.")
+
+
+def test_the_link_of_an_experiment_opens_a_view_of_its_tables_columns(full: StoredSweep, published: Publisher):
+    address = urlsplit(published.experiment_url.replace("/#", ""))
+    assert address.path == f"/experiments/{published.experiment_id}/runs"
+    query = parse_qs(address.query)
+    assert query["workflowType"] == ["machine_learning"]
+    tags = client_of(published).get_experiment(published.experiment_id).tags
+    view = json.loads(tags[f"mlflow.sharedViewState.{query['viewStateShareKey'][0]}"])
+    state = json.loads(view["state"])
+    assert state["selectedColumns"][:3] == ["metrics.`test/top1`", "metrics.`GMACs`", "metrics.`clips/s`"]
+    assert (state["orderByKey"], state["orderByAsc"]) == ("metrics.`test/top1`", False)
+    # What the view names is there to be shown.
+    run = run_of(published, full.id_of("pixel-level MSE", 0))
+    shown = {f"metrics.`{key}`" for key in run.data.metrics} | {f"params.`{key}`" for key in run.data.params}
+    assert set(state["selectedColumns"]) <= shown
+
+
+def test_every_published_sweep_is_found_in_the_database(published: Publisher):
+    assert published_sweeps(published.tracking_uri)[0] == ("levels", published.experiment_id)
+    assert "Default" not in dict(published_sweeps(published.tracking_uri))  # MLflow's own
 
 
 def test_messages_show_no_password():

@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from orchestrator.entries import Plot, PlotPoint
-from orchestrator.figure import accuracy_vs_gmacs
 from orchestrator.report import render, write_report
 from orchestrator.tables import Table
 from tests.stored_sweep import SWEEP, StoredSweep
@@ -98,11 +96,11 @@ def test_a_terminal_sees_every_cell(table: Table):
         assert all(cell in shown for cell in table.cells(row))
 
 
-def test_a_figure_is_drawn_for_one_point_and_for_costs_far_apart():
-    lone = Plot(heading="top-1 (%)", points=(PlotPoint(row="a", series="s", gmacs=0.1, accuracies=(50.0,)),))
-    far = Plot(
-        heading="top-1 (%)", points=(*lone.points, PlotPoint(row="b", series="s", gmacs=9.0, accuracies=(70.0,)))
-    )
-    first, second = accuracy_vs_gmacs(lone), accuracy_vs_gmacs(far)
-    assert first.startswith(b"\x89PNG")
-    assert first != second
+@pytest.mark.parametrize("width", [80, 100])
+def test_a_narrow_terminal_wraps_headings_and_keeps_row_names_and_its_width(table: Table, width: int):
+    console = Console(file=io.StringIO(), width=width)
+    console.print(render(table))
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    for row in table.rows:
+        assert any(row in line for line in lines)

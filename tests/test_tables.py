@@ -106,14 +106,14 @@ def test_differences_to_a_row_are_paired_and_the_row_itself_is_the_reference(ful
     assert delta is not None
     assert delta.values == pytest.approx((1.0, 3.0, 5.0))
     assert delta.text(unit="%", signed=True) == "+3.0 ± 5.0"  # 4.3027 * 2 / sqrt(3)
-    column = table.headings.index("difference to baseline (points)")
+    column = table.headings.index("vs baseline (points)")
     assert table.cells("baseline")[column] == "reference"
-    assert table.headings.count("difference to baseline (points)") == 1  # a cost has none
+    assert table.headings.count("vs baseline (points)") == 1  # a cost has none
 
 
 def test_published_figures_of_another_task_have_a_column_of_their_own_that_says_so(full: StoredSweep):
     table = table_of(full)
-    heading = "published: ActivityNet mAP (other task, not comparable)"
+    heading = "other task, not comparable: ActivityNet mAP"
     assert table.headings.count(heading) == 1
     assert table.cells("pixel-level MSE")[table.headings.index(heading)] == "78.5"
 
@@ -122,7 +122,7 @@ def test_published_figures_of_the_same_data_set_are_headed_published(tmp_path: P
     text = SWEEP.replace("name: demo", "name: activitynet").replace("test/top1", "test/mAP")
     stored = StoredSweep(tmp_path, text=text)
     table = table_of(stored)
-    assert table.headings[:4] == ["row", "mAP (%)", "difference to baseline (points)", "published"]
+    assert table.headings[:4] == ["row", "mAP (%)", "vs baseline (points)", "published"]
     assert table.cells("baseline")[3] == "71.8"
 
 
@@ -229,6 +229,23 @@ def test_a_step_that_two_rows_share_answers_both(tmp_path: Path):
     stored.finish(stored.id_of("baseline", 0), 0.8)
     table = table_of(stored)
     assert table.entries["the same", "test/top1"].step_ids == table.entries["baseline", "test/top1"].step_ids
+
+
+def test_the_plot_has_one_point_for_rows_of_the_same_steps_under_the_tables_own_name_first(tmp_path: Path):
+    text = SWEEP.replace("    - {row: clip", "    - {row: the same, kd.level: none}\n    - {row: clip")
+    text = text.replace("rows: row, columns", "rows: [the same, clip-level KL], columns").replace(
+        "delta_to: baseline,", ""
+    )
+    stored = StoredSweep(tmp_path, seeds=(0, 1), text=text)
+    finish_all(stored)
+    plot = table_of(stored).plot
+    assert plot is not None
+    assert [(point.row, point.in_table) for point in plot.points] == [
+        ("the same = baseline", True),
+        ("clip-level KL", True),
+        ("pixel-level MSE", False),
+    ]
+    assert plot.points[0].accuracies == pytest.approx((80.0, 82.0))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,74 @@
+"""The figure as it is drawn, read back from matplotlib."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.transforms import Bbox
+
+from orchestrator.entries import Plot, PlotPoint
+from orchestrator.figure import MARK_SIZE, accuracy_vs_gmacs, draw
+
+NAMES = ("baseline", "clip-level KL", "frame-level KL", "24 px = pixel-level MSE", "resolution distillation")
+CROWD = tuple(
+    PlotPoint(row=name, series=f"series {index % 3}", gmacs=0.02, accuracies=(96 + index / 2, 99 - index / 4))
+    for index, name in enumerate(NAMES)
+)
+FAR = PlotPoint(row="64 px", series="series 0", gmacs=0.2, accuracies=(99.7, 48.0))
+
+
+def axes_of(*points: PlotPoint) -> Axes:
+    return draw(Plot(heading="top-1 (%)", points=points)).axes[0]
+
+
+def marks_of(axes: Axes) -> list[Bbox]:
+    """Boxes of everything drawn as a mark, in pixels."""
+    size = MARK_SIZE / 72 * axes.figure.dpi
+    places = [
+        axes.transData.transform(place)
+        for line in axes.lines
+        if line.get_marker() != "None"
+        for place in line.get_xydata()
+    ]
+    return [Bbox.from_bounds(x - size / 4, y - size / 4, size / 2, size / 2) for x, y in places]
+
+
+def test_a_figure_is_drawn_for_one_point_and_for_costs_far_apart():
+    lone = Plot(heading="top-1 (%)", points=(PlotPoint(row="a", series="s", gmacs=0.1, accuracies=(50.0,)),))
+    far = Plot(heading="top-1 (%)", points=(*lone.points, FAR))
+    first, second = accuracy_vs_gmacs(lone), accuracy_vs_gmacs(far)
+    assert first.startswith(b"\x89PNG")
+    assert first != second
+
+
+def test_labels_of_a_crowded_column_lie_on_no_mark_and_on_no_other_label():
+    axes = axes_of(*CROWD, FAR)
+    labels = [text.get_window_extent() for text in axes.texts]
+    assert [text.get_text() for text in axes.texts].count("24 px = pixel-level MSE") == 1
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(labels, 2))
+    assert not any(label.overlaps(mark) for label in labels for mark in marks_of(axes))
+
+
+def test_seeds_are_drawn_at_the_cost_of_their_row():
+    drawn = {
+        (x, y) for line in axes_of(*CROWD, FAR).lines if line.get_marker() == "o" for x, y in line.get_xydata().tolist()
+    }
+    assert {(point.gmacs, value) for point in (*CROWD, FAR) for value in point.accuracies} <= drawn
+
+
+@pytest.mark.parametrize(("accuracies", "top"), [((99.9, 40.0), 100.0), ((50.0, 40.0), 51.0)])
+def test_the_axis_ends_above_the_best_accuracy_and_never_above_a_hundred(accuracies: tuple[float, ...], top: float):
+    axes = axes_of(PlotPoint(row="a", series="s", gmacs=0.1, accuracies=accuracies))
+    assert axes.get_ylim()[1] == top
+
+
+def test_a_line_joins_the_tables_rows_of_a_series_alone():
+    points = [
+        PlotPoint(row=str(cost), series="s", gmacs=cost, accuracies=(50.0 + cost,), in_table=cost < 3)
+        for cost in (3.0, 2.0, 1.0)
+    ]
+    lines = [line.get_xydata().tolist() for line in axes_of(*points).lines if line.get_marker() == "None"]
+    assert [[1.0, 51.0], [2.0, 52.0]] in lines
+    assert not any([3.0, 53.0] in line and len({tuple(end) for end in line}) > 1 for line in lines)

@@ -165,13 +165,14 @@ def publish(
 ) -> None:
     """Write everything the store holds of a sweep to MLflow; what is there already is left as it is."""
     from orchestrator.publish import Publisher
+    from orchestrator.show import browse_line
 
     prepared = _prepare(sweep, changes, _store(store))
     publisher = Publisher(prepared.store, sweep=prepared.sweep, steps=prepared.steps, tracking_uri=tracking_uri)
     if not publisher.publish():
         raise ReskdError(f"{prepared.sweep.path}: MLflow did not take everything; see the warning above, then repeat")
     _write_tables(prepared, publisher.records(), publisher=publisher)
-    console.print(f"published: {publisher.experiment_url}")
+    console.print(browse_line(prepared, publisher, program=_program()), markup=False, soft_wrap=True)
 
 
 @app.command()

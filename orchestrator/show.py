@@ -104,11 +104,15 @@ def show_outcome(prepared: Prepared, outcome: Outcome, publisher: Publisher, con
         what = "stopped" if outcome.interrupted else "some jobs ended without finishing"
         log = f" (log: {outcome.log})" if outcome.log else ""
         console.print(f"{what}{log}; nothing finished is lost. Go on with:  {command}", markup=False, soft_wrap=True)
+    console.print(browse_line(prepared, publisher, program=program), markup=False, soft_wrap=True)
+
+
+def browse_line(prepared: Prepared, publisher: Publisher, *, program: str) -> str:
+    """What to type or open to see the runs in MLflow."""
+    if not publisher.tracking_uri.startswith("sqlite:"):
+        return f"browse:  {publisher.experiment_url}"
     store_option = "" if prepared.store.is_default else f" --store {prepared.store.home}"
-    if publisher.tracking_uri.startswith("sqlite:"):
-        console.print(f"browse:  {program} ui{store_option}", markup=False, soft_wrap=True)
-    else:
-        console.print(f"browse:  {publisher.experiment_url}", markup=False)
+    return f"browse:  {program} ui{store_option}"
 
 
 def status_rows(prepared: Prepared) -> list[dict[str, Any]]:

@@ -146,7 +146,9 @@ class FolderSink:
 
     def save(self, step_id: str, epoch: int, state: Json, metrics: Mapping[str, float]) -> None:
         """Checkpoint, then its line, then the oldest checkpoints go."""
-        line = {"epoch": epoch, "time_ms": int(time.time() * 1000), "metrics": dict(metrics)}
+        # Plain floats: a checkpoint is read with weights_only, which takes no numpy scalars.
+        numbers = {name: float(value) for name, value in metrics.items()}
+        line = {"epoch": epoch, "time_ms": int(time.time() * 1000), "metrics": numbers}
         write_atomic(self._checkpoint(step_id, epoch), _serialise({**state, "step_id": step_id, "line": line}))
         with open(self.folder(step_id) / "metrics.jsonl", "a") as file:
             file.write(json.dumps(line) + "\n")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from reskd.checkpoint import Sink, state_hash
+from reskd.checkpoint import Sink
 from reskd.cohort import Cohort
 from reskd.damage import DamageLog
 from reskd.data.dataset import Damage, Group, VideoDataset, num_steps, train_groups
@@ -23,6 +23,7 @@ from reskd.files import Json
 from reskd.judge import Judge
 from reskd.member import Failure, Member, dtype_of
 from reskd.recipe import Recipe
+from reskd.resume import check_same_weights, newest_common
 from reskd.teacher import Teacher, load_teacher
 from reskd.workers import Workers
 
@@ -148,19 +149,24 @@ class _Run:
 
     def resume(self) -> None:
         """Go to the newest epoch that all members hold; rank 0 decides, the others follow."""
-        self.epoch = self.workers.from_first(self._newest_common() if self.workers.is_first else 0)
-        if self.workers.is_first:
-            now = {
-                "workers": self.workers.world_size,
-                "threads": torch.get_num_threads(),
-                "started_ms": int(time.time() * 1000),
-                "host": socket.gethostname(),
-            }
-            self.started = {step_id: self.sink.start(step_id, now, afresh=self.epoch == 0) for step_id in self.specs}
+        self.epoch = self.workers.from_first(newest_common(self.sink, self.specs) if self.workers.is_first else 0)
+        # Another number of threads than at the start would change bits.
+        torch.set_num_threads(self.workers.from_first(self._record_start() if self.workers.is_first else 0))
         if self.epoch:
             self._load()
-        self._check_same_weights()
+        check_same_weights(self.cohort, self.workers)
         self._finish_resumed()
+
+    def _record_start(self) -> int:
+        """Threads of each worker: those of now, or of the start that is being resumed."""
+        now = {
+            "workers": self.workers.world_size,
+            "threads": torch.get_num_threads(),
+            "started_ms": int(time.time() * 1000),
+            "host": socket.gethostname(),
+        }
+        self.started = {step_id: self.sink.start(step_id, now, afresh=self.epoch == 0) for step_id in self.specs}
+        return int(next(iter(self.started.values()))["threads"])
 
     def _load(self) -> None:
         for member in self.cohort.members:
@@ -169,36 +175,6 @@ class _Run:
             self.damage.add_list(state["damaged"])
             self.spent_s[member.step_id] = (state["wall_s"], state["device_s"])
         logger.info("resumed after epoch %d: %s", self.epoch, ", ".join(self.specs))
-
-    def _check_same_weights(self) -> None:
-        """Only gradients are added up, so workers that start apart would stay apart without an error."""
-        models = {member.step_id: member.model for member in self.cohort.members}
-        if self.cohort.teacher is not None:
-            models["the teacher"] = self.cohort.teacher.model
-        hashes = {name: state_hash(model.state_dict()) for name, model in models.items()}
-        for rank, (host, found) in enumerate(self.workers.gather((socket.gethostname(), hashes))):
-            differing = sorted(name for name in hashes if found[name] != hashes[name])
-            if differing:
-                raise BadInput(
-                    f"worker {rank} on {host} starts {differing[0]} from other weights than worker "
-                    f"{self.workers.rank}; give all nodes the same weights files and the same kind of CPU"
-                )
-
-    def _newest_common(self) -> int:
-        held = [set(self.sink.epochs(step_id)) for step_id in self.specs]
-        epoch = 0
-        for candidate in sorted(set.intersection(*held), reverse=True):
-            try:
-                for step_id in self.specs:
-                    self.sink.load(step_id, candidate)
-            except BadInput as error:
-                logger.warning("%s", error)
-                continue
-            epoch = candidate
-            break
-        for step_id in self.specs:
-            self.sink.rewind(step_id, epoch)
-        return epoch
 
     def train_epoch(self, epoch: int) -> dict[str, dict[str, float]]:
         """One epoch, its validation where due, and everything saved; metrics of the members still in."""

@@ -13,8 +13,6 @@ from reskd.data.synthetic import make_demo
 from reskd.recipe import DataSpec
 from tests.pool import Pool
 
-FIGHTS = Path(__file__).parents[2] / "shared" / "data" / "fights"
-
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:

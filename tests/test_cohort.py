@@ -65,6 +65,7 @@ def test_a_resume_in_mid_training_ends_with_the_bits_of_the_undisturbed_run(
     # One member lost its newest checkpoint, as when the crash comes between two members' saves.
     (resumed.folder / "0none" / "checkpoints" / "epoch_0002.pt").unlink()
     assert pool.run(fit, resumed)[0] == hashes_of_two
+    assert (resumed.folder / "trained_epochs").read_text() == "1 2 2 3 "
     assert [line["epoch"] for line in sink.metrics("3pixel")] == [1, 2, 3]
 
 

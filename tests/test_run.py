@@ -152,6 +152,7 @@ def test_a_run_whose_worker_and_driver_are_killed_and_that_is_stopped_ends_with_
     assert teacher in finished
     first.send_signal(signal.SIGKILL)
     first.communicate()
+    kept = store.metrics(pixel)[:-1]
 
     second = here.start()
     wait_until(lambda: f"process {second.pid} " in f"{store.lease(pixel)} ", second)
@@ -172,7 +173,9 @@ def test_a_run_whose_worker_and_driver_are_killed_and_that_is_stopped_ends_with_
     assert here.hashes() == undisturbed.hashes()
     for step_id, written in finished.items():
         assert (store.folder(step_id) / "DONE.json").stat().st_mtime_ns == written
-    assert [line["epoch"] for line in store.metrics(pixel)] == list(range(1, 41))
+    lines = store.metrics(pixel)
+    assert [line["epoch"] for line in lines] == list(range(1, 41))
+    assert lines[: len(kept)] == kept, "epochs before the kill were trained again"
 
 
 def _kill_one_worker(driver: int) -> None:

@@ -161,6 +161,26 @@ def test_a_file_that_vanishes_stops_the_run_and_a_later_one_goes_on(data: DataSp
     assert (sink.done(STEP) or {})["state_hash"] == (undisturbed.done(STEP) or {})["state_hash"]
 
 
+def test_a_damaged_newest_checkpoint_costs_one_epoch_and_no_bit(data: DataSpec, tmp_path: Path) -> None:
+    asked = recipe(data, epochs=3)
+    manifest, sink = build_manifest(data), FolderSink(tmp_path / "runs")
+
+    def interrupt(report: EpochReport) -> None:
+        if report.epoch == 2:
+            raise KeyboardInterrupt
+
+    arguments = {"manifest": manifest, "root": Path(str(data.root)), "sink": sink}
+    with pytest.raises(KeyboardInterrupt):
+        fit_cohort([MemberSpec(STEP, asked)], **arguments, on_epoch_end=interrupt)  # type: ignore[arg-type]
+    newest = sink.folder(STEP) / "checkpoints" / "epoch_0002.pt"
+    newest.write_bytes(newest.read_bytes()[:1000])
+    reports: list[EpochReport] = []
+    fit_cohort([MemberSpec(STEP, asked)], **arguments, on_epoch_end=reports.append)  # type: ignore[arg-type]
+    assert [report.epoch for report in reports] == [2, 3]
+    undisturbed = train(asked, tmp_path / "other")[0]
+    assert (sink.done(STEP) or {})["state_hash"] == (undisturbed.done(STEP) or {})["state_hash"]
+
+
 def test_what_cannot_fit_is_refused_before_training(data: DataSpec, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="36"):
         train(recipe(data, batch_size=40), tmp_path)

@@ -66,6 +66,9 @@ def fit(job: Fit, solo: bool = False) -> dict[str, str]:
     sink = FolderSink(job.folder)
 
     def interrupt(report: EpochReport) -> None:
+        if solo or joined().is_first:
+            with open(job.folder / "trained_epochs", "a") as file:
+                file.write(f"{report.epoch} ")
         if report.epoch == job.stop_after:
             raise Interrupted
 

@@ -132,7 +132,7 @@ def job_config(
         "num_workers": job.workers,
         "cpus_per_worker": resources.cpus_per_worker,
         "gpus_per_worker": resources.gpus_per_worker,
-        "ray_folder": str(store.home / "ray"),
+        "ray_folder": str(store.ray_folder(owner_id)),
     }
 
 
@@ -198,6 +198,7 @@ def run_jobs(
     jobs: Sequence[Job],
     *,
     store: Store,
+    owner_id: str,
     capacity: Capacity,
     configs: Mapping[str, dict[str, Any]],
     on_event: Callable[[Progress], None],
@@ -219,8 +220,8 @@ def run_jobs(
             trial_dirname_creator=_trial_folder,
         ),
         run_config=tune.RunConfig(
-            name=f"run-{int(time.time() * 1000)}",
-            storage_path=str(store.home / "ray" / "tune"),
+            name="tune",
+            storage_path=str(store.ray_folder(owner_id)),
             verbose=0,
             callbacks=[_Events(searcher, on_event)],
         ),
@@ -229,5 +230,5 @@ def run_jobs(
         if state == "blocked":
             on_event(Progress(job_id, state))
     if all(state == "done" for state in searcher.states.values()):
-        shutil.rmtree(store.home / "ray", ignore_errors=True)  # nothing is ever resumed from it
+        shutil.rmtree(store.ray_folder(owner_id), ignore_errors=True)
     return dict(searcher.states)

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from orchestrator.launch import Progress
 from orchestrator.plan import Job
-from orchestrator.steps import Step
+from orchestrator.steps import Step, name_of
 
 STYLES = {"running": "bold cyan", "done": "green", "failed": "red", "blocked": "red", "waiting": "dim"}
 
@@ -43,7 +43,9 @@ class Board:
         self._console = console
         self._started = time.monotonic()
         self._lines = {job.id: _Line(job, label(job, steps), Progress(job.id, "waiting")) for job in jobs}
-        self._live = Live(self, console=console, refresh_per_second=2) if console.is_terminal else None
+        # Live would else take sys.stdout over, and Ray's chatter with it, out of the log file.
+        live = Live(self, console=console, refresh_per_second=2, redirect_stdout=False, redirect_stderr=False)
+        self._live = live if console.is_terminal else None
 
     def __enter__(self) -> Board:
         if self._live is not None:
@@ -119,13 +121,6 @@ def label(job: Job, steps: Mapping[str, Step]) -> str:
     teacher = steps.get(job.teacher_id or "")
     taught = f" taught by {teacher.recipe.model.name}@{teacher.recipe.model.resolution}" if teacher else ""
     return f"seed {','.join(map(str, seeds))}: {names}{taught}"
-
-
-def name_of(step: Step) -> str:
-    """The row that asks for a step, or the model where none does: then it is a teacher."""
-    if step.cells:
-        return step.cells[0][0]
-    return f"teacher {step.recipe.model.name}@{step.recipe.model.resolution}"
 
 
 def clock(seconds: float) -> str:

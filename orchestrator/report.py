@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import rich.box
+import rich.console
 import rich.table
 from rich.text import Text
 
@@ -60,14 +61,11 @@ def table_csv(table: Table) -> str:
     return file.getvalue()
 
 
-def render(table: Table) -> rich.table.Table:
+def render(table: Table) -> rich.console.RenderableType:
     """The table for a terminal, its sentences below; where it is narrow, headings wrap rather than row names."""
-    caption = Text("\n".join([*table.head, ""]))
     shown = rich.table.Table(
         title=Text(table.title, style="bold"),
         title_justify="left",
-        caption=caption,
-        caption_justify="left",
         box=rich.box.SIMPLE_HEAD,
         pad_edge=False,
         collapse_padding=True,
@@ -78,7 +76,8 @@ def render(table: Table) -> rich.table.Table:
         shown.add_column(Text(heading), justify=justify, overflow="fold", no_wrap=not index and are_names_short)
     for row in table.rows:
         shown.add_row(*(Text(cell) for cell in table.cells(row)))
-    return shown
+    # Not as the table's caption, which would be as narrow as the table.
+    return rich.console.Group(shown, Text("\n".join([*table.head, ""])))
 
 
 def _index(tables: Sequence[Table], *, has_plot: bool) -> str:

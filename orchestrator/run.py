@@ -161,6 +161,7 @@ def _train(
             states = run_jobs(
                 jobs,
                 store=store,
+                owner_id=held.owner.id,
                 capacity=capacity,
                 configs=configs,
                 on_event=board.update,

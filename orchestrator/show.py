@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.live import clock, label, name_of
+from orchestrator.live import clock, label
 from orchestrator.plan import Plan
 from orchestrator.prepare import Prepared
 from orchestrator.publish import Publisher
 from orchestrator.run import Outcome
+from orchestrator.steps import name_of
 from orchestrator.store import Store
 from reskd.errors import BadInput
 from reskd.files import Json

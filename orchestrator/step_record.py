@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from orchestrator.steps import Step
+from orchestrator.steps import Step, name_of
 from orchestrator.store import Store
 from reskd.files import Json, read_json
 from reskd.recipe import Recipe
@@ -86,7 +86,7 @@ def read_step(store: Store, step: Step, *, steps: Mapping[str, Step]) -> StepCon
     heard_ms = max([started["started_ms"], *(line["time_ms"] for line in lines)])
     return StepContent(
         record=record,
-        name=_run_name(step),
+        name=f"{name_of(step)}, seed {step.recipe.model_seed}",
         started_ms=started["started_ms"],
         ended_ms=done["finished_ms"] if done else heard_ms,
         num_epochs=done["epochs"] if done else max((line["epoch"] for line in lines), default=0),
@@ -147,15 +147,6 @@ def _newest_throughput(store: Store, step_id: str) -> Json | None:
 
 def _published_line(line: Json) -> Json:
     return line | {"metrics": {key: value for key, value in line["metrics"].items() if key.startswith(EPOCH_METRICS)}}
-
-
-def _run_name(step: Step) -> str:
-    """`pixel-level MSE, seed 0`, or `teacher tsn_resnet152@224, seed 0` for a step that no row asks for."""
-    if step.cells:
-        row, seed = step.cells[0]
-        return f"{row}, seed {seed}"
-    model = step.recipe.model
-    return f"teacher {model.name}@{model.resolution}, seed {step.recipe.model_seed}"
 
 
 def _tags(step: Step, record: StepRecord, facts: Json, *, steps: Mapping[str, Step]) -> dict[str, str]:

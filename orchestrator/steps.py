@@ -30,6 +30,13 @@ class Step:
     """(row, seed) of the cells that show it; none for a teacher that is in no row."""
 
 
+def name_of(step: Step) -> str:
+    """The first row that asks for a step, or `teacher tsn_resnet152@224` where none does."""
+    if step.cells:
+        return step.cells[0][0]
+    return f"teacher {step.recipe.model.name}@{step.recipe.model.resolution}"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepStatus:
     """What the store says of a step."""

@@ -57,6 +57,10 @@ class Store(FolderSink):
     def tables(self, sweep_name: str) -> Path:
         return self.home / "tables" / sweep_name.replace("/", "_")
 
+    def ray_folder(self, run_id: str) -> Path:
+        """Ray's own bookkeeping of one `reskd run`; nothing is ever resumed from it."""
+        return self.home / "ray" / run_id
+
     def manifest_path(self, data_name: str, sha256: str) -> Path:
         return self.home / "manifests" / f"{data_name}-{sha256[:16]}.json"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator import cli
+from orchestrator.prepare import prepare
+from orchestrator.store import Store
 
 SWEEP = """
 question: Does it help?
@@ -126,3 +129,31 @@ def test_rm_names_steps_that_are_not_there(
     code, text = call(monkeypatch, capsys, "rm", "abc", "--store", tmp_path / "store")
     assert code == 2
     assert "'abc' names 0 steps" in text
+
+
+def test_rm_asks_first_and_unused_spares_what_the_sweep_needs(
+    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(tmp_path / "store")
+    needed = next(iter(prepare(sweep, store=store).steps.values()))
+    store.record_identity(needed.id, full_id=needed.full_id, payload=needed.payload, recipe={})
+    store.record_identity("f" * 16, full_id="f" * 64, payload={}, recipe={})
+    monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
+    call(monkeypatch, capsys, "rm", "--unused", sweep, "--store", store.home)
+    assert len(store.step_ids()) == 2
+    call(monkeypatch, capsys, "rm", "--unused", sweep, "--store", store.home, "--yes")
+    assert store.step_ids() == (needed.id,)
+
+
+def test_status_names_damaged_clips_and_no_cohorts_makes_a_job_of_each_step(
+    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(tmp_path / "store")
+    step = next(iter(prepare(sweep, store=store).steps.values()))
+    store.start(step.id, {"workers": 1, "threads": 1, "started_ms": 1, "host": "here"}, afresh=True)
+    damaged = [{"split": "val", "path": "val/bad.mp4", "reason": "x"}]
+    store.finish(step.id, {}, {"metrics": {}, "damaged": damaged})
+    _, text = call(monkeypatch, capsys, "status", sweep, "--store", store.home)
+    assert "1 damaged clips: val/bad.mp4" in text
+    _, text = call(monkeypatch, capsys, "plan", sweep, "--store", tmp_path / "other", "--no-cohorts")
+    assert "3 jobs to run" in text

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 
 from reskd.checkpoint import FolderSink, load_weights, state_hash
 from reskd.cohort import Cohort
@@ -130,12 +131,15 @@ def test_validation_counts_each_of_seven_clips_once_on_one_and_on_two_workers(
 def test_neither_the_teachers_parameters_nor_its_buffers_move(job: Fit, demo_data: DataSpec, mode: str) -> None:
     assert job.teacher is not None
     teacher = load_teacher(job.teacher, classes=job.manifest.classes, mode=mode, device=torch.device("cpu"))  # type: ignore[arg-type]
-    before = state_hash(teacher.model.state_dict())
+    models = (teacher.model, teacher.for_students)
+    before = [state_hash(model.state_dict()) for model in models]
     recipe = replace(student_recipe(demo_data, "pixel"), kd=KDSpec(level="pixel", teacher_mode=mode))  # type: ignore[arg-type]
     cohort = _cohort(job, recipe, teacher)
     _one_step(cohort, job, recipe)
-    assert state_hash(teacher.model.state_dict()) == before
-    assert all(parameter.grad is None and not parameter.requires_grad for parameter in teacher.model.parameters())
+    assert [state_hash(model.state_dict()) for model in models] == before
+    for model in models:
+        assert not any(module.training for module in model.modules())
+        assert all(parameter.grad is None and not parameter.requires_grad for parameter in model.parameters())
 
 
 def test_a_teacher_in_batch_mode_answers_with_the_statistics_of_the_group_at_hand(job: Fit) -> None:
@@ -216,3 +220,36 @@ def _one_step(cohort: Cohort, job: Fit, recipe: Recipe) -> None:
     )
     groups = next(train_groups(dataset, epoch=1, batch_size=16, group_size=4, rank=0, world_size=1, loader_workers=0))
     cohort.step(0, groups)
+
+
+def fit_with_a_seed_of_its_own(job: Fit) -> dict[str, str]:
+    recipes = {step_id: replace(recipe, model_seed=dist.get_rank()) for step_id, recipe in job.recipes.items()}
+    return fit(replace(job, recipes=recipes))
+
+
+def test_workers_that_start_from_other_weights_are_refused(job: Fit, pool: Pool) -> None:
+    apart = job.spread("apart", {"0none": job.recipes["0none"]})
+    with pytest.raises(RuntimeError, match="starts 0none from other weights"):
+        pool.run(fit_with_a_seed_of_its_own, apart)
+
+
+def test_agreement_is_the_share_of_clips_on_which_student_and_teacher_say_the_same(job: Fit) -> None:
+    run = job.spread("agreement", {step_id: job.recipes[step_id] for step_id in ("0none", "3pixel")})
+    fit(run, True)
+    theirs = FolderSink(job.folder.parent / "teacher").logits("7eac4e4", "val-f4-v1x1")["logits"]
+    sink = FolderSink(run.folder)
+    ours = sink.logits("3pixel", "val-f4-v1x1")["logits"]
+    expected = (ours.argmax(1) == theirs.argmax(1)).mean()
+    assert (sink.done("3pixel") or {})["metrics"]["test/agreement"] == expected
+    assert "test/agreement" not in (sink.done("0none") or {})["metrics"]
+    line = sink.metrics("3pixel")[0]["metrics"]
+    assert line["train/loss"] == pytest.approx(line["train/task_loss"] + 20 * line["train/kd_loss"])
+
+
+def test_a_states_hash_covers_every_buffer() -> None:
+    model = torch.nn.BatchNorm1d(3)
+    hashes = {state_hash(model.state_dict())}
+    for number, buffer in enumerate(model.buffers(), start=2):
+        buffer += 1
+        hashes.add(state_hash(model.state_dict()))
+        assert len(hashes) == number

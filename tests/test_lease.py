@@ -98,3 +98,16 @@ def test_an_owner_whose_lease_was_taken_over_does_not_release_the_new_one(path: 
     assert lease is not None
     assert lease.owner.id == new.owner.id
     new.release()
+
+
+def test_a_lease_that_was_taken_over_is_not_taken_back_by_the_old_owners_next_beat(path: Path) -> None:
+    old, new = Leases(replace(Owner.this_process(), id="old", started="1"), beat_s=0.05), Leases()
+    assert old.take(path)
+    assert new.take(path)
+    time.sleep(0.3)
+    lease = read_lease(path)
+    assert lease is not None
+    assert lease.owner.id == new.owner.id
+    assert old.paths() == ()
+    old.release()
+    new.release()

@@ -395,3 +395,12 @@ def test_an_id_that_stands_for_two_recipes_is_refused():
     builder = StepBuilder(manifest_of, steps={step.id: other})
     with pytest.raises(BadInput, match=f"step {step.id}: two different recipes have this id"):
         builder.add(BASELINE)
+
+
+def test_data_sets_in_one_folder_with_other_annotation_files_have_manifests_of_their_own():
+    asked = []
+    others = [replace(DATA, **{name: "other.csv"}) for name in ("train", "val", "classes")]
+    cells = [(str(number), recipe(data=data)) for number, data in enumerate([DATA, *others])]
+    steps = build_steps(sweep_of(*cells), manifest_of=lambda data: asked.append(data) or str(len(asked)))
+    assert asked == [DATA, *others]
+    assert len(steps) == 4

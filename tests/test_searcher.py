@@ -128,3 +128,20 @@ def test_a_stop_ends_a_run_that_waits_for_another(store: Store) -> None:
     stopped.append(True)
     assert graph.suggest("1") == Searcher.FINISHED
     leases.release()
+
+
+def test_a_student_of_a_teacher_that_another_run_has_finished_starts(store: Store) -> None:
+    graph = searcher(store, job("student", teacher="elsewhere"), job("own"), job("taught", teacher="own-step"))
+    finish(store, "elsewhere")  # by another run, which gave its lease back
+    assert graph.suggest("1") == {"job": "student"}
+    assert graph.suggest("2") == {"job": "own"}
+    for trial, step in (("1", "student-step"), ("2", "own-step")):
+        finish(store, step)
+        graph.on_trial_complete(trial)
+    assert graph.suggest("3") == {"job": "taught"}
+
+
+def test_gpus_are_counted_like_cpus() -> None:
+    one = replace(job("a"), gpus=1)
+    assert Capacity(cpus=8, gpus=1).fits(one, [])
+    assert not Capacity(cpus=8, gpus=1).fits(one, [one])

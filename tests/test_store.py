@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from orchestrator.lease import Leases
 from orchestrator.owner import Owner
 from orchestrator.store import LeasedSink, LeaseLost, Store
+from reskd.checkpoint import load_weights
 from reskd.errors import BadInput
+from reskd.files import write_atomic
 
 STEP = "0123456789abcdef"
 INFO = {"workers": 2, "threads": 1, "started_ms": 1, "host": "here"}
@@ -130,3 +135,55 @@ def test_a_step_in_training_is_not_deleted(store: Store) -> None:
     leases.release()
     store.remove(STEP)
     assert not store.folder(STEP).exists()
+
+
+def test_done_and_a_line_come_after_what_they_stand_for(store: Store) -> None:
+    (store.folder(STEP) / "weights.pt").mkdir(parents=True)  # so that writing the file fails
+    with pytest.raises(OSError, match="directory"):
+        store.finish(STEP, {}, {})
+    assert not store.is_finished(STEP)
+    (store.folder(STEP) / "checkpoints" / "epoch_0001.pt").mkdir(parents=True)
+    with pytest.raises(OSError, match="directory"):
+        save(store, 1)
+    assert not (store.folder(STEP) / "metrics.jsonl").exists()
+
+
+def test_a_reader_of_a_file_sees_the_old_content_to_its_end(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "a", "old")
+    with open(tmp_path / "a") as reader:
+        write_atomic(tmp_path / "a", "new and longer")
+        assert reader.read() == "old"
+
+
+WRITES: dict[str, Callable[[LeasedSink], object]] = {
+    "start": lambda sink: sink.start(STEP, INFO, afresh=True),
+    "rewind": lambda sink: sink.rewind(STEP, 0),
+    "save": lambda sink: save(sink, 2),
+    "write_evaluation": lambda sink: sink.write_evaluation(STEP, "val", {}, {"logits": np.zeros(1)}),
+    "write_throughput": lambda sink: sink.write_throughput(STEP, {"device": "cpu"}),
+    "fail": lambda sink: sink.fail(STEP, {"reason": "x"}),
+    "finish": lambda sink: sink.finish(STEP, {}, {}),
+}
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_no_writer_writes_without_the_lease(tmp_path: Path, name: str) -> None:
+    sink = LeasedSink(tmp_path, owner_id="old")
+    save(Store(tmp_path), 1)
+    other = Leases()
+    other.take(sink.lease_path(STEP))
+    before = sorted(sink.folder(STEP).rglob("*"))
+    with pytest.raises(LeaseLost):
+        WRITES[name](sink)
+    assert sorted(sink.folder(STEP).rglob("*")) == before
+    other.release()
+
+
+def test_a_file_that_would_run_code_is_refused(store: Store) -> None:
+    save(store, 1)
+    torch.save({"step_id": STEP, "x": nn.Linear(1, 1)}, store.folder(STEP) / "checkpoints" / "epoch_0001.pt")
+    with pytest.raises(BadInput, match="damaged checkpoint"):
+        store.load(STEP, 1)
+    torch.save({"model": {}, "model_spec": {}, "classes": [], "x": nn.Linear(1, 1)}, store.weights_path(STEP))
+    with pytest.raises(BadInput, match="damaged weights"):
+        load_weights(store.weights_path(STEP))

@@ -5,13 +5,17 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from orchestrator.launch import job_config
 from orchestrator.lease import Leases
 from orchestrator.owner import Owner
-from orchestrator.prepare import Prepared, prepare
-from orchestrator.run import _take
+from orchestrator.plan import make_plan
+from orchestrator.prepare import Prepared, check_before_start, prepare
+from orchestrator.run import Outcome, _take
+from orchestrator.steps import StepStatus
 from orchestrator.store import Store
 from reskd.errors import BadInput
 from tests.test_cli import SWEEP
@@ -68,3 +72,54 @@ def test_a_job_larger_than_the_machine_is_refused(prepared: Prepared) -> None:
     with pytest.raises(BadInput, match="2 workers"):
         _take(large, held, retry_failed=False)
     held.release()
+
+
+def test_a_retried_step_is_no_longer_failed(prepared: Prepared) -> None:
+    failed = next(step_id for step_id, step in prepared.steps.items() if not step.recipe.has_teacher)
+    prepared.store.fail(failed, {"reason": "x", "traceback": ""})
+    held = Leases()
+    assert failed not in members(prepared, held)
+    jobs = _take(prepared, held, retry_failed=True)
+    assert failed in {step_id for job in jobs for step_id in job.members}
+    assert prepared.store.failure(failed) is None
+    held.release()
+
+
+def test_networks_are_compared_before_anything_starts(prepared: Prepared) -> None:
+    path = prepared.sweep.path
+    path.write_text(path.read_text().replace("tsn_mini18", "tsn_resnet18"))
+    with pytest.raises(BadInput, match=r"small.yaml: row 'pixel': .* 512"):
+        check_before_start(prepare(path, store=prepared.store))
+
+
+def test_a_step_goes_on_with_the_workers_it_began_with(prepared: Prepared) -> None:
+    step = next(step for step in prepared.steps.values() if not step.recipe.has_teacher)
+    status = {step.id: StepStatus(epochs=(1,), workers=2)}
+    jobs = make_plan(prepared.sweep, prepared.steps, status).jobs
+    resumed = next(job for job in jobs if step.id in job.members)
+    config = job_config(
+        resumed,
+        steps=prepared.steps,
+        store=prepared.store,
+        owner_id="me",
+        resources=prepared.sweep.resources,
+        manifest=prepared.manifest_path(step),
+        provenance={},
+    )
+    assert config["num_workers"] == 2
+    assert [member["step_id"] for member in config["members"]] == list(resumed.members)
+
+
+@pytest.mark.parametrize(
+    ("ended", "code"),
+    [
+        ({}, 0),
+        ({"failed": ("a",), "unfinished": ("b",)}, 1),
+        ({"given_up": ("a",), "unfinished": ("a",)}, 1),
+        ({"unfinished": ("b",), "held": {"b": "held"}}, 3),
+        ({"interrupted": True, "failed": ("a",)}, 3),
+    ],
+)
+def test_exit_codes_tell_how_a_run_ended(ended: dict[str, Any], code: int) -> None:
+    plain = Outcome(num_done=1, failed=(), unfinished=(), held={}, given_up=(), interrupted=False, log=None, wall_s=1.0)
+    assert replace(plain, **ended).exit_code == code

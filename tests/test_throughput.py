@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import time
 
 import pytest
 import torch
@@ -64,3 +65,11 @@ def test_a_gpu_is_measured_under_its_own_name(model):
     result = measure_throughput(model.cuda(), resolution=24, num_frames=2, device="cuda")
     assert result.device == torch.cuda.get_device_name()
     assert result.clips_per_s > 0
+
+
+def test_clips_a_second_count_every_clip_of_the_batch():
+    """A network that takes at least 0.2 s for 64 clips; the lower bound leaves room for a busy machine."""
+    model = MODELS["tsn_mini10"](num_classes=6, dropout=0.5)
+    model.register_forward_hook(lambda *_: time.sleep(0.2))
+    result = measure_throughput(model, resolution=8, num_frames=1, device="cpu", batch_size=64, repeats=3)
+    assert 20 < result.clips_per_s <= 320

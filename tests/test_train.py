@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,10 @@ from reskd.data.dataset import VideoDataset, val_groups
 from reskd.data.manifest import build_manifest
 from reskd.data.transforms import normalise, view
 from reskd.errors import BadInput, TooManyDamaged
-from reskd.models import build_model
+from reskd.files import Json
+from reskd.flops import complexity
+from reskd.models import MODELS, VideoModel, build_model
+from reskd.models.mini import tsn_mini
 from reskd.recipe import DataSpec, EvalSpec, ModelSpec, OptimSpec, Recipe
 from reskd.train import EpochReport, MemberSpec, fit_cohort
 from reskd.workers import Workers
@@ -108,8 +112,10 @@ def test_the_loss_is_finite_and_logged_for_every_optimiser_and_schedule(
     assert all(np.isfinite(report.metrics[STEP]["train/loss"]) for report in reports)
 
 
-def test_bf16_keeps_its_weights_in_fp32(data: DataSpec, tmp_path: Path) -> None:
-    sink, _ = train(replace(recipe(data), precision="bf16"), tmp_path)
+def test_bf16_computes_otherwise_and_keeps_its_weights_in_fp32(data: DataSpec, tmp_path: Path) -> None:
+    plain, _ = train(recipe(data), tmp_path / "fp32")
+    sink, _ = train(replace(recipe(data), precision="bf16"), tmp_path / "bf16")
+    assert (sink.done(STEP) or {})["state_hash"] != (plain.done(STEP) or {})["state_hash"]
     weights = load_weights(sink.weights_path(STEP))["model"]
     assert {value.dtype for value in weights.values() if value.is_floating_point()} == {torch.float32}
 
@@ -199,3 +205,78 @@ def test_what_cannot_fit_is_refused_before_training(data: DataSpec, tmp_path: Pa
 def test_validation_runs_when_due_and_at_the_end(data: DataSpec, tmp_path: Path) -> None:
     sink, _ = train(replace(recipe(data, epochs=3), eval=EvalSpec(every=2)), tmp_path)
     assert ["val/top1" in line["metrics"] for line in sink.metrics(STEP)] == [False, True, True]
+
+
+class Crashing(FolderSink):
+    """Killed between the last checkpoint and DONE."""
+
+    def finish(self, step_id: str, weights: Json, record: Json) -> None:
+        raise KeyboardInterrupt
+
+
+def fit(specs: dict[str, Recipe], sink: FolderSink, reports: list[EpochReport] | None = None) -> None:
+    data = next(iter(specs.values())).data
+    fit_cohort(
+        [MemberSpec(step_id, asked) for step_id, asked in specs.items()],
+        manifest=build_manifest(data),
+        root=Path(str(data.root)),
+        sink=sink,
+        on_epoch_end=None if reports is None else reports.append,
+    )
+
+
+def test_a_crash_between_the_last_checkpoint_and_done_leaves_only_the_judging_to_do(
+    data: DataSpec, tmp_path: Path
+) -> None:
+    path = cut(data, "train")
+    asked = recipe(replace(data, max_damaged=0.05), epochs=2)
+    with pytest.raises(KeyboardInterrupt):
+        fit({STEP: asked}, Crashing(tmp_path / "runs"))
+    sink, reports = FolderSink(tmp_path / "runs"), list[EpochReport]()
+    torch.set_num_threads(2)  # not those of the start, which a resume uses again
+    fit({STEP: asked}, sink, reports)
+    done = sink.done(STEP) or {}
+    assert reports == []
+    assert [clip["path"] for clip in done["damaged"]] == [path]
+    assert done["threads"] == 1
+    assert done["wall_s"] > 0
+
+
+def test_damaged_validation_clips_are_counted_and_limited_too(data: DataSpec, tmp_path: Path) -> None:
+    path = cut(data, "val")
+    sink, _ = train(recipe(replace(data, max_damaged=0.2)), tmp_path / "some")
+    assert [(clip["split"], clip["path"]) for clip in (sink.done(STEP) or {})["damaged"]] == [("val", path)]
+    assert sink.metrics(STEP)[-1]["metrics"]["data/damaged_clips"] == 1
+    with pytest.raises(TooManyDamaged, match="1 of 7 val clips"):
+        train(recipe(data), tmp_path / "many")
+
+
+def nan_in_eval(**options: Any) -> VideoModel:
+    model = tsn_mini(num_blocks=1, **options)
+    model.backbone.register_forward_hook(lambda module, _, out: out if module.training else out * float("nan"))
+    return model
+
+
+def test_a_member_whose_validation_is_nan_leaves_and_the_others_finish(
+    data: DataSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MODELS, "nan_in_eval", nan_in_eval)
+    good, sink = recipe(data), FolderSink(tmp_path)
+    fit({"bad": replace(good, model=ModelSpec(name="nan_in_eval", resolution=16)), "good": good}, sink)
+    assert sink.is_finished("good")
+    assert not sink.is_finished("bad")
+    assert "validation logits are not finite" in (sink.failure("bad") or {})["reason"]
+
+
+def test_costs_are_those_of_the_models_own_resolution_and_frames(data: DataSpec, tmp_path: Path) -> None:
+    sink, _ = train(recipe(data), tmp_path)
+    model = MODELS["tsn_mini10"](num_classes=6, dropout=0.0)
+    expected = complexity(model, resolution=16, num_frames=4).gmacs
+    assert (sink.done(STEP) or {})["complexity"]["gmacs"] == expected
+    (speed,) = sink.throughputs(STEP).values()
+    assert (speed["resolution"], speed["num_frames"]) == (16, 4)
+
+
+def test_the_logged_loss_is_a_mean_that_starts_near_that_of_chance(data: DataSpec, tmp_path: Path) -> None:
+    sink, _ = train(recipe(data), tmp_path)
+    assert sink.metrics(STEP)[0]["metrics"]["train/task_loss"] == pytest.approx(np.log(6), abs=0.6)

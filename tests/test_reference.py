@@ -1,0 +1,128 @@
+"""Training against a plain loop written out here: the cohort's tests only compare the trainer with itself."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from reskd.checkpoint import FolderSink, load_weights
+from reskd.data.dataset import VideoDataset, train_groups
+from reskd.data.manifest import Manifest
+from reskd.data.sampling import seed_of
+from reskd.data.transforms import normalise
+from reskd.models import ClipOutput, VideoModel, build_model
+from reskd.recipe import Checkpoint, DataSpec, KDSpec, ModelSpec, OptimSpec, Recipe
+from reskd.schedule import learning_rate
+from reskd.train import MemberSpec, fit_cohort
+
+STEP = "0123456789abcdef"
+TEACHER = ModelSpec(name="tsn_mini10", resolution=40, antialias=True)
+PIXEL = KDSpec(level="pixel", weight=20.0, align_corners=True)
+FRAME = KDSpec(level="frame", weight=3.0, temperature=4.0)
+CLIP = KDSpec(level="clip", weight=0.5, temperature=3.0, teacher_mode="batch")
+SGD = OptimSpec(lr=0.05, schedule="onecycle", nesterov=True, weight_decay=1e-2, clip_norm=0.5)
+ADAMW = OptimSpec(name="adamw", lr=1e-3, weight_decay=0.3, warmup_epochs=0.75, running_stats="first")
+
+
+def distance(kd: KDSpec, student: ClipOutput, teacher: ClipOutput) -> torch.Tensor:
+    if kd.level == "pixel":
+        size = teacher.features.shape[-2:]
+        map_ = F.interpolate(student.features, size=size, mode="bilinear", align_corners=kd.align_corners)
+        return (map_ - teacher.features).square().mean()
+    ours, theirs = (
+        (student.clip_logits, teacher.clip_logits)
+        if kd.level == "clip"
+        else (student.frame_logits, teacher.frame_logits)
+    )
+    p, q = (theirs / kd.temperature).softmax(-1), (ours / kd.temperature).softmax(-1)
+    return kd.temperature**2 * (p * (p / q).log()).sum(-1).mean()
+
+
+def view(clips: torch.Tensor, spec: ModelSpec) -> torch.Tensor:
+    size = (spec.resolution, spec.resolution)
+    frames = normalise(clips, dtype=torch.float64)
+    resized = F.interpolate(frames.flatten(0, 1), size=size, mode="bilinear", antialias=spec.antialias)
+    return resized.unflatten(0, clips.shape[:2])
+
+
+def written_out(recipe: Recipe, dataset: VideoDataset, teacher: VideoModel) -> dict[str, torch.Tensor]:
+    kd, optim = recipe.kd, recipe.optim
+    torch.manual_seed(seed_of("init", recipe.model_seed))
+    model = build_model(recipe.model, num_classes=6).double().train()
+    weights = list(model.parameters())
+    if optim.name == "sgd":
+        optimizer: torch.optim.Optimizer = torch.optim.SGD(
+            weights, lr=1, momentum=optim.momentum, weight_decay=optim.weight_decay, nesterov=optim.nesterov
+        )
+    else:
+        optimizer = torch.optim.AdamW(weights, lr=1, weight_decay=optim.weight_decay)
+    step = 0
+    for epoch in range(1, optim.epochs + 1):
+        for groups in train_groups(
+            dataset, epoch=epoch, batch_size=16, group_size=4, rank=0, world_size=1, loader_workers=0
+        ):
+            old = {name: value.clone() for name, value in model.named_buffers()}
+            after = []
+            optimizer.zero_grad()
+            for number, group in enumerate(groups):
+                model.load_state_dict(old, strict=False)
+                torch.manual_seed(seed_of("student", recipe.model_seed, step, number))
+                output = model(view(group.clips, recipe.model))
+                with torch.no_grad():
+                    taught = teacher(view(group.clips, TEACHER))
+                loss = F.cross_entropy(output.clip_logits, group.labels) + kd.effective_weight * distance(
+                    kd, output, taught
+                )
+                (loss / len(groups)).backward()
+                after.append({name: value.clone() for name, value in model.named_buffers()})
+            counted = after if optim.running_stats == "mean" else after[:1]
+            new = {k: torch.stack([a[k].double() for a in counted]).mean(0).to(v.dtype) for k, v in old.items()}
+            model.load_state_dict(new, strict=False)
+            if optim.clip_norm is not None:
+                torch.nn.utils.clip_grad_norm_(weights, optim.clip_norm)
+            for settings in optimizer.param_groups:
+                settings["lr"] = learning_rate(optim, step, steps_per_epoch=2)
+            optimizer.step()
+            step += 1
+    return model.state_dict()
+
+
+@pytest.mark.parametrize(("kd", "optim"), [(PIXEL, SGD), (FRAME, ADAMW), (CLIP, SGD)], ids=lambda spec: "")
+def test_a_training_ends_where_a_plain_loop_does(
+    demo_data: DataSpec, demo_manifest: Manifest, tmp_path: Path, kd: KDSpec, optim: OptimSpec
+) -> None:
+    torch.manual_seed(5)
+    teacher = build_model(TEACHER, num_classes=6).eval()
+    with torch.no_grad():
+        teacher.classifier.weight.mul_(300)  # so that it has opinions
+    path = tmp_path / "teacher.pt"
+    torch.save(
+        {"model": teacher.state_dict(), "model_spec": asdict(TEACHER), "classes": list(demo_manifest.classes)}, path
+    )
+    teacher = teacher.double()
+    if kd.teacher_mode == "batch":
+        for module in teacher.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.train()
+    recipe = Recipe(
+        data=demo_data,
+        model=ModelSpec(name="tsn_mini10", resolution=24, dropout=0.5, antialias=kd.level != "clip"),
+        kd=kd,
+        optim=replace(optim, epochs=2, batch_size=16, group_size=4),
+        teacher=Checkpoint(checkpoint=str(path)),
+        precision="fp64",
+        data_seed=3,
+        model_seed=4,
+    )
+    root, sink = Path(str(demo_data.root)), FolderSink(tmp_path / "runs")
+    fit_cohort([MemberSpec(STEP, recipe)], manifest=demo_manifest, root=root, sink=sink, teacher_weights=path)
+    dataset = VideoDataset(demo_manifest.train, root=root, spec=demo_data, num_classes=6, split="train", data_seed=3)
+    ours, expected = load_weights(sink.weights_path(STEP))["model"], written_out(recipe, dataset, teacher)
+    for name, value in expected.items():
+        torch.testing.assert_close(
+            ours[name], value, rtol=1e-7, atol=1e-9, msg=lambda text, name=name: f"{name}: {text}"
+        )

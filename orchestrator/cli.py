@@ -223,9 +223,9 @@ def _write_tables(prepared: Prepared, records: Mapping[str, StepRecord], *, publ
     from orchestrator.report import render, write_report
     from orchestrator.tables import build_table
 
-    sweep = prepared.sweep
+    sweep, published = prepared.sweep, load_published()
     built = [
-        build_table(key, spec, sweep=sweep, steps=prepared.steps, records=records, published=load_published())
+        build_table(key, spec, sweep=sweep, steps=prepared.steps, records=records, published=published)
         for key, spec in sweep.tables.items()
     ]
     folder = prepared.store.tables(sweep.name)

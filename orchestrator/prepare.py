@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,8 +21,6 @@ from reskd.data.dataset import num_steps
 from reskd.data.manifest import Manifest, build_manifest, read_manifest, write_manifest
 from reskd.errors import BadInput
 from reskd.recipe import DataSpec
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

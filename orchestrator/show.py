@@ -88,9 +88,9 @@ def show_outcome(prepared: Prepared, outcome: Outcome, publisher: Publisher, con
     command = shlex.join([program, *sys.argv[1:]])
     total = outcome.num_done + len(outcome.failed) + len(outcome.unfinished)
     console.print(f"{outcome.num_done} of {total} steps done, {clock(outcome.wall_s)} spent", style="bold")
+    verdicts = prepared.plan().steps if outcome.failed else {}
     for step_id in outcome.failed[:MAX_SHOWN_ERRORS]:
-        failure = prepared.store.failure(step_id)
-        reason = failure["reason"] if failure else prepared.plan().steps[step_id].reason
+        reason = verdicts[step_id].reason
         console.print(f"failed: {name_of(prepared.steps[step_id])} ({step_id}): {reason}", style="red", markup=False)
     if outcome.failed:
         console.print(f"try failed steps again:  {command} --retry-failed", markup=False)

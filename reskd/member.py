@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import math
 import traceback
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -73,9 +74,9 @@ class Member:
         self.parameters = list(self.model.parameters())
         self.optimizer = build_optimizer(recipe.optim, self.parameters)
         norms = [module for module in self.model.modules() if isinstance(module, _BatchNorm)]
-        self.buffers = [buffer for norm in norms for buffer in norm.buffers()]
-        """Batch norm's running statistics and counters; other buffers are constants of the network."""
-        self._is_statistic = [buffer.is_floating_point() for buffer in self.buffers]
+        buffers = [buffer for norm in norms for buffer in norm.buffers()]  # others are constants of the network
+        self._statistics = [buffer for buffer in buffers if buffer.is_floating_point()]
+        self._counters = [buffer for buffer in buffers if not buffer.is_floating_point()]
         self._build_vector(device)
         self._unused: set[str] | None = {name for name, _ in self.model.named_parameters()}
         self._watch = [
@@ -85,17 +86,13 @@ class Member:
 
     def _build_vector(self, device: torch.device) -> None:
         num_gradients = sum(parameter.numel() for parameter in self.parameters)
-        statistics = [b for b, is_statistic in zip(self.buffers, self._is_statistic, strict=True) if is_statistic]
-        num_statistics = sum(buffer.numel() for buffer in statistics)
+        num_statistics = sum(statistic.numel() for statistic in self._statistics)
         self.vector = torch.zeros(num_gradients + num_statistics + NUM_TAIL, dtype=dtype_of(self.recipe), device=device)
         self._gradients = self.vector[:num_gradients]
-        self._statistics = self.vector[num_gradients:-NUM_TAIL]
         self._losses = self.vector[-NUM_TAIL:-1]
-        offset = 0
-        for parameter in self.parameters:
-            size = parameter.numel()
-            parameter.grad = self._gradients[offset : offset + size].view_as(parameter)
-            offset += size
+        for parameter, gradient in zip(self.parameters, _views(self._gradients, self.parameters), strict=True):
+            parameter.grad = gradient
+        self._sums = _views(self.vector[num_gradients:-NUM_TAIL], self._statistics)
 
     def _seen(self, name: str) -> None:
         if self._unused is not None:
@@ -110,7 +107,8 @@ class Member:
 
     def begin(self) -> None:
         """Before a step's first group."""
-        self._old_buffers = [buffer.clone() for buffer in self.buffers]
+        self._old_statistics = [statistic.clone() for statistic in self._statistics]
+        self._old_counters = [counter.clone() for counter in self._counters]
         self._error = None
         self.vector.zero_()
 
@@ -121,8 +119,8 @@ class Member:
         """
         if self._error is not None:
             return
-        for buffer, old in zip(self.buffers, self._old_buffers, strict=True):
-            buffer.copy_(old)  # each group starts from the step's old running statistics
+        for statistic, old in zip(self._statistics, self._old_statistics, strict=True):
+            statistic.copy_(old)  # each group starts from the step's old running statistics
         torch.manual_seed(seed_of("student", self.recipe.model_seed, step, group))
         try:
             task_loss, kd_loss = self.losses(view, labels, taught)
@@ -132,11 +130,8 @@ class Member:
             return
         self._losses += torch.stack([task_loss.detach(), kd_loss.detach()])
         if self.recipe.optim.running_stats == "mean" or group == 0:
-            offset = 0
-            for buffer, is_statistic in zip(self.buffers, self._is_statistic, strict=True):
-                if is_statistic:
-                    self._statistics[offset : offset + buffer.numel()] += buffer.flatten()
-                    offset += buffer.numel()
+            for total, statistic in zip(self._sums, self._statistics, strict=True):
+                total += statistic
 
     def losses(self, view: Tensor, labels: Tensor, taught: ClipOutput | None) -> tuple[Tensor, Tensor]:
         """Cross-entropy of the clip logits, and the distillation term before its weight; scalars."""
@@ -205,14 +200,10 @@ class Member:
         self.optimizer.state.clear()  # its memory goes to the members that stay
 
     def _write_statistics(self, divisor: int) -> None:
-        offset = 0
-        for buffer, old, is_statistic in zip(self.buffers, self._old_buffers, self._is_statistic, strict=True):
-            if is_statistic:
-                size = buffer.numel()
-                buffer.copy_((self._statistics[offset : offset + size] / divisor).view_as(buffer))
-                offset += size
-            else:
-                buffer.copy_(old + 1)  # batch norm's counter
+        for statistic, total in zip(self._statistics, self._sums, strict=True):
+            statistic.copy_(total / divisor)
+        for counter, old in zip(self._counters, self._old_counters, strict=True):
+            counter.copy_(old + 1)  # one step, however many groups it had
 
     def state(self) -> dict[str, Any]:
         """What a resume needs besides the data's seeds; never the teacher."""
@@ -222,5 +213,8 @@ class Member:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
 
-    def model_spec(self) -> dict[str, Any]:
-        return asdict(self.recipe.model)
+
+def _views(vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+    """A vector cut into views of these tensors' shapes, one after another."""
+    pieces = vector.split([tensor.numel() for tensor in like])
+    return [piece.view_as(tensor) for piece, tensor in zip(pieces, like, strict=True)]

@@ -14,6 +14,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli_data import data_app
+from orchestrator.cli_options import (
+    AsJson,
+    Changes,
+    NoCohorts,
+    StoreFolder,
+    SweepFile,
+    TrackingUri,
+    console,
+    open_store,
+    open_sweep,
+)
 from orchestrator.console import make_console
 from reskd.errors import BadInput, ReskdError
 
@@ -21,41 +32,9 @@ if TYPE_CHECKING:
     from orchestrator.prepare import Prepared
     from orchestrator.publish import Publisher
     from orchestrator.step_record import StepRecord
-    from orchestrator.store import Store
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(data_app, name="data", help="Make the demo's videos, check your own.")
-console = make_console()
-
-SweepFile = Annotated[Path, typer.Argument(help="A sweep file, such as sweeps/demo.yaml.")]
-Changes = Annotated[
-    list[str] | None, typer.Option("--set", help="Change one value of the sweep: --set optim.lr=0.02. Repeatable.")
-]
-StoreFolder = Annotated[
-    Path | None, typer.Option("--store", help="Folder of everything trained. Default: $RESKD_STORE, else ./store.")
-]
-TrackingUri = Annotated[
-    str | None,
-    typer.Option(
-        "--tracking-uri",
-        envvar="MLFLOW_TRACKING_URI",
-        help="An MLflow server. Default: SQLite in the store's folder.",
-    ),
-]
-NoCohorts = Annotated[bool, typer.Option("--no-cohorts", help="Every step in a job of its own.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-def _prepare(sweep: Path, changes: list[str] | None, store: Store, *, no_cohorts: bool = False) -> Prepared:
-    from orchestrator.prepare import prepare  # the parts that take seconds to import come when they are needed
-
-    return prepare(sweep, changes=[*(changes or []), *(["cohort.enabled=false"] if no_cohorts else [])], store=store)
-
-
-def _store(folder: Path | None) -> Store:
-    from orchestrator.store import store_at
-
-    return store_at(folder)
 
 
 @app.command()
@@ -70,7 +49,7 @@ def plan(
     """Show what `run` would do: each cell's state and why, and the jobs. Starts nothing."""
     from orchestrator.show import show_plan
 
-    prepared = _prepare(sweep, changes, _store(store), no_cohorts=no_cohorts)
+    prepared = open_sweep(sweep, changes, open_store(store), no_cohorts=no_cohorts)
     found = prepared.plan(retry_failed=retry_failed)
     if as_json:
         print(json.dumps(found.to_dict(), indent=1))
@@ -91,7 +70,7 @@ def run(
     from orchestrator.run import run_sweep
     from orchestrator.show import show_outcome, show_plan
 
-    prepared = _prepare(sweep, changes, _store(store), no_cohorts=no_cohorts)
+    prepared = open_sweep(sweep, changes, open_store(store), no_cohorts=no_cohorts)
     before = prepared.plan(retry_failed=retry_failed)
     show_plan(prepared, before, console, cells=False)
     outcome, publisher = run_sweep(prepared, tracking_uri=tracking_uri, retry_failed=retry_failed, console=console)
@@ -128,7 +107,7 @@ def status(sweep: SweepFile, changes: Changes = None, store: StoreFolder = None,
     """Each step's state: epochs, last metrics, who trains it, damaged clips, why it failed."""
     from orchestrator.show import show_status, status_rows
 
-    prepared = _prepare(sweep, changes, _store(store))
+    prepared = open_sweep(sweep, changes, open_store(store))
     if as_json:
         print(json.dumps(status_rows(prepared), indent=1))
     else:
@@ -149,7 +128,7 @@ def tables(
 
     if source not in ("mlflow", "store"):
         raise BadInput(f"--from: {source!r} is neither mlflow nor store")
-    prepared = _prepare(sweep, changes, _store(store))
+    prepared = open_sweep(sweep, changes, open_store(store))
     publisher = None
     if source == "store":
         records = records_from_store(prepared.store, prepared.steps)
@@ -167,7 +146,7 @@ def publish(
     from orchestrator.publish import Publisher
     from orchestrator.show import browse_line
 
-    prepared = _prepare(sweep, changes, _store(store))
+    prepared = open_sweep(sweep, changes, open_store(store))
     publisher = Publisher(prepared.store, sweep=prepared.sweep, steps=prepared.steps, tracking_uri=tracking_uri)
     if not publisher.publish():
         raise ReskdError(f"{prepared.sweep.path}: MLflow did not take everything; see the warning above, then repeat")
@@ -183,7 +162,7 @@ def ui(
     """Serve MLflow on the store's database and say where to look."""
     from orchestrator.ui import serve
 
-    raise typer.Exit(serve(_store(store), port=port, console=console))
+    raise typer.Exit(serve(open_store(store), port=port, console=console))
 
 
 @app.command()
@@ -198,10 +177,10 @@ def rm(
 
     if bool(step) == bool(unused):
         raise BadInput("rm: give step ids, or --unused and a sweep file")
-    where = _store(store)
+    where = open_store(store)
     keep = None
     if unused:
-        prepared = _prepare(unused, None, where)
+        prepared = open_sweep(unused, None, where)
         if prepared.unseen:  # its ids would be provisional, and every step would look unused
             raise BadInput(f"{unused}: data not seen here: {', '.join(prepared.unseen)}; so what it needs is unknown")
         keep = prepared.steps

@@ -1,0 +1,46 @@
+"""What several commands share: their options, and opening the store and the sweep that these name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.console import make_console
+
+if TYPE_CHECKING:
+    from orchestrator.prepare import Prepared
+    from orchestrator.store import Store
+
+console = make_console()
+
+SweepFile = Annotated[Path, typer.Argument(help="A sweep file, such as sweeps/demo.yaml.")]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", help="Change one value of the sweep: --set optim.lr=0.02. Repeatable.")
+]
+StoreFolder = Annotated[
+    Path | None, typer.Option("--store", help="Folder of everything trained. Default: $RESKD_STORE, else ./store.")
+]
+TrackingUri = Annotated[
+    str | None,
+    typer.Option(
+        "--tracking-uri",
+        envvar="MLFLOW_TRACKING_URI",
+        help="An MLflow server. Default: SQLite in the store's folder.",
+    ),
+]
+NoCohorts = Annotated[bool, typer.Option("--no-cohorts", help="Every step in a job of its own.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def open_sweep(sweep: Path, changes: list[str] | None, store: Store, *, no_cohorts: bool = False) -> Prepared:
+    from orchestrator.prepare import prepare  # the parts that take seconds to import come when they are needed
+
+    return prepare(sweep, changes=[*(changes or []), *(["cohort.enabled=false"] if no_cohorts else [])], store=store)
+
+
+def open_store(folder: Path | None) -> Store:
+    from orchestrator.store import store_at
+
+    return store_at(folder)

@@ -213,6 +213,7 @@ def _write_tables(prepared: Prepared, records: Mapping[str, StepRecord], *, publ
         console.print(render(table))
     if publisher is not None:
         publisher.log_report(folder)
+        publisher.register(records)
     console.print(f"tables: {folder}")
 
 

@@ -16,7 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator import tracking
-from orchestrator.pages import QUESTION_TAG, VIEW_TAG, artifact_page, run_page, runs_page, saved_view
+from orchestrator.pages import QUESTION_TAG, artifact_page, note_links, run_page, runs_page
+from orchestrator.registry import choose_models, register
 from orchestrator.run_diff import (
     COMPLETE_TAG,
     EPOCH_TAG,
@@ -31,6 +32,7 @@ from orchestrator.steps import Step
 from orchestrator.store import Store
 from orchestrator.sweep import Sweep
 from orchestrator.tracking import SQLITE, check_database, first_line, note_of, sweep_text, without_password
+from orchestrator.views import view_tags
 from reskd.errors import BadInput
 
 tracking.configure()
@@ -152,8 +154,17 @@ class Publisher:
                 if run.info.status != "FINISHED":
                     self._client.set_terminated(run.info.run_id, "FINISHED")
                 page = artifact_page(self.experiment_id, run.info.run_id, "{name}")
-                note = note_of(report.read_text(), page=page)
+                note = note_of(report.read_text(), page=page, links=note_links(self.experiment_id))
                 self._tag_experiment(self._client.get_experiment(self.experiment_id), {NOTE_TAG: note})
+            return True
+        return False
+
+    def register(self, records: Mapping[str, StepRecord]) -> bool:
+        """Enter teachers and best students as registered models; False when MLflow does not answer."""
+        chosen = choose_models(self._sweep, self._steps, records)
+        with self._forgiving("`reskd publish` registers the models again"):
+            with self._locked():
+                register(self._client, chosen, runs=self._runs() if chosen else {}, store=self._store)
             return True
         return False
 
@@ -203,7 +214,7 @@ class Publisher:
         tags = {
             QUESTION_TAG: self._sweep.question,
             "reskd.sweep_file": sweep_text(self._sweep.path),
-            VIEW_TAG: saved_view(self._sweep),
+            **view_tags(self._sweep),
         }
         found = client.get_experiment_by_name(name)
         if found is None:

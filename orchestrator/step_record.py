@@ -217,7 +217,8 @@ def _kind(step: Step, steps: Mapping[str, Step]) -> str:
 def _params(step: Step, *, steps: Mapping[str, Step]) -> dict[str, str]:
     """The identity of the step, and its teacher's under `teacher.`, by dotted key: what can never change in a run."""
     teacher = steps.get(step.teacher_id or "")
-    payload = dict(step.payload)
+    # Without distillation no field of it is identity; a level of its own lets MLflow group by it.
+    payload = {"kd": {"level": "none"}, **step.payload}
     if teacher is not None:
         payload["teacher"] = dict(teacher.payload)
     return {key: value for key, value in _flat(payload) if not key.endswith("manifest_sha256")}

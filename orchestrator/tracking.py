@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -63,12 +64,17 @@ def first_line(error: BaseException) -> str:
     return line if len(line) <= 200 else f"{line[:200]}..."
 
 
-def note_of(report: str, *, page: str) -> str:
+def note_of(report: str, *, page: str, links: Mapping[str, str] | None = None) -> str:
     """A report as the experiment's note, cut to what fits: links lead to `page`, an address with {name} in it.
 
-    The figure, which a note would cut, becomes a link.
+    The figure, which a note would cut, becomes a link. `links`, words -> address, follow the heading.
     """
-    text = re.sub(r"!?(\[[^]]*\])\(([\w.-]+)\)", lambda link: f"{link[1]}({page.format(name=link[2])})", report)
+    heading, line_end, rest = report.partition("\n")
+    if links:
+        listed = " · ".join(f"[{words}]({address})" for words, address in links.items())
+        line_end = f"\n\n{listed}\n"
+    text = re.sub(r"!?(\[[^]]*\])\(([\w.-]+)\)", lambda link: f"{link[1]}({page.format(name=link[2])})", rest)
+    text = heading + line_end + text
     text = "".join(_spaced(line) for line in text.splitlines(keepends=True))
     if len(text) <= MAX_NOTE:
         return text

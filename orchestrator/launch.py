@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import shutil
@@ -30,6 +31,8 @@ from orchestrator.store import Store
 from orchestrator.sweep import Resources, recipe_to_dict
 from orchestrator.worker import train_loop
 from reskd.data.annotations import data_root
+
+logger = logging.getLogger(__name__)
 
 WORKER_START_TIMEOUT_S = 120
 WORKER_FAILURES = 2
@@ -137,11 +140,35 @@ def job_config(
 
 
 def drive(config: dict[str, Any]) -> dict[str, Any]:
-    """A trial: one Train run. Its name holds the time, so Ray never resumes anything by name."""
+    """A trial: one Train run, and another one for as long as what ended it was a lost machine.
+
+    A spot machine that goes says nothing against the job, so it is no attempt of it; the store keeps what was done.
+    """
+    while True:
+        before = _living_nodes()
+        try:
+            _trainer(config).fit()
+        except ray.train.TrainingFailedError as error:
+            lost = before - _living_nodes()
+            if not lost:
+                raise
+            logger.warning(
+                "job %s: lost %d of the cluster's machines; starting again: %s", config["job"], len(lost), error
+            )
+            continue
+        return {"job_done": 1}
+
+
+def _living_nodes() -> set[str]:
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+
+
+def _trainer(config: dict[str, Any]) -> TorchTrainer:
+    """A Train run of the job. Its name holds the time, so Ray never resumes anything by name."""
     per_worker = {"CPU": config["cpus_per_worker"]}
     if config["gpus_per_worker"]:
         per_worker["GPU"] = config["gpus_per_worker"]
-    trainer = TorchTrainer(
+    return TorchTrainer(
         train_loop,
         train_loop_config=config,
         scaling_config=ray.train.ScalingConfig(
@@ -161,8 +188,6 @@ def drive(config: dict[str, Any]) -> dict[str, Any]:
             ),
         ),
     )
-    trainer.fit()
-    return {"job_done": 1}
 
 
 class _Events(tune.Callback):

@@ -19,11 +19,11 @@ lint: $(READY)
 	$(BIN)/mypy
 
 unit: $(READY)
-	$(BIN)/pytest -m "not ray"
+	$(BIN)/pytest -m "not ray and not server"
 
 # One process: two Rays on a host at a time are not to be trusted.
 ray: $(READY)
-	$(BIN)/pytest -m ray
+	$(BIN)/pytest -m "ray or server"
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -43,6 +43,15 @@ VIDEOS = {
     "odd_size.mp4": partial(write_video, height=49, width=65, pix_fmt="yuv444p"),
     "hevc.mp4": partial(write_video, codec="libx265", options=X265),
     "mpeg4_b_frames.avi": partial(write_video, codec="mpeg4", options={"bf": "2", "g": "20", "q": "3"}),
+    "mpeg4.avi": partial(write_video, codec="mpeg4", options={"bf": "0", "g": "20", "q": "3"}),
+    "motion_jpeg.avi": partial(write_video, codec="mjpeg", pix_fmt="yuvj420p", options={"q": "3"}),
+    "motion_jpeg.mkv": partial(write_video, codec="mjpeg", pix_fmt="yuvj420p", options={"q": "3"}),
+    "mpeg2.ts": partial(write_video, codec="mpeg2video", options={"bf": "2", "g": "20", "q": "3"}),
+    "mpeg2.mpg": partial(write_video, codec="mpeg2video", options={"bf": "2", "g": "20", "q": "3"}),
+    "ten_bit.mp4": partial(write_video, pix_fmt="yuv420p10le"),
+    "ten_bit_hevc.mp4": partial(write_video, codec="libx265", pix_fmt="yuv420p10le", options=X265),
+    "ffv1.mkv": partial(write_video, codec="ffv1"),
+    "vp8.webm": partial(write_video, codec="libvpx", options={"g": "20", "cpu-used": "8", "deadline": "realtime"}),
     "vp9.webm": partial(write_video, codec="libvpx-vp9", options={"g": "20", "cpu-used": "8", "deadline": "realtime"}),
 }
 CUTS = ["edit_list.mp4", "headless_open_gop.mp4", "headless_open_gop.mkv"]

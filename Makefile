@@ -1,11 +1,13 @@
 # make demo: the paper's Tables 4, 5 and 6 in small.   make test: everything that must hold.
-# Both make .venv themselves; PYTHON chooses the interpreter (3.11 to 3.13).
+# Both make .venv themselves, as make install does; PYTHON chooses the interpreter (3.11 to 3.13).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: demo test lint unit ray clean
+.PHONY: install demo test lint unit ray clean
+
+install: $(READY)
 
 demo: $(READY)
 	$(BIN)/reskd data make-demo data/demo

@@ -189,7 +189,7 @@ def rm(
         console.print("nothing to delete")
         return
     for step_id in doomed:
-        console.print(f"{step_id}  {where.folder(step_id)}")
+        console.print(f"{step_id}  {where.place(step_id)}")
     if not yes and not typer.confirm(f"Delete {len(doomed)} step(s) for good?"):
         raise typer.Exit(0)
     for step_id in doomed:
@@ -226,7 +226,7 @@ def main() -> None:
     except BadInput as error:
         error_console.print(f"reskd: {error}", markup=False, soft_wrap=True)
         sys.exit(2)
-    except ReskdError as error:
+    except (ReskdError, ConnectionError) as error:  # the latter from a store in S3 that went away
         error_console.print(f"reskd: {error}", markup=False, soft_wrap=True)
         sys.exit(1)
     except SystemExit as stop:  # typer turns Ctrl-C into 130

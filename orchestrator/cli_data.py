@@ -38,7 +38,7 @@ def check(
     sweep: Annotated[Path, typer.Argument(help="A sweep file; its data sets are checked.")],
     quick: Annotated[bool, typer.Option("--quick", help="Only open; finds no damage inside a file.")] = False,
     workers: Annotated[int, typer.Option(help="Processes that decode.")] = os.cpu_count() or 1,
-    store: Annotated[Path | None, typer.Option("--store", help="Where results are cached.")] = None,
+    store: Annotated[str | None, typer.Option("--store", help="Where results are cached.")] = None,
 ) -> None:
     """Decode every video once and name those that are missing, unreadable, damaged, empty or too short."""
     from orchestrator.store import store_at

@@ -20,7 +20,12 @@ Changes = Annotated[
     list[str] | None, typer.Option("--set", help="Change one value of the sweep: --set optim.lr=0.02. Repeatable.")
 ]
 StoreFolder = Annotated[
-    Path | None, typer.Option("--store", help="Folder of everything trained. Default: $RESKD_STORE, else ./store.")
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="PATH",
+        help="Folder, or s3://bucket/prefix, of everything trained. Default: $RESKD_STORE, else ./store.",
+    ),
 ]
 TrackingUri = Annotated[
     str | None,
@@ -40,7 +45,7 @@ def open_sweep(sweep: Path, changes: list[str] | None, store: Store, *, no_cohor
     return prepare(sweep, changes=[*(changes or []), *(["cohort.enabled=false"] if no_cohorts else [])], store=store)
 
 
-def open_store(folder: Path | None) -> Store:
+def open_store(folder: str | None) -> Store:
     from orchestrator.store import store_at
 
     return store_at(folder)

@@ -113,7 +113,7 @@ def job_config(
     teacher = store.weights_path(job.teacher_id) if job.teacher_id else job.teacher_checkpoint
     return {
         "job": job.id,
-        "store": str(store.home),
+        "store": store.address,
         "owner": owner_id,
         "members": [
             {
@@ -127,8 +127,8 @@ def job_config(
             }
             for step_id in job.members
         ],
-        "teacher": str(teacher) if teacher else None,
-        "manifest": str(manifest),
+        "teacher": store.reference(Path(teacher)) if teacher else None,
+        "manifest": store.reference(manifest),
         "root": str(data_root(data)),
         "threads": max(1, int(resources.cpus_per_worker)),
         "loader_workers": resources.loader_workers,

@@ -18,7 +18,7 @@ from orchestrator.sweep import Sweep, load
 from orchestrator.tables import check_tables
 from reskd.data.annotations import data_root
 from reskd.data.dataset import num_steps
-from reskd.data.manifest import Manifest, build_manifest, read_manifest, write_manifest
+from reskd.data.manifest import Manifest, build_manifest, read_manifest
 from reskd.errors import BadInput
 from reskd.recipe import DataSpec
 
@@ -74,9 +74,7 @@ def _manifest(spec: DataSpec, store: Store) -> Manifest | None:
         root = None
     if root is not None and root.is_dir():
         manifest = build_manifest(spec, cache=store.hash_cache)
-        path = store.manifest_path(spec.name, manifest.sha256)
-        if not path.exists():
-            write_manifest(manifest, path)
+        store.write_manifest(manifest)
         return manifest
     known = store.newest_manifest(spec.name)
     return None if known is None else read_manifest(known)

@@ -100,7 +100,8 @@ def _take(prepared: Prepared, held: Leases, *, retry_failed: bool) -> tuple[Job,
         step = prepared.steps[step_id]
         store.record_identity(step_id, full_id=step.full_id, payload=step.payload, recipe=recipe_to_dict(step.recipe))
         store.forget_failure(step_id)
-    held.release(path for path in held.paths() if path.parent.name not in wanted)
+    kept = {store.lease_path(step_id) for step_id in wanted}
+    held.release(path for path in held.paths() if path not in kept)
     return jobs
 
 

@@ -112,7 +112,7 @@ def browse_line(prepared: Prepared, publisher: Publisher, *, program: str) -> st
     """What to type or open to see the runs in MLflow."""
     if not publisher.tracking_uri.startswith("sqlite:"):
         return f"browse:  {publisher.experiment_url}"
-    store_option = "" if prepared.store.is_default else f" --store {prepared.store.home}"
+    store_option = "" if prepared.store.is_default else f" --store {prepared.store.address}"
     return f"browse:  {program} ui{store_option}"
 
 
@@ -187,6 +187,6 @@ def steps_to_remove(store: Store, prefixes: Sequence[str], *, keep: Mapping[str,
     for prefix in prefixes:
         found = [step_id for step_id in present if step_id.startswith(prefix)]
         if len(found) != 1:
-            raise BadInput(f"{prefix!r} names {len(found)} steps in {store.root}; give a step id of `reskd status`")
+            raise BadInput(f"{prefix!r} names {len(found)} steps in {store.address}; give a step id of `reskd status`")
         doomed += found
     return list(dict.fromkeys(doomed))

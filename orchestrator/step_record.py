@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from orchestrator.steps import Step, name_of
 from orchestrator.store import Store
-from reskd.files import Json, read_json
+from reskd.files import Json
 from reskd.recipe import Recipe
 
 State = Literal["done", "failed", "running", "interrupted"]
@@ -109,7 +109,7 @@ def _record(store: Store, step: Step, *, done: Json | None, failure: Json | None
         return StepRecord(state="interrupted", **known)
     evaluations = store.evaluations(step.id)
     judged = evaluations.get(done["protocol"], {})
-    speed = _newest_throughput(store, step.id)
+    speed = store.newest_throughput(step.id)
     return StepRecord(
         state="done",
         metrics=_final_metrics(done, evaluations, speed),
@@ -136,13 +136,6 @@ def _final_metrics(done: Json, evaluations: Mapping[str, Json], speed: Json | No
     if speed:
         metrics["clips/s"] = speed["clips_per_s"]
     return {name: float(value) for name, value in metrics.items()}
-
-
-def _newest_throughput(store: Store, step_id: str) -> Json | None:
-    """The last measurement; figures of two devices are never mixed."""
-    paths = (store.folder(step_id) / "throughput").glob("*.json")
-    newest = max(paths, key=lambda path: (path.stat().st_mtime_ns, path.name), default=None)
-    return read_json(newest) if newest else None
 
 
 def _published_line(line: Json) -> Json:

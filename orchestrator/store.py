@@ -20,9 +20,10 @@ from pathlib import Path
 import numpy as np
 
 from orchestrator.identity import canonical_json
-from orchestrator.lease import Lease, leases, read_lease
+from orchestrator.lease import Lease, LeasePlace, leases, read_lease
 from orchestrator.steps import StepStatus
 from reskd.checkpoint import FolderSink
+from reskd.data.manifest import Manifest, write_manifest
 from reskd.errors import BadInput, ReskdError
 from reskd.files import Json, read_json, write_json
 
@@ -47,6 +48,23 @@ class Store(FolderSink):
         return self.home == Path(os.environ.get(STORE_VARIABLE) or DEFAULT_STORE).absolute()
 
     @property
+    def address(self) -> str:
+        """What --store takes to come here again."""
+        return str(self.home)
+
+    def reference(self, path: Path) -> str:
+        """A file as a worker on another machine may ask for it, with `local`."""
+        return str(path)
+
+    def local(self, reference: str) -> Path:
+        """The file on this machine that a reference means."""
+        return Path(reference)
+
+    def place(self, step_id: str) -> str:
+        """Where a step lies, for people."""
+        return str(self.folder(step_id))
+
+    @property
     def mlflow_db(self) -> Path:
         return self.home / "mlflow.db"
 
@@ -68,6 +86,12 @@ class Store(FolderSink):
         """The manifest last written under a data set's name, for a machine without the videos."""
         found = (self.home / "manifests").glob(f"{data_name}-{'?' * 16}.json")
         return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Keep a manifest under its data set's name and hash, unless it is there."""
+        path = self.manifest_path(manifest.name, manifest.sha256)
+        if not path.exists():
+            write_manifest(manifest, path)
 
     @property
     def hash_cache(self) -> Path:
@@ -93,7 +117,13 @@ class Store(FolderSink):
                 f"two recipes must never share an id. Move the folder away and report it"
             )
 
-    def lease_path(self, step_id: str) -> Path:
+    def newest_throughput(self, step_id: str) -> Json | None:
+        """The last measurement; figures of two devices are never mixed."""
+        paths = (self.folder(step_id) / "throughput").glob("*.json")
+        newest = max(paths, key=lambda path: (path.stat().st_mtime_ns, path.name), default=None)
+        return read_json(newest) if newest else None
+
+    def lease_path(self, step_id: str) -> LeasePlace:
         return self.folder(step_id) / "lease.json"
 
     def lease(self, step_id: str) -> Lease | None:
@@ -168,9 +198,31 @@ class LeasedSink(Store):
         super().finish(step_id, weights, record)
 
 
+def leased_sink(address: str, *, owner_id: str) -> LeasedSink:
+    """The store at an address as run `owner_id`'s workers see it."""
+    if is_s3(address):
+        from orchestrator.store_s3 import LeasedS3Sink  # boto3 is an extra
+
+        return LeasedS3Sink(address, owner_id=owner_id)
+    return LeasedSink(Path(address), owner_id=owner_id)
+
+
+def is_s3(address: str) -> bool:
+    return address.startswith("s3://")
+
+
 def store_at(folder: str | Path | None) -> Store:
     """The store that a command line, $RESKD_STORE or the default names; BadInput where none can be written."""
-    store = Store(Path(folder or os.environ.get(STORE_VARIABLE) or DEFAULT_STORE))
+    address = str(folder or os.environ.get(STORE_VARIABLE) or DEFAULT_STORE)
+    if is_s3(address):
+        from orchestrator.store_s3 import S3Store  # boto3 is an extra
+
+        s3_store = S3Store(address)
+        s3_store.check()
+        return s3_store
+    if "://" in address:
+        raise BadInput(f"--store {address}: neither a folder nor s3://bucket/prefix")
+    store = Store(Path(address))
     try:
         store.home.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=store.home):

@@ -36,7 +36,10 @@ def serve(store: Store, *, port: int, console: Console) -> int:
     """Run the server until it is stopped; its exit code. BadInput when there is nothing to show or no port."""
     database = store.mlflow_db
     if not database.exists():
-        raise BadInput(f"{database}: nothing published yet; run a sweep first, or give its --store")
+        raise BadInput(
+            f"{database}: nothing published yet; run a sweep first, `reskd publish` one from a store in S3, "
+            f"or give its --store"
+        )
     address, uri = f"http://127.0.0.1:{port}", f"{SQLITE}{database}"
     check_database(uri)
     _check_port(port)

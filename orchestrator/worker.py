@@ -11,7 +11,7 @@ import ray.train
 import ray.train.torch
 import torch
 
-from orchestrator.store import LeasedSink, LeaseLost
+from orchestrator.store import LeasedSink, LeaseLost, leased_sink
 from orchestrator.sweep import recipe_from_dict
 from reskd.data.manifest import read_manifest
 from reskd.errors import ReskdError
@@ -32,7 +32,7 @@ def train_loop(config: dict[str, Any]) -> None:
     recorded as each member's failure, so that the workers started again find nothing left to do.
     """
     torch.set_num_threads(config["threads"])
-    sink = LeasedSink(Path(config["store"]), owner_id=config["owner"])
+    sink = leased_sink(config["store"], owner_id=config["owner"])
     workers = joined(ray.train.torch.get_device())
     # What is left is decided by one worker: another may not see the same files yet.
     step_ids = workers.from_first(_left_to_do(config, sink))
@@ -53,11 +53,11 @@ def train_loop(config: dict[str, Any]) -> None:
     try:
         fit_cohort(
             members,
-            manifest=read_manifest(Path(config["manifest"])),
+            manifest=read_manifest(sink.local(config["manifest"])),
             root=Path(config["root"]),
             sink=sink,
             workers=workers,
-            teacher_weights=Path(config["teacher"]) if config["teacher"] else None,
+            teacher_weights=sink.local(config["teacher"]) if config["teacher"] else None,
             loader_workers=config["loader_workers"],
             on_epoch_end=report,
         )

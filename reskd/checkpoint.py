@@ -59,7 +59,8 @@ def state_hash(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _serialise(value: Json) -> bytes:
+def serialise(value: Json) -> bytes:
+    """What `parse` reads back."""
     buffer = io.BytesIO()
     torch.save(value, buffer)
     return buffer.getvalue()
@@ -67,15 +68,19 @@ def _serialise(value: Json) -> bytes:
 
 def _parse(path: Path, *, what: str) -> Json:
     """The dict in a file that torch.save wrote. Reading comes first: a share that is gone is no damage."""
-    content = path.read_bytes()
+    return parse(path.read_bytes(), where=str(path), what=what)
+
+
+def parse(content: bytes, *, where: str, what: str) -> Json:
+    """The dict that `serialise` made bytes of; BadInput, naming `where` it came from, for anything else."""
     try:
         value = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except MemoryError:
         raise
     except Exception as error:  # torch raises pickle, zip, runtime and EOF errors for damaged files alike
-        raise BadInput(f"{path}: damaged {what} ({str(error).partition('.')[0]}); remove the file") from error
+        raise BadInput(f"{where}: damaged {what} ({str(error).partition('.')[0]}); remove the file") from error
     if not isinstance(value, dict):
-        raise BadInput(f"{path}: not a {what}: it holds a {type(value).__name__}; remove the file")
+        raise BadInput(f"{where}: not a {what}: it holds a {type(value).__name__}; remove the file")
     return value
 
 
@@ -87,6 +92,24 @@ def load_weights(path: Path) -> Json:
     if not {"model", "model_spec", "classes"} <= set(content):
         raise BadInput(f"{path}: not a reskd weights file; expected model, model_spec and classes in it")
     return content
+
+
+def metrics_line(epoch: int, metrics: Mapping[str, float]) -> Json:
+    """An epoch's line. Plain floats: a checkpoint is read with weights_only, which takes no numpy scalars."""
+    numbers = {name: float(value) for name, value in metrics.items()}
+    return {"epoch": epoch, "time_ms": int(time.time() * 1000), "metrics": numbers}
+
+
+def packed(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Arrays as the content of an .npz file."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def file_name_of(device: str) -> str:
+    """A device's name as a file's."""
+    return "".join(letter if letter.isalnum() else "-" for letter in device)
 
 
 class FolderSink:
@@ -146,10 +169,8 @@ class FolderSink:
 
     def save(self, step_id: str, epoch: int, state: Json, metrics: Mapping[str, float]) -> None:
         """Checkpoint, then its line, then the oldest checkpoints go."""
-        # Plain floats: a checkpoint is read with weights_only, which takes no numpy scalars.
-        numbers = {name: float(value) for name, value in metrics.items()}
-        line = {"epoch": epoch, "time_ms": int(time.time() * 1000), "metrics": numbers}
-        write_atomic(self._checkpoint(step_id, epoch), _serialise({**state, "step_id": step_id, "line": line}))
+        line = metrics_line(epoch, metrics)
+        write_atomic(self._checkpoint(step_id, epoch), serialise({**state, "step_id": step_id, "line": line}))
         with open(self.folder(step_id) / "metrics.jsonl", "a") as file:
             file.write(json.dumps(line) + "\n")
         for old in self.epochs(step_id)[:-NUM_KEPT_CHECKPOINTS]:
@@ -163,10 +184,8 @@ class FolderSink:
 
     def write_evaluation(self, step_id: str, name: str, record: Json, arrays: Mapping[str, np.ndarray]) -> None:
         """An evaluation record under its protocol's name, and what it was computed from."""
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, allow_pickle=False, **arrays)
         folder = self.folder(step_id) / "eval"
-        write_atomic(folder / f"{name}.npz", buffer.getvalue())
+        write_atomic(folder / f"{name}.npz", packed(arrays))
         write_json(folder / f"{name}.json", record)
 
     def evaluations(self, step_id: str) -> dict[str, Json]:
@@ -180,8 +199,7 @@ class FolderSink:
             return dict(arrays)
 
     def write_throughput(self, step_id: str, record: Json) -> None:
-        name = "".join(letter if letter.isalnum() else "-" for letter in str(record["device"]))
-        write_json(self.folder(step_id) / "throughput" / f"{name}.json", record)
+        write_json(self.folder(step_id) / "throughput" / f"{file_name_of(str(record['device']))}.json", record)
 
     def throughputs(self, step_id: str) -> dict[str, Json]:
         """Device name -> record."""
@@ -204,7 +222,7 @@ class FolderSink:
 
     def finish(self, step_id: str, weights: Json, record: Json) -> None:
         """Weights, then DONE; after that the checkpoints are of no use."""
-        write_atomic(self.weights_path(step_id), _serialise(weights))
+        write_atomic(self.weights_path(step_id), serialise(weights))
         write_json(self.folder(step_id) / "DONE.json", record)
         shutil.rmtree(self.folder(step_id) / "checkpoints", ignore_errors=True)
         self._sweep(step_id)

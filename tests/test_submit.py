@@ -99,9 +99,9 @@ def test_what_a_cluster_cannot_use_is_refused_before_it_is_asked(
 
 def test_a_change_mends_a_relative_root_or_makes_one(tmp_path: Path) -> None:
     refuse_relative_paths(write_sweep(tmp_path, "data/demo"), ["data.root=/shared/demo"])
+    path = write_sweep(tmp_path, "/shared/demo")
+    path.write_text(path.read_text().replace("{row: plain}", "{row: plain, data.root: here}"))
     with pytest.raises(BadInput, match=r"'rows.chain.data.root' is 'here'"):
-        path = write_sweep(tmp_path, "/shared/demo")
-        path.write_text(path.read_text().replace("{row: plain}", "{row: plain, data.root: here}"))
         refuse_relative_paths(path, [])
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli_cluster import add_cluster_commands
 from orchestrator.cli_data import data_app
 from orchestrator.cli_options import (
     AsJson,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(data_app, name="data", help="Make the demo's videos, check your own.")
+add_cluster_commands(app)
 
 
 @app.command()
@@ -67,9 +69,13 @@ def run(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed steps again.")] = False,
 ) -> None:
     """Train what is missing, publish it, rebuild the tables. Typed again, it resumes, retries and extends."""
+    from orchestrator.launch import joins_cluster
     from orchestrator.run import run_sweep
+    from orchestrator.shared_paths import refuse_relative_store
     from orchestrator.show import show_outcome, show_plan
 
+    if joins_cluster():
+        refuse_relative_store(store)
     prepared = open_sweep(sweep, changes, open_store(store), no_cohorts=no_cohorts)
     before = prepared.plan(retry_failed=retry_failed)
     show_plan(prepared, before, console, cells=False)

@@ -35,6 +35,8 @@ from reskd.data.annotations import data_root
 logger = logging.getLogger(__name__)
 
 WORKER_START_TIMEOUT_S = 120
+CLUSTER_START_TIMEOUT_S = 900
+"""On a cluster, where machines may have to boot first."""
 WORKER_FAILURES = 2
 CONTROLLER_FAILURES = 5
 POLL_S = 0.5
@@ -66,23 +68,34 @@ def declared_capacity(resources: Resources) -> Capacity:
     )
 
 
+def cluster_capacity(resources: Resources, present: Mapping[str, float]) -> Capacity:
+    """What the sweep declares, however little of it is up: the cluster scales to what waits. Else what is present.
+
+    A declared number of GPUs comes with its machines' CPUs, so those are not limited by the ones that are up.
+    """
+    declared = declared_capacity(resources)
+    scales = resources.max_gpus is not None
+    return Capacity(
+        cpus=present.get("CPU", 0) if math.isinf(declared.cpus) and not scales else declared.cpus,
+        gpus=present.get("GPU", 0) if math.isinf(declared.gpus) else declared.gpus,
+    )
+
+
 @contextmanager
 def ray_session(resources: Resources) -> Iterator[Capacity]:
     """A Ray of our own on this machine, or the cluster that RAY_ADDRESS names; what may be used of it."""
     capacity = declared_capacity(resources)
     variables = {
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": str(POLL_S),
-        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(WORKER_START_TIMEOUT_S),
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(
+            CLUSTER_START_TIMEOUT_S if joins_cluster() else WORKER_START_TIMEOUT_S
+        ),
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
         "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     }
     if joins_cluster():
         ray.init(address=os.environ["RAY_ADDRESS"], runtime_env={"env_vars": variables}, log_to_driver=True)
-        present = ray.cluster_resources()
-        capacity = Capacity(
-            cpus=present.get("CPU", 0) if math.isinf(capacity.cpus) else capacity.cpus,
-            gpus=present.get("GPU", 0) if math.isinf(capacity.gpus) else capacity.gpus,
-        )
+        capacity = cluster_capacity(resources, ray.cluster_resources())
     else:
         # Soft stops alone are used, so nothing needs the dashboard's State API to free placement groups.
         ray.init(

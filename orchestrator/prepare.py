@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,9 @@ from reskd.data.dataset import num_steps
 from reskd.data.manifest import Manifest, build_manifest, read_manifest
 from reskd.errors import BadInput
 from reskd.recipe import DataSpec
+
+COMMIT_VARIABLE = "RESKD_COMMIT"
+"""Set by `reskd submit`, whose uploaded packages are no checkout."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ def _demo_hint(data: DataSpec) -> str:
 
 
 def provenance() -> dict[str, Any]:
-    """The code's commit, where it runs from a checkout; recorded with each step, never hashed."""
+    """The code's commit, where it runs from a checkout or was submitted from one; recorded, never hashed."""
     folder = Path(__file__).parent
 
     def git(*arguments: str) -> str | None:
@@ -112,4 +116,4 @@ def provenance() -> dict[str, Any]:
     commit = git("rev-parse", "HEAD")
     if commit is not None and git("status", "--porcelain", "--untracked-files=no"):
         commit += "+changes"
-    return {"commit": commit}
+    return {"commit": commit or os.environ.get(COMMIT_VARIABLE)}

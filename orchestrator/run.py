@@ -15,7 +15,8 @@ from types import FrameType
 
 from rich.console import Console
 
-from orchestrator.launch import declared_capacity, job_config, ray_session, run_jobs
+from orchestrator.cluster_check import check_on_worker
+from orchestrator.launch import declared_capacity, job_config, joins_cluster, ray_session, run_jobs
 from orchestrator.lease import STALE_S, Leases, leases, read_lease
 from orchestrator.live import Board
 from orchestrator.plan import Job
@@ -159,6 +160,8 @@ def _train(
             Board(jobs, prepared.steps, terminal) as board,
         ):
             _refuse_too_large(prepared, jobs, capacity)
+            if joins_cluster():
+                check_on_worker(store, sorted({config["root"] for config in configs.values()}))
             states = run_jobs(
                 jobs,
                 store=store,

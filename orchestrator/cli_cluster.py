@@ -1,0 +1,94 @@
+"""`reskd submit | logs | cancel | jobs`: sweeps on a cluster, from any folder that can reach its dashboard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from orchestrator.cli_options import Changes, SweepFile, TrackingUri, console
+
+Address = Annotated[
+    str, typer.Option("--address", envvar="RAY_API_SERVER_ADDRESS", help="Ray's dashboard: http://host:8265.")
+]
+JobId = Annotated[str, typer.Argument(help="The id that `submit` printed; `jobs` lists them.")]
+
+
+def add_cluster_commands(app: typer.Typer) -> None:
+    for command in (submit, logs, cancel, jobs):
+        app.command()(command)
+
+
+def submit(
+    sweep: SweepFile,
+    address: Address,
+    changes: Changes = None,
+    store: Annotated[
+        Path | None,
+        typer.Option("--store", envvar="RESKD_STORE", help="A folder that all machines of the cluster share."),
+    ] = None,
+    tracking_uri: TrackingUri = None,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the job's id and come back at once.")] = False,
+) -> None:
+    """Run a sweep on a cluster and follow its log. Ctrl-C leaves the job running; the exit code is the job's own."""
+    from orchestrator import submit as cluster
+
+    job = cluster.submit(
+        sweep,
+        address=address,
+        changes=changes or [],
+        store=None if store is None else str(store),
+        tracking_uri=tracking_uri,
+    )
+    _say(f"job {job} on {address}")
+    if no_wait:
+        _say(f"follow it: reskd logs {job} --address {address}")
+        return
+    raise typer.Exit(_follow(job, address))
+
+
+def logs(job: JobId, address: Address) -> None:
+    """Follow a job's log from its beginning, until it ends. Ctrl-C leaves the job running."""
+    raise typer.Exit(_follow(job, address))
+
+
+def cancel(job: JobId, address: Address) -> None:
+    """Stop a job. What it has trained is kept: the same sweep submitted again goes on from there."""
+    from orchestrator import submit as cluster
+
+    _say(f"job {job}: {cluster.cancel(cluster.connect(address), job).lower()}")
+
+
+def jobs(address: Address) -> None:
+    """The cluster's jobs and how they stand, newest first."""
+    from orchestrator import submit as cluster
+
+    table = Table("job", "sweep", "status", "started", "exit code")
+    for line in cluster.jobs(cluster.connect(address)):
+        code = "" if line.exit_code is None else str(line.exit_code)
+        table.add_row(line.id, line.sweep, line.status.lower(), line.started, code)
+    console.print(table)
+
+
+def _follow(job: str, address: str) -> int:
+    from orchestrator import submit as cluster
+
+    client = cluster.connect(address)
+    try:
+        code = cluster.follow(client, job, write=lambda text: print(text, end="", flush=True))
+    except KeyboardInterrupt:
+        _say(f"\njob {job} goes on without this terminal.")
+        _say(f"follow it again: reskd logs {job} --address {address}")
+        _say(f"stop it:         reskd cancel {job} --address {address}")
+        return 3
+    status = cluster.find(client, job).status.lower()
+    _say(f"job {job}: {status}, exit code {code}")
+    if status == "failed" and code == 1:
+        _say(cluster.message_of(client, job))
+    return code
+
+
+def _say(text: str) -> None:
+    console.print(text, markup=False, soft_wrap=True)

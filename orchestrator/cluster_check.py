@@ -1,0 +1,78 @@
+"""Whether a worker node of the cluster sees the same store and videos as the process that plans."""
+
+from __future__ import annotations
+
+import logging
+import os
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from orchestrator.store import STORE_VARIABLE, Store
+from reskd.data.annotations import DATA_VARIABLE
+from reskd.errors import BadInput
+
+logger = logging.getLogger(__name__)
+
+CHECK_TIMEOUT_S = 120
+HEAD_MARK = "node:__internal_head__"
+
+
+def find_fault(store: Path, note: str, roots: Sequence[str]) -> str | None:
+    """What is wrong with the folders on the machine that this runs on; None where all is well.
+
+    `note` is the name of a file that the planning process has written into the store, its own name inside: a folder
+    of the same path that is not shared lacks it.
+    """
+    try:
+        if (store / note).read_text() != note:
+            return f"--store {store}: another folder on {os.uname().nodename}"
+        answer = store / f"{note}-answer"
+        answer.write_text(note)
+        answer.unlink()
+    except FileNotFoundError:
+        return f"--store {store}: not shared; worker node {os.uname().nodename} does not see what is written there"
+    except OSError as error:
+        return f"--store {store}: worker node {os.uname().nodename} cannot write there ({error.strerror})"
+    for root in roots:
+        if not os.path.isdir(root) or not os.access(root, os.R_OK | os.X_OK):
+            return f"data.root {root}: worker node {os.uname().nodename} has no such folder, or may not read it"
+    return None
+
+
+def worker_nodes(nodes: Sequence[dict[str, Any]]) -> list[str]:
+    """Ids of living nodes other than the head, out of what ``ray.nodes()`` returns."""
+    return [node["NodeID"] for node in nodes if node["Alive"] and HEAD_MARK not in node["Resources"]]
+
+
+def check_on_worker(store: Store, roots: Sequence[str]) -> None:
+    """A small task on a worker node tries the store and looks for the videos; BadInput with what to set.
+
+    With no worker node up (a cluster that scales from zero) there is nobody to ask, which is logged.
+    """
+    nodes = worker_nodes(ray.nodes())
+    if not nodes:
+        logger.warning("no worker node is up yet, so whether one sees %s is not checked", store.home)
+        return
+    note = f".seen-{uuid.uuid4().hex}"
+    (store.home / note).write_text(note)
+    try:
+        there = NodeAffinitySchedulingStrategy(nodes[0], soft=False)
+        task = ray.remote(num_cpus=0, max_retries=0)(find_fault).options(scheduling_strategy=there)
+        fault = ray.get(task.remote(store.home, note, list(roots)), timeout=CHECK_TIMEOUT_S)
+    except ray.exceptions.RayError as error:
+        raise BadInput(
+            f"worker node {nodes[0][:8]} could not check the store: {str(error).strip().splitlines()[-1]}; "
+            f"does its image hold what constraints.txt lists?"
+        ) from error
+    finally:
+        (store.home / note).unlink(missing_ok=True)
+    if fault:
+        raise BadInput(
+            f"{fault}; mount shared storage at one path on every machine, then set --store (or {STORE_VARIABLE}) and "
+            f"data.root (or {DATA_VARIABLE}) to folders on it"
+        )

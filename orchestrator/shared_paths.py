@@ -1,0 +1,57 @@
+"""Paths that must mean the same on every machine of a cluster, refused where they cannot."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator.changes import apply_changes, split_changes
+from orchestrator.identity import is_weights_file
+from orchestrator.store import STORE_VARIABLE
+from orchestrator.sweep_yaml import read_yaml
+from reskd.data.annotations import DATA_VARIABLE
+from reskd.errors import BadInput
+
+
+def refuse_relative_store(folder: Path | None) -> None:
+    """BadInput unless --store, or else $RESKD_STORE, is an absolute path."""
+    chosen = folder or os.environ.get(STORE_VARIABLE)
+    if chosen is None:
+        raise BadInput(
+            f"no store is named, and ./store would be a folder of one machine of the cluster; set --store or "
+            f"{STORE_VARIABLE} to a folder that all its machines share, such as /shared/reskd"
+        )
+    if not Path(chosen).is_absolute():
+        raise BadInput(
+            f"--store {chosen}: a relative path is another folder on every machine of a cluster; give the absolute "
+            f"path of a folder that all its machines share, such as /shared/reskd"
+        )
+
+
+def refuse_relative_paths(path: Path, changes: Sequence[str]) -> None:
+    """BadInput where the sweep file or a change names data, weights or a checkpoint by a relative path."""
+    for key, value in _paths(apply_changes(split_changes(changes), read_yaml(path))):
+        if not Path(value).is_absolute():
+            raise BadInput(
+                f"{path}: '{key}' is {value!r}, which a cluster does not know: the sweep file is uploaded alone; give "
+                f"the absolute path of a folder that all its machines share (for videos: --set data.root=/shared/..., "
+                f"or leave data.root out and set {DATA_VARIABLE} on the cluster)"
+            )
+
+
+def _paths(tree: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Every path, however it is written: nested, dotted, in a list of rows or as an axis of values."""
+    if isinstance(tree, dict):
+        for name, inner in tree.items():
+            yield from _paths(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(tree, list):
+        for inner in tree:
+            yield from _paths(inner, key)
+    elif isinstance(tree, str) and _is_path(f".{key}", tree):
+        yield key, tree
+
+
+def _is_path(key: str, value: str) -> bool:
+    return key.endswith((".data.root", ".checkpoint")) or (key.endswith(".model.weights") and is_weights_file(value))

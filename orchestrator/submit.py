@@ -1,0 +1,218 @@
+"""A sweep onto a cluster that runs already, as a Ray job: sent, followed, listed, stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shlex
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiohttp
+import requests
+from ray.exceptions import AuthenticationError
+from ray.job_submission import JobStatus, JobSubmissionClient
+
+import reskd
+from orchestrator.prepare import COMMIT_VARIABLE, provenance
+from orchestrator.shared_paths import refuse_relative_paths
+from orchestrator.sweep import load
+from reskd.errors import BadInput, ReskdError
+
+logger = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_S = 10
+POLL_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class JobLine:
+    """One job of the cluster's list."""
+
+    id: str
+    status: str
+    sweep: str
+    started: str
+    exit_code: int | None
+
+
+def connect(address: str) -> JobSubmissionClient:
+    """A client of the cluster's dashboard, once it has answered; BadInput says what was tried."""
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise BadInput(f"--address {address}: write the dashboard's address, such as http://host:8265")
+    try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        socket.create_connection((parts.hostname, port), timeout=CONNECT_TIMEOUT_S).close()
+    except (OSError, ValueError) as error:  # ValueError: a port that is no number
+        raise BadInput(f"--address {address}: nobody answers there ({error}); is Ray's dashboard up?") from error
+    with _answers(address):
+        try:
+            return JobSubmissionClient(address)
+        except (RuntimeError, ValueError) as error:
+            raise BadInput(f"--address {address}: answers, but not as Ray's dashboard ({_first(error)})") from error
+
+
+@contextmanager
+def _answers(address: str) -> Iterator[None]:
+    try:
+        yield
+    except AuthenticationError as error:
+        raise BadInput(
+            f"--address {address}: the cluster wants a token (401); export RAY_AUTH_MODE=token and put the cluster's "
+            f"token in ~/.ray/auth_token (or name its file with RAY_AUTH_TOKEN_PATH)"
+        ) from error
+    except (ConnectionError, requests.RequestException) as error:
+        raise BadInput(f"--address {address}: no connection to Ray's dashboard ({_first(error)})") from error
+
+
+def _first(error: Exception) -> str:
+    return str(error).strip().split("\n")[0][:200]
+
+
+def command_of(name: str, *, changes: Sequence[str], store: str | None, tracking_uri: str | None) -> str:
+    """What the cluster runs, as a shell reads it; `name` is the sweep file's in the upload."""
+    words = ["python", "-m", "orchestrator", "run", name]
+    for change in changes:
+        words += ["--set", change]
+    if store is not None:
+        words += ["--store", store]
+    if tracking_uri is not None:
+        words += ["--tracking-uri", tracking_uri]
+    return shlex.join(words)
+
+
+def submit(
+    path: Path, *, address: str, changes: Sequence[str] = (), store: str | None, tracking_uri: str | None
+) -> str:
+    """Upload a sweep file and both packages and start `run` there; the job's id.
+
+    Third-party packages are the image's. Everything that can be checked here is, before anything is sent.
+    """
+    load(path, changes=changes)
+    refuse_relative_paths(path, changes)
+    if store is not None and not Path(store).is_absolute():
+        raise BadInput(
+            f"--store {store}: a relative path is another folder on every machine; give the absolute path of a folder "
+            f"that all machines of the cluster share, such as /shared/reskd"
+        )
+    client = connect(address)
+    variables = {"PYTHONUNBUFFERED": "1"}
+    commit = provenance()["commit"]
+    if commit:
+        variables[COMMIT_VARIABLE] = commit
+    with tempfile.TemporaryDirectory() as folder, _answers(address):
+        shutil.copyfile(path, Path(folder, path.name))
+        try:
+            return client.submit_job(
+                entrypoint=command_of(path.name, changes=changes, store=store, tracking_uri=tracking_uri),
+                submission_id=f"{_slug(path.stem)}-{time.strftime('%m%d-%H%M%S')}-{os.urandom(2).hex()}",
+                runtime_env={
+                    "working_dir": folder,
+                    "py_modules": [str(Path(reskd.__path__[0])), str(Path(__file__).parent)],
+                    "excludes": ["__pycache__"],
+                    "env_vars": variables,
+                },
+                metadata={"sweep": path.name},
+            )
+        except RuntimeError as error:
+            raise ReskdError(f"--address {address}: the cluster did not take the job: {_first(error)}") from error
+
+
+def _slug(text: str) -> str:
+    return "".join(letter if letter.isalnum() else "-" for letter in text)
+
+
+def follow(client: JobSubmissionClient, job: str, *, write: Callable[[str], None]) -> int:
+    """Write the job's log as it grows until the job ends; its own exit code, 3 where somebody stopped it."""
+    log = _Log(write)
+    while True:
+        with _answers(client.get_address()):
+            has_ended = JobStatus(find(client, job).status).is_terminal()
+            try:
+                asyncio.run(log.tail(client, job))
+            except (RuntimeError, aiohttp.ClientError) as error:
+                # The dashboard may drop a quiet connection; the job knows nothing of it.
+                logger.info("the log of job %s is followed again: %s", job, error)
+            if has_ended:
+                return exit_code(client, job)
+        time.sleep(POLL_S)
+
+
+class _Log:
+    """A job's log, each character written once however often it is followed from its beginning."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write, self._written = write, 0
+
+    async def tail(self, client: JobSubmissionClient, job: str) -> None:
+        seen = 0
+        async for text in client.tail_job_logs(job):
+            new = text[max(0, self._written - seen) :]
+            seen += len(text)
+            if new:
+                self._write(new)
+                self._written += len(new)
+
+
+def exit_code(client: JobSubmissionClient, job: str) -> int:
+    details = find(client, job)
+    if details.status == JobStatus.STOPPED.value:
+        return 3
+    if details.exit_code is not None:
+        return details.exit_code
+    return 0 if details.status == JobStatus.SUCCEEDED.value else 1
+
+
+def find(client: JobSubmissionClient, job: str) -> JobLine:
+    """What the cluster says of one job; BadInput where it knows none of that id."""
+    try:
+        return _line(client.get_job_info(job))
+    except RuntimeError as error:
+        if "404" in str(error):
+            address = client.get_address()
+            raise BadInput(
+                f"{job!r} is no job of {address}; its jobs are listed by `reskd jobs --address {address}`"
+            ) from error
+        raise ReskdError(f"job {job}: {_first(error)}") from error
+
+
+def message_of(client: JobSubmissionClient, job: str) -> str:
+    """Ray's own sentence on the job, such as why it could not start."""
+    return str(client.get_job_info(job).message or "")
+
+
+def jobs(client: JobSubmissionClient) -> list[JobLine]:
+    """The cluster's submitted jobs, newest first."""
+    with _answers(client.get_address()):
+        found = [details for details in client.list_jobs() if details.submission_id]
+    return [_line(details) for details in sorted(found, key=lambda details: -(details.start_time or 0))]
+
+
+def _line(details: object) -> JobLine:
+    started = getattr(details, "start_time", None)
+    return JobLine(
+        id=str(details.submission_id),  # type: ignore[attr-defined]
+        status=JobStatus(details.status).value,  # type: ignore[attr-defined]
+        sweep=str((getattr(details, "metadata", None) or {}).get("sweep", "")),
+        started=time.strftime("%Y-%m-%d %H:%M", time.localtime(started / 1000)) if started else "",
+        exit_code=getattr(details, "driver_exit_code", None),
+    )
+
+
+def cancel(client: JobSubmissionClient, job: str) -> str:
+    """Ask a job to stop, wait until it has ended; its last status."""
+    if not JobStatus(find(client, job).status).is_terminal():
+        with _answers(client.get_address()):
+            client.stop_job(job)
+        while not JobStatus(find(client, job).status).is_terminal():
+            time.sleep(POLL_S)
+    return find(client, job).status

@@ -6,7 +6,9 @@ import csv
 import io
 import json
 import os
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -23,7 +25,7 @@ from reskd.files import Json, read_json, write_atomic
 if TYPE_CHECKING:
     from reskd.predict import Prediction
 
-MODEL_SUFFIXES = (".pt", ".pt2", ".onnx")
+EXPORTED = (".pt2", ".onnx")
 
 
 def export(
@@ -44,10 +46,12 @@ def export(
 
     if format == "onnx":
         require_onnx()
-    weights, recipe = _weights(step, store)
-    trained = load_trained(weights, recipe=recipe)
+    with _readable():
+        weights, recipe = _weights(step, store)
+        trained = load_trained(weights, recipe=recipe)
     card = trained.card
     path = output or Path(f"{card.model}-{card.step_id}.{format}")
+    _check_writable(path, option="--output")
     difference = write(trained, path, format=format)
     size = path.stat().st_size / 1e6
     lines = (
@@ -78,15 +82,16 @@ def predict(
     from reskd.predict import find_videos, open_model
     from reskd.predict import predict as predictions_of
 
-    videos = find_videos(path)
-    if Path(model).suffix in (".pt2", ".onnx"):
-        logits, card = open_model(Path(model))
-    else:
-        weights, recipe = _weights(model, store)
-        logits, card = open_model(weights, recipe=recipe)
+    with _readable():
+        videos = find_videos(path)
+        file = Path(model) if Path(model).suffix in EXPORTED else _weights(model, store)[0]
+        logits, card = open_model(file)
+    if csv_file is not None:
+        _check_writable(csv_file, option="--csv")
     running = predictions_of(logits, card, videos, workers=workers)
     progress = make_console(stderr=True)
-    found = list(track(running, "predicting", total=len(videos), console=progress, transient=True))
+    quiet = not progress.is_terminal
+    found = list(track(running, "predicting", len(videos), console=progress, transient=True, disable=quiet))
     num_shown = min(top, len(card.classes))
     failed = [prediction for prediction in found if prediction.probabilities is None]
     if as_json:
@@ -106,11 +111,12 @@ def predict(
 def _weights(named: str, store: Path | None) -> tuple[Path, Json | None]:
     """The weights.pt that a path or a step id names, and the identity on record beside it."""
     path = Path(named)
-    if path.suffix in MODEL_SUFFIXES or path.is_file():
-        if path.suffix in (".pt2", ".onnx"):
-            raise BadInput(f"{path}: exported already; give the weights.pt or the step that it was made from")
-        record = read_json(path.parent / "recipe.json")
-        return path, (record or {}).get("payload")
+    if path.suffix in EXPORTED:
+        raise BadInput(f"{path}: exported already; give the step or the weights.pt that it was made from")
+    if path.suffix == ".pt":
+        return path, (read_json(path.parent / "recipe.json") or {}).get("payload")
+    if path.is_file() or path.is_dir():
+        raise BadInput(f"{path}: not a model; give a .pt2, an .onnx, a weights.pt or a step id")
     where = open_store(store)
     found = [step_id for step_id in where.step_ids() if step_id.startswith(named)]
     if len(found) != 1:
@@ -118,6 +124,26 @@ def _weights(named: str, store: Path | None) -> tuple[Path, Json | None]:
     if not where.is_finished(found[0]):
         raise BadInput(f"step {found[0]} in {where.root} is not finished; run its sweep first")
     return where.weights_path(found[0]), (where.identity(found[0]) or {}).get("payload")
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BadInput(f"{error.filename}: cannot be read ({error.strerror})") from error
+
+
+def _check_writable(path: Path, *, option: str) -> None:
+    """Known before the work is done, not after it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise BadInput(f"{option} {path}: cannot be written ({error.strerror}); name another place") from error
+    if path.is_dir():
+        raise BadInput(f"{option} {path}: is a folder; name a file")
 
 
 def _rows(found: Sequence[Prediction], classes: Sequence[str], top: int) -> list[Json]:

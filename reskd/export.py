@@ -72,7 +72,8 @@ def require_onnx() -> None:
     """BadInput with the way out when the optional packages are not installed."""
     missing = [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
-        raise BadInput(f"ONNX needs {', '.join(missing)}, not installed here; run: pip install 'reskd[onnx]'")
+        names = " ".join(missing)
+        raise BadInput(f"ONNX needs packages that are not here; run: pip install {names} (or reskd's extra 'onnx')")
 
 
 def own_logits(trained: Trained, clips: Tensor) -> NDArray[np.float32]:

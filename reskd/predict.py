@@ -19,7 +19,6 @@ from reskd.data.sampling import segment_indices
 from reskd.data.transforms import test_crop
 from reskd.errors import BadInput, DecodeError
 from reskd.export import Logits, open_exported, own_logits
-from reskd.files import Json
 from reskd.recipe import DataSpec
 from reskd.takeaway import Card, load_trained
 
@@ -47,18 +46,19 @@ class Prediction:
         return [(classes[number], float(self.probabilities[number])) for number in order]
 
 
-def open_model(path: Path, *, recipe: Json | None = None) -> tuple[Logits, Card]:
+def open_model(path: Path) -> tuple[Logits, Card]:
     """A .pt2, an .onnx or a weights.pt, ready to run on the CPU; BadInput when it is none of these."""
     if path.suffix in (".pt2", ".onnx"):
         return open_exported(path)
-    trained = load_trained(path, recipe=recipe)
+    trained = load_trained(path)
     return partial(own_logits, trained), trained.card
 
 
 def find_videos(paths: Sequence[Path]) -> list[Path]:
     """The files named, and the videos in the folders named and all below them, by name; each once.
 
-    Hidden files and folders are passed over. BadInput for a path that is not there and for a folder without videos.
+    Hidden files and folders are passed over. BadInput for a path that is not there and for a folder without videos,
+    OSError for a folder that cannot be read.
     """
     found: dict[Path, None] = {}
     for path in paths:
@@ -92,7 +92,10 @@ def predict(
 
 
 def _videos_below(folder: Path) -> Iterator[Path]:
-    for here, folders, names in os.walk(folder):
+    def refuse(error: OSError) -> None:
+        raise error  # os.walk would leave the folder out without a word
+
+    for here, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             if not name.startswith(".") and Path(name).suffix.lower() in VIDEO_SUFFIXES:

@@ -15,6 +15,7 @@ import typer
 
 from orchestrator.cli_cluster import add_cluster_commands
 from orchestrator.cli_data import data_app
+from orchestrator.cli_export import export, predict
 from orchestrator.cli_options import (
     AsJson,
     Changes,
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(data_app, name="data", help="Make the demo's videos, check your own.")
 add_cluster_commands(app)
+app.command()(export)
+app.command()(predict)
 
 
 @app.command()

@@ -40,6 +40,7 @@ def weights_content(member: Member, *, classes: tuple[str, ...]) -> Json:
         "num_frames": data.num_frames,
         "short_side": data.short_side,
         "crop_size": data.crop_size,
+        "decode": data.decode,
         "step_id": member.step_id,
     }
 

@@ -1,0 +1,186 @@
+"""A trained model as one file for other programs: torch.export's archive or ONNX, checked before it is written."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from reskd.cohort import Views
+from reskd.errors import BadInput, ReskdError
+from reskd.files import write_atomic
+from reskd.takeaway import CARD_KEY, Card, PixelNetwork, Trained, card_from_json
+
+Format = Literal["pt2", "onnx"]
+Logits = Callable[[Tensor], NDArray[np.float32]]
+"""uint8 (B, T, 3, S, S) -> (B, K)."""
+
+TOLERANCE = 1e-4
+"""Largest difference of a logit, as a share of the largest logit (at least 1)."""
+ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+
+
+def export(trained: Trained, path: Path, *, format: Format) -> float:
+    """Write the model to ``path`` and return the largest difference of a logit from the model's own.
+
+    The bytes are opened again and their logits compared on noise and on smooth moving pictures, in batches of one and
+    three; ReskdError, and no file, when they differ. BadInput when a package is missing.
+    """
+    if format == "onnx":
+        require_onnx()
+    clips = [made for batch in (1, 3) for made in (_noise(trained.card, batch), _pictures(trained.card, batch))]
+    expected = [own_logits(trained, made) for made in clips]
+    network = PixelNetwork(trained).eval()
+    content = _to_pt2(network, trained.card) if format == "pt2" else _to_onnx(network, trained.card)
+    logits, _ = (_read_pt2 if format == "pt2" else _read_onnx)(content, source=path)
+    largest = 0.0
+    for made, own in zip(clips, expected, strict=True):
+        difference = float(np.abs(logits(made) - own).max())
+        limit = TOLERANCE * max(1.0, float(np.abs(own).max()))
+        if not difference <= limit:  # nan too
+            raise ReskdError(
+                f"{path}: not written: the exported {format} gives logits that differ from the model's by "
+                f"{difference:.3g}, more than {limit:.3g}; try the other format, or another version of torch or onnx"
+            )
+        largest = max(largest, difference)
+    write_atomic(path, content)
+    return largest
+
+
+def open_exported(path: Path) -> tuple[Logits, Card]:
+    """A .pt2 or .onnx that `export` wrote, ready to run on the CPU; BadInput when it is not one."""
+    if not path.is_file():
+        raise BadInput(f"{path}: no such file; `reskd export` makes one")
+    if path.suffix == ".onnx":
+        require_onnx()
+    content = path.read_bytes()  # first: an error of the file system stays the OSError it is
+    return (_read_onnx if path.suffix == ".onnx" else _read_pt2)(content, source=path)
+
+
+def require_onnx() -> None:
+    """BadInput with the way out when the optional packages are not installed."""
+    missing = [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        names = " ".join(missing)
+        raise BadInput(f"ONNX needs packages that are not here; run: pip install {names} (or reskd's extra 'onnx')")
+
+
+def own_logits(trained: Trained, clips: Tensor) -> NDArray[np.float32]:
+    """As an evaluation computes them, on the CPU."""
+    dtype = next(trained.model.parameters()).dtype
+    with torch.no_grad():
+        views = Views(clips, device=torch.device("cpu"), dtype=dtype)
+        logits: NDArray[np.float32] = trained.model(views.of(trained.spec)).clip_logits.float().numpy()
+    return logits
+
+
+def _noise(card: Card, batch: int) -> Tensor:
+    shape = (batch, card.num_frames, 3, card.crop_size, card.crop_size)
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(batch))
+
+
+def _pictures(card: Card, batch: int) -> Tensor:
+    """Smooth pictures that move by some pixels a frame, as videos do: noise tells little of a resize."""
+    generator = torch.Generator().manual_seed(100 + batch)
+    coarse = torch.rand((batch, 3, 6, 6), generator=generator) * 255
+    picture = F.interpolate(coarse, size=(card.crop_size, card.crop_size), mode="bicubic", align_corners=False)
+    frames = [picture.roll(shifts=(2 * frame, 3 * frame), dims=(-2, -1)) for frame in range(card.num_frames)]
+    return torch.stack(frames, dim=1).clamp(0, 255).to(torch.uint8)
+
+
+def _to_pt2(network: PixelNetwork, card: Card) -> bytes:
+    batch = {"clips": {0: torch.export.Dim("batch", min=1)}}
+    with torch.no_grad(), _quiet():
+        program = torch.export.export(network, (_noise(card, 2),), dynamic_shapes=batch)
+        for node in program.graph.nodes:
+            node.meta.pop("stack_trace", None)  # lines of this machine's files, which nobody else has
+        buffer = io.BytesIO()
+        torch.export.save(program, buffer, extra_files={CARD_KEY: card.to_json()})
+    return buffer.getvalue()
+
+
+def _read_pt2(content: bytes, *, source: Path) -> tuple[Logits, Card]:
+    extra = {CARD_KEY: ""}
+    try:
+        with _quiet():
+            module = torch.export.load(io.BytesIO(content), extra_files=extra).module()
+    except Exception as error:  # zip, json, pickle and schema errors of damaged or foreign files alike
+        raise BadInput(
+            f"{source}: not a file of torch.export that opens ({_first_line(error)}); export again"
+        ) from error
+    card = card_from_json(extra[CARD_KEY], source=source)
+
+    def logits(clips: Tensor) -> NDArray[np.float32]:
+        with torch.no_grad():
+            result: NDArray[np.float32] = module(clips).numpy()
+        return result
+
+    return logits, card
+
+
+def _to_onnx(network: PixelNetwork, card: Card) -> bytes:
+    with torch.no_grad(), _quiet():
+        program = torch.onnx.export(
+            network,
+            (_noise(card, 2),),
+            dynamo=True,
+            dynamic_shapes={"clips": {0: torch.export.Dim("batch", min=1)}},
+            input_names=["clips"],
+            output_names=["logits"],
+            verbose=False,
+        )
+    assert program is not None
+    for node in program.model.graph:
+        node.metadata_props.clear()  # stack traces with paths of this machine
+    program.model.metadata_props[CARD_KEY] = card.to_json()
+    content: bytes = program.model_proto.SerializeToString()
+    return content
+
+
+def _read_onnx(content: bytes, *, source: Path) -> tuple[Logits, Card]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own exceptions have no common base
+        raise BadInput(f"{source}: not an ONNX file that opens ({_first_line(error)}); export again") from error
+    card = card_from_json(session.get_modelmeta().custom_metadata_map.get(CARD_KEY, ""), source=source)
+
+    def logits(clips: Tensor) -> NDArray[np.float32]:
+        result: list[Any] = session.run(["logits"], {"clips": clips.numpy()})
+        return result[0]
+
+    return logits, card
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or repr(error)).strip().partition("\n")[0]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporters' talk of their own insides; errors still come as exceptions."""
+    names = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
+    levels = {name: logging.getLogger(name).level for name in names}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in names:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)

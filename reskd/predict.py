@@ -1,0 +1,121 @@
+"""A trained model's answer on video files: frames, geometry and network as in an evaluation of one view."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from reskd.data.decode import read_frames
+from reskd.data.sampling import segment_indices
+from reskd.data.transforms import test_crop
+from reskd.errors import BadInput, DecodeError
+from reskd.export import Logits, open_exported, own_logits
+from reskd.recipe import DataSpec
+from reskd.takeaway import Card, load_trained
+
+VIDEO_SUFFIXES = frozenset(
+    (".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv")
+)
+"""What a search of a folder takes for a video; a file that is named itself may be called anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One video's classes, or why there are none."""
+
+    path: Path
+    probabilities: NDArray[np.float64] | None
+    """(K,), their sum 1."""
+    reason: str = ""
+    """Why the video does not decode."""
+
+    def top(self, classes: Sequence[str], k: int) -> list[tuple[str, float]]:
+        """The k likeliest classes, the likeliest first; empty for a video that does not decode."""
+        if self.probabilities is None:
+            return []
+        order = np.argsort(-self.probabilities, kind="stable")[:k]
+        return [(classes[number], float(self.probabilities[number])) for number in order]
+
+
+def open_model(path: Path) -> tuple[Logits, Card]:
+    """A .pt2, an .onnx or a weights.pt, ready to run on the CPU; BadInput when it is none of these."""
+    if path.suffix in (".pt2", ".onnx"):
+        return open_exported(path)
+    trained = load_trained(path)
+    return partial(own_logits, trained), trained.card
+
+
+def find_videos(paths: Sequence[Path]) -> list[Path]:
+    """The files named, and the videos in the folders named and all below them, by name; each once.
+
+    Hidden files and folders are passed over. BadInput for a path that is not there and for a folder without videos,
+    OSError for a folder that cannot be read.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(_videos_below(path))
+            if not inside:
+                raise BadInput(f"{path}: no video in it; looked for {' '.join(sorted(VIDEO_SUFFIXES))}")
+            found.update(dict.fromkeys(inside))
+        elif path.exists():
+            found[path] = None
+        else:
+            raise BadInput(f"{path}: no such file or folder")
+    return list(found)
+
+
+def predict(
+    logits: Logits, card: Card, paths: Sequence[Path], *, batch_size: int = 8, workers: int = 1
+) -> Iterator[Prediction]:
+    """Each video's prediction in the order given. One that does not decode or read is told so; the others go on."""
+    with ThreadPoolExecutor(workers) as pool:  # decoders give up the interpreter's lock
+        for first in range(0, len(paths), batch_size):
+            batch = paths[first : first + batch_size]
+            clips = list(pool.map(partial(_clip, card=card), batch))
+            whole = [clip for clip in clips if isinstance(clip, Tensor)]
+            answers = iter(_softmax(logits(torch.stack(whole)))) if whole else iter(())
+            for path, clip in zip(batch, clips, strict=True):
+                if isinstance(clip, Tensor):
+                    yield Prediction(path, next(answers))
+                else:
+                    yield Prediction(path, None, clip)
+
+
+def _videos_below(folder: Path) -> Iterator[Path]:
+    def refuse(error: OSError) -> None:
+        raise error  # os.walk would leave the folder out without a word
+
+    for here, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if not name.startswith(".") and Path(name).suffix.lower() in VIDEO_SUFFIXES:
+                yield Path(here, name)
+
+
+def _clip(path: Path, *, card: Card) -> Tensor | str:
+    """uint8 (T, 3, S, S), made as a validation clip is; or the reason why not."""
+    spec = DataSpec(num_frames=card.num_frames, short_side=card.short_side, crop_size=card.crop_size)
+    choose = partial(segment_indices, num_frames=card.num_frames, rng=None)
+    try:
+        frames = read_frames(path, choose, backend=card.decode)
+    except DecodeError as error:
+        return error.reason
+    except OSError as error:
+        return error.strerror or str(error)
+    return test_crop(torch.from_numpy(frames).permute(0, 3, 1, 2), spec=spec)
+
+
+def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    exponents = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    probabilities: NDArray[np.float64] = exponents / exponents.sum(axis=1, keepdims=True)
+    return probabilities

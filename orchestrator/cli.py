@@ -16,6 +16,7 @@ import typer
 from orchestrator.cli_cluster import add_cluster_commands
 from orchestrator.cli_data import data_app
 from orchestrator.cli_export import export, predict
+from orchestrator.cli_eval import evaluate
 from orchestrator.cli_options import (
     AsJson,
     Changes,
@@ -40,6 +41,7 @@ app.add_typer(data_app, name="data", help="Make the demo's videos, check your ow
 add_cluster_commands(app)
 app.command()(export)
 app.command()(predict)
+app.command("eval")(evaluate)
 
 
 @app.command()

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from reskd.cohort import Views
 from reskd.data.dataset import Damage, VideoDataset, val_groups
 from reskd.models import VideoModel, evaluating
+from reskd.protocol import Protocol
 from reskd.recipe import ModelSpec
 from reskd.workers import Workers
+
+__all__ = ["ClipLogits", "Judged", "Protocol", "average_views", "collect_logits"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,28 +43,6 @@ class ClipLogits:
     damaged: tuple[Damage, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Protocol:
-    """How a step is judged; its own record, never part of what was trained."""
-
-    split: str = "val"
-    num_frames: int = 16
-    num_views: int = 1
-    num_crops: int = 1
-
-    @property
-    def name(self) -> str:
-        return f"{self.split}-f{self.num_frames}-v{self.num_views}x{self.num_crops}"
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "split": self.split,
-            "num_frames": self.num_frames,
-            "views": self.num_views,
-            "crops": self.num_crops,
-        }
-
-
 def collect_logits(
     models: Mapping[str, Judged],
     dataset: VideoDataset,
@@ -69,15 +52,20 @@ def collect_logits(
     dtype: torch.dtype,
     autocast: bool,
     loader_workers: int,
+    on_group: Callable[[int], None] | None = None,
 ) -> ClipLogits:
-    """One pass over the split, its clips dealt out to the workers; every model sees the same decoded clips."""
+    """One pass over the split, its clips dealt out to the workers; every model sees the same decoded clips.
+
+    At most ``batch_size`` views go through a model together; a clip's own views end up as one row of logits.
+    on_group gets the number of clips that this worker has been through.
+    """
     parts: dict[str, list[np.ndarray]] = {name: [] for name in models}
     indices: list[np.ndarray] = []
     targets: list[np.ndarray] = []
     damaged: list[Damage] = []
     groups = val_groups(
         dataset,
-        batch_size=batch_size,
+        batch_size=max(1, batch_size // dataset.views_per_clip),
         rank=workers.rank,
         world_size=workers.world_size,
         loader_workers=loader_workers,
@@ -87,16 +75,37 @@ def collect_logits(
         stack.enter_context(torch.autocast(workers.device.type, torch.bfloat16, enabled=autocast))
         for judged in models.values():
             stack.enter_context(evaluating(judged.model))
+        done = 0
         for group in groups:
+            done += len(group.indices) + len(group.damaged)
+            if on_group is not None:
+                on_group(done)
             damaged.extend(group.damaged)
             if len(group.indices) == 0:
                 continue
-            views = Views(group.clips, device=workers.device, dtype=dtype)
-            for name, judged in models.items():
-                parts[name].append(judged.model(views.of(judged.spec)).clip_logits.float().cpu().numpy())
+            answers: dict[str, list[Tensor]] = {name: [] for name in models}
+            for clips in group.clips.split(batch_size):
+                views = Views(clips, device=workers.device, dtype=dtype)
+                for name, judged in models.items():
+                    answers[name].append(judged.model(views.of(judged.spec)).clip_logits.float().cpu())
+            for name, answer in answers.items():
+                parts[name].append(average_views(torch.cat(answer), views_per_clip=dataset.views_per_clip).numpy())
             indices.append(group.indices.numpy())
             targets.append(group.targets.numpy())
     return _joined(workers.gather((indices, targets, parts, damaged)), names=list(models))
+
+
+def average_views(logits: Tensor, *, views_per_clip: int) -> Tensor:
+    """(B * P, K) logits, a clip's P views one after another -> (B, K): log of the mean of their softmax, float32.
+
+    Probabilities are averaged, not logits, as mmaction2's ``average_clips='prob'`` does: a view counts by how sure it
+    is, not by how large its logits happen to be. The log makes logits of the mean again, whose softmax is that mean,
+    so that everything made for logits holds for them. One view's logits stay as they are, to the bit.
+    """
+    if views_per_clip == 1:
+        return logits
+    each = logits.double().log_softmax(dim=-1).unflatten(0, (-1, views_per_clip))  # (B, P, K)
+    return (each.logsumexp(dim=1) - math.log(views_per_clip)).float()
 
 
 def _joined(shares: list[Any], *, names: list[str]) -> ClipLogits:

@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from reskd.data.decode import read_frames
 from reskd.data.manifest import Clip
-from reskd.data.sampling import seed_of, segment_indices
-from reskd.data.transforms import test_crop, train_crop
+from reskd.data.sampling import seed_of, segment_indices, view_indices
+from reskd.data.transforms import train_crop, view_crops
 from reskd.errors import BadInput, DecodeError, TooManyDamaged
 from reskd.recipe import DataSpec
 
@@ -43,7 +43,7 @@ class Item:
     """One place of a batch; without a clip in it when a validation clip is damaged."""
 
     clip: Tensor | None
-    """uint8 (T, 3, S, S)."""
+    """uint8 (T, 3, S, S); of several views (views, T, 3, S, S)."""
     index: int
     """The clip's number in its split."""
     label: int
@@ -56,7 +56,7 @@ class Group:
     """Clips that go through a model together; g may fall below the group's size in validation, down to 0."""
 
     clips: Tensor
-    """uint8 (g, T, 3, S, S)."""
+    """uint8 (g * views, T, 3, S, S), the views of a clip one after another; one view in training."""
     labels: Tensor
     """int64 (g,): the label to train on; of a multi-label clip one at random, in validation the first."""
     targets: Tensor
@@ -95,18 +95,28 @@ class VideoDataset(Dataset[Item]):
         num_classes: int,
         split: Literal["train", "val"],
         data_seed: int,
+        num_views: int = 1,
+        num_crops: int = 1,
         retry_pause_s: float = 0.5,
     ) -> None:
+        """num_views, num_crops: temporal views of a validation clip and crops of each, all from one decode."""
+        assert split == "val" or num_views * num_crops == 1, split
         self.clips = tuple(clips)
         self.root = root
         self.spec = spec
         self.num_classes = num_classes
         self.split = split
         self.data_seed = data_seed
+        self.num_views = num_views
+        self.num_crops = num_crops
         self.retry_pause_s = retry_pause_s
 
     def __len__(self) -> int:
         return len(self.clips)
+
+    @property
+    def views_per_clip(self) -> int:
+        return self.num_views * self.num_crops
 
     def __getitem__(self, key: Key) -> Item:
         epoch, sample = key
@@ -114,12 +124,12 @@ class VideoDataset(Dataset[Item]):
 
     def collate(self, items: Sequence[Item]) -> Group:
         kept = [item for item in items if item.clip is not None]
-        size = self.spec.crop_size
-        clips = torch.empty((len(kept), self.spec.num_frames, 3, size, size), dtype=torch.uint8)
+        size, views = self.spec.crop_size, self.views_per_clip
+        clips = torch.empty((len(kept) * views, self.spec.num_frames, 3, size, size), dtype=torch.uint8)
         targets = torch.zeros((len(kept), self.num_classes), dtype=torch.bool)
         for place, item in enumerate(kept):
             assert item.clip is not None
-            clips[place] = item.clip
+            clips[place * views : (place + 1) * views] = item.clip
             targets[place, list(item.labels)] = True
         return Group(
             clips=clips,
@@ -162,11 +172,14 @@ class VideoDataset(Dataset[Item]):
         clip = self.clips[sample]
         try:
             frames = self._read(
-                sample, lambda num_total: segment_indices(num_total, num_frames=self.spec.num_frames, rng=None)
+                sample,
+                lambda num_total: view_indices(num_total, num_frames=self.spec.num_frames, num_views=self.num_views),
             )
         except DecodeError as error:
             return Item(None, sample, clip.labels[0], clip.labels, (Damage(clip.path, error.reason),))
-        return Item(test_crop(frames, spec=self.spec), sample, clip.labels[0], clip.labels, ())
+        crops = torch.stack(view_crops(frames, spec=self.spec, num_crops=self.num_crops))  # (crops, views * T, ...)
+        views = crops.unflatten(1, (self.num_views, -1)).transpose(0, 1).flatten(0, 1)  # (views * crops, T, ...)
+        return Item(views if self.views_per_clip > 1 else views[0], sample, clip.labels[0], clip.labels, ())
 
     def _read(self, index: int, choose: Callable[[int], list[int]]) -> Tensor:
         """uint8 (T, 3, H, W), in memory (T, H, W, 3)."""

@@ -33,3 +33,20 @@ def segment_indices(num_total: int, *, num_frames: int, rng: random.Random | Non
         return [i * length + rng.randrange(length) for i in range(num_frames)]
     # (i + 0.5) * num_total / num_frames rounded down, without floats
     return [(2 * i + 1) * num_total // (2 * num_frames) for i in range(num_frames)]
+
+
+def view_indices(num_total: int, *, num_frames: int, num_views: int) -> list[int]:
+    """The frames of ``num_views`` test views of a video, one view after another, each over the whole video.
+
+    View v takes from each of the equal, fractional segments the frame at (v + 0.5) / num_views of it, so one view is
+    ``segment_indices`` of test, and all views together are that of num_frames * num_views frames. A video shorter than
+    ``num_frames`` is looped, the same in every view.
+    """
+    assert num_views >= 1, num_views
+    if num_total < num_frames:
+        return segment_indices(num_total, num_frames=num_frames, rng=None) * num_views
+    every = num_frames * num_views
+    # (i + (v + 0.5) / num_views) * num_total / num_frames rounded down, without floats
+    return [
+        (2 * (num_views * i + v) + 1) * num_total // (2 * every) for v in range(num_views) for i in range(num_frames)
+    ]

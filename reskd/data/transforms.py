@@ -36,13 +36,30 @@ def train_crop(frames: Tensor, *, spec: DataSpec, rng: random.Random) -> Tensor:
 
 def test_crop(frames: Tensor, *, spec: DataSpec) -> Tensor:
     """uint8 (T, C, H, W) -> uint8 (T, C, S, S): short-side resize, centre crop."""
-    frames = resize_short_side(frames, short_side=spec.short_side)
-    height, width = frames.shape[-2:]
-    size = spec.crop_size
-    return _cut(frames, Box((height - size) // 2, (width - size) // 2, size, size))
+    return view_crops(frames, spec=spec, num_crops=1)[0]
 
 
 test_crop.__test__ = False  # type: ignore[attr-defined]  # pytest would take the name for a test
+
+
+def view_crops(frames: Tensor, *, spec: DataSpec, num_crops: int) -> list[Tensor]:
+    """uint8 (T, C, H, W) -> crops of uint8 (T, C, S, S), from the short-side-resized frames.
+
+    1: the centre. 3: first end, centre and last end of the long side (left to right, or top to bottom where the frame
+    is taller than wide), in the middle of the short side.
+    """
+    assert num_crops in (1, 3), num_crops
+    frames = resize_short_side(frames, short_side=spec.short_side)
+    size = spec.crop_size
+    spare_height, spare_width = (side - size for side in frames.shape[-2:])
+    top, left = spare_height // 2, spare_width // 2
+    if num_crops == 1:
+        places = [(top, left)]
+    elif spare_height > spare_width:
+        places = [(0, left), (top, left), (spare_height, left)]
+    else:
+        places = [(top, 0), (top, left), (top, spare_width)]
+    return [_cut(frames, Box(*place, size, size)) for place in places]
 
 
 def resize_short_side(frames: Tensor, *, short_side: int) -> Tensor:

@@ -1,0 +1,173 @@
+"""Finished steps evaluated again under other protocols: a record beside the old one, decoded once for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from orchestrator.identity import short
+from orchestrator.lease import leases
+from orchestrator.prepare import provenance
+from orchestrator.store import LeasedSink, Store
+from orchestrator.sweep import recipe_from_dict
+from reskd.again import Finished, PassKey, judge_again, pass_key
+from reskd.data.annotations import data_root
+from reskd.data.manifest import Manifest, build_manifest
+from reskd.errors import BadInput
+from reskd.protocol import Protocol
+from reskd.recipe import Checkpoint, DataSpec, Recipe
+
+OnPass = Callable[[str, int], Callable[[int], None]]
+"""Called with a pass's words and its number of clips; gives what to call with the clips done."""
+
+
+@dataclass
+class Outcome:
+    """What became of each step, by its id."""
+
+    protocols: dict[str, Protocol] = field(default_factory=dict)
+    judged: list[str] = field(default_factory=list)
+    present: list[str] = field(default_factory=list)
+    """Judged so before; nothing was done."""
+    held: dict[str, str] = field(default_factory=dict)
+    """Somebody else writes them now: who."""
+
+
+def stored_recipe(store: Store, step_id: str) -> Recipe:
+    """The recipe that a step on record was trained by."""
+    identity = store.identity(step_id)
+    if identity is None:
+        raise BadInput(f"{store.folder(step_id)}: there is no recipe.json, so what was trained is unknown")
+    return recipe_from_dict(identity["recipe"])
+
+
+def evaluate_again(
+    store: Store,
+    recipes: dict[str, Recipe],
+    *,
+    views: tuple[int, int],
+    num_frames: int | None,
+    device: torch.device,
+    loader_workers: int = 0,
+    on_pass: OnPass | None = None,
+) -> Outcome:
+    """Judge finished steps by (temporal views, crops) of num_frames, each step's own number without one.
+
+    Steps that have that record already are left alone. recipes say where the videos are: those must be the very
+    ones of the step. BadInput otherwise, and as `judge_again` does.
+    """
+    outcome = Outcome()
+    passes: dict[PassKey, list[str]] = {}
+    for step_id, recipe in recipes.items():
+        protocol = Protocol("val", num_frames or recipe.data.num_frames, *views)
+        outcome.protocols[step_id] = protocol
+        if protocol.name in store.evaluations(step_id):
+            outcome.present.append(step_id)
+        else:
+            key = (_manifest_sha256(store, step_id), *pass_key(recipe, num_frames=protocol.num_frames))
+            passes.setdefault(key, []).append(step_id)
+    manifests: dict[DataSpec, Manifest] = {}
+    for step_ids in passes.values():
+        data = recipes[step_ids[0]].data
+        if data not in manifests:
+            manifests[data] = _manifest(data, store)
+        for step_id in step_ids:
+            _check_data(store, step_id, data, manifests[data])
+    for step_ids in passes.values():
+        _judge_pass(
+            store,
+            step_ids,
+            recipes=recipes,
+            manifest=manifests[recipes[step_ids[0]].data],
+            outcome=outcome,
+            device=device,
+            loader_workers=loader_workers,
+            on_pass=on_pass,
+        )
+    return outcome
+
+
+def _judge_pass(
+    store: Store,
+    step_ids: Sequence[str],
+    *,
+    recipes: dict[str, Recipe],
+    manifest: Manifest,
+    outcome: Outcome,
+    device: torch.device,
+    loader_workers: int,
+    on_pass: OnPass | None,
+) -> None:
+    """One pass over the videos for steps that share it, their leases held from before it to after it."""
+    with ExitStack() as stack:
+        held = stack.enter_context(leases())
+        mine = []
+        for step_id in step_ids:
+            if held.take(store.lease_path(step_id)):
+                mine.append(step_id)
+            else:
+                outcome.held[step_id] = str(store.lease(step_id) or "another process")
+        if not mine:
+            return
+        protocol = outcome.protocols[mine[0]]
+        words = f"{len(mine)} step{'s' if len(mine) > 1 else ''} by {protocol.name}"
+        judged = judge_again(
+            [_finished(store, step_id, recipes[step_id]) for step_id in mine],
+            protocol=protocol,
+            manifest=manifest,
+            root=data_root(recipes[mine[0]].data),
+            device=device,
+            loader_workers=loader_workers,
+            on_group=on_pass(words, len(manifest.val)) if on_pass else None,
+        )
+        sink = LeasedSink(store.home, owner_id=held.owner.id)
+        for step_id, judgement in judged.items():
+            sink.write_evaluation(step_id, protocol.name, {**judgement.record, **provenance()}, judgement.arrays)
+            outcome.judged.append(step_id)
+
+
+def _finished(store: Store, step_id: str, recipe: Recipe) -> Finished:
+    return Finished(
+        step_id=step_id, recipe=recipe, weights=store.weights_path(step_id), teacher=_teacher(store, step_id, recipe)
+    )
+
+
+def _teacher(store: Store, step_id: str, recipe: Recipe) -> Path | None:
+    """The weights of the teacher that a student had, None where it had none or they are no longer here."""
+    if not recipe.has_teacher:
+        return None
+    if isinstance(recipe.teacher, Checkpoint):
+        path = Path(recipe.teacher.checkpoint)
+    else:
+        path = store.weights_path(short((store.identity(step_id) or {})["payload"]["teacher"]))
+    return path if path.is_file() else None
+
+
+def _manifest(data: DataSpec, store: Store) -> Manifest:
+    root = data_root(data)
+    if not root.is_dir():
+        raise BadInput(f"the videos of {data.name!r} are not here: {root} is no folder; name it with --data-root")
+    return build_manifest(data, cache=store.hash_cache)
+
+
+def _manifest_sha256(store: Store, step_id: str) -> str:
+    return str((store.identity(step_id) or {})["payload"]["manifest_sha256"])
+
+
+def _check_data(store: Store, step_id: str, data: DataSpec, manifest: Manifest) -> None:
+    if manifest.sha256 != _manifest_sha256(store, step_id):
+        raise BadInput(
+            f"{data_root(data)}: other videos or labels than step {step_id} was trained on; "
+            "name the folder that holds those with --data-root, or train on these with `reskd run`"
+        )
+
+
+def with_root(recipes: Iterable[tuple[str, Recipe]], root: Path | None) -> dict[str, Recipe]:
+    """The recipes, their videos read from another folder where one is named; that is never identity."""
+    if root is None:
+        return dict(recipes)
+    return {step_id: replace(recipe, data=replace(recipe.data, root=str(root))) for step_id, recipe in recipes}

@@ -1,0 +1,147 @@
+"""`reskd eval`: finished steps judged again, with more views or more frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.progress import Progress
+from rich.table import Table
+
+from orchestrator.cli_options import Changes, StoreFolder, TrackingUri, console, open_store, open_sweep
+from reskd.errors import BadInput
+from reskd.protocol import parse_views
+
+if TYPE_CHECKING:
+    import torch
+
+    from orchestrator.again import Outcome
+    from orchestrator.prepare import Prepared
+    from orchestrator.store import Store
+
+SWEEP_SUFFIXES = (".yaml", ".yml")
+MAX_FRAMES = 9999
+"""That a protocol's name can say."""
+
+
+def evaluate(
+    what: Annotated[
+        str, typer.Argument(metavar="STEP|SWEEP", help="A step's id or its first letters, or a sweep file.")
+    ],
+    views: Annotated[str, typer.Option(help="Temporal views x crops (1: centre, 3: both ends and centre).")] = "10x3",
+    frames: Annotated[
+        int | None, typer.Option(min=1, max=MAX_FRAMES, help="Frames of each view. Default: as trained.")
+    ] = None,
+    metric: Annotated[Literal["top1", "top5", "mAP"] | None, typer.Option(help="What to print first.")] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that decode; 0: this one.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
+    data_root: Annotated[Path | None, typer.Option("--data-root", help="Folder of the videos, if they moved.")] = None,
+    changes: Changes = None,
+    store: StoreFolder = None,
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Evaluate finished steps again by another protocol: a new record beside the old one, nothing is trained.
+
+    Example: reskd eval sweeps/demo.yaml --views 10x3 --frames 32
+    """
+    parsed = parse_views(views)
+    where = _device(device)
+    from orchestrator.again import evaluate_again, stored_recipe, with_root
+    from orchestrator.stored import finished_step
+
+    home = open_store(store)
+    prepared = None
+    if what.endswith(SWEEP_SUFFIXES) or Path(what).is_file():
+        prepared = open_sweep(Path(what), changes, home)
+        found = [(step_id, step.recipe) for step_id, step in prepared.steps.items() if home.is_finished(step_id)]
+        if not found:
+            raise BadInput(f"{what}: none of its {len(prepared.steps)} steps is finished in {home.home}; run it first")
+    elif changes:
+        raise BadInput("eval: --set changes a sweep, and a step was named")
+    else:
+        step_id = finished_step(home, what)
+        found = [(step_id, stored_recipe(home, step_id))]
+    recipes = with_root(found, data_root)
+    with Progress(console=console, transient=True) as progress:
+        outcome = evaluate_again(
+            home,
+            recipes,
+            views=parsed,
+            num_frames=frames,
+            device=where,
+            loader_workers=workers,
+            on_pass=partial(_begin, progress),
+        )
+    names = {step_id: _name(prepared, step_id) for step_id in recipes}
+    _show(home, outcome, names, first=metric or next(iter(recipes.values())).eval.metric)
+    _publish(prepared, tracking_uri)
+    raise typer.Exit(3 if outcome.held else 0)
+
+
+def _device(name: str) -> torch.device:
+    """BadInput for a device that torch does not know or that this machine lacks."""
+    import torch
+
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise BadInput(f"--device {name!r}: {str(error).splitlines()[0]}; use cpu, cuda or cuda:1") from error
+    return device
+
+
+def _begin(progress: Progress, words: str, total: int) -> Callable[[int], None]:
+    task = progress.add_task(words, total=total)
+    return lambda done: progress.update(task, completed=done)
+
+
+def _name(prepared: Prepared | None, step_id: str) -> str:
+    from orchestrator.steps import name_of
+
+    if prepared is None:
+        return step_id
+    step = prepared.steps[step_id]
+    return f"{name_of(step)}, seed {step.recipe.model_seed}"
+
+
+def _show(store: Store, outcome: Outcome, names: Mapping[str, str], *, first: str) -> None:
+    from orchestrator.stored import default_protocol
+
+    order = list(dict.fromkeys([first, "top1", "top5", "mAP", "agreement"]))
+    table = Table("step", "protocol", *(f"{name} (%)" for name in order), "clips", "skipped", "")
+    for step_id, protocol in outcome.protocols.items():
+        records = store.evaluations(step_id)
+        known = [(default_protocol(store, step_id), "as trained")]
+        if protocol.name != known[0][0]:
+            known.append((protocol.name, "new" if step_id in outcome.judged else "was there"))
+        for place, (name, said) in enumerate(known):
+            record = records.get(name)
+            if record is None:
+                said = f"held by {outcome.held[step_id]}" if step_id in outcome.held else "missing"
+            metrics = record["metrics"] if record else {}
+            texts = [f"{100 * metrics[key]:.1f}" if key in metrics else "" for key in order]
+            counts = [str(record[key]) if record else "" for key in ("num_clips", "num_skipped")]
+            table.add_row(names[step_id] if place == 0 else "", name, *texts, *counts, said)
+    console.print(table)
+    done = f"{len(outcome.judged)} evaluated, {len(outcome.present)} had this record already"
+    console.print(done + (f", {len(outcome.held)} held elsewhere" if outcome.held else ""))
+    protocols = {protocol.name: protocol for protocol in outcome.protocols.values()}
+    for name, protocol in protocols.items():
+        console.print(f"{name}: {protocol.words}. In a table: columns: [test/{name}/{first}]", markup=False)
+
+
+def _publish(prepared: Prepared | None, tracking_uri: str | None) -> None:
+    """A sweep's runs in MLflow get the new figures at once; of a step alone the sweep is not known."""
+    if prepared is None:
+        console.print("`reskd publish SWEEP` puts this into the step's MLflow run")
+        return
+    from orchestrator.publish import Publisher
+
+    publisher = Publisher(prepared.store, sweep=prepared.sweep, steps=prepared.steps, tracking_uri=tracking_uri)
+    if publisher.publish():
+        console.print("MLflow has it; `reskd tables` rebuilds the tables")
+    else:
+        console.print("MLflow did not take it; `reskd publish` makes up for it", style="yellow")

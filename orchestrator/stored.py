@@ -1,0 +1,71 @@
+"""Finished steps of a store by what a person types for them, and what they were judged by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from orchestrator.store import Store
+from reskd.checkpoint import load_weights
+from reskd.errors import BadInput
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredJudgement:
+    """A finished step's evaluation under one protocol, from the store alone.
+
+    logits: (N, K); targets: (N, K) bool; indices: (N,) clip numbers in the split, ascending.
+    """
+
+    step_id: str
+    protocol: str
+    manifest_sha256: str
+    classes: tuple[str, ...]
+    logits: np.ndarray
+    targets: np.ndarray
+    indices: np.ndarray
+
+
+def finished_step(store: Store, prefix: str) -> str:
+    """The id of the one finished step that starts so; BadInput when there is none, several, or it is not finished."""
+    found = [step_id for step_id in store.step_ids() if prefix and step_id.startswith(prefix)]
+    if len(found) != 1:
+        raise BadInput(f"{prefix!r} names {len(found)} steps in {store.root}; give a step id of `reskd status`")
+    if not store.is_finished(found[0]):
+        raise BadInput(f"step {found[0]} is not finished ({store.status(found[0]).state}); train it with `reskd run`")
+    return found[0]
+
+
+def default_protocol(store: Store, step_id: str) -> str:
+    """The protocol that a finished step's training judged it by."""
+    return str((store.done(step_id) or {})["protocol"])
+
+
+def stored_judgement(store: Store, step_id: str, *, protocol: str | None = None) -> StoredJudgement:
+    """A finished step's logits under a protocol (None: the default one); BadInput where it was not judged so."""
+    known = store.evaluations(step_id)
+    name = protocol or default_protocol(store, step_id)
+    if name not in known:
+        raise BadInput(
+            f"step {step_id} was not judged by {name!r}, only by {', '.join(known) or 'nothing'}; "
+            "name one of these, or evaluate it so with `reskd eval`"
+        )
+    try:
+        arrays = store.logits(step_id, name)
+        logits, targets, indices = arrays["logits"], arrays["targets"], arrays["indices"]
+    except (OSError, KeyError, ValueError) as error:
+        path = store.folder(step_id) / "eval" / f"{name}.npz"
+        raise BadInput(
+            f"{path}: cannot be read ({error}); remove it and {name}.json, then `reskd eval` again"
+        ) from error
+    identity = store.identity(step_id) or {}
+    return StoredJudgement(
+        step_id=step_id,
+        protocol=name,
+        manifest_sha256=identity["payload"]["manifest_sha256"],
+        classes=tuple(load_weights(store.weights_path(step_id))["classes"]),
+        logits=logits,
+        targets=targets,
+        indices=indices,
+    )

@@ -1,0 +1,119 @@
+"""Trained models judged again under another protocol, from their weights files alone; nothing is trained."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from reskd.damage import DamageLog
+from reskd.data.dataset import VideoDataset
+from reskd.data.manifest import Manifest
+from reskd.errors import BadInput, ReskdError
+from reskd.evaluate import ClipLogits, Judged, collect_logits
+from reskd.files import Json
+from reskd.finish import evaluation_record, versions
+from reskd.member import dtype_of
+from reskd.metrics import evaluate_scores
+from reskd.protocol import Protocol
+from reskd.recipe import Recipe
+from reskd.teacher import load_teacher
+from reskd.throughput import device_name
+from reskd.workers import Workers
+
+PassKey = tuple[object, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finished:
+    """A finished step: what it was trained as, and where its weights and its teacher's lie."""
+
+    step_id: str
+    recipe: Recipe
+    weights: Path
+    teacher: Path | None = None
+    """Asked too, for the student's agreement with it; None leaves agreement out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """One step under the new protocol: its evaluation record and the arrays beside it."""
+
+    record: Json
+    arrays: dict[str, np.ndarray]
+
+
+def pass_key(recipe: Recipe, *, num_frames: int) -> PassKey:
+    """Steps of equal keys can share one decode pass and one precision."""
+    data = recipe.data
+    read = (data.root, data.train, data.val, data.classes, data.decode, data.short_side, data.crop_size)
+    return (*read, data.max_damaged, num_frames, recipe.precision, recipe.optim.group_size)
+
+
+def judge_again(
+    steps: Sequence[Finished],
+    *,
+    protocol: Protocol,
+    manifest: Manifest,
+    root: Path,
+    device: torch.device,
+    loader_workers: int = 0,
+    on_group: Callable[[int], None] | None = None,
+) -> dict[str, Judgement]:
+    """Step id -> judgement, of steps of one `pass_key`, in one pass over the split.
+
+    on_group gets the number of clips done so far. Raises BadInput for a weights file that is gone, damaged or of
+    other classes, TooManyDamaged with the list of clips, and ReskdError where logits are not finite.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # as in training
+    recipe, workers = steps[0].recipe, Workers(device=device)
+    dataset = VideoDataset(
+        manifest.val,
+        root=root,
+        spec=replace(recipe.data, num_frames=protocol.num_frames),
+        num_classes=len(manifest.classes),
+        split="val",
+        data_seed=recipe.data_seed,
+        num_views=protocol.num_views,
+        num_crops=protocol.num_crops,
+    )
+    paths = dict.fromkeys(path for step in steps for path in (step.weights, step.teacher) if path is not None)
+    models = {str(path): _load(path, manifest=manifest, recipe=recipe, device=device) for path in paths}
+    clips = collect_logits(
+        models,
+        dataset,
+        workers=workers,
+        batch_size=recipe.optim.group_size,
+        dtype=dtype_of(recipe),
+        autocast=recipe.precision == "bf16",
+        loader_workers=loader_workers,
+        on_group=on_group,
+    )
+    damage = DamageLog(limit=recipe.data.max_damaged, num_clips={"val": len(dataset)}, workers=workers)
+    damage.share("val", clips.damaged)
+    if len(clips.indices) == 0:
+        raise BadInput(f"{root}: no clip of {recipe.data.val} decodes, so there is nothing to evaluate")
+    facts = {"evaluated_ms": int(time.time() * 1000), "device": device_name(device), "versions": versions()}
+    return {step.step_id: _judgement(step, clips, protocol=protocol, num=len(dataset), facts=facts) for step in steps}
+
+
+def _load(path: Path, *, manifest: Manifest, recipe: Recipe, device: torch.device) -> Judged:
+    frozen = load_teacher(path, classes=manifest.classes, mode="eval", device=device, dtype=dtype_of(recipe))
+    return Judged(frozen.model, frozen.spec)
+
+
+def _judgement(step: Finished, clips: ClipLogits, *, protocol: Protocol, num: int, facts: Mapping) -> Judgement:
+    logits = clips.logits[str(step.weights)]
+    if not np.isfinite(logits).all():
+        raise ReskdError(f"step {step.step_id}: its logits are not finite under {protocol.name}; nothing was written")
+    taught_by = clips.logits[str(step.teacher)] if step.teacher is not None else None
+    scores = evaluate_scores(logits, clips.targets, teacher_logits=taught_by)
+    metrics = {name: value for name, value in scores.items() if math.isfinite(value)}
+    record = evaluation_record(clips, protocol=protocol, metrics=metrics, num_in_split=num)
+    arrays = {"logits": logits, "targets": clips.targets, "indices": clips.indices}
+    return Judgement({**record, "average": "prob", **facts}, arrays)

@@ -20,6 +20,7 @@ from orchestrator.cli_options import (
     NoCohorts,
     StoreFolder,
     SweepFile,
+    SweepFiles,
     TrackingUri,
     console,
     open_store,
@@ -39,22 +40,35 @@ app.add_typer(data_app, name="data", help="Make the demo's videos, check your ow
 
 @app.command()
 def plan(
-    sweep: SweepFile,
+    sweep: SweepFiles,
     changes: Changes = None,
     store: StoreFolder = None,
     no_cohorts: NoCohorts = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Plan failed steps again.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what `run` would do: each cell's state and why, and the jobs. Starts nothing."""
-    from orchestrator.show import show_plan
+    """Show what `run` would do: each cell's state and why, and the jobs; of several sweeps, what they share too.
 
-    prepared = open_sweep(sweep, changes, open_store(store), no_cohorts=no_cohorts)
-    found = prepared.plan(retry_failed=retry_failed)
+    Starts nothing.
+    """
+    from orchestrator.show import show_plan
+    from orchestrator.show_union import show_union
+    from orchestrator.union import unite
+
+    opened = open_store(store)
+    prepared = [open_sweep(path, changes, opened, no_cohorts=no_cohorts) for path in dict.fromkeys(sweep)]
+    plans = [(one, one.plan(retry_failed=retry_failed)) for one in prepared]
+    union = unite(plans) if len(plans) > 1 else None
     if as_json:
-        print(json.dumps(found.to_dict(), indent=1))
-    else:
-        show_plan(prepared, found, console)
+        found = [one.to_dict() for _, one in plans]
+        print(json.dumps({"sweeps": found, "union": union.to_dict()} if union else found[0], indent=1))
+        return
+    for index, (one, one_plan) in enumerate(plans):
+        if index:
+            console.print()
+        show_plan(one, one_plan, console)
+    if union:
+        show_union(union, console, num_sweeps=len(plans))
 
 
 @app.command()
@@ -121,6 +135,7 @@ def tables(
     store: StoreFolder = None,
     tracking_uri: TrackingUri = None,
     source: Annotated[str, typer.Option("--from", help="mlflow or store: where the numbers come from.")] = "mlflow",
+    as_json: AsJson = False,
 ) -> None:
     """Rebuild the sweep's tables from its MLflow runs, or from the store."""
     from orchestrator.publish import Publisher
@@ -135,7 +150,7 @@ def tables(
     else:
         publisher = Publisher(prepared.store, sweep=prepared.sweep, steps=prepared.steps, tracking_uri=tracking_uri)
         records = publisher.records()
-    _write_tables(prepared, records, publisher=publisher)
+    _write_tables(prepared, records, publisher=publisher, as_json=as_json)
 
 
 @app.command()
@@ -197,9 +212,11 @@ def rm(
     console.print(f"deleted {len(doomed)} step(s)")
 
 
-def _write_tables(prepared: Prepared, records: Mapping[str, StepRecord], *, publisher: Publisher | None) -> None:
+def _write_tables(
+    prepared: Prepared, records: Mapping[str, StepRecord], *, publisher: Publisher | None, as_json: bool = False
+) -> None:
     from orchestrator.published import load_published
-    from orchestrator.report import render, write_report
+    from orchestrator.report import render, table_dict, write_report
     from orchestrator.tables import build_table
 
     sweep, published = prepared.sweep, load_published()
@@ -209,10 +226,13 @@ def _write_tables(prepared: Prepared, records: Mapping[str, StepRecord], *, publ
     ]
     folder = prepared.store.tables(sweep.name)
     write_report(built, folder)
-    for table in built:
-        console.print(render(table))
     if publisher is not None:
         publisher.log_report(folder)
+    if as_json:
+        print(json.dumps([table_dict(table) for table in built], indent=1))
+        return
+    for table in built:
+        console.print(render(table))
     console.print(f"tables: {folder}")
 
 

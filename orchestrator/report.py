@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import rich.box
 import rich.console
@@ -59,6 +60,21 @@ def table_csv(table: Table) -> str:
     writer.writeheader()
     writer.writerows(lines)
     return file.getvalue()
+
+
+def table_dict(table: Table) -> dict[str, Any]:
+    """Plain values, for --json: the sentences over the table and every entry with its numbers unrounded."""
+    entries = [table.entries[row, column.key] for row in table.rows for column in table.columns]
+    return {
+        "key": table.key,
+        "title": table.title,
+        "sweep": table.sweep,
+        "question": table.question,
+        "head": list(table.head),
+        "columns": [asdict(column) for column in table.columns],
+        "rows": list(table.rows),
+        "entries": [{**asdict(entry), "state": entry.state, "text": entry.text} for entry in entries],
+    }
 
 
 def render(table: Table) -> rich.console.RenderableType:

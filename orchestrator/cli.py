@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli_ask import ask_app
 from orchestrator.cli_data import data_app
 from orchestrator.cli_options import (
     AsJson,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from orchestrator.step_record import StepRecord
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help=__doc__)
+app.add_typer(ask_app)
 app.add_typer(data_app, name="data", help="Make the demo's videos, check your own.")
 
 

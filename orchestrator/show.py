@@ -15,10 +15,10 @@ from orchestrator.live import clock, label
 from orchestrator.plan import Plan
 from orchestrator.prepare import Prepared
 from orchestrator.publish import Publisher
+from orchestrator.recipe_diff import find_step
 from orchestrator.run import Outcome
 from orchestrator.steps import name_of
 from orchestrator.store import Store
-from reskd.errors import BadInput
 from reskd.files import Json
 
 STYLES = {
@@ -180,13 +180,6 @@ def _show_trouble(row: Mapping[str, Any], console: Console) -> None:
 
 def steps_to_remove(store: Store, prefixes: Sequence[str], *, keep: Mapping[str, object] | None) -> list[str]:
     """Step ids by their first letters, or all that `keep` does not name; BadInput for a prefix of none or several."""
-    present = store.step_ids()
     if keep is not None:
-        return [step_id for step_id in present if step_id not in keep]
-    doomed = []
-    for prefix in prefixes:
-        found = [step_id for step_id in present if step_id.startswith(prefix)]
-        if len(found) != 1:
-            raise BadInput(f"{prefix!r} names {len(found)} steps in {store.root}; give a step id of `reskd status`")
-        doomed += found
-    return list(dict.fromkeys(doomed))
+        return [step_id for step_id in store.step_ids() if step_id not in keep]
+    return list(dict.fromkeys(find_step(store, prefix) for prefix in prefixes))

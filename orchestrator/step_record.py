@@ -171,10 +171,10 @@ def _tags(step: Step, record: StepRecord, facts: Json, *, steps: Mapping[str, St
     }
     own = {f"reskd.{name}": str(value) for name, value in tags.items() if value is not None}
     why = f"{FAILED}{record.note}" if record.note else ""
-    return own | {NOTE_TAG: f"{kind} {_words(step, steps)}{why}"}
+    return own | {NOTE_TAG: f"{kind} {words_for(step, steps)}{why}"}
 
 
-def _words(step: Step, steps: Mapping[str, Step]) -> str:
+def words_for(step: Step, steps: Mapping[str, Step]) -> str:
     """`tsn_mini10 at 24 px, pixel-level KD from tsn_mini18 at 64 px, seed 0`."""
     recipe = step.recipe
     words = [_network(recipe)]

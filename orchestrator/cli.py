@@ -27,6 +27,7 @@ from orchestrator.cli_options import (
     open_store,
     open_sweep,
 )
+from orchestrator.cli_setup import setup_app
 from orchestrator.console import make_console
 from reskd.errors import BadInput, ReskdError
 
@@ -37,10 +38,11 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(ask_app)
+app.add_typer(setup_app)
 app.add_typer(data_app, name="data", help="Make the demo's videos, check your own.")
 
 
-@app.command()
+@app.command(epilog="Example: reskd plan sweeps/demo.yaml --set seeds=[0]")
 def plan(
     sweep: SweepFiles,
     changes: Changes = None,
@@ -73,7 +75,7 @@ def plan(
         show_union(union, console, num_sweeps=len(plans))
 
 
-@app.command()
+@app.command(epilog="Example: reskd run sweeps/demo.yaml --store /shared/reskd")
 def run(
     sweep: SweepFile,
     changes: Changes = None,
@@ -118,7 +120,7 @@ def _program() -> str:
     return os.path.relpath(called) if called.is_relative_to(Path.cwd()) else str(called)
 
 
-@app.command()
+@app.command(epilog="Example: reskd status sweeps/demo.yaml")
 def status(sweep: SweepFile, changes: Changes = None, store: StoreFolder = None, as_json: AsJson = False) -> None:
     """Each step's state: epochs, last metrics, who trains it, damaged clips, why it failed."""
     from orchestrator.show import show_status, status_rows
@@ -130,7 +132,7 @@ def status(sweep: SweepFile, changes: Changes = None, store: StoreFolder = None,
         show_status(prepared, console)
 
 
-@app.command()
+@app.command(epilog="Example: reskd tables sweeps/demo.yaml --from store")
 def tables(
     sweep: SweepFile,
     changes: Changes = None,
@@ -155,7 +157,7 @@ def tables(
     _write_tables(prepared, records, publisher=publisher, as_json=as_json)
 
 
-@app.command()
+@app.command(epilog="Example: reskd publish sweeps/demo.yaml --tracking-uri http://mlflow:5000")
 def publish(
     sweep: SweepFile, changes: Changes = None, store: StoreFolder = None, tracking_uri: TrackingUri = None
 ) -> None:
@@ -171,7 +173,7 @@ def publish(
     console.print(browse_line(prepared, publisher, program=_program()), markup=False, soft_wrap=True)
 
 
-@app.command()
+@app.command(epilog="Example: reskd ui --port 5001")
 def ui(
     store: StoreFolder = None,
     port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000,
@@ -182,7 +184,7 @@ def ui(
     raise typer.Exit(serve(open_store(store), port=port, console=console))
 
 
-@app.command()
+@app.command(epilog="Example: reskd rm --unused sweeps/demo.yaml")
 def rm(
     step: Annotated[list[str] | None, typer.Argument(help="Step ids, or their first letters.")] = None,
     unused: Annotated[Path | None, typer.Option("--unused", help="Every step that this sweep does not need.")] = None,

@@ -17,6 +17,7 @@ from rich.text import Text
 from orchestrator.entries import Column, Entry, Table
 from orchestrator.estimates import Estimate
 from orchestrator.figure import accuracy_vs_gmacs
+from orchestrator.table_files import table_html, table_tex
 from reskd.files import write_atomic
 
 PLOT_FILE = "accuracy_vs_gmacs.png"
@@ -26,13 +27,15 @@ MAX_NAME_WIDTH = 32
 
 
 def write_report(tables: Sequence[Table], folder: Path) -> list[Path]:
-    """<key>.md and <key>.csv of each table, the figure if a table has one, and report.md with all of it."""
+    """<key>.md, .csv, .tex and .html of each table, the figure if a table has one, and report.md with all of it."""
     if not tables:
         return []
     files: dict[str, str | bytes] = {}
     for table in tables:
         files[f"{table.key}.md"] = f"# {table.title}\n\n{table.question}\n\n{table_markdown(table)}"
         files[f"{table.key}.csv"] = table_csv(table)
+        files[f"{table.key}.tex"] = table_tex(table)
+        files[f"{table.key}.html"] = table_html(table)
     plot = next((table.plot for table in tables if table.plot and table.plot.points), None)
     if plot:
         files[PLOT_FILE] = accuracy_vs_gmacs(plot)

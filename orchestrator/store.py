@@ -168,9 +168,14 @@ class LeasedSink(Store):
         super().finish(step_id, weights, record)
 
 
+def store_folder(folder: str | Path | None) -> Path:
+    """Where the store is to be; nothing is made."""
+    return Path(folder or os.environ.get(STORE_VARIABLE) or DEFAULT_STORE).absolute()
+
+
 def store_at(folder: str | Path | None) -> Store:
     """The store that a command line, $RESKD_STORE or the default names; BadInput where none can be written."""
-    store = Store(Path(folder or os.environ.get(STORE_VARIABLE) or DEFAULT_STORE))
+    store = Store(store_folder(folder))
     try:
         store.home.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=store.home):

@@ -134,6 +134,7 @@ def _csv_line(key: str, column: Column, entry: Entry) -> dict[str, object]:
         "device": _joined(entry.devices),
         "seed_states": _joined(f"{seed} {state}" for seed, state in entry.seed_states),
         "step_ids": _joined(entry.step_ids),
+        "notes": _joined(entry.notes),
     }
 
 

@@ -21,8 +21,8 @@ LATEX = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     "±": r"$\pm$",
-    "−": r"$-$",
-    "×": r"$\times$",
+    "\N{MINUS SIGN}": r"$-$",
+    "\N{MULTIPLICATION SIGN}": r"$\times$",
     "→": r"$\rightarrow$",
     "\n": " ",
 }

@@ -13,21 +13,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli_ask import ask_app
 from orchestrator.cli_cluster import add_cluster_commands
 from orchestrator.cli_data import data_app
-from orchestrator.cli_export import export, predict
 from orchestrator.cli_eval import evaluate
+from orchestrator.cli_export import export, predict
 from orchestrator.cli_options import (
     AsJson,
     Changes,
     NoCohorts,
     StoreFolder,
     SweepFile,
+    SweepFiles,
     TrackingUri,
     console,
     open_store,
     open_sweep,
 )
+from orchestrator.cli_setup import setup_app
 from orchestrator.console import make_console
 from reskd.errors import BadInput, ReskdError
 
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
     from orchestrator.step_record import StepRecord
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help=__doc__)
+app.add_typer(ask_app)
+app.add_typer(setup_app)
 app.add_typer(data_app, name="data", help="Make the demo's videos, check your own.")
 add_cluster_commands(app)
 app.command()(export)
@@ -44,27 +49,40 @@ app.command()(predict)
 app.command("eval")(evaluate)
 
 
-@app.command()
+@app.command(epilog="Example: reskd plan sweeps/demo.yaml --set seeds=[0]")
 def plan(
-    sweep: SweepFile,
+    sweep: SweepFiles,
     changes: Changes = None,
     store: StoreFolder = None,
     no_cohorts: NoCohorts = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Plan failed steps again.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what `run` would do: each cell's state and why, and the jobs. Starts nothing."""
+    """Show what `run` would do: each cell's state and why, and the jobs; of several sweeps, what they share too.
+
+    Starts nothing.
+    """
     from orchestrator.show import show_plan
+    from orchestrator.show_union import show_union
+    from orchestrator.union import unite
 
-    prepared = open_sweep(sweep, changes, open_store(store), no_cohorts=no_cohorts)
-    found = prepared.plan(retry_failed=retry_failed)
+    opened = open_store(store)
+    prepared = [open_sweep(path, changes, opened, no_cohorts=no_cohorts) for path in dict.fromkeys(sweep)]
+    plans = [(one, one.plan(retry_failed=retry_failed)) for one in prepared]
+    union = unite(plans) if len(plans) > 1 else None
     if as_json:
-        print(json.dumps(found.to_dict(), indent=1))
-    else:
-        show_plan(prepared, found, console)
+        found = [one.to_dict() for _, one in plans]
+        print(json.dumps({"sweeps": found, "union": union.to_dict()} if union else found[0], indent=1))
+        return
+    for index, (one, one_plan) in enumerate(plans):
+        if index:
+            console.print()
+        show_plan(one, one_plan, console)
+    if union:
+        show_union(union, console, num_sweeps=len(plans))
 
 
-@app.command()
+@app.command(epilog="Example: reskd run sweeps/demo.yaml --store /shared/reskd")
 def run(
     sweep: SweepFile,
     changes: Changes = None,
@@ -113,7 +131,7 @@ def _program() -> str:
     return os.path.relpath(called) if called.is_relative_to(Path.cwd()) else str(called)
 
 
-@app.command()
+@app.command(epilog="Example: reskd status sweeps/demo.yaml")
 def status(sweep: SweepFile, changes: Changes = None, store: StoreFolder = None, as_json: AsJson = False) -> None:
     """Each step's state: epochs, last metrics, who trains it, damaged clips, why it failed."""
     from orchestrator.show import show_status, status_rows
@@ -125,13 +143,14 @@ def status(sweep: SweepFile, changes: Changes = None, store: StoreFolder = None,
         show_status(prepared, console)
 
 
-@app.command()
+@app.command(epilog="Example: reskd tables sweeps/demo.yaml --from store")
 def tables(
     sweep: SweepFile,
     changes: Changes = None,
     store: StoreFolder = None,
     tracking_uri: TrackingUri = None,
     source: Annotated[str, typer.Option("--from", help="mlflow or store: where the numbers come from.")] = "mlflow",
+    as_json: AsJson = False,
 ) -> None:
     """Rebuild the sweep's tables from its MLflow runs, or from the store."""
     from orchestrator.publish import Publisher
@@ -146,10 +165,10 @@ def tables(
     else:
         publisher = Publisher(prepared.store, sweep=prepared.sweep, steps=prepared.steps, tracking_uri=tracking_uri)
         records = publisher.records()
-    _write_tables(prepared, records, publisher=publisher)
+    _write_tables(prepared, records, publisher=publisher, as_json=as_json)
 
 
-@app.command()
+@app.command(epilog="Example: reskd publish sweeps/demo.yaml --tracking-uri http://mlflow:5000")
 def publish(
     sweep: SweepFile, changes: Changes = None, store: StoreFolder = None, tracking_uri: TrackingUri = None
 ) -> None:
@@ -165,7 +184,7 @@ def publish(
     console.print(browse_line(prepared, publisher, program=_program()), markup=False, soft_wrap=True)
 
 
-@app.command()
+@app.command(epilog="Example: reskd ui --port 5001")
 def ui(
     store: StoreFolder = None,
     port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000,
@@ -176,7 +195,7 @@ def ui(
     raise typer.Exit(serve(open_store(store), port=port, console=console))
 
 
-@app.command()
+@app.command(epilog="Example: reskd rm --unused sweeps/demo.yaml")
 def rm(
     step: Annotated[list[str] | None, typer.Argument(help="Step ids, or their first letters.")] = None,
     unused: Annotated[Path | None, typer.Option("--unused", help="Every step that this sweep does not need.")] = None,
@@ -208,9 +227,11 @@ def rm(
     console.print(f"deleted {len(doomed)} step(s)")
 
 
-def _write_tables(prepared: Prepared, records: Mapping[str, StepRecord], *, publisher: Publisher | None) -> None:
+def _write_tables(
+    prepared: Prepared, records: Mapping[str, StepRecord], *, publisher: Publisher | None, as_json: bool = False
+) -> None:
     from orchestrator.published import load_published
-    from orchestrator.report import render, write_report
+    from orchestrator.report import render, table_dict, write_report
     from orchestrator.tables import build_table
 
     sweep, published = prepared.sweep, load_published()
@@ -220,11 +241,14 @@ def _write_tables(prepared: Prepared, records: Mapping[str, StepRecord], *, publ
     ]
     folder = prepared.store.tables(sweep.name)
     write_report(built, folder)
-    for table in built:
-        console.print(render(table))
     if publisher is not None:
         publisher.log_report(folder)
         publisher.register(records)
+    if as_json:
+        print(json.dumps([table_dict(table) for table in built], indent=1))
+        return
+    for table in built:
+        console.print(render(table))
     console.print(f"tables: {folder}")
 
 

@@ -21,7 +21,7 @@ data_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 console = make_console()
 
 
-@data_app.command("make-demo")
+@data_app.command("make-demo", epilog="Example: reskd data make-demo data/demo")
 def make_demo(
     folder: Annotated[Path, typer.Argument(help="Where the videos go.")],
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
@@ -33,7 +33,7 @@ def make_demo(
     console.print(f"demo data set in {folder}")
 
 
-@data_app.command("check")
+@data_app.command("check", epilog="Example: reskd data check sweeps/your_videos.yaml")
 def check(
     sweep: Annotated[Path, typer.Argument(help="A sweep file; its data sets are checked.")],
     quick: Annotated[bool, typer.Option("--quick", help="Only open; finds no damage inside a file.")] = False,

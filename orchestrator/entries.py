@@ -51,6 +51,8 @@ class Entry:
     """That the values were judged by; of several no mean is shown."""
     devices: tuple[str, ...] = ()
     """That clips/s was measured on; of several no mean is shown."""
+    notes: tuple[str, ...] = ()
+    """Why seeds failed, or what failed that they wait for."""
 
     @property
     def n(self) -> int:

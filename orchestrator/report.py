@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import rich.box
 import rich.console
@@ -16,6 +17,7 @@ from rich.text import Text
 from orchestrator.entries import Column, Entry, Table
 from orchestrator.estimates import Estimate
 from orchestrator.figure import accuracy_vs_gmacs
+from orchestrator.table_files import table_html, table_tex
 from reskd.files import write_atomic
 
 PLOT_FILE = "accuracy_vs_gmacs.png"
@@ -25,13 +27,15 @@ MAX_NAME_WIDTH = 32
 
 
 def write_report(tables: Sequence[Table], folder: Path) -> list[Path]:
-    """<key>.md and <key>.csv of each table, the figure if a table has one, and report.md with all of it."""
+    """<key>.md, .csv, .tex and .html of each table, the figure if a table has one, and report.md with all of it."""
     if not tables:
         return []
     files: dict[str, str | bytes] = {}
     for table in tables:
         files[f"{table.key}.md"] = f"# {table.title}\n\n{table.question}\n\n{table_markdown(table)}"
         files[f"{table.key}.csv"] = table_csv(table)
+        files[f"{table.key}.tex"] = table_tex(table)
+        files[f"{table.key}.html"] = table_html(table)
     plot = next((table.plot for table in tables if table.plot and table.plot.points), None)
     if plot:
         files[PLOT_FILE] = accuracy_vs_gmacs(plot)
@@ -59,6 +63,21 @@ def table_csv(table: Table) -> str:
     writer.writeheader()
     writer.writerows(lines)
     return file.getvalue()
+
+
+def table_dict(table: Table) -> dict[str, Any]:
+    """Plain values, for --json: the sentences over the table and every entry with its numbers unrounded."""
+    entries = [table.entries[row, column.key] for row in table.rows for column in table.columns]
+    return {
+        "key": table.key,
+        "title": table.title,
+        "sweep": table.sweep,
+        "question": table.question,
+        "head": list(table.head),
+        "columns": [asdict(column) for column in table.columns],
+        "rows": list(table.rows),
+        "entries": [{**asdict(entry), "state": entry.state, "text": entry.text} for entry in entries],
+    }
 
 
 def render(table: Table) -> rich.console.RenderableType:
@@ -115,6 +134,7 @@ def _csv_line(key: str, column: Column, entry: Entry) -> dict[str, object]:
         "device": _joined(entry.devices),
         "seed_states": _joined(f"{seed} {state}" for seed, state in entry.seed_states),
         "step_ids": _joined(entry.step_ids),
+        "notes": _joined(entry.notes),
     }
 
 

@@ -15,10 +15,11 @@ from orchestrator.live import clock, label
 from orchestrator.plan import Plan
 from orchestrator.prepare import Prepared
 from orchestrator.publish import Publisher
+from orchestrator.recipe_diff import find_step
 from orchestrator.run import Outcome
+from orchestrator.step_record import children_of, last_lines
 from orchestrator.steps import name_of
 from orchestrator.store import Store
-from reskd.errors import BadInput
 from reskd.files import Json
 
 STYLES = {
@@ -136,6 +137,7 @@ def status_rows(prepared: Prepared) -> list[dict[str, Any]]:
                 "metrics": {**last["metrics"], **(done["metrics"] if done else {})},
                 "damaged": done["damaged"] if done else [],
                 "traceback": failure["traceback"] if failure else None,
+                "waiting": children_of(step.id, prepared.steps) if found.verdict == "failed" else [],
             }
         )
     return rows
@@ -174,19 +176,19 @@ def _show_trouble(row: Mapping[str, Any], console: Console) -> None:
         listed = ", ".join(clip["path"] for clip in damaged[:MAX_SHOWN_ERRORS])
         more = f" and {len(damaged) - MAX_SHOWN_ERRORS} more" if len(damaged) > MAX_SHOWN_ERRORS else ""
         console.print(f"{row['step']}: {len(damaged)} damaged clips: {listed}{more}", style="yellow", markup=False)
-    if row["traceback"] and row["verdict"] == "failed":
-        console.print("\n".join(str(row["traceback"]).splitlines()[-3:]), style="red", markup=False)
+    if row["verdict"] != "failed":
+        return
+    console.print(
+        f"{row['step']}: {row['name']}, seed {row['seed']}, failed: {row['reason']}", style="red", markup=False
+    )
+    if row["traceback"]:
+        console.print(last_lines(row["traceback"]), style="red", markup=False, soft_wrap=True)
+    if row["waiting"]:
+        console.print(f"waiting on it: {'; '.join(row['waiting'])}", style="red", markup=False)
 
 
 def steps_to_remove(store: Store, prefixes: Sequence[str], *, keep: Mapping[str, object] | None) -> list[str]:
     """Step ids by their first letters, or all that `keep` does not name; BadInput for a prefix of none or several."""
-    present = store.step_ids()
     if keep is not None:
-        return [step_id for step_id in present if step_id not in keep]
-    doomed = []
-    for prefix in prefixes:
-        found = [step_id for step_id in present if step_id.startswith(prefix)]
-        if len(found) != 1:
-            raise BadInput(f"{prefix!r} names {len(found)} steps in {store.address}; give a step id of `reskd status`")
-        doomed += found
-    return list(dict.fromkeys(doomed))
+        return [step_id for step_id in store.step_ids() if step_id not in keep]
+    return list(dict.fromkeys(find_step(store, prefix) for prefix in prefixes))

@@ -23,6 +23,9 @@ NOTE_TAG = "mlflow.note.content"
 FAILED = "\n\nfailed: "
 """Between the words for a step and why it failed, in a run's description."""
 
+NUM_LINES = 3
+MAX_LINE = 300
+"""Of a failure's traceback in status, tables and MLflow; all of it is an artifact of the run."""
 MAX_REASON = 500
 """Characters of a failure's reason in a record; its traceback is an artifact of the run."""
 
@@ -46,6 +49,8 @@ class StepRecord:
     """What clips/s was measured on."""
     note: str = ""
     """Why it failed."""
+    trace: str = ""
+    """The last lines of its traceback."""
     url: str | None = field(default=None, compare=False)
 
 
@@ -105,7 +110,8 @@ def _record(store: Store, step: Step, *, done: Json | None, failure: Json | None
         if status.state == "held":
             return StepRecord(state="running", **known)
         if failure is not None:
-            return StepRecord(state="failed", note=str(failure["reason"])[:MAX_REASON], **known)
+            trace = last_lines(failure.get("traceback"))
+            return StepRecord(state="failed", note=str(failure["reason"])[:MAX_REASON], trace=trace, **known)
         return StepRecord(state="interrupted", **known)
     evaluations = store.evaluations(step.id)
     judged = evaluations.get(done["protocol"], {})
@@ -160,14 +166,20 @@ def _tags(step: Step, record: StepRecord, facts: Json, *, steps: Mapping[str, St
         "num_skipped": record.num_skipped,
         "device": record.device,
         "reason": record.note or None,
+        "traceback": record.trace or None,
         "complete": "true" if record.state == "done" else None,
     }
     own = {f"reskd.{name}": str(value) for name, value in tags.items() if value is not None}
     why = f"{FAILED}{record.note}" if record.note else ""
-    return own | {NOTE_TAG: f"{kind} {_words(step, steps)}{why}"}
+    if record.trace:
+        why += f"\n\n```\n{record.trace}\n```"
+    waiting = children_of(step.id, steps) if record.state == "failed" else []
+    if waiting:
+        why += f"\n\nwaiting on it: {'; '.join(waiting)}"
+    return own | {NOTE_TAG: f"{kind} {words_for(step, steps)}{why}"}
 
 
-def _words(step: Step, steps: Mapping[str, Step]) -> str:
+def words_for(step: Step, steps: Mapping[str, Step]) -> str:
     """`tsn_mini10 at 24 px, pixel-level KD from tsn_mini18 at 64 px, seed 0`."""
     recipe = step.recipe
     words = [_network(recipe)]
@@ -197,8 +209,21 @@ def record_from_run(tags: Mapping[str, str], metrics: Mapping[str, float], *, st
         protocol=own.get("protocol"),
         device=own.get("device"),
         note=own.get("reason", ""),
+        trace=own.get("traceback", ""),
         url=url,
     )
+
+
+def last_lines(traceback: object) -> str:
+    """The end of a traceback, which says where and what; nothing where none was recorded."""
+    lines = [line[:MAX_LINE] for line in str(traceback or "").splitlines() if line.strip()]
+    return "\n".join(lines[-NUM_LINES:])
+
+
+def children_of(step_id: str, steps: Mapping[str, Step]) -> list[str]:
+    """The steps that a step teaches, as a person knows them: `pixel-level MSE, seed 0`."""
+    taught = [step for step in steps.values() if step.teacher_id == step_id]
+    return [f"{name_of(step)}, seed {step.recipe.model_seed}" for step in taught]
 
 
 def _kind(step: Step, steps: Mapping[str, Step]) -> str:

@@ -211,6 +211,11 @@ def is_s3(address: str) -> bool:
     return address.startswith("s3://")
 
 
+def store_folder(folder: str | Path | None) -> Path:
+    """Where the store is to be; nothing is made."""
+    return Path(folder or os.environ.get(STORE_VARIABLE) or DEFAULT_STORE).absolute()
+
+
 def store_at(folder: str | Path | None) -> Store:
     """The store that a command line, $RESKD_STORE or the default names; BadInput where none can be written."""
     address = str(folder or os.environ.get(STORE_VARIABLE) or DEFAULT_STORE)
@@ -222,7 +227,7 @@ def store_at(folder: str | Path | None) -> Store:
         return s3_store
     if "://" in address:
         raise BadInput(f"--store {address}: neither a folder nor s3://bucket/prefix")
-    store = Store(Path(address))
+    store = Store(store_folder(address))
     try:
         store.home.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=store.home):

@@ -15,7 +15,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from reskd.errors import BadInput
 from reskd.recipe import Recipe
 
-STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+# The sentence under a field becomes its description in the JSON schema.
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
 MUST_BE = {
     "float_type": "a number",
     "finite_number": "a finite number",
@@ -41,6 +42,11 @@ def check(kind: Any, tree: object, *, name: str = "") -> Any:
     except ValidationError as error:
         details = max(error.errors(), key=lambda details: len(details["loc"]))
         raise BadInput(_sentence(kind, details, name)) from error
+
+
+def json_schema(kind: Any) -> dict[str, Any]:
+    """pydantic's schema of what `check` takes for a ``kind``."""
+    return _adapter(kind).json_schema()
 
 
 def type_of_field(key: str, *, prefix: str = "") -> Any:

@@ -27,9 +27,14 @@ WORDS = (
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a sweep file; BadInput, which leaves the path to the caller, for anything else."""
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise BadInput(f"{path.stat().st_size} bytes are too many for a sweep file; the limit is {MAX_BYTES}")
-        text = path.read_text(encoding="utf-8")
+        num_bytes = path.stat().st_size
+        if num_bytes > MAX_BYTES:
+            raise BadInput(f"{num_bytes} bytes are too many for a sweep file; the limit is {MAX_BYTES}")
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)  # a device says it has 0 bytes and never ends
+        if len(content) > MAX_BYTES:
+            raise BadInput(f"too long for a sweep file; the limit is {MAX_BYTES} bytes")
+        text = content.decode("utf-8")
     except OSError as error:
         raise BadInput(f"cannot be read ({error.strerror}); give the path of a sweep file") from error
     except UnicodeDecodeError as error:

@@ -85,6 +85,7 @@ def _epochs(sweep: Sweep, rows: Sequence[str]) -> Iterator[str]:
 
 def _gaps(entries: Iterable[Entry]) -> Iterator[str]:
     entries = list(entries)
+    yield from dict.fromkeys(f"{note}." for entry in entries for note in entry.notes)  # a row's entries say the same
     if any(state == "stale" for entry in entries for _, state in entry.seed_states):
         yield "stale: a run of this row and seed exists, but of another recipe; run the sweep to train this one."
     if any(len(entry.protocols) > 1 for entry in entries):

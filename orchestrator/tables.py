@@ -128,6 +128,7 @@ class _Seeds:
             step_ids=tuple(record.step_id for record in records),
             protocols=tuple(sorted(protocols)),
             devices=tuple(sorted(devices)),
+            notes=tuple(note for seed in self._seeds[row] if (note := self._note(row, seed))),
         )
 
     def delta(self, row: str, column: Column) -> Estimate:
@@ -148,9 +149,21 @@ class _Seeds:
         return record.state
 
     def _teacher_failed(self, row: str, seed: int) -> bool:
-        step = self._steps.get(self._step_of.get((row, seed), ""))
-        teacher = self._records.get(step.teacher_id or "") if step else None
+        teacher = self._teacher(row, seed)
         return teacher is not None and teacher.state == "failed"
+
+    def _teacher(self, row: str, seed: int) -> StepRecord | None:
+        step = self._steps.get(self._step_of.get((row, seed), ""))
+        return self._records.get(step.teacher_id or "") if step else None
+
+    def _note(self, row: str, seed: int) -> str:
+        """Why a seed failed, or that it waits for a teacher that did; nothing for the others."""
+        record, teacher = self._record(row, seed), self._teacher(row, seed)
+        if record is not None and record.state == "failed":
+            return f"{row}, seed {seed}, failed: {_why(record)}"
+        if record is None and teacher is not None and teacher.state == "failed":
+            return f"{row}, seed {seed}, waits for its teacher {teacher.step_id}, which failed: {_why(teacher)}"
+        return ""
 
     def plot_points(self, key: str, *, table_rows: Sequence[str]) -> tuple[PlotPoint, ...]:
         """Every row with an accuracy and a cost, its series named by level and, where they differ, network."""
@@ -178,6 +191,12 @@ class _Seeds:
         for row, seeds in self._seeds.items():
             rows.setdefault(tuple(self.step_id(row, seed) for seed in seeds), []).append(row)
         return list(rows.values())
+
+
+def _why(record: StepRecord) -> str:
+    """The reason and the traceback's last lines on one line."""
+    trace = " | ".join(line.strip() for line in record.trace.splitlines())
+    return f"{record.note} ({trace})" if trace else record.note
 
 
 def _protocol(key: str, record: StepRecord) -> str:

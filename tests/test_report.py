@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import html.parser
 import io
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +15,12 @@ import pytest
 from rich.console import Console
 
 from orchestrator.report import render, write_report
+from orchestrator.table_files import latex, table_html, table_tex
 from orchestrator.tables import Table
 from tests.stored_sweep import SWEEP, StoredSweep
 from tests.test_tables import finish_all, table_of
+
+FILES = ["table5.md", "table5.csv", "table5.tex", "table5.html"]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +37,7 @@ def table(full: StoredSweep) -> Table:
 
 def test_the_same_records_give_the_same_bytes_in_another_process_too(full: StoredSweep, table: Table, tmp_path: Path):
     written = write_report([table], tmp_path / "a")
-    assert [path.name for path in written] == ["table5.md", "table5.csv", "accuracy_vs_gmacs.png", "report.md"]
+    assert [path.name for path in written] == [*FILES, "accuracy_vs_gmacs.png", "report.md"]
     program = f"""
 import sys; from pathlib import Path
 from orchestrator.report import write_report
@@ -84,7 +89,7 @@ def test_a_row_name_cannot_break_the_table(tmp_path: Path):
 def test_tables_of_nothing_done_have_no_figure_and_still_say_so(tmp_path: Path):
     stored = StoredSweep(tmp_path)
     written = write_report([table_of(stored)], tmp_path / "report")
-    assert [path.name for path in written] == ["table5.md", "table5.csv", "report.md"]
+    assert [path.name for path in written] == [*FILES, "report.md"]
     assert "missing (0 of 3)" in written[0].read_text()
 
 
@@ -104,3 +109,50 @@ def test_a_narrow_terminal_wraps_headings_and_keeps_row_names_and_its_width(tabl
     assert max(map(len, lines)) <= width
     for row in table.rows:
         assert any(row in line for line in lines)
+
+
+def test_tex_has_the_cells_of_the_table_in_a_plain_tabular_with_nothing_left_to_escape(table: Table):
+    text = table_tex(table)
+    body = text.split(r"\hline")[2]
+    rows = [line.removesuffix(r" \\").split(" & ") for line in body.strip().splitlines()]
+    assert rows == [[latex(cell) for cell in table.cells(row)] for row in table.rows]
+    assert rf"\begin{{tabular}}{{l{'r' * (len(table.headings) - 1)}}}" in text
+    # Every sign that LaTeX takes for a command is behind a backslash, but for the separators of the cells.
+    assert not re.search(r"(?<!\\)[%#_]|(?<![\\ ])&|&(?! )", text)
+    assert latex("50 % of a_b & {c}\\d ± 1") == r"50 \% of a\_b \& \{c\}\textbackslash{}d $\pm$ 1"
+
+
+class _Cells(html.parser.HTMLParser):
+    """The texts of a page's table by row, and the classes beside them; anything that loads from elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.classes: list[list[str | None]] = []
+        self.loaded: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "tr":
+            self.rows.append([])
+            self.classes.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+            self.classes[-1].append(dict(attrs).get("class"))
+        if tag in ("script", "link", "img") or {"src", "href"} & dict(attrs).keys():
+            self.loaded.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        if self.rows and self.rows[-1] and data.strip():
+            self.rows[-1][-1] += data
+
+
+def test_html_is_one_page_whose_cells_read_as_the_table_does(tmp_path: Path):
+    stored = StoredSweep(tmp_path, text=SWEEP.replace("clip-level KL", '"<b>bold</b> & co"'))
+    stored.finish(stored.id_of("<b>bold</b> & co", 0), 0.5)
+    table = table_of(stored)
+    page = _Cells()
+    page.feed(table_html(table))
+    assert page.rows == [table.headings, *(table.cells(row) for row in table.rows)]
+    assert page.loaded == []
+    published = [column.published_heading for column in table.columns if column.published_heading]
+    assert [text for text, kind in zip(page.rows[0], page.classes[0], strict=True) if kind == "published"] == published

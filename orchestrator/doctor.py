@@ -1,0 +1,191 @@
+"""What this machine has of what reskd needs, each thing tried rather than looked up, and what to do where it fails."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+PYTHONS = ((3, 11), (3, 14))
+"""From the first, before the second, as pyproject.toml has it."""
+MIN_FREE_GIB = 5.0
+"""A demo store is under 1 GiB; a ResNet-50 sweep of the paper's size keeps two checkpoints of 0.3 GiB for each step."""
+IMPORT_TIMEOUT_S = 120.0
+INSTALL = "make a new environment with `make demo`, or: pip install -c constraints.txt -e ."
+
+SIDE = 64
+BRIGHTNESSES = tuple(range(32, 224, 24))
+"""Of the clip that the decoders are tried on, frame by frame."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One thing looked at."""
+
+    what: str
+    verdict: Literal["ok", "note", "missing"]
+    """note: works without it; missing: needed."""
+    found: str
+    do: str = ""
+
+
+def examine(store: Path) -> list[Finding]:
+    """Everything, in the order a person would mend it."""
+    return [
+        _python(),
+        _tried("torch", _torch, do=INSTALL),
+        _cuda(),
+        *_decoders(),
+        _imports("Ray", "ray"),
+        _imports("MLflow", "mlflow"),
+        _disk(store),
+        _memory(),
+    ]
+
+
+def _python() -> Finding:
+    version, (least, below) = sys.version_info[:2], PYTHONS
+    is_right = least <= version < below
+    names = f"Python {least[0]}.{least[1]} to {below[0]}.{below[1] - 1}"
+    return Finding(
+        what="Python",
+        verdict="ok" if is_right else "missing",
+        found=f"{platform.python_version()} at {sys.executable}",
+        do="" if is_right else f"use {names}",
+    )
+
+
+def _tried(what: str, attempt: Callable[[], str], *, do: str) -> Finding:
+    """What the attempt says, or how it failed: here any exception is an answer."""
+    try:
+        return Finding(what=what, verdict="ok", found=attempt())
+    except Exception as error:
+        return Finding(what=what, verdict="missing", found=_one_line(error), do=do)
+
+
+def _torch() -> str:
+    import torch
+    import torchvision
+
+    if not torch.equal(torch.ones(2, 2) @ torch.ones(2, 2), torch.full((2, 2), 2.0)):
+        raise ValueError(f"torch {torch.__version__} multiplies wrongly")
+    return f"{torch.__version__}, torchvision {torchvision.__version__}, {torch.get_num_threads()} threads"
+
+
+def _cuda() -> Finding:
+    do = "set resources.gpus_per_worker: 0 to train on CPUs, or install NVIDIA's driver"
+    try:
+        import torch
+
+        if not torch.cuda.is_available():
+            return Finding(
+                what="CUDA", verdict="note", found=f"no GPU that torch can use (built for {_built()})", do=do
+            )
+        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        torch.ones(2, device="cuda").sum().item()
+        return Finding(what="CUDA", verdict="ok", found=f"{len(names)} GPU(s): {', '.join(names)}")
+    except Exception as error:
+        return Finding(what="CUDA", verdict="note", found=_one_line(error), do=do)
+
+
+def _built() -> str:
+    import torch
+
+    return f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPUs only"
+
+
+def _decoders() -> list[Finding]:
+    """pyav is needed; the others are choices."""
+    try:
+        from reskd.data.decode import BACKENDS
+    except Exception as error:
+        return [Finding(what="decoders", verdict="missing", found=_one_line(error), do=INSTALL)]
+    found = [_tried(f"decoder {name}", partial(_read_back, name), do=INSTALL) for name in BACKENDS]
+    return [
+        finding
+        if finding.verdict == "ok" or finding.what == "decoder pyav"
+        else replace(finding, verdict="note", do="leave data.decode at pyav, or install it")
+        for finding in found
+    ]
+
+
+def _read_back(backend: str) -> str:
+    """Encode a clip of known brightness with pyav and read it back as training does."""
+    import av
+    import numpy as np
+
+    from reskd.data.decode import read_frames
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "clip.mp4"
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("libx264", rate=8)
+            stream.width = stream.height = SIDE
+            stream.pix_fmt = "yuv420p"
+            for brightness in BRIGHTNESSES:
+                image = np.full((SIDE, SIDE, 3), brightness, dtype=np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(stream.encode())
+        frames = read_frames(path, range(len(BRIGHTNESSES)), backend=backend)
+    means = [round(float(frame.mean())) for frame in frames]
+    if len(means) != len(BRIGHTNESSES) or any(abs(a - b) > 6 for a, b in zip(means, BRIGHTNESSES, strict=True)):
+        raise ValueError(f"frames of brightness {list(BRIGHTNESSES)} came back as {means}")
+    return f"{len(means)} frames encoded with av {av.__version__} and read back"
+
+
+def _imports(what: str, module: str) -> Finding:
+    """In a process of its own: what fails or hangs there is told here, and nothing is left loaded."""
+    code = f"import {module}; print({module}.__version__)"
+    try:
+        result = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=IMPORT_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return Finding(what=what, verdict="missing", found=f"no import within {IMPORT_TIMEOUT_S:.0f} s", do=INSTALL)
+    if result.returncode:
+        last = (result.stderr.strip().splitlines() or [f"exit code {result.returncode}"])[-1]
+        return Finding(what=what, verdict="missing", found=last, do=INSTALL)
+    return Finding(what=what, verdict="ok", found=result.stdout.strip().splitlines()[-1])
+
+
+def _disk(store: Path) -> Finding:
+    """Space where the store is, or would be made."""
+    place = next(folder for folder in (store, *store.parents) if folder.exists())
+    free_gib = shutil.disk_usage(place).free / 2**30
+    found = f"{free_gib:.1f} GiB free at {store}"
+    if not os.access(place, os.W_OK):
+        return Finding(
+            what="store", verdict="missing", found=f"{place} cannot be written", do="give --store, or set RESKD_STORE"
+        )
+    if free_gib < MIN_FREE_GIB:
+        do = f"free {MIN_FREE_GIB:.0f} GiB, or name another folder with --store or RESKD_STORE"
+        return Finding(what="store", verdict="note", found=found, do=do)
+    return Finding(what="store", verdict="ok", found=found)
+
+
+def _memory() -> Finding:
+    import psutil
+
+    free_gib, cores = psutil.virtual_memory().available / 2**30, os.cpu_count() or 1
+    found = f"{free_gib:.1f} GiB free, {cores} cores"
+    if free_gib < 4:
+        do = "Ray with two workers takes about 4 GiB; close something, or set resources.workers: 1"
+        return Finding(what="memory", verdict="note", found=found, do=do)
+    return Finding(what="memory", verdict="ok", found=found)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def is_fit(findings: Sequence[Finding]) -> bool:
+    """Whether everything needed is there."""
+    return all(finding.verdict != "missing" for finding in findings)

@@ -1,0 +1,73 @@
+"""What differs between two steps of the store, by dotted field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.identity import short
+from orchestrator.store import Store
+from reskd.errors import BadInput
+
+ABSENT = object()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """One field; a side that has no such field says None."""
+
+    field: str
+    first: Any
+    second: Any
+    counts: bool
+    """Whether the field is part of a step's identity: the others change no result, or are only recorded."""
+
+
+def find_step(store: Store, prefix: str) -> str:
+    """The one step in the store whose id begins so; BadInput for none or several."""
+    found = [step_id for step_id in store.step_ids() if prefix and step_id.startswith(prefix)]
+    if len(found) != 1:
+        several = f" ({', '.join(found[:5])})" if found else ""
+        raise BadInput(
+            f"{prefix!r} names {len(found)} steps in {store.root}{several}; give a step id of `reskd status`"
+        )
+    return found[0]
+
+
+def step_differences(store: Store, first: str, second: str) -> list[Difference]:
+    """Fields of two steps that differ, the teacher's under `teacher.`; first those that make them two steps."""
+    sides = [_fields(store, step_id) for step_id in (first, second)]
+    found = []
+    for part, counts in enumerate((True, False)):
+        one, other = sides[0][part], sides[1][part]
+        for field in sorted(one.keys() | other.keys()):
+            left, right = one.get(field, ABSENT), other.get(field, ABSENT)
+            if left != right and (counts or not any(field in side[0] for side in sides)):
+                values = [None if value is ABSENT else value for value in (left, right)]
+                found.append(Difference(field=field, first=values[0], second=values[1], counts=counts))
+    return found
+
+
+def _fields(store: Store, step_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Fields of identity, and what is recorded beside them."""
+    known = store.identity(step_id)
+    assert known is not None, f"{step_id} is not in the store"
+    payload = dict(known["payload"])
+    recorded = {key: value for key, value in known["recipe"].items() if key != "teacher"}
+    if not payload.get("teacher"):
+        recorded.pop("kd", None)  # of no meaning without a teacher
+    teacher = payload.get("teacher")
+    if isinstance(teacher, str) and (taught := store.identity(short(teacher))) is not None:
+        payload["teacher"] = {"id": short(teacher), **taught["payload"]}
+    facts = store.done(step_id) or {}
+    recorded |= {key: facts[key] for key in ("commit", "versions", "host", "protocol") if key in facts}
+    return dict(_flat(payload)), dict(_flat(recorded))
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value

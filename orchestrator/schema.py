@@ -1,0 +1,154 @@
+"""The JSON schema of sweep files, for editors: made from the dataclasses that the strict checks use.
+
+It knows every key, nested and dotted, its type and its sentence. What no schema can say stays with `reskd plan`:
+how values go together, whether rows repeat, whether a key is given both nested and dotted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any
+
+from orchestrator.strict import json_schema
+from orchestrator.sweep import SweepFile, TableSpec
+from reskd.models import MODELS
+from reskd.recipe import Recipe
+
+Schema = dict[str, Any]
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+NOT_SET_HERE = ("data_seed", "model_seed")
+"""Fields of a recipe that `seeds` sets."""
+
+
+def sweep_schema() -> Schema:
+    """The whole of it, definitions inside."""
+    top, recipe = json_schema(SweepFile), json_schema(Recipe)
+    definitions: Schema = {**top.pop("$defs", {}), **recipe.pop("$defs", {})}
+    definitions["Table"] = _table(json_schema(TableSpec), definitions)
+    fields = _fields(recipe, definitions)
+    changes = _with_teacher(fields)
+    row = {"row": {"type": "string", "minLength": 1, "description": "The row's name."}}
+    axes = {key: _axis(value) for key, value in changes.items()}
+    names = {"row": {"type": "array", "items": row["row"], "minItems": 1, "description": "The rows' names."}}
+    seed = {"teacher.seed": {"type": "integer", "minimum": 0, "description": "One seed for all teachers."}}
+    definitions |= {
+        "Base": _closed({**_with_teacher(fields, seed={"seed": seed["teacher.seed"]}), **seed}),
+        "Row": {**_closed({**changes, **row}), "required": ["row"]},
+        "Grid": {**_closed(axes), "minProperties": 1},
+        "Zip": {**_closed({**axes, **names}), "minProperties": 1},
+    }
+    ways = {
+        "chain": {"type": "array", "items": _ref("Row"), "minItems": 1, "description": "Rows one by one."},
+        "grid": {**_ref("Grid"), "description": "The product of axes: key -> list of values."},
+        "zip": {**_ref("Zip"), "description": "Axes of one length, in step."},
+    }
+    top["properties"] |= {
+        "base": {**_ref("Base"), "description": "The recipe of every row, unless the row says otherwise."},
+        "rows": {**_closed(ways), "minProperties": 1},
+        "seeds": {**top["properties"]["seeds"], "minItems": 1, "uniqueItems": True},
+        "tables": {"type": "object", "additionalProperties": _ref("Table")},
+    }
+    used = _reached(top, definitions)
+    return {
+        "$schema": DIALECT,
+        **top,
+        "title": "reskd sweep",
+        "$defs": {name: definitions[name] for name in sorted(used)},
+    }
+
+
+def _fields(recipe: Schema, definitions: Mapping[str, Schema]) -> Schema:
+    """Every key of a recipe but the teacher's, nested and dotted: `optim`, `optim.lr`, `precision`."""
+    fields: Schema = {}
+    for name, value in recipe["properties"].items() if "properties" in recipe else _own(recipe, definitions):
+        if name in (*NOT_SET_HERE, "teacher"):
+            continue
+        spec = _definition(value, definitions)
+        if spec is None:
+            fields[name] = _plain(value)
+            continue
+        inner = {key: _plain(field) for key, field in spec["properties"].items()}
+        if name == "model":
+            inner["name"] = {**inner["name"], "enum": sorted(MODELS)}
+        fields[name] = {**_closed(inner), "description": spec.get("description", "")}
+        fields |= {f"{name}.{key}": field for key, field in inner.items()}
+    return fields
+
+
+def _own(recipe: Schema, definitions: Mapping[str, Schema]) -> Any:
+    """pydantic gives a dataclass that holds itself as a reference to its definition."""
+    definition = _definition(recipe, definitions)
+    assert definition is not None, f"no properties in the schema of Recipe: {sorted(recipe)}"
+    return definition["properties"].items()
+
+
+def _with_teacher(fields: Schema, seed: Schema | None = None) -> Schema:
+    """The fields, and `teacher`: null, or the changes that make the teacher of the base; dotted too."""
+    changes = {key: value for key, value in fields.items() if key.split(".")[0] != "kd"}
+    checkpoint = {"type": "string", "description": "A file of weights that `reskd` left: the teacher, as it is."}
+    inner = {**changes, **(seed or {}), "checkpoint": checkpoint}
+    teacher = {
+        "anyOf": [{"type": "null"}, _closed(inner)],
+        "description": "The base with these changes, trained without distillation; null: none.",
+    }
+    return {
+        **fields,
+        "teacher": teacher,
+        **{f"teacher.{key}": value for key, value in changes.items()},
+        "teacher.checkpoint": checkpoint,
+    }
+
+
+def _axis(value: Schema) -> Schema:
+    """A list of values, under a nested key a mapping of lists."""
+    branches = [branch for branch in value.get("anyOf", [value]) if branch.get("type") != "null"]
+    nested = next((branch for branch in branches if "properties" in branch), None)
+    listed: Schema = {"type": "array", "items": value, "minItems": 1}
+    if nested is None:
+        return listed
+    return {"anyOf": [listed, _closed({key: _axis(inner) for key, inner in nested["properties"].items()})]}
+
+
+def _table(schema: Schema, definitions: Schema) -> Schema:
+    definitions |= schema.pop("$defs", {})
+    rows = schema["properties"]["rows"]
+    schema["properties"]["rows"] = {"anyOf": [{"const": "row"}, rows], "description": "`row`, the default: all rows."}
+    schema["required"] = [name for name in schema["required"] if name != "rows"]
+    return schema
+
+
+def _plain(value: Schema) -> Schema:
+    """Without pydantic's titles and defaults: what a row leaves out is the base's, not the default."""
+    return {key: inner for key, inner in deepcopy(value).items() if key not in ("title", "default")}
+
+
+def _closed(properties: Schema) -> Schema:
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/$defs/{name}"}
+
+
+def _definition(value: Schema, definitions: Mapping[str, Schema]) -> Schema | None:
+    name = value.get("$ref", "").rpartition("/")[2]
+    return definitions.get(name)
+
+
+def _reached(schema: Any, definitions: Mapping[str, Schema], found: set[str] | None = None) -> set[str]:
+    """Names of the definitions that a schema needs."""
+    found = set() if found is None else found
+    if isinstance(schema, Mapping):
+        name = schema.get("$ref", "")
+        name = name.rpartition("/")[2] if isinstance(name, str) else ""
+        if name and name not in found:
+            found.add(name)
+            _reached(definitions[name], definitions, found)
+        for value in schema.values():
+            _reached(value, definitions, found)
+    elif isinstance(schema, list):
+        for value in schema:
+            _reached(value, definitions, found)
+    return found

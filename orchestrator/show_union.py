@@ -1,0 +1,37 @@
+"""The sum of several sweeps as a person reads it."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.union import SharedStep, Union
+
+
+def show_union(union: Union, console: Console, *, num_sweeps: int) -> None:
+    """Which cells share a step, seeds of the same rows on one line, and the numbers over all the sweeps."""
+    console.print(f"\n{num_sweeps} sweeps together", style="bold")
+    if union.shared:
+        table = Table(box=None, pad_edge=False)
+        for heading in ("one step", "seeds", "answers"):
+            table.add_column(heading)
+        for (name, answers), steps in _by_rows(union.shared).items():
+            table.add_row(Text(name), ", ".join(str(step.seed) for step in steps), Text(answers))
+        console.print(table)
+    counts = ", ".join(f"{number} {verdict}" for verdict, number in union.counts.items())
+    saved = f", of {union.num_asked} that the files ask for," if union.num_asked > union.num_steps else ""
+    console.print(f"{union.num_cells} cells, {union.num_steps} steps{saved} each counted once: {counts}")
+    both = "" if union.num_taught + union.num_teachers <= union.num_steps else " (some are both)"
+    console.print(f"{union.num_taught} are taught, {union.num_teachers} teach{both}")
+
+
+def _by_rows(shared: tuple[SharedStep, ...]) -> dict[tuple[str, str], list[SharedStep]]:
+    """(name, the rows it answers) -> its steps, one a seed."""
+    found: dict[tuple[str, str], list[SharedStep]] = {}
+    for step in shared:
+        rows = [f"{sweep}: {row}" for sweep, row, _ in step.cells]
+        teaches = [f"{sweep}: a teacher" for sweep in step.sweeps if sweep not in {name for name, _, _ in step.cells}]
+        answers = "\n".join([*dict.fromkeys(rows), *teaches])
+        found.setdefault((step.name, answers), []).append(step)
+    return found

@@ -1,0 +1,45 @@
+"""The commented sweep file that `reskd init` writes; sweeps/your_videos.yaml is where it is kept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from reskd.errors import BadInput
+
+TEMPLATE = Path(__file__).parent / "your_videos.yaml"
+"""A link to the sweep in a checkout, a copy of it in an installed package."""
+LISTS = ("train.csv", "val.csv")
+
+
+def write_starter(path: Path, *, data: Path | None) -> None:
+    """Write the sweep file, its data set in folder ``data`` if given; BadInput rather than overwrite a file."""
+    text = starter_text(path, data=data)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise BadInput(f"{path}: is there already and stays as it is; name another file") from error
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be written ({error.strerror}); name another file") from error
+
+
+def starter_text(path: Path, *, data: Path | None) -> str:
+    """The template, speaking of ``path``; BadInput for a folder without its two lists."""
+    text = TEMPLATE.read_text(encoding="utf-8").replace("sweeps/your_videos.yaml", str(path))
+    if data is None:
+        return text
+    missing = [name for name in LISTS if not (data / name).is_file()]
+    if missing:
+        raise BadInput(f"--data {data}: has no {' and no '.join(missing)}; write lines path,label into each")
+    folder = data.absolute()
+    changes = {
+        "name: your_videos": f"name: {json.dumps(folder.name)}",
+        "root: null              # null: the folder $RESKD_DATA/your_videos": f"root: {json.dumps(str(folder))}",
+        "with RESKD_DATA=<the folder's parent>, or data.root below": "",
+    }
+    for before, after in changes.items():
+        assert text.count(before) == 1, f"{TEMPLATE} has not one {before!r}"
+        text = text.replace(before, after)
+    return "".join(f"{line.rstrip()}\n" for line in text.splitlines())

@@ -1,0 +1,82 @@
+"""Several sweeps seen together: what they ask for between them, each step counted once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from orchestrator.plan import Plan, Verdict
+from orchestrator.prepare import Prepared
+from orchestrator.steps import Step, name_of
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SharedStep:
+    """A step that several cells show, or several sweeps need."""
+
+    step_id: str
+    name: str
+    seed: int
+    sweeps: tuple[str, ...]
+    cells: tuple[tuple[str, str, int], ...]
+    """(sweep, row, seed); none for a teacher that is in no row."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Union:
+    """The sum of several sweeps."""
+
+    num_cells: int
+    num_steps: int
+    """Each counted once, whoever asks for it."""
+    num_asked: int
+    """The sweeps' own numbers of steps, added up."""
+    num_taught: int
+    """Steps with a teacher."""
+    num_teachers: int
+    """Steps that teach another, in a row or not; the rest are neither taught nor teach."""
+    counts: dict[Verdict, int]
+    shared: tuple[SharedStep, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for --json."""
+        return asdict(self)
+
+
+def unite(sweeps: Sequence[tuple[Prepared, Plan]]) -> Union:
+    """Steps are one where their ids are, so equal recipes of two files are trained once if both run on one store."""
+    steps: dict[str, Step] = {}
+    verdicts: dict[str, Verdict] = {}
+    sweeps_of: dict[str, list[str]] = {}
+    cells_of: dict[str, list[tuple[str, str, int]]] = {}
+    for prepared, plan in sweeps:
+        name = str(prepared.sweep.path)
+        for step in prepared.steps.values():
+            known = steps.setdefault(step.id, step)
+            if step.cells and not known.cells:  # a row's name says more than `teacher`
+                steps[step.id] = step
+            if verdicts.get(step.id, "unneeded") == "unneeded":  # unneeded here, but perhaps not there
+                verdicts[step.id] = plan.steps[step.id].verdict
+            sweeps_of.setdefault(step.id, []).append(name)
+            cells_of.setdefault(step.id, []).extend((name, row, seed) for row, seed in step.cells)
+    found = list(verdicts.values())
+    return Union(
+        num_cells=sum(len(plan.cells) for _, plan in sweeps),
+        num_steps=len(steps),
+        num_asked=sum(len(prepared.steps) for prepared, _ in sweeps),
+        num_taught=sum(step.recipe.has_teacher for step in steps.values()),
+        num_teachers=len({step.teacher_id for step in steps.values()} & steps.keys()),
+        counts={verdict: found.count(verdict) for verdict in sorted(set(found))},
+        shared=tuple(
+            SharedStep(
+                step_id=step.id,
+                name=name_of(step),
+                seed=step.recipe.model_seed,
+                sweeps=tuple(sweeps_of[step.id]),
+                cells=tuple(cells_of[step.id]),
+            )
+            for step in steps.values()
+            if len(sweeps_of[step.id]) > 1 or len(cells_of[step.id]) > 1
+        ),
+    )

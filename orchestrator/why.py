@@ -1,0 +1,105 @@
+"""The chain behind one entry of a table: seeds, steps, teachers, data, code and protocol, from the store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from orchestrator.entries import Entry
+from orchestrator.prepare import Prepared
+from orchestrator.published import load_published
+from orchestrator.step_record import StepRecord, records_from_store, words_for
+from orchestrator.steps import Step, name_of
+from orchestrator.strict import did_you_mean
+from orchestrator.tables import build_table
+from reskd.errors import BadInput
+
+Chain = dict[str, Any]
+
+
+def why(prepared: Prepared, *, table: str, row: str, column: str) -> Chain:
+    """Plain values: the entry as the table shows it, and for each seed the step, its teachers and what made them.
+
+    BadInput for a table, row or column that the sweep has not.
+    """
+    sweep = prepared.sweep
+    where = f"{sweep.path}: "
+    _known(table, list(sweep.tables), what=f"{where}there is no table {table!r}")
+    spec = sweep.tables[table]
+    _known(row, spec.rows, what=f"{where}table {table!r} has no row {row!r}")
+    _known(column, spec.columns, what=f"{where}table {table!r} has no column {column!r}")
+    records = records_from_store(prepared.store, prepared.steps)
+    built = build_table(table, spec, sweep=sweep, steps=prepared.steps, records=records, published=load_published())
+    entry = built.entries[row, column]
+    step_of = {cell: step for step in prepared.steps.values() for cell in step.cells}
+    values = dict(entry.estimate.by_seed)
+    return {
+        "sweep": sweep.name,
+        "file": str(sweep.path),
+        "question": sweep.question,
+        "table": built.title,
+        "row": row,
+        "column": column,
+        "unit": entry.unit,
+        "value": entry.text,
+        "delta": _delta(entry, delta_to=spec.delta_to),
+        "published": _published(entry, table=spec.published, beside=spec.published_rows.get(row, row)),
+        "seeds": [
+            {
+                "seed": seed,
+                "state": state,
+                "value": values.get(seed),
+                "step": _link(prepared, step_of[row, seed], records, column=column),
+            }
+            for seed, state in entry.seed_states
+        ],
+    }
+
+
+def _known(name: str, names: Sequence[str], *, what: str) -> None:
+    if name not in names:
+        raise BadInput(f"{what}{did_you_mean(name, names) if names else ''}")
+
+
+def _delta(entry: Entry, *, delta_to: str | None) -> str | None:
+    return f"{entry.delta_text} to {delta_to}" if entry.delta is not None and entry.delta.n else None
+
+
+def _published(entry: Entry, *, table: str | None, beside: str) -> str | None:
+    return None if entry.published is None else f"{entry.published_text} ({table}, row {beside!r})"
+
+
+def _link(prepared: Prepared, step: Step, records: dict[str, StepRecord], *, column: str = "") -> Chain:
+    """One step of the chain, and the step that taught it."""
+    store, record = prepared.store, records.get(step.id)
+    started, done, failure = store.started(step.id) or {}, store.done(step.id) or {}, store.failure(step.id)
+    parts = column.split("/")
+    protocol = parts[1] if len(parts) == 3 else done.get("protocol")
+    judged = store.evaluations(step.id).get(protocol or "", {})
+    facts = {**started, **done}
+    teacher = prepared.steps.get(step.teacher_id or "")
+    sha256 = step.payload["manifest_sha256"]
+    return {
+        "id": step.id,
+        "name": name_of(step),
+        "words": words_for(step, prepared.steps),
+        "state": record.state if record else "never started",
+        "folder": str(store.folder(step.id)),
+        "reason": failure["reason"] if failure and record and record.state == "failed" else None,
+        "data": {
+            "name": step.recipe.data.name,
+            "sha256": sha256,
+            "manifest": str(prepared.manifest_path(step)) if sha256 in prepared.manifests else None,
+        },
+        "commit": facts.get("commit"),
+        "versions": facts.get("versions"),
+        "host": facts.get("host"),
+        "workers": started.get("workers"),
+        "epochs": f"{max((line['epoch'] for line in store.metrics(step.id)), default=0)}/{step.recipe.optim.epochs}",
+        "protocol": protocol,
+        "num_clips": judged.get("num_clips"),
+        "num_skipped": judged.get("num_skipped"),
+        "skipped": judged.get("skipped", []),
+        "device": record.device if record and column == "clips/s" else None,
+        "teacher": _link(prepared, teacher, records) if teacher else step.teacher_checkpoint,
+    }

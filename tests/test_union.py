@@ -1,0 +1,58 @@
+"""Several sweep files planned at once: what is shared is counted once, and said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.test_cli import call
+
+BASE = """
+question: {question}
+base:
+  data: {{name: nowhere_to_be_seen, num_frames: 4, short_side: 64, crop_size: 64}}
+  model: {{name: tsn_mini10, resolution: 24}}
+  optim: {{epochs: 2, batch_size: 16}}
+  teacher: {{model.name: tsn_mini18, model.resolution: 64}}
+rows:
+  chain: {rows}
+seeds: [0, 1]
+"""
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> list[Path]:
+    """One row is the same in both under two names, and the teacher is a row of the second."""
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    pixel, clip = "{row: pixel, kd.level: pixel}", "{row: clip, kd.level: clip}"
+    same = "{row: ours, kd.level: pixel}"
+    teacher = "{row: big, kd.level: none, model.name: tsn_mini18, model.resolution: 64}"
+    first.write_text(BASE.format(question="one", rows=f"[{pixel}, {clip}]"))
+    second.write_text(BASE.format(question="two", rows=f"[{same}, {teacher}]"))
+    return [first, second]
+
+
+def test_steps_of_two_sweeps_are_counted_once_and_what_they_share_is_named(
+    two: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, text = call(monkeypatch, capsys, "plan", *two, "--store", tmp_path / "store")
+    assert code == 0
+    # A seed: pixel, clip and their teacher; the second file asks for pixel and teacher again.
+    assert "8 cells, 6 steps, of 10 that the files ask for, each counted once: 2 train, 4 waiting" in text
+    assert "4 are taught, 2 teach" in text
+    code, text = call(monkeypatch, capsys, "plan", *two, "--store", tmp_path / "store", "--json")
+    found = json.loads(text)
+    assert [len(plan["steps"]) for plan in found["sweeps"]] == [6, 4]
+    shared = {(step["name"], step["seed"]): step for step in found["union"]["shared"]}
+    assert sorted(shared) == [("big", 0), ("big", 1), ("pixel", 0), ("pixel", 1)]
+    assert shared["pixel", 1]["cells"] == [[str(two[0]), "pixel", 1], [str(two[1]), "ours", 1]]
+    assert shared["big", 0]["sweeps"] == [str(path) for path in two]
+
+
+def test_one_file_is_planned_as_ever(
+    two: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, text = call(monkeypatch, capsys, "plan", two[0], two[0], "--store", tmp_path / "store", "--json")
+    assert len(json.loads(text)["cells"]) == 4

@@ -22,6 +22,7 @@ from orchestrator.cli_options import (
     AsJson,
     Changes,
     NoCohorts,
+    Smoke,
     StoreFolder,
     SweepFile,
     SweepFiles,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from orchestrator.prepare import Prepared
     from orchestrator.publish import Publisher
     from orchestrator.step_record import StepRecord
+    from orchestrator.store import Store
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(ask_app)
@@ -57,6 +59,7 @@ def plan(
     no_cohorts: NoCohorts = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Plan failed steps again.")] = False,
     as_json: AsJson = False,
+    smoke: Smoke = False,
 ) -> None:
     """Show what `run` would do: each cell's state and why, and the jobs; of several sweeps, what they share too.
 
@@ -67,7 +70,10 @@ def plan(
     from orchestrator.union import unite
 
     opened = open_store(store)
-    prepared = [open_sweep(path, changes, opened, no_cohorts=no_cohorts) for path in dict.fromkeys(sweep)]
+    asked = [(path, changes, opened) for path in dict.fromkeys(sweep)]
+    if smoke:
+        asked = [_cut_down(*one) for one in asked]
+    prepared = [open_sweep(path, own, where, no_cohorts=no_cohorts) for path, own, where in asked]
     plans = [(one, one.plan(retry_failed=retry_failed)) for one in prepared]
     union = unite(plans) if len(plans) > 1 else None
     if as_json:
@@ -90,6 +96,7 @@ def run(
     tracking_uri: TrackingUri = None,
     no_cohorts: NoCohorts = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed steps again.")] = False,
+    smoke: Smoke = False,
 ) -> None:
     """Train what is missing, publish it, rebuild the tables. Typed again, it resumes, retries and extends."""
     from orchestrator.launch import joins_cluster
@@ -99,7 +106,11 @@ def run(
 
     if joins_cluster():
         refuse_relative_store(store)
-    prepared = open_sweep(sweep, changes, open_store(store), no_cohorts=no_cohorts)
+    where = open_store(store)
+    if smoke:
+        sweep, changes, where = _cut_down(sweep, changes, where)
+        tracking_uri = None  # its runs are no results, so they stay in its own store
+    prepared = open_sweep(sweep, changes, where, no_cohorts=no_cohorts)
     before = prepared.plan(retry_failed=retry_failed)
     show_plan(prepared, before, console, cells=False)
     outcome, publisher = run_sweep(prepared, tracking_uri=tracking_uri, retry_failed=retry_failed, console=console)
@@ -107,6 +118,15 @@ def run(
         _write_tables(prepared, _records(prepared, publisher), publisher=publisher)
     show_outcome(prepared, outcome, publisher, console, program=_program())
     raise typer.Exit(outcome.exit_code)
+
+
+def _cut_down(sweep: Path, changes: list[str] | None, store: Store) -> tuple[Path, None, Store]:
+    """File, changes and store of a sweep's smoke form, whose file has the changes in it."""
+    from orchestrator.smoke import cut_down
+
+    path, scratch = cut_down(sweep, changes=changes or [], store=store)
+    console.print(f"smoke test of {sweep}: {path}", markup=False, soft_wrap=True, highlight=False)
+    return path, None, scratch
 
 
 def _records(prepared: Prepared, publisher: Publisher) -> Mapping[str, StepRecord]:

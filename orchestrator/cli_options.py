@@ -37,6 +37,12 @@ TrackingUri = Annotated[
     ),
 ]
 NoCohorts = Annotated[bool, typer.Option("--no-cohorts", help="Every step in a job of its own.")]
+Smoke = Annotated[
+    bool,
+    typer.Option(
+        "--smoke", help="The sweep cut down to two steps on drawn videos, in a fresh store under <store>/smoke."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

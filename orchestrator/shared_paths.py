@@ -9,13 +9,13 @@ from typing import Any
 
 from orchestrator.changes import apply_changes, split_changes
 from orchestrator.identity import is_weights_file
-from orchestrator.store import STORE_VARIABLE
+from orchestrator.store import STORE_VARIABLE, is_s3
 from orchestrator.sweep_yaml import read_yaml
 from reskd.data.annotations import DATA_VARIABLE
 from reskd.errors import BadInput
 
 
-def refuse_relative_store(folder: Path | None) -> None:
+def refuse_relative_store(folder: str | None) -> None:
     """BadInput unless --store, or else $RESKD_STORE, is an absolute path."""
     chosen = folder or os.environ.get(STORE_VARIABLE)
     if chosen is None:
@@ -23,7 +23,7 @@ def refuse_relative_store(folder: Path | None) -> None:
             f"no store is named, and ./store would be a folder of one machine of the cluster; set --store or "
             f"{STORE_VARIABLE} to a folder that all its machines share, such as /shared/reskd"
         )
-    if not Path(chosen).is_absolute():
+    if not is_s3(chosen) and not Path(chosen).is_absolute():
         raise BadInput(
             f"--store {chosen}: a relative path is another folder on every machine of a cluster; give the absolute "
             f"path of a folder that all its machines share, such as /shared/reskd"

@@ -43,10 +43,14 @@ class DataSpec:
     """The data set's name; the folder under $RESKD_DATA when `root` is not given."""
     root: str | None = not_identity(None)
     """Folder that the annotation paths are relative to, on this machine."""
+    annotations: Literal["csv", "folders", "activitynet"] = not_identity("csv")
+    """How labels are written; what they say is in the manifest, so the form is no identity.
+    csv: path,label[,label...]; folders: train and val hold a folder of videos for each class;
+    activitynet: train and val name its JSON, whose subsets are the splits; videos are v_<id>.* under the root."""
     train: str = not_identity("train.csv")
-    """Annotation file of the training split, relative to the root: path,label[,label...]."""
+    """Annotation file, or folder, of the training split, relative to the root."""
     val: str = not_identity("val.csv")
-    """Annotation file of the validation split."""
+    """Annotation file, or folder, of the validation split."""
     classes: str | None = not_identity(None)
     """File with one class name a line, in order; without it, the training labels sorted."""
     max_damaged: float = not_identity(0.01)

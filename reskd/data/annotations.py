@@ -1,4 +1,4 @@
-"""Annotation files: CSV rows ``path,label[,label...]`` to records whose labels are numbers."""
+"""Annotations to records whose labels are numbers: CSV rows ``path,label[,label...]``, or one of `layouts`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
+from reskd.data.layouts import Row, read_activitynet, read_folders
 from reskd.errors import BadInput
 from reskd.recipe import DataSpec
 
@@ -36,13 +38,6 @@ class Annotations:
     val: tuple[VideoRecord, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    line: int
-    path: str
-    labels: tuple[str, ...]
-
-
 def data_root(spec: DataSpec) -> Path:
     """The absolute folder that annotation paths are relative to: ``spec.root``, else ``$RESKD_DATA/<name>``."""
     if spec.root is not None:
@@ -63,8 +58,8 @@ def load_annotations(spec: DataSpec) -> Annotations:
     as numbers if all of them are integers, as text otherwise.
     """
     root = data_root(spec)
-    train_rows = _read_rows(root / spec.train)
-    val_rows = _read_rows(root / spec.val)
+    train_rows = _rows_of(spec, root, "train")
+    val_rows = _rows_of(spec, root, "val")
     if spec.classes is not None:
         classes = _read_classes(root / spec.classes)
         known_by = f"in {root / spec.classes}"
@@ -74,9 +69,18 @@ def load_annotations(spec: DataSpec) -> Annotations:
     numbers = {name: number for number, name in enumerate(classes)}
     return Annotations(
         classes=classes,
-        train=_number(train_rows, numbers, file=root / spec.train, known_by=known_by),
-        val=_number(val_rows, numbers, file=root / spec.val, known_by=known_by),
+        train=_number(train_rows, numbers, known_by=known_by),
+        val=_number(val_rows, numbers, known_by=known_by),
     )
+
+
+def _rows_of(spec: DataSpec, root: Path, split: Literal["train", "val"]) -> tuple[Row, ...]:
+    name = spec.train if split == "train" else spec.val
+    if spec.annotations == "folders":
+        return read_folders(root, name)
+    if spec.annotations == "activitynet":
+        return read_activitynet(root, root / name, split)
+    return _read_rows(root / name)
 
 
 def _read_text(path: Path) -> str:
@@ -90,7 +94,7 @@ def _read_text(path: Path) -> str:
         raise BadInput(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
 
 
-def _read_rows(path: Path) -> tuple[_Row, ...]:
+def _read_rows(path: Path) -> tuple[Row, ...]:
     reader = csv.reader(io.StringIO(_read_text(path), newline=""), strict=True, skipinitialspace=True)
     try:
         header = [cell.strip() for cell in next(reader, [])]
@@ -104,7 +108,7 @@ def _read_rows(path: Path) -> tuple[_Row, ...]:
         raise BadInput(f"{path}:{reader.line_num}: {error}; mend the quotes of this line") from error
     if not rows:
         raise BadInput(f"{path}: the split is empty; add a line `path,label` for each video")
-    _refuse_repeats(rows, path)
+    _refuse_repeats(rows)
     return rows
 
 
@@ -116,7 +120,7 @@ def _check_header(header: list[str], path: Path) -> None:
         )
 
 
-def _parse_row(cells: list[str], *, num_columns: int, file: Path, line: int) -> _Row:
+def _parse_row(cells: list[str], *, num_columns: int, file: Path, line: int) -> Row:
     where = f"{file}:{line}"
     if len(cells) > num_columns:
         raise BadInput(
@@ -131,18 +135,18 @@ def _parse_row(cells: list[str], *, num_columns: int, file: Path, line: int) -> 
         raise BadInput(
             f"{where}: path {cells[0]!r}; write it relative to the data root, inside it, with forward slashes"
         )
-    return _Row(line=line, path=path.as_posix(), labels=labels)
+    return Row(where=where, path=path.as_posix(), labels=labels)
 
 
-def _refuse_repeats(rows: tuple[_Row, ...], path: Path) -> None:
-    first_line: dict[str, int] = {}
+def _refuse_repeats(rows: tuple[Row, ...]) -> None:
+    first_line: dict[str, str] = {}
     for row in rows:
         if row.path in first_line:
             raise BadInput(
-                f"{path}:{row.line}: path {row.path!r} was on line {first_line[row.path]} already; keep one line for a "
+                f"{row.where}: path {row.path!r} was on line {first_line[row.path]} already; keep one line for a "
                 "video and put its further labels in more columns"
             )
-        first_line[row.path] = row.line
+        first_line[row.path] = row.where.rpartition(":")[2]
 
 
 def _read_classes(path: Path) -> tuple[str, ...]:
@@ -162,16 +166,14 @@ def _sorted_labels(labels: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def _number(
-    rows: tuple[_Row, ...], numbers: Mapping[str, int], *, file: Path, known_by: str
-) -> tuple[VideoRecord, ...]:
+def _number(rows: tuple[Row, ...], numbers: Mapping[str, int], *, known_by: str) -> tuple[VideoRecord, ...]:
     """Rows with their labels as class numbers; ascending, so that the order of the columns means nothing."""
     for row in rows:
         for label in row.labels:
             if label not in numbers:
                 nearest = difflib.get_close_matches(label, numbers, n=1)
                 hint = f"did you mean {nearest[0]!r}?" if nearest else "correct it, or list it in a data.classes file"
-                raise BadInput(f"{file}:{row.line}: label {label!r} is not {known_by}; {hint}")
+                raise BadInput(f"{row.where}: label {label!r} is not {known_by}; {hint}")
     return tuple(
         VideoRecord(path=row.path, labels=tuple(sorted({numbers[label] for label in row.labels}))) for row in rows
     )

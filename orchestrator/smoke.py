@@ -1,0 +1,102 @@
+"""A sweep cut down to seconds: the same rows and tables, small networks, two steps, drawn videos in the same format."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from orchestrator.changes import apply_changes, split_changes
+from orchestrator.expand import Flat, check_keys, flatten, list_rows
+from orchestrator.store import Store
+from orchestrator.strict import check, naming
+from orchestrator.sweep import SweepFile, load
+from orchestrator.sweep_yaml import read_yaml
+from reskd.data.smoke import make_smoke
+from reskd.recipe import DataSpec
+
+SIZE = 64
+"""Pixels of the crop; a resolution keeps its share of the sweep's own crop."""
+MIN_RESOLUTION = 16
+SMALLEST = {r"tsn_resnet\d+": "tsn_resnet18", r"tsn_mini\d+": "tsn_mini10"}
+"""By family: the network that stands for all of it."""
+SEED = 0
+
+FIXED: Flat = {
+    "data.num_frames": 2,
+    "data.short_side": SIZE,
+    "data.crop_size": SIZE,
+    "data.max_damaged": 0.0,
+    "model.weights": "none",
+    "optim.epochs": 1,
+    "optim.warmup_epochs": 0.0,
+    "optim.batch_size": 2,
+    "optim.group_size": 2,
+    "eval.every": 1,
+}
+"""Values in place of the sweep's; four training videos make two steps."""
+
+
+def cut_down(path: Path, *, changes: Sequence[str], store: Store) -> tuple[Path, Store]:
+    """The smoke form of a sweep as a file of its own, and a fresh store for it under ``<store>/smoke``.
+
+    The file is ``<stem>_smoke.yaml`` beside its data set, so that nothing in it can be taken for the real sweep's.
+    BadInput for whatever `load` refuses in the sweep itself.
+    """
+    sweep = load(path, changes=changes)
+    spec = sweep.cells[0].recipe.data
+    scratch = store.home / "smoke"
+    scratch.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{path.stem}-", dir=scratch))
+    data = make_smoke(folder / "data", annotations=spec.annotations)
+    with naming(str(path)):
+        file: SweepFile = check(SweepFile, apply_changes(split_changes(changes), read_yaml(path)))
+        small = _small_file(file, name=f"smoke_{spec.name}", data=data, crop_size=spec.crop_size)
+    target = folder / f"{path.stem}_smoke.yaml"
+    target.write_text(yaml.safe_dump(small, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return target, Store(folder / "store")
+
+
+def _small_file(file: SweepFile, *, name: str, data: DataSpec, crop_size: int) -> dict[str, Any]:
+    base = check_keys(flatten(file.base))
+    where: Flat = {
+        "data.name": name,
+        "data.root": data.root,
+        "data.annotations": data.annotations,
+        "data.train": data.train,
+        "data.val": data.val,
+        "data.classes": None,
+    }
+    resolutions: Flat = {"model.resolution": base.get("model.resolution", crop_size)}
+    rows = [{"row": row, **_small(changes, crop_size=crop_size)} for row, changes in list_rows(file.rows)]
+    return {
+        "question": f"Smoke test, its numbers mean nothing: {file.question.strip()}",
+        "base": {**_small({**resolutions, **base}, crop_size=crop_size), **FIXED, **where},
+        "rows": {"chain": rows},
+        "seeds": [SEED],
+        "resources": {"workers": 1, "cpus_per_worker": 1, "max_cpus": 2},
+        "cohort": {"enabled": file.cohort.enabled, "max_members": file.cohort.max_members},
+        "tables": file.tables,
+    }
+
+
+def _small(flat: Flat, *, crop_size: int) -> Flat:
+    """Without what is fixed, the data set and a checkpoint; networks and resolutions made small."""
+    small: Flat = {}
+    for key, value in flat.items():
+        field = key.removeprefix("teacher.")
+        if field in FIXED or field in ("data.name", "data.root", "data.annotations", "data.train", "data.val"):
+            continue
+        if field in ("data.classes", "seed", "checkpoint"):
+            continue
+        if field == "model.name":
+            value = next((name for family, name in SMALLEST.items() if re.fullmatch(family, str(value))), value)
+        elif field == "model.resolution":
+            assert isinstance(value, int)
+            value = max(MIN_RESOLUTION, round(value * SIZE / crop_size))
+        small[key] = value
+    return small

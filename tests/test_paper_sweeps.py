@@ -1,0 +1,91 @@
+"""The paper's sweeps without a video: what they train and share; and their smoke form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from orchestrator.cli import app
+from orchestrator.prepare import Prepared, prepare
+from orchestrator.smoke import cut_down
+from orchestrator.steps import Step
+from orchestrator.store import Store
+
+SWEEPS = Path(__file__).parents[1] / "sweeps"
+OFFICIAL = ("table4", "table5", "table6")
+PAPER = (*OFFICIAL, "controlled")
+
+
+@pytest.fixture(autouse=True)
+def _no_videos(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RESKD_DATA", str(tmp_path / "none"))
+
+
+def prepared(name: str, tmp_path: Path) -> Prepared:
+    return prepare(SWEEPS / f"{name}.yaml", store=Store(tmp_path / "store"))
+
+
+def split_by_row(steps: dict[str, Step]) -> tuple[list[Step], list[Step]]:
+    """Steps that stand in a row, and teachers that do not."""
+    return [step for step in steps.values() if step.cells], [step for step in steps.values() if not step.cells]
+
+
+def test_the_three_official_tables_are_36_students_and_9_teachers(tmp_path: Path) -> None:
+    steps: dict[str, Step] = {}
+    for name in OFFICIAL:
+        steps |= prepared(name, tmp_path).steps
+    students, teachers = split_by_row(steps)
+    assert (len(students), len(teachers)) == (36, 9)
+    assert sorted(step.recipe.optim.epochs for step in students) == [50] * 18 + [200] * 18
+    assert {step.recipe.optim.epochs for step in teachers} == {50}
+
+
+def test_the_controlled_tables_are_33_students_and_9_teachers_under_one_budget(tmp_path: Path) -> None:
+    steps = prepared("controlled", tmp_path).steps
+    students, teachers = split_by_row(steps)
+    assert (len(students), len(teachers)) == (33, 9)
+    recipes = [step.recipe for step in steps.values()]
+    assert len({(recipe.optim, recipe.data, recipe.model.antialias) for recipe in recipes}) == 1
+    assert len({recipe.kd.teacher_mode for recipe in recipes}) == 1
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_a_paper_sweep_plans_where_no_video_is(tmp_path: Path, name: str) -> None:
+    found = prepared(name, tmp_path)
+    assert found.unseen == ("activitynet",)
+    assert {cell.verdict for cell in found.plan().cells} <= {"train", "waiting"}
+
+
+@pytest.mark.parametrize("name", [*PAPER, "demo", "your_videos"])
+def test_a_smoke_form_keeps_rows_tables_and_annotation_format_and_plans_two_steps_of_optimisation(
+    tmp_path: Path, name: str
+) -> None:
+    original = prepared(name, tmp_path) if name in PAPER else None
+    path, store = cut_down(SWEEPS / f"{name}.yaml", changes=[], store=Store(tmp_path / "store"))
+    small = prepare(path, store=store)
+    assert small.unseen == ()
+    assert {cell.verdict for cell in small.plan().cells} <= {"train", "waiting"}
+    assert small.sweep.seeds == (0,)
+    for step in small.steps.values():
+        recipe = step.recipe
+        assert recipe.model.name in ("tsn_resnet18", "tsn_mini10")
+        assert (recipe.data.crop_size, recipe.optim.epochs, recipe.model.weights) == (64, 1, "none")
+        assert len(small.manifest(step).train) // recipe.optim.batch_size == 2
+    if original is not None:
+        assert small.sweep.rows == original.sweep.rows
+        assert small.sweep.tables == original.sweep.tables
+        assert small.sweep.cells[0].recipe.data.annotations == "activitynet"
+        assert any(len(clip.labels) == 2 for step in small.steps.values() for clip in small.manifest(step).val)
+
+
+@pytest.mark.ray
+def test_a_paper_sweeps_smoke_form_runs_to_its_table(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["run", str(SWEEPS / "table6.yaml"), "--smoke", "--store", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    (table,) = tmp_path.glob("smoke/table6-*/store/tables/table6_smoke/table6.md")
+    content = table.read_text()
+    assert "mAP" in content
+    assert "missing" not in content
+    assert not (tmp_path / "runs").exists(), "a smoke test wrote into the real store"

@@ -26,6 +26,7 @@ from orchestrator.cli_options import (
     open_store,
     open_sweep,
 )
+from orchestrator.cli_stored import classes, compare
 from orchestrator.console import make_console
 from reskd.errors import BadInput, ReskdError
 
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(data_app, name="data", help="Make the demo's videos, check your own.")
 app.command("eval")(evaluate)
+app.command("compare")(compare)
+app.command("classes")(classes)
 
 
 @app.command()

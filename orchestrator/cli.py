@@ -32,6 +32,7 @@ from orchestrator.cli_options import (
     open_sweep,
 )
 from orchestrator.cli_setup import setup_app
+from orchestrator.cli_stored import classes, compare
 from orchestrator.console import make_console
 from reskd.errors import BadInput, ReskdError
 
@@ -49,6 +50,8 @@ add_cluster_commands(app)
 app.command()(export)
 app.command()(predict)
 app.command("eval")(evaluate)
+app.command("compare")(compare)
+app.command("classes")(classes)
 
 
 @app.command(epilog="Example: reskd plan sweeps/demo.yaml --set seeds=[0]")

@@ -32,11 +32,9 @@ def evaluate(
         str, typer.Argument(metavar="STEP|SWEEP", help="A step's id or its first letters, or a sweep file.")
     ],
     views: Annotated[str, typer.Option(help="Temporal views x crops (1: centre, 3: both ends and centre).")] = "10x3",
-    frames: Annotated[
-        int | None, typer.Option(min=1, max=MAX_FRAMES, help="Frames of each view. Default: as trained.")
-    ] = None,
+    frames: Annotated[int | None, typer.Option(help="Frames of each view. Default: as trained.")] = None,
     metric: Annotated[Literal["top1", "top5", "mAP"] | None, typer.Option(help="What to print first.")] = None,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that decode; 0: this one.")] = 0,
+    workers: Annotated[int, typer.Option(help="Processes that decode; 0: this one.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
     data_root: Annotated[Path | None, typer.Option("--data-root", help="Folder of the videos, if they moved.")] = None,
     changes: Changes = None,
@@ -48,6 +46,10 @@ def evaluate(
     Example: reskd eval sweeps/demo.yaml --views 10x3 --frames 32
     """
     parsed = parse_views(views)
+    if frames is not None and not 1 <= frames <= MAX_FRAMES:
+        raise BadInput(f"--frames must be from 1 to {MAX_FRAMES}, got {frames}")
+    if workers < 0:
+        raise BadInput(f"--workers must be at least 0, got {workers}")
     where = _device(device)
     from orchestrator.again import evaluate_again, stored_recipe, with_root
     from orchestrator.stored import finished_step

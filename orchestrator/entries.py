@@ -29,6 +29,12 @@ class Column:
     """Whether the published figure was measured on the same data set."""
 
     @property
+    def protocol(self) -> str | None:
+        """That the key names, test/<protocol>/<metric>; None of test/<metric>: each step's own."""
+        parts = self.key.split("/")
+        return parts[1] if parts[0] == "test" and len(parts) == 3 else None
+
+    @property
     def delta_heading(self) -> str:
         return f"vs {self.delta_to} (points)"
 

@@ -45,6 +45,8 @@ class StepRecord:
     """Clips that the default protocol's figures are over."""
     num_skipped: int | None = None
     protocol: str | None = None
+    evaluations: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Protocols it was evaluated by later -> clips that their figures are over, and clips skipped."""
     device: str | None = None
     """What clips/s was measured on."""
     note: str = ""
@@ -122,6 +124,11 @@ def _record(store: Store, step: Step, *, done: Json | None, failure: Json | None
         num_clips=judged.get("num_clips"),
         num_skipped=judged.get("num_skipped"),
         protocol=done["protocol"],
+        evaluations={
+            protocol: (record["num_clips"], record["num_skipped"])
+            for protocol, record in evaluations.items()
+            if protocol != done["protocol"]
+        },
         device=speed["device"] if speed else None,
         **known,
     )
@@ -164,6 +171,7 @@ def _tags(step: Step, record: StepRecord, facts: Json, *, steps: Mapping[str, St
         "protocol": record.protocol,
         "num_clips": record.num_clips,
         "num_skipped": record.num_skipped,
+        "evaluations": json.dumps(record.evaluations, sort_keys=True) if record.evaluations else None,
         "device": record.device,
         "reason": record.note or None,
         "traceback": record.trace or None,
@@ -207,6 +215,7 @@ def record_from_run(tags: Mapping[str, str], metrics: Mapping[str, float], *, st
         num_clips=int(own["num_clips"]) if "num_clips" in own else None,
         num_skipped=int(own["num_skipped"]) if "num_skipped" in own else None,
         protocol=own.get("protocol"),
+        evaluations={name: (clips, skipped) for name, (clips, skipped) in _json(own.get("evaluations")).items()},
         device=own.get("device"),
         note=own.get("reason", ""),
         trace=own.get("traceback", ""),
@@ -224,6 +233,10 @@ def children_of(step_id: str, steps: Mapping[str, Step]) -> list[str]:
     """The steps that a step teaches, as a person knows them: `pixel-level MSE, seed 0`."""
     taught = [step for step in steps.values() if step.teacher_id == step_id]
     return [f"{name_of(step)}, seed {step.recipe.model_seed}" for step in taught]
+
+
+def _json(text: str | None) -> Json:
+    return dict(json.loads(text)) if text else {}
 
 
 def _kind(step: Step, steps: Mapping[str, Step]) -> str:

@@ -9,6 +9,7 @@ from orchestrator.estimates import MIN_SEEDS
 from orchestrator.published import PublishedTable
 from orchestrator.step_record import StepRecord
 from orchestrator.sweep import Sweep
+from reskd.protocol import parse_protocol
 
 
 def head_sentences(
@@ -24,6 +25,7 @@ def head_sentences(
     return (
         *_seeds(sweep),
         *_clips(records),
+        *_evaluated_again(columns, records),
         *_devices(columns, entries),
         *_epochs(sweep, rows),
         *_gaps(entries),
@@ -53,6 +55,16 @@ def _clips(records: Iterable[StepRecord]) -> Iterator[str]:
     judged = {(record.data_name, record.protocol, record.num_clips, record.num_skipped) for record in records}
     for data_name, protocol, num_clips, num_skipped in sorted(judged, key=str):
         yield f"{data_name}: {num_clips} clips evaluated, {num_skipped} skipped as damaged; protocol {protocol}."
+
+
+def _evaluated_again(columns: Iterable[Column], records: Collection[StepRecord]) -> Iterator[str]:
+    """The protocols that columns name, in words, and how many clips the figures of each are over."""
+    for name in dict.fromkeys(name for column in columns if (name := column.protocol)):
+        known = {(record.data_name, *record.evaluations[name]) for record in records if name in record.evaluations}
+        over = [
+            f"{data_name}: {clips} clips, {skipped} skipped as damaged" for data_name, clips, skipped in sorted(known)
+        ]
+        yield f"{name}: {parse_protocol(name).words}; {'; '.join(over) or 'no step was evaluated so yet'}."
 
 
 def _devices(columns: Iterable[Column], entries: Iterable[Entry]) -> Iterator[str]:

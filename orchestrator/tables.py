@@ -15,9 +15,11 @@ from orchestrator.estimates import Estimate, paired_difference
 from orchestrator.published import Published, PublishedTable
 from orchestrator.step_record import StepRecord, records_from_store
 from orchestrator.steps import Step
+from orchestrator.strict import naming
 from orchestrator.sweep import Sweep, TableSpec
 from orchestrator.table_head import head_sentences
 from reskd.errors import BadInput
+from reskd.protocol import parse_protocol
 
 __all__ = ["Column", "Entry", "StepRecord", "Table", "build_table", "check_tables", "records_from_store"]
 
@@ -37,6 +39,8 @@ def check_tables(sweep: Sweep, published: Published) -> None:
         for column in spec.columns:
             if column not in COSTS and column.split("/")[-1] not in ACCURACIES:
                 raise BadInput(f"{where}.columns' has {column!r}; the metrics of test/ are {', '.join(ACCURACIES)}")
+            if column not in COSTS:
+                _check_protocol(column, where)
         if spec.published is None:
             continue
         if spec.published not in published.tables:
@@ -45,6 +49,16 @@ def check_tables(sweep: Sweep, published: Published) -> None:
         for row in spec.published_rows.values():
             if row not in rows:
                 raise BadInput(f"{where}.published_rows' names {row!r}; there are {', '.join(rows)}")
+
+
+def _check_protocol(column: str, where: str) -> None:
+    """A test column is test/<metric> or test/<protocol>/<metric>."""
+    parts = column.split("/")[1:-1]
+    if len(parts) > 1:
+        raise BadInput(f"{where}.columns' has {column!r}; write test/<metric> or test/<protocol>/<metric>")
+    for name in parts:
+        with naming(f"{where}.columns' has {column!r}"):
+            parse_protocol(name)
 
 
 def build_table(
@@ -117,7 +131,7 @@ class _Seeds:
     def entry(self, row: str, column: Column) -> Entry:
         values = self.values(row, column.key)
         records = [record for seed in values if (record := self._record(row, seed))]
-        protocols = {_protocol(column.key, record) for record in records if column.key.startswith("test/")}
+        protocols = {column.protocol or record.protocol or "" for record in records if column.key.startswith("test/")}
         devices = {record.device for record in records if record.device and column.key == "clips/s"}
         return Entry(
             row=row,
@@ -199,12 +213,6 @@ def _why(record: StepRecord) -> str:
     return f"{record.note} ({trace})" if trace else record.note
 
 
-def _protocol(key: str, record: StepRecord) -> str:
-    """test/top1 is of the default protocol, test/<protocol>/top1 names its own."""
-    parts = key.split("/")
-    return parts[1] if len(parts) == 3 else record.protocol or ""
-
-
 def _column(
     key: str, spec: TableSpec, paper: PublishedTable | None, data_names: Collection[str], published: Published
 ) -> Column:
@@ -218,7 +226,10 @@ def _column(
         has_delta = metric != "agreement"
         column = Column(key=key, heading=heading, unit="%", delta_to=spec.delta_to if has_delta else None)
     data_name = next(iter(data_names)) if len(data_names) == 1 else ""
-    beside = paper.column_beside(key, data_name=data_name) if paper else None
+    plain = f"test/{key.split('/')[-1]}" if column.protocol else key
+    # The paper's figure stands once, beside the default protocol's where the table has that too.
+    is_shown = column.protocol is None or plain not in spec.columns
+    beside = paper.column_beside(plain, data_name=data_name) if paper and is_shown else None
     if beside is None:
         return column
     is_comparable = beside.data == data_name

@@ -200,6 +200,24 @@ def test_another_protocol_is_a_column_of_its_own(tmp_path: Path):
     assert entry.text == "85.0 ± 0.0"
     assert entry.protocols == ("val-f4-v4x1",)
     assert "top-1 (%), val-f4-v4x1" in table.headings
+    assert (
+        "val-f4-v4x1: 4 frames, 4 temporal views x 1 crop, their softmax averaged; "
+        "demo: 299 clips, 1 skipped as damaged." in table.head
+    )
+    assert table.entries["clip-level KL", "test/val-f4-v4x1/top1"].text == "missing (0 of 3)"
+
+
+def test_the_papers_figure_stands_beside_a_named_protocol_where_that_is_alone(tmp_path: Path):
+    named, both = (
+        table_of(StoredSweep(tmp_path / str(number), text=SWEEP.replace("test/top1,", columns)))
+        for number, columns in enumerate(["test/val-f4-v4x1/top1,", "test/top1, test/val-f4-v4x1/top1,"])
+    )
+    assert named.columns[0].published is not None
+    assert (
+        "val-f4-v4x1: 4 frames, 4 temporal views x 1 crop, their softmax averaged; no step was evaluated so yet."
+        in (named.head)
+    )
+    assert [column.published is not None for column in both.columns[:2]] == [True, False]
 
 
 def test_speeds_of_two_devices_are_not_averaged(tmp_path: Path):
@@ -253,6 +271,8 @@ def test_the_plot_has_one_point_for_rows_of_the_same_steps_under_the_tables_own_
     [
         ("published: table5", "published: table9", "'tables.table5.published' names 'table9'; there are table1"),
         ("test/top1", "test/top2", "'tables.table5.columns' has 'test/top2'; the metrics of test/ are top1"),
+        ("test/top1", "test/val-f4/top1", "has 'test/val-f4/top1': 'val-f4' is not a protocol's name; write it as"),
+        ("test/top1", "test/a/b/top1", "has 'test/a/b/top1'; write test/<metric> or test/<protocol>/<metric>"),
         (
             "published: table5",
             "published: table5, published_rows: {baseline: plain}",

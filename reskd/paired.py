@@ -1,0 +1,137 @@
+"""What stored logits say without a video: two models clip by clip, and one model class by class. Pure numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reskd.metrics import Scores, Targets, softmax
+
+NUM_RESAMPLES = 10_000
+CONFIDENCE = 0.95
+BOOTSTRAP_SEED = 0
+"""Fixed, so that the same logits give the same interval."""
+MAX_VALUES = 10_000_000
+"""That a bootstrap holds at once; bounds its memory to about 160 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """Two models on the same clips; accuracies are shares, the difference is first minus second."""
+
+    num_clips: int
+    accuracy_first: float
+    accuracy_second: float
+    difference: float
+    low: float
+    high: float
+    """Percentile bootstrap over clips; it covers the choice of clips, not the choice of seeds."""
+    only_first: int
+    """Clips that the first alone gets right."""
+    only_second: int
+    p_value: float
+    """McNemar's exact test, two-sided."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassScore:
+    """One class of one model."""
+
+    name: str
+    num_clips: int
+    """Clips counted as this class, as `true_classes` does."""
+    num_correct: int
+    average_precision: float
+    """Of ranking all clips by this class; nan when no clip has it."""
+
+    @property
+    def accuracy(self) -> float:
+        """nan when no clip counts as this class."""
+        return self.num_correct / self.num_clips if self.num_clips else float("nan")
+
+
+def correct(logits: Scores, targets: Targets) -> NDArray[np.bool_]:
+    """(N,) whether a clip's best class is one of its labels: top-1, clip by clip."""
+    return targets[np.arange(len(targets)), logits.argmax(axis=1)]
+
+
+def compare(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Paired:
+    """(N,) whether each of two models is right about the same clips, N at least 1 -> how they differ."""
+    if first.shape != second.shape or first.ndim != 1 or first.size == 0:
+        raise ValueError(f"{first.shape} against {second.shape} clips; both must be the same clips, at least one")
+    difference = first.astype(np.float64) - second
+    low, high = bootstrap_interval(difference)
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    return Paired(
+        num_clips=len(first),
+        accuracy_first=float(first.mean()),
+        accuracy_second=float(second.mean()),
+        difference=float(difference.mean()),
+        low=low,
+        high=high,
+        only_first=only_first,
+        only_second=only_second,
+        p_value=mcnemar_exact(only_first, only_second),
+    )
+
+
+def bootstrap_interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of the mean of (N,) values, one a clip, resampled together."""
+    from scipy.stats import bootstrap
+
+    if len(values) == 1:
+        return float(values[0]), float(values[0])  # scipy refuses one value
+    result = bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=NUM_RESAMPLES,
+        batch=max(1, MAX_VALUES // len(values)),
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(BOOTSTRAP_SEED),
+    )
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+def mcnemar_exact(only_first: int, only_second: int) -> float:
+    """Two-sided p-value that clips which one model alone gets right fall to either model like a fair coin.
+
+    1 when the models never differ.
+    """
+    from scipy.stats import binomtest
+
+    num_differing = only_first + only_second
+    return float(binomtest(only_first, num_differing, 0.5).pvalue) if num_differing else 1.0
+
+
+def true_classes(logits: Scores, targets: Targets) -> NDArray[np.int64]:
+    """(N,) the class that a clip counts as: its label; of several the one predicted, else the first."""
+    predicted = logits.argmax(axis=1)
+    return np.where(correct(logits, targets), predicted, targets.argmax(axis=1))
+
+
+def confusion(logits: Scores, targets: Targets) -> NDArray[np.int64]:
+    """(K, K) numbers of clips: row the true class, as `true_classes` says, column the predicted one."""
+    from sklearn.metrics import confusion_matrix
+
+    return confusion_matrix(true_classes(logits, targets), logits.argmax(axis=1), labels=np.arange(logits.shape[1]))
+
+
+def class_scores(logits: Scores, targets: Targets, *, classes: tuple[str, ...]) -> list[ClassScore]:
+    """Each class in order; average precision ranks clips by softmax, as mAP does."""
+    from sklearn.metrics import average_precision_score
+
+    matrix, probabilities = confusion(logits, targets), softmax(logits)
+    return [
+        ClassScore(
+            name=name,
+            num_clips=int(matrix[number].sum()),
+            num_correct=int(matrix[number, number]),
+            average_precision=float(average_precision_score(targets[:, number], probabilities[:, number]))
+            if targets[:, number].any()
+            else float("nan"),
+        )
+        for number, name in enumerate(classes)
+    ]

@@ -21,6 +21,7 @@ from orchestrator.tables import records_from_store
 from orchestrator.tracking import MAX_NOTE, note_of, without_password
 from reskd.errors import BadInput
 from tests.stored_sweep import MANIFEST_SHA256, PROTOCOL, STARTED_MS, SWEEP, StoredSweep
+from tests.test_report import FILES
 from tests.test_tables import finish_all, table_of
 
 
@@ -303,7 +304,7 @@ def test_the_report_is_one_run_with_its_files_and_the_experiments_note(
     (run,) = client.search_runs([published.experiment_id], "tags.`reskd.kind` = 'report'")
     assert run.info.status == "FINISHED"
     names = {item.path for item in client.list_artifacts(run.info.run_id)}
-    assert names == {"table5.md", "table5.csv", "accuracy_vs_gmacs.png", "report.md", "levels.yaml"}
+    assert names == {*FILES, "accuracy_vs_gmacs.png", "report.md", "levels.yaml"}
     experiment = client.get_experiment(published.experiment_id)
     assert experiment.name == "levels"
     assert experiment.tags["reskd.question"] == "Which level helps?"

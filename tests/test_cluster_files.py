@@ -57,9 +57,8 @@ def test_every_machine_has_the_token_the_packages_and_the_shared_folder() -> Non
     setup = " ".join(tree["setup_commands"])
     assert "/shared" in setup
     assert "--constraint" in setup
-    for line in re.findall(
-        r'^    "([A-Za-z0-9_-]+)', (ROOT / "pyproject.toml").read_text().split("[project.opt")[0], re.M
-    ):
+    declared = (ROOT / "pyproject.toml").read_text().split("[project.optional")[0]
+    for line in re.findall(r'^    "([A-Za-z0-9_-]+)', declared, re.M):
         assert re.search(rf"\b{line}\b", setup), f"{line} is not installed by ray_cluster.yaml"
 
 

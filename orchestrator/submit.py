@@ -54,6 +54,7 @@ def connect(address: str) -> JobSubmissionClient:
         socket.create_connection((parts.hostname, port), timeout=CONNECT_TIMEOUT_S).close()
     except (OSError, ValueError) as error:  # ValueError: a port that is no number
         raise BadInput(f"--address {address}: nobody answers there ({error}); is Ray's dashboard up?") from error
+    logging.getLogger("ray").setLevel(logging.WARNING)  # each uploaded and each ignored file is a line otherwise
     with _answers(address):
         try:
             return JobSubmissionClient(address)

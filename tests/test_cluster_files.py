@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
 import re
+import shutil
 import subprocess
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import jsonschema
 import pytest
 import ray.autoscaler
 import yaml
+from ray._private.runtime_env.packaging import create_package
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 ROOT = Path(__file__).parent.parent
@@ -57,9 +61,8 @@ def test_every_machine_has_the_token_the_packages_and_the_shared_folder() -> Non
     setup = " ".join(tree["setup_commands"])
     assert "/shared" in setup
     assert "--constraint" in setup
-    for line in re.findall(
-        r'^    "([A-Za-z0-9_-]+)', (ROOT / "pyproject.toml").read_text().split("[project.opt")[0], re.M
-    ):
+    declared = (ROOT / "pyproject.toml").read_text().split("[project.optional")[0]
+    for line in re.findall(r'^    "([A-Za-z0-9_-]+)', declared, re.M):
         assert re.search(rf"\b{line}\b", setup), f"{line} is not installed by ray_cluster.yaml"
 
 
@@ -76,3 +79,21 @@ def test_the_rayjob_has_what_kuberay_requires_of_one() -> None:
 
 def test_bash_can_read_the_slurm_script() -> None:
     subprocess.run(["bash", "-n", str(ROOT / "deploy" / "slurm.sbatch")], check=True)
+
+
+def test_a_working_dir_upload_is_small_and_holds_the_packages(tmp_path: Path) -> None:
+    folder = tmp_path / "clone"
+    for part in ("reskd", "orchestrator", "sweeps"):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in (".gitignore", ".rayignore"):
+        shutil.copy(ROOT / name, folder)
+    for name in (".git", "data", "store", ".venv", "tests"):
+        (folder / name).mkdir()
+        (folder / name / "large").write_bytes(random.Random(0).randbytes(2_000_000))
+    package = tmp_path / "upload.zip"
+    create_package(str(folder), package, include_gitignore=True)
+    with zipfile.ZipFile(package) as upload:
+        names = set(upload.namelist())
+    assert {"sweeps/demo.yaml", "orchestrator/cli.py", "orchestrator/published.yaml"} <= names
+    assert {f"reskd/data/{path.name}" for path in (ROOT / "reskd" / "data").glob("*.py")} <= names
+    assert package.stat().st_size < 1_000_000

@@ -227,22 +227,23 @@ def elsewhere(name: str) -> Owner:
     return Owner(name, "another-host", "another boot", 1, "1")
 
 
-def race(store: S3Store, key: str, takers: list[Leases]) -> list[Leases]:
+def race(key: str, takers: list[Leases], buckets: list[Bucket]) -> list[Leases]:
     barrier = threading.Barrier(len(takers))
 
-    def take(taker: Leases) -> bool:
-        lease = LeaseKey(key, Bucket(URL))  # a client each, as processes have
+    def take(taker: Leases, bucket: Bucket) -> bool:
+        lease = LeaseKey(key, bucket)
         lease.read()
         barrier.wait()
         return taker.take(lease)
 
     with ThreadPoolExecutor(len(takers)) as threads:
-        won = list(threads.map(take, takers))
+        won = list(threads.map(take, takers, buckets))
     return [taker for taker, is_won in zip(takers, won, strict=True) if is_won]
 
 
 @pytest.mark.parametrize("present", ["none", "given back", "stale"])
 def test_of_eight_takers_one_wins_every_race(store: S3Store, present: str) -> None:
+    buckets = [Bucket(URL) for _ in range(8)]  # a client each, as processes have
     for number in range(5):
         key = f"runs/{number:016d}/lease.json"
         lease = LeaseKey(key, store.bucket)
@@ -257,7 +258,7 @@ def test_of_eight_takers_one_wins_every_race(store: S3Store, present: str) -> No
             for taker in takers:
                 assert not taker.take(lease)  # each has to see it stand still itself
             time.sleep(0.01)
-        winners = race(store, key, takers)
+        winners = race(key, takers, buckets)
         try:
             assert len(winners) == 1
             held = read_lease(lease)

@@ -55,8 +55,9 @@ class DataSpec:
     """File with one class name a line, in order; without it, the training labels sorted."""
     max_damaged: float = not_identity(0.01)
     """Share of a split that may fail to decode before the run stops."""
-    decode: Literal["pyav"] = "pyav"
-    """Decode backend; part of identity, since backends may differ in the frames they return."""
+    decode: Literal["pyav", "decord"] = "pyav"
+    """Decode backend; decord refuses each file of which it gives other frames than pyav.
+    Part of identity, since backends may differ in the frames they return."""
     num_frames: int = 16
     """Frames sampled from a clip, one in each of as many uniform segments."""
     short_side: int = 256

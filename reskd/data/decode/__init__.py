@@ -53,7 +53,13 @@ def _pyav() -> Backend:
     return pyav
 
 
-BACKENDS: dict[str, Callable[[], Backend]] = {"pyav": _pyav}
+def _decord() -> Backend:
+    from reskd.data.decode import decord_reader
+
+    return decord_reader
+
+
+BACKENDS: dict[str, Callable[[], Backend]] = {"pyav": _pyav, "decord": _decord}
 """Imported when first used: a backend's library need not be installed to use another."""
 
 

@@ -132,7 +132,7 @@ def _judge_pass(
 
 def _finished(store: Store, step_id: str, recipe: Recipe) -> Finished:
     return Finished(
-        step_id=step_id, recipe=recipe, weights=store.weights_path(step_id), teacher=_teacher(store, step_id, recipe)
+        step_id=step_id, recipe=recipe, weights=store.weights(step_id), teacher=_teacher(store, step_id, recipe)
     )
 
 
@@ -143,7 +143,7 @@ def _teacher(store: Store, step_id: str, recipe: Recipe) -> Path | None:
     if isinstance(recipe.teacher, Checkpoint):
         path = Path(recipe.teacher.checkpoint)
     else:
-        path = store.weights_path(short((store.identity(step_id) or {})["payload"]["teacher"]))
+        path = store.weights(short((store.identity(step_id) or {})["payload"]["teacher"]))
     return path if path.is_file() else None
 
 

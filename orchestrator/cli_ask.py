@@ -42,11 +42,11 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """The fields that differ between two steps of the store."""
-    from orchestrator.recipe_diff import find_step, step_differences
+    from orchestrator.recipe_diff import step_differences
     from orchestrator.show_ask import show_differences
 
     where = open_store(store)
-    ids = find_step(where, first), find_step(where, second)
+    ids = where.find_step(first), where.find_step(second)
     found = step_differences(where, *ids)
     if as_json:
         print(json.dumps({"steps": ids, "differences": [asdict(one) for one in found]}, indent=1))

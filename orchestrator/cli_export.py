@@ -6,9 +6,7 @@ import csv
 import io
 import json
 import os
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -108,7 +106,7 @@ def predict(
         raise typer.Exit(1)
 
 
-def _weights(named: str, store: Path | None) -> tuple[Path, Json | None]:
+def _weights(named: str, store: str | None) -> tuple[Path, Json | None]:
     """The weights.pt that a path or a step id names, and the identity on record beside it."""
     path = Path(named)
     if path.suffix in EXPORTED:
@@ -117,33 +115,11 @@ def _weights(named: str, store: Path | None) -> tuple[Path, Json | None]:
         return path, (read_json(path.parent / "recipe.json") or {}).get("payload")
     if path.is_file() or path.is_dir():
         raise BadInput(f"{path}: not a model; give a .pt2, an .onnx, a weights.pt or a step id")
+    from orchestrator.stored import finished_step
+
     where = open_store(store)
-    found = [step_id for step_id in where.step_ids() if step_id.startswith(named)]
-    if len(found) != 1:
-        raise BadInput(f"{named!r} is no file, and names {len(found)} steps in {where.root}; see `reskd status`")
-    if not where.is_finished(found[0]):
-        raise BadInput(f"step {found[0]} in {where.root} is not finished; run its sweep first")
-    return where.weights_path(found[0]), (where.identity(found[0]) or {}).get("payload")
-
-
-@contextmanager
-def _readable() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise BadInput(f"{error.filename}: cannot be read ({error.strerror})") from error
-
-
-def _check_writable(path: Path, *, option: str) -> None:
-    """Known before the work is done, not after it."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise BadInput(f"{option} {path}: cannot be written ({error.strerror}); name another place") from error
-    if path.is_dir():
-        raise BadInput(f"{option} {path}: is a folder; name a file")
+    step_id = finished_step(where, named)
+    return where.weights(step_id), (where.identity(step_id) or {}).get("payload")
 
 
 def _rows(found: Sequence[Prediction], classes: Sequence[str], top: int) -> list[Json]:

@@ -8,7 +8,6 @@ from typing import Any
 
 from orchestrator.identity import short
 from orchestrator.store import Store
-from reskd.errors import BadInput
 
 ABSENT = object()
 
@@ -22,17 +21,6 @@ class Difference:
     second: Any
     counts: bool
     """Whether the field is part of a step's identity: the others change no result, or are only recorded."""
-
-
-def find_step(store: Store, prefix: str) -> str:
-    """The one step in the store whose id begins so; BadInput for none or several."""
-    found = [step_id for step_id in store.step_ids() if prefix and step_id.startswith(prefix)]
-    if len(found) != 1:
-        several = f" ({', '.join(found[:5])})" if found else ""
-        raise BadInput(
-            f"{prefix!r} names {len(found)} steps in {store.root}{several}; give a step id of `reskd status`"
-        )
-    return found[0]
 
 
 def step_differences(store: Store, first: str, second: str) -> list[Difference]:

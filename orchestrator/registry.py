@@ -101,7 +101,7 @@ def register(client: MlflowClient, chosen: Iterable[Entered], *, runs: Mapping[s
             if not held and not client.search_registered_models(f"name = '{entered.name}'"):
                 client.create_registered_model(entered.name, description=f"{entered.why}. {HOW_TO_LOAD}")
             run_id = run.info.run_id
-            client.log_artifact(run_id, str(store.weights_path(entered.step_id)), FOLDER)
+            client.log_artifact(run_id, str(store.weights(entered.step_id)), FOLDER)
             client.log_text(run_id, json.dumps(store.identity(entered.step_id), indent=1), f"{FOLDER}/recipe.json")
             tags = run.data.tags
             found = client.create_model_version(

@@ -15,7 +15,6 @@ from orchestrator.live import clock, label
 from orchestrator.plan import Plan
 from orchestrator.prepare import Prepared
 from orchestrator.publish import Publisher
-from orchestrator.recipe_diff import find_step
 from orchestrator.run import Outcome
 from orchestrator.step_record import children_of, last_lines
 from orchestrator.steps import name_of
@@ -191,4 +190,4 @@ def steps_to_remove(store: Store, prefixes: Sequence[str], *, keep: Mapping[str,
     """Step ids by their first letters, or all that `keep` does not name; BadInput for a prefix of none or several."""
     if keep is not None:
         return [step_id for step_id in store.step_ids() if step_id not in keep]
-    return list(dict.fromkeys(find_step(store, prefix) for prefix in prefixes))
+    return list(dict.fromkeys(store.find_step(prefix) for prefix in prefixes))

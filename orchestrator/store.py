@@ -60,6 +60,10 @@ class Store(FolderSink):
         """The file on this machine that a reference means."""
         return Path(reference)
 
+    def weights(self, step_id: str) -> Path:
+        """A finished step's trained model, as a file on this machine."""
+        return self.local(self.reference(self.weights_path(step_id)))
+
     def place(self, step_id: str) -> str:
         """Where a step lies, for people."""
         return str(self.folder(step_id))
@@ -101,6 +105,16 @@ class Store(FolderSink):
         if not self.root.exists():
             return ()
         return tuple(sorted(path.name for path in self.root.iterdir() if (path / "recipe.json").exists()))
+
+    def find_step(self, prefix: str) -> str:
+        """The one step whose id begins so; BadInput for none or several."""
+        found = [step_id for step_id in self.step_ids() if prefix and step_id.startswith(prefix)]
+        if len(found) != 1:
+            several = f" ({', '.join(found[:5])})" if found else ""
+            raise BadInput(
+                f"{prefix!r} names {len(found)} steps in {self.address}{several}; give a step id of `reskd status`"
+            )
+        return found[0]
 
     def identity(self, step_id: str) -> Json | None:
         """``{full_id, payload, recipe}`` as first recorded."""

@@ -29,12 +29,10 @@ class StoredJudgement:
 
 def finished_step(store: Store, prefix: str) -> str:
     """The id of the one finished step that starts so; BadInput when there is none, several, or it is not finished."""
-    found = [step_id for step_id in store.step_ids() if prefix and step_id.startswith(prefix)]
-    if len(found) != 1:
-        raise BadInput(f"{prefix!r} names {len(found)} steps in {store.root}; give a step id of `reskd status`")
-    if not store.is_finished(found[0]):
-        raise BadInput(f"step {found[0]} is not finished ({store.status(found[0]).state}); train it with `reskd run`")
-    return found[0]
+    step_id = store.find_step(prefix)
+    if not store.is_finished(step_id):
+        raise BadInput(f"step {step_id} is not finished ({store.status(step_id).state}); train it with `reskd run`")
+    return step_id
 
 
 def default_protocol(store: Store, step_id: str) -> str:
@@ -64,7 +62,7 @@ def stored_judgement(store: Store, step_id: str, *, protocol: str | None = None)
         step_id=step_id,
         protocol=name,
         manifest_sha256=identity["payload"]["manifest_sha256"],
-        classes=tuple(load_weights(store.weights_path(step_id))["classes"]),
+        classes=tuple(load_weights(store.weights(step_id))["classes"]),
         logits=logits,
         targets=targets,
         indices=indices,

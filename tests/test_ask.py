@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.prepare import Prepared, prepare
-from orchestrator.recipe_diff import find_step, step_differences
+from orchestrator.recipe_diff import step_differences
 from orchestrator.steps import build_steps
 from orchestrator.store import Store
 from orchestrator.sweep import load
@@ -102,4 +102,4 @@ def test_diff_on_the_command_line_takes_the_first_letters_of_ids(
     code, text = call(monkeypatch, capsys, "diff", "zzz", pixel, "--store", stored.store.home)
     assert (code, "'zzz' names 0 steps" in text) == (2, True)
     with pytest.raises(BadInput, match="names 0 steps"):
-        find_step(Store(stored.store.home), "")
+        Store(stored.store.home).find_step("")

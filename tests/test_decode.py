@@ -43,6 +43,8 @@ VIDEOS = {
     "odd_size.mp4": partial(write_video, height=49, width=65, pix_fmt="yuv444p"),
     "hevc.mp4": partial(write_video, codec="libx265", options=X265),
     "mpeg4_b_frames.avi": partial(write_video, codec="mpeg4", options={"bf": "2", "g": "20", "q": "3"}),
+    "mpeg4.mp4": partial(write_video, codec="mpeg4", options={"g": "20", "q": "3"}),
+    "wmv2.wmv": partial(write_video, codec="wmv2", options={"g": "20", "q": "3"}),
     "mpeg4.avi": partial(write_video, codec="mpeg4", options={"bf": "0", "g": "20", "q": "3"}),
     "motion_jpeg.avi": partial(write_video, codec="mjpeg", pix_fmt="yuvj420p", options={"q": "3"}),
     "motion_jpeg.mkv": partial(write_video, codec="mjpeg", pix_fmt="yuvj420p", options={"q": "3"}),

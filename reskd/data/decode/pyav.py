@@ -130,6 +130,14 @@ def survey(path: Path, *, quick: bool) -> Survey:
     return Survey(num_claimed=num_claimed, num_decoded=num_decoded, reason=reason)
 
 
+def all_frames(path: Path) -> Iterator[NDArray[np.uint8]]:
+    """Every frame of an undamaged file in order, as `read_frames` gives it, one at a time."""
+    converter = VideoReformatter()
+    with closing(_decode(path)) as frames:
+        for frame in frames:
+            yield _upright_rgb(frame, converter)
+
+
 def _packet_table(path: Path, container: InputContainer, stream: VideoStream) -> PacketTable:
     table = read_table(container, stream, file_size=path.stat().st_size)
     if table.num_claimed == 0:

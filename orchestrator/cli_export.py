@@ -6,7 +6,9 @@ import csv
 import io
 import json
 import os
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -120,6 +122,26 @@ def _weights(named: str, store: str | None) -> tuple[Path, Json | None]:
     where = open_store(store)
     step_id = finished_step(where, named)
     return where.weights(step_id), (where.identity(step_id) or {}).get("payload")
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BadInput(f"{error.filename}: cannot be read ({error.strerror})") from error
+
+
+def _check_writable(path: Path, *, option: str) -> None:
+    """Known before the work is done, not after it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise BadInput(f"{option} {path}: cannot be written ({error.strerror}); name another place") from error
+    if path.is_dir():
+        raise BadInput(f"{option} {path}: is a folder; name a file")
 
 
 def _rows(found: Sequence[Prediction], classes: Sequence[str], top: int) -> list[Json]:

@@ -38,7 +38,7 @@ INFO = {"workers": 2, "threads": 1, "started_ms": 1, "host": "here"}
 URL = "s3://experiments/group/reskd"
 PLACES_OF_THIS_MACHINE = {"folder", "mlflow_db", "artifacts", "tables", "ray_folder", "hash_cache"}
 """Of the cache folder, with what is only put together from other methods."""
-BUILT_FROM_OTHERS = {"manifest_path", "weights_path", "metrics", "lease", "status"}
+BUILT_FROM_OTHERS = {"manifest_path", "weights_path", "weights", "find_step", "metrics", "lease", "status"}
 
 
 @pytest.fixture(scope="module")

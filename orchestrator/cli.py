@@ -43,15 +43,6 @@ if TYPE_CHECKING:
     from orchestrator.store import Store
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help=__doc__)
-app.add_typer(ask_app)
-app.add_typer(setup_app)
-app.add_typer(data_app, name="data", help="Make the demo's videos, check your own.")
-add_cluster_commands(app)
-app.command()(export)
-app.command()(predict)
-app.command("eval")(evaluate)
-app.command("compare")(compare)
-app.command("classes")(classes)
 
 
 @app.command(epilog="Example: reskd plan sweeps/demo.yaml --set seeds=[0]")
@@ -273,6 +264,18 @@ def _write_tables(
     for table in built:
         console.print(render(table))
     console.print(f"tables: {folder}")
+
+
+# After the commands above, in the order of a working day, since `--help` lists them so.
+add_cluster_commands(app)
+app.command("eval")(evaluate)
+app.command("compare")(compare)
+app.command("classes")(classes)
+app.command()(export)
+app.command()(predict)
+app.add_typer(ask_app)
+app.add_typer(setup_app)
+app.add_typer(data_app, name="data", help="Make the demo's videos, check your own.")
 
 
 def main() -> None:

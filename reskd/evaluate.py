@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from reskd import precision
 from reskd.cohort import Views
 from reskd.data.dataset import Damage, VideoDataset, val_groups
 from reskd.models import VideoModel, evaluating
@@ -67,10 +68,13 @@ def collect_logits(
     workers: Workers,
     batch_size: int,
     dtype: torch.dtype,
-    autocast: bool,
+    autocast: torch.dtype | None,
     loader_workers: int,
 ) -> ClipLogits:
-    """One pass over the split, its clips dealt out to the workers; every model sees the same decoded clips."""
+    """One pass over the split, its clips dealt out to the workers; every model sees the same decoded clips.
+
+    ``autocast`` is what autocast narrows to, None for none.
+    """
     parts: dict[str, list[np.ndarray]] = {name: [] for name in models}
     indices: list[np.ndarray] = []
     targets: list[np.ndarray] = []
@@ -84,7 +88,7 @@ def collect_logits(
     )
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
-        stack.enter_context(torch.autocast(workers.device.type, torch.bfloat16, enabled=autocast))
+        stack.enter_context(precision.autocast(workers.device, autocast))
         for judged in models.values():
             stack.enter_context(evaluating(judged.model))
         for group in groups:

@@ -50,7 +50,7 @@ def _refuse_other_width(student: ModelSpec, ours: int, teacher: ModelSpec, their
     if ours != theirs:
         raise BadInput(
             f"kd.level is 'pixel', but the last map of {student.name!r} has {ours} channels and that of its teacher "
-            f"{teacher.name!r} {theirs}; choose networks with equally many, or kd.level frame or clip"
+            f"{teacher.name!r} {theirs}; choose networks with equally many, or kd.level pixel_kl, frame or clip"
         )
 
 

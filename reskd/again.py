@@ -18,8 +18,8 @@ from reskd.errors import BadInput, ReskdError
 from reskd.evaluate import ClipLogits, Judged, collect_logits
 from reskd.files import Json
 from reskd.finish import evaluation_record, versions
-from reskd.member import dtype_of
 from reskd.metrics import evaluate_scores
+from reskd.precision import autocast_dtype, dtype_of
 from reskd.protocol import Protocol
 from reskd.recipe import Recipe
 from reskd.teacher import load_teacher
@@ -90,7 +90,7 @@ def judge_again(
         workers=workers,
         batch_size=recipe.optim.group_size,
         dtype=dtype_of(recipe),
-        autocast=recipe.precision == "bf16",
+        autocast=autocast_dtype(recipe),
         loader_workers=loader_workers,
         on_group=on_group,
     )

@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 
 from reskd.data.dataset import Group
+from reskd.data.sampling import seed_of
 from reskd.data.transforms import normalise, view
 from reskd.errors import BadInput
-from reskd.member import Member, dtype_of
+from reskd.member import Member
 from reskd.models import ClipOutput
+from reskd.precision import autocast, autocast_dtype, dtype_of
 from reskd.recipe import ModelSpec, Recipe
 from reskd.teacher import Teacher
 from reskd.workers import Workers
@@ -40,12 +42,13 @@ class Views:
 
 @dataclass
 class StepReport:
-    """Losses of the members that took the step, and seconds spent in the teacher.
+    """Losses of the members that took the step, ids of those that skipped it, and seconds spent in the teacher.
 
     On CUDA the seconds cover the launch of its kernels alone: waiting for them would stall the step.
     """
 
     losses: dict[str, tuple[float, float]] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
     teacher_s: float = 0.0
 
 
@@ -59,10 +62,11 @@ class Cohort:
         check_shared([member.recipe for member in self.members])
         recipe = self.members[0].recipe
         self.dtype = dtype_of(recipe)
-        self.autocast = recipe.precision == "bf16"
+        self.autocast = autocast_dtype(recipe)
         self.num_groups = recipe.optim.num_groups
         for member in self.members:
             _check_teachable(member, teacher)
+            member.teacher_classifier = None if teacher is None else teacher.for_students.classifier
 
     def live(self, step: int) -> list[Member]:
         return [member for member in self.members if member.is_live(step)]
@@ -77,7 +81,11 @@ class Cohort:
             views = Views(group.clips, device=self.workers.device, dtype=self.dtype)
             labels = group.labels.to(self.workers.device, non_blocking=True)
             started = time.perf_counter()
-            taught = self.teach(views) if any(member.recipe.has_teacher for member in members) else None
+            taught = (
+                self.teach(views, step=step, group=number)
+                if any(member.recipe.has_teacher for member in members)
+                else None
+            )
             report.teacher_s += time.perf_counter() - started if taught is not None else 0.0
             for member in members:
                 member.run_group(views.of(member.recipe.model), labels, taught, step=step, group=number)
@@ -87,15 +95,16 @@ class Cohort:
             losses = member.finish_step(self.workers, step=step, num_groups=self.num_groups)
             if losses is not None:
                 report.losses[member.step_id] = losses
+            elif member.failure is None:
+                report.skipped.append(member.step_id)
         return report
 
-    def teach(self, views: Views) -> ClipOutput:
-        """The teacher's output on one group, without a graph."""
+    def teach(self, views: Views, *, step: int, group: int) -> ClipOutput:
+        """The teacher's output on one group, without a graph; what it draws is seeded by (data_seed, step, group)."""
         assert self.teacher is not None
-        with (
-            torch.no_grad(),
-            torch.autocast(self.workers.device.type, torch.bfloat16, enabled=self.autocast),
-        ):
+        # By the data's seed: members share the teacher's answers and may differ in model_seed.
+        torch.manual_seed(seed_of("teacher", self.members[0].recipe.data_seed, step, group))
+        with torch.no_grad(), autocast(self.workers.device, self.autocast):
             output = self.teacher.for_students(views.of(self.teacher.spec))
         return ClipOutput(*(part.to(self.dtype) for part in output))
 
@@ -128,5 +137,5 @@ def _check_teachable(member: Member, teacher: Teacher | None) -> None:
     if member.recipe.kd.level == "pixel" and ours != theirs:
         raise BadInput(
             f"step {member.step_id}: pixel-level KD needs maps of equal width, but {member.recipe.model.name} has "
-            f"{ours} channels and {teacher.spec.name} {theirs}; choose kd.level clip or frame"
+            f"{ours} channels and {teacher.spec.name} {theirs}; choose kd.level pixel_kl, frame or clip"
         )

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reskd import precision
 from reskd.cohort import Views
 from reskd.data.dataset import Damage, VideoDataset, val_groups
 from reskd.models import VideoModel, evaluating
@@ -50,7 +51,7 @@ def collect_logits(
     workers: Workers,
     batch_size: int,
     dtype: torch.dtype,
-    autocast: bool,
+    autocast: torch.dtype | None,
     loader_workers: int,
     on_group: Callable[[int], None] | None = None,
 ) -> ClipLogits:
@@ -58,6 +59,7 @@ def collect_logits(
 
     At most ``batch_size`` views go through a model together; a clip's own views end up as one row of logits.
     on_group gets the number of clips that this worker has been through.
+    ``autocast`` is what autocast narrows to, None for none.
     """
     parts: dict[str, list[np.ndarray]] = {name: [] for name in models}
     indices: list[np.ndarray] = []
@@ -72,7 +74,7 @@ def collect_logits(
     )
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
-        stack.enter_context(torch.autocast(workers.device.type, torch.bfloat16, enabled=autocast))
+        stack.enter_context(precision.autocast(workers.device, autocast))
         for judged in models.values():
             stack.enter_context(evaluating(judged.model))
         done = 0

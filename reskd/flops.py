@@ -15,6 +15,7 @@ from reskd.models.video_model import VideoModel, evaluating
 
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+RELUS = (nn.ReLU, nn.ReLU6)
 POOLS = (
     nn.MaxPool2d,
     nn.MaxPool3d,
@@ -81,7 +82,7 @@ def _hook(counts: dict[str, int]) -> Callable[[nn.Module, tuple[Tensor, ...], Te
             counts["layers"] += output.numel() * module.in_features
         elif isinstance(module, NORMS):
             counts["elements"] += 2 * output.numel()
-        elif isinstance(module, nn.ReLU):
+        elif isinstance(module, RELUS):
             counts["elements"] += output.numel()
         elif isinstance(module, POOLS):
             counts["elements"] += inputs[0].numel()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from reskd.errors import BadInput
 
@@ -43,18 +43,57 @@ def pixel_mse(student_map: Tensor, teacher_map: Tensor, *, align_corners: bool) 
     if student_map.shape[1] != teacher_map.shape[1]:
         raise BadInput(
             f"kd.level pixel: the student's map has {student_map.shape[1]} channels, the teacher's "
-            f"{teacher_map.shape[1]}; choose networks with equally many, or kd.level frame or clip"
+            f"{teacher_map.shape[1]}; choose networks with equally many, or kd.level pixel_kl, frame or clip"
         )
+    _require_same_frames(student_map, teacher_map)
+    student_map, teacher_map = _at_least_float32(student_map), _at_least_float32(teacher_map)
+    return F.mse_loss(_resized(student_map, like=teacher_map, align_corners=align_corners), teacher_map)
+
+
+def pixel_kl(
+    student_map: Tensor,
+    teacher_map: Tensor,
+    *,
+    student_classifier: nn.Linear,
+    teacher_classifier: nn.Linear,
+    temperature: float,
+    align_corners: bool,
+) -> Tensor:
+    """KL(teacher || student) between class distributions at each cell of the last maps, averaged over cells and frames.
+
+    Maps are (N, C, h, w) and (N, D, H, W); each goes through its own network's classifier, so that C and D may
+    differ. A student of another size is resized as in `pixel_mse`: its logits, which is the same as its features
+    would be, since a bilinear resize is a weighted mean and the classifier is linear.
+    Raises BadInput where frames or classes differ in number.
+    """
+    _require_same_frames(student_map, teacher_map)
+    ours = _at_each_cell(student_classifier, student_map)
+    theirs = _at_each_cell(teacher_classifier, teacher_map)
+    ours = _resized(ours, like=theirs, align_corners=align_corners)
+    # (N, K, H, W) -> (N * H * W, K): every cell of every frame is one distribution.
+    student_logits, teacher_logits = (logits.movedim(1, -1).flatten(0, -2) for logits in (ours, theirs))
+    return clip_kl(student_logits, teacher_logits, temperature=temperature)
+
+
+def _at_each_cell(classifier: nn.Linear, features: Tensor) -> Tensor:
+    """(N, C, h, w) -> (N, K, h, w)."""
+    logits: Tensor = classifier(_at_least_float32(features).movedim(1, -1))
+    return logits.movedim(-1, 1)
+
+
+def _resized(values: Tensor, *, like: Tensor, align_corners: bool) -> Tensor:
+    size = like.shape[-2:]
+    if values.shape[-2:] == size:
+        return values
+    return F.interpolate(values, size=size, mode="bilinear", align_corners=align_corners)
+
+
+def _require_same_frames(student_map: Tensor, teacher_map: Tensor) -> None:
     if student_map.shape[0] != teacher_map.shape[0]:
         raise BadInput(
             f"kd.level pixel: {student_map.shape[0]} frames of the student against {teacher_map.shape[0]} of the "
             "teacher; both must see the same clips"
         )
-    student_map, teacher_map = _at_least_float32(student_map), _at_least_float32(teacher_map)
-    size = teacher_map.shape[-2:]
-    if student_map.shape[-2:] != size:
-        student_map = F.interpolate(student_map, size=size, mode="bilinear", align_corners=align_corners)
-    return F.mse_loss(student_map, teacher_map)
 
 
 def _softened_kl(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float) -> Tensor:

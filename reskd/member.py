@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from reskd.data.sampling import seed_of
-from reskd.losses import clip_kl, frame_kl, pixel_mse
+from reskd.losses import clip_kl, frame_kl, pixel_kl, pixel_mse
 from reskd.models import ClipOutput, build_model
+from reskd.precision import MAX_OVERFLOWS, LossScaler, autocast, autocast_dtype, dtype_of
 from reskd.recipe import OptimSpec, Recipe
 from reskd.schedule import learning_rate
 from reskd.workers import Workers
@@ -39,10 +40,6 @@ class Failure:
     step: int
     reason: str
     traceback: str
-
-
-def dtype_of(recipe: Recipe) -> torch.dtype:
-    return torch.float64 if recipe.precision == "fp64" else torch.float32
 
 
 def build_optimizer(spec: OptimSpec, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
@@ -67,6 +64,8 @@ class Member:
         self.recipe = recipe
         self.steps_per_epoch = steps_per_epoch
         self.failure: Failure | None = None
+        self.scaler = LossScaler() if recipe.precision == "fp16" else None
+        self.teacher_classifier: nn.Linear | None = None  # the cohort gives it: pixel_kl goes through it
         self._error: Failure | None = None
         torch.manual_seed(seed_of("init", recipe.model_seed))
         model = build_model(recipe.model, num_classes=num_classes)
@@ -124,7 +123,8 @@ class Member:
         torch.manual_seed(seed_of("student", self.recipe.model_seed, step, group))
         try:
             task_loss, kd_loss = self.losses(view, labels, taught)
-            (task_loss + self.recipe.kd.effective_weight * kd_loss).backward()
+            loss = task_loss + self.recipe.kd.effective_weight * kd_loss
+            (loss if self.scaler is None else loss * self.scaler.scale).backward()
         except Exception as error:  # any fault of this member; the others go on
             self._error = Failure(step, f"{type(error).__name__}: {error}", traceback.format_exc())
             return
@@ -136,7 +136,7 @@ class Member:
     def losses(self, view: Tensor, labels: Tensor, taught: ClipOutput | None) -> tuple[Tensor, Tensor]:
         """Cross-entropy of the clip logits, and the distillation term before its weight; scalars."""
         kd = self.recipe.kd
-        with torch.autocast(view.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+        with autocast(view.device, autocast_dtype(self.recipe)):
             output = self.model(view)
         output = ClipOutput(*(part.to(self.vector.dtype) for part in output))
         task_loss = F.cross_entropy(output.clip_logits, labels)
@@ -147,6 +147,16 @@ class Member:
             kd_loss = clip_kl(output.clip_logits, taught.clip_logits, temperature=kd.temperature)
         elif kd.level == "frame":
             kd_loss = frame_kl(output.frame_logits, taught.frame_logits, temperature=kd.temperature)
+        elif kd.level == "pixel_kl":
+            assert self.teacher_classifier is not None
+            kd_loss = pixel_kl(
+                output.features,
+                taught.features,
+                student_classifier=self.model.classifier,
+                teacher_classifier=self.teacher_classifier,
+                temperature=kd.temperature,
+                align_corners=kd.align_corners,
+            )
         else:
             kd_loss = pixel_mse(output.features, taught.features, align_corners=kd.align_corners)
         return task_loss, kd_loss
@@ -173,14 +183,19 @@ class Member:
             handle.remove()
 
     def finish_step(self, workers: Workers, *, step: int, num_groups: int) -> tuple[float, float] | None:
-        """Optimiser step on the reduced vector; mean task and kd loss, or None when the member leaves here."""
+        """Optimiser step on the reduced vector; mean task and kd loss, or None where the member leaves here or, in
+        fp16, skips the step.
+        """
         self._reduction.wait()
         if self.vector[-1] > 0:
             errors = [error for error in workers.gather(self._error) if error is not None]
             self._leave(errors[0])
             return None
-        self._gradients /= num_groups
+        self._gradients /= num_groups * (1.0 if self.scaler is None else self.scaler.scale)
         norm = float(torch.linalg.vector_norm(self._gradients))
+        if not math.isfinite(norm) and self.scaler is not None:
+            self._skip(self.scaler, step)
+            return None
         if not math.isfinite(norm):
             reason = f"the gradient's norm is {norm} at step {step}; lower optim.lr or set optim.clip_norm"
             self._leave(Failure(step, reason, reason))
@@ -192,8 +207,24 @@ class Member:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.recipe.optim, step, steps_per_epoch=self.steps_per_epoch)
         self.optimizer.step()
+        if self.scaler is not None:
+            self.scaler.took()
         task_loss, kd_loss = (self._losses / num_groups).tolist()
         return task_loss, kd_loss
+
+    def _skip(self, scaler: LossScaler, step: int) -> None:
+        """As if the step had not been, but for the scale; from the reduced vector, so on all workers alike."""
+        for buffer, old in zip(self._statistics, self._old_statistics, strict=True):
+            buffer.copy_(old)
+        for counter, count in zip(self._counters, self._old_counters, strict=True):
+            counter.copy_(count)
+        scaler.overflowed()
+        if scaler.is_hopeless:
+            reason = (
+                f"the fp16 gradient overflowed {MAX_OVERFLOWS} steps in a row, the last at step {step}, down to a loss "
+                f"scale of {scaler.scale:g}; lower optim.lr or set precision to bf16 or fp32"
+            )
+            self._leave(Failure(step, reason, reason))
 
     def _leave(self, failure: Failure) -> None:
         self.failure = failure
@@ -207,11 +238,14 @@ class Member:
 
     def state(self) -> dict[str, Any]:
         """What a resume needs besides the data's seeds; never the teacher."""
-        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return state if self.scaler is None else state | {"scaler": self.scaler.state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.scaler is not None:
+            self.scaler.load_state(state["scaler"])
 
 
 def _views(vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:

@@ -11,15 +11,16 @@ from typing import Any, Literal, TypeVar
 
 from reskd.errors import BadInput
 
-KDLevel = Literal["none", "clip", "frame", "pixel"]
-TeacherMode = Literal["eval", "batch"]
-Precision = Literal["fp32", "bf16", "fp64"]
+KDLevel = Literal["none", "clip", "frame", "pixel", "pixel_kl"]
+TeacherMode = Literal["eval", "batch", "official_train"]
+Precision = Literal["fp32", "tf32", "bf16", "fp16", "fp64"]
 
 RECIPE_VERSION = 1
 """Raised by hand when the same recipe would train something else than before."""
 
-# KL weights: unpublished, so 1; the pixel-level weight is the paper's.
-DEFAULT_KD_WEIGHT: dict[KDLevel, float] = {"none": 0.0, "clip": 1.0, "frame": 1.0, "pixel": 100.0}
+# KL weights: unpublished, so 1; the pixel-level weights are the official code's, whose 200 on a mean over 400
+# classes without the temperature's factor is 0.5 here.
+DEFAULT_KD_WEIGHT: dict[KDLevel, float] = {"none": 0.0, "clip": 1.0, "frame": 1.0, "pixel": 100.0, "pixel_kl": 0.5}
 
 T = TypeVar("T")
 
@@ -27,6 +28,12 @@ T = TypeVar("T")
 def not_identity(default: T) -> T:
     """A field that says where or how a training runs, never what it gives."""
     result: Any = field(default=default, metadata={"identity": False})
+    return result  # type: ignore[no-any-return]
+
+
+def added(default: T, *, since: int) -> T:
+    """A field that came later: part of identity only where it differs from its default, so that ids stay."""
+    result: Any = field(default=default, metadata={"since": since})
     return result  # type: ignore[no-any-return]
 
 
@@ -112,15 +119,17 @@ class KDSpec:
     """What the student is asked to match in the teacher."""
 
     level: KDLevel = "none"
-    """clip: KL of clip distributions; frame: KL per frame; pixel: MSE on the last feature map."""
+    """clip: KL of clip distributions; frame: KL per frame; pixel: MSE on the last feature map; pixel_kl: KL at each
+    cell of that map, through each network's own classifier, for networks of different width."""
     weight: float | None = None
-    """Factor of the distillation term; without it 1 (clip, frame) or 100 (pixel)."""
+    """Factor of the distillation term; without it 1 (clip, frame), 100 (pixel) or 0.5 (pixel_kl)."""
     temperature: float = 2.0
     """Softens both distributions of the KL terms; 1.0 leaves them as they are."""
     align_corners: bool = False
     """How the student's map is enlarged to the teacher's; the official code says false."""
     teacher_mode: TeacherMode = "eval"
-    """Teacher's batch norm: running statistics (eval) or those of the group at hand (batch)."""
+    """Teacher's batch norm: running statistics (eval) or those of the group at hand (batch); official_train is batch
+    with dropout on too, as in the official code."""
 
     def __post_init__(self) -> None:
         _require(self.weight is None or self.weight >= 0, "kd.weight", self.weight, "at least 0")
@@ -144,10 +153,14 @@ class OptimSpec:
     """SGD only."""
     weight_decay: float = 1e-4
     """On every parameter, batch norm and biases too, as the official code does."""
-    schedule: Literal["cosine", "onecycle"] = "cosine"
-    """cosine: by epoch, to zero; onecycle: by step, up from lr/25 and down to lr/250000."""
+    schedule: Literal["cosine", "step", "onecycle"] = "cosine"
+    """cosine: by epoch, to zero; step: times gamma at each milestone; onecycle: up from lr/25, down to lr/250000."""
+    milestones: tuple[int, ...] = added((), since=2)
+    """step only: epochs, counted from 0, at whose start the rate falls."""
+    gamma: float = added(0.1, since=2)
+    """step only: what the rate is multiplied by at each milestone."""
     warmup_epochs: float = 0.0
-    """cosine: linear rise from a tenth of lr; onecycle: its rising part, 0 meaning 30 % of the epochs."""
+    """cosine, step: linear rise from a tenth of lr; onecycle: its rising part, 0 meaning 30 % of the epochs."""
     epochs: int = 50
     batch_size: int = 64
     """Clips of one step, over all workers."""
@@ -175,6 +188,7 @@ class OptimSpec:
             self.warmup_epochs,
             f"in [0, optim.epochs = {self.epochs})",
         )
+        self._check_milestones()
         _require(self.group_size >= 1, "optim.group_size", self.group_size, "at least 1")
         _require(
             self.batch_size >= 1 and self.batch_size % self.group_size == 0,
@@ -183,6 +197,17 @@ class OptimSpec:
             f"a multiple of optim.group_size ({self.group_size})",
         )
         _require(self.clip_norm is None or self.clip_norm > 0, "optim.clip_norm", self.clip_norm, "positive or null")
+
+    def _check_milestones(self) -> None:
+        if self.schedule == "step":
+            in_order = list(self.milestones) == sorted(set(self.milestones))
+            in_range = all(0 < milestone < self.epochs for milestone in self.milestones)
+            must = f"one or more epochs in (0, optim.epochs = {self.epochs}), rising, with optim.schedule step"
+            _require(bool(self.milestones) and in_order and in_range, "optim.milestones", self.milestones, must)
+        else:
+            must = f"empty with optim.schedule {self.schedule}; only step has milestones"
+            _require(not self.milestones, "optim.milestones", self.milestones, must)
+        _require(0 < self.gamma <= 1, "optim.gamma", self.gamma, "in (0, 1]")
 
     @property
     def num_groups(self) -> int:
@@ -222,7 +247,8 @@ class Recipe:
     teacher: Recipe | Checkpoint | None = None
     """Trained first, then frozen; only its own recipe or file, never a name."""
     precision: Precision = "fp32"
-    """fp32 with TF32 off, bf16 autocast, or fp64 for checks of the numerics."""
+    """fp32 with TF32 off; tf32 (on a CPU the same as fp32); bf16 autocast; fp16 autocast with a loss scale, a step
+    whose gradient overflows being skipped; fp64 for checks of the numerics."""
     data_seed: int = 0
     """Decides order, sampled frames, crops and flips."""
     model_seed: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from reskd.recipe import OptimSpec
 
@@ -22,10 +23,19 @@ def cosine_factor(step: int, *, steps_per_epoch: int, epochs: int, warmup_epochs
     The official configs anneal per epoch and warm up per iteration.
     """
     factor = _cosine(1.0, 0.0, (step // steps_per_epoch) / epochs)
-    warmup_steps = warmup_epochs * steps_per_epoch
-    if step < warmup_steps:
-        factor *= WARMUP_START + (1 - WARMUP_START) * step / warmup_steps
-    return factor
+    return factor * _warmup(step, warmup_steps=warmup_epochs * steps_per_epoch)
+
+
+def step_factor(
+    step: int, *, steps_per_epoch: int, milestones: Sequence[int], gamma: float, warmup_epochs: float
+) -> float:
+    """Share of the peak rate: ``gamma`` to the number of milestones passed, below a linear warm-up by steps."""
+    num_passed = sum(step // steps_per_epoch >= milestone for milestone in milestones)
+    return gamma**num_passed * _warmup(step, warmup_steps=warmup_epochs * steps_per_epoch)
+
+
+def _warmup(step: int, *, warmup_steps: float) -> float:
+    return WARMUP_START + (1 - WARMUP_START) * step / warmup_steps if step < warmup_steps else 1.0
 
 
 def onecycle_factor(step: int, *, num_steps: int, rising_steps: float) -> float:
@@ -44,6 +54,14 @@ def learning_rate(spec: OptimSpec, step: int, *, steps_per_epoch: int) -> float:
     if spec.schedule == "cosine":
         factor = cosine_factor(
             step, steps_per_epoch=steps_per_epoch, epochs=spec.epochs, warmup_epochs=spec.warmup_epochs
+        )
+    elif spec.schedule == "step":
+        factor = step_factor(
+            step,
+            steps_per_epoch=steps_per_epoch,
+            milestones=spec.milestones,
+            gamma=spec.gamma,
+            warmup_epochs=spec.warmup_epochs,
         )
     else:
         num_steps = spec.epochs * steps_per_epoch

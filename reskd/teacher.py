@@ -19,13 +19,17 @@ class Teacher:
 
     `model` is in eval mode for good. `for_students` is what students are taught by: the same module in mode
     `eval`; in mode `batch` a copy whose batch norm has no running statistics and so uses those of the group at
-    hand, which leaves the model's own buffers untouched (the official code's train mode without its dropout).
+    hand, which leaves the model's own buffers untouched (the official code's train mode without its dropout); in
+    mode `official_train` that copy in train mode, dropout and all. A copy without running statistics computes what
+    the module in train mode would, and has nothing to put back. Seed the generator before each answer.
     """
 
     def __init__(self, model: VideoModel, spec: ModelSpec, *, mode: TeacherMode) -> None:
         self.spec = spec
         self.model = model.eval().requires_grad_(False)
         self.for_students = self.model if mode == "eval" else _with_batch_statistics(model)
+        if mode == "official_train":
+            self.for_students.train()
 
 
 def _with_batch_statistics(model: VideoModel) -> VideoModel:

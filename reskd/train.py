@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from reskd.checkpoint import Sink
@@ -21,7 +20,9 @@ from reskd.errors import BadInput
 from reskd.evaluate import ClipLogits
 from reskd.files import Json
 from reskd.judge import Judge
-from reskd.member import Failure, Member, dtype_of
+from reskd.member import Failure, Member
+from reskd.precision import dtype_of, tf32
+from reskd.progress import EpochSums
 from reskd.recipe import Recipe
 from reskd.resume import check_same_weights, newest_common
 from reskd.teacher import Teacher, load_teacher
@@ -66,22 +67,21 @@ def fit_cohort(
     and workers do not fit each other, TooManyDamaged with the list of clips, and OSError for a file system's
     fault; both leave what was trained in the sink.
     """
-    # TF32 would make fp32 mean something else on a GPU than on a CPU.
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     workers = workers or Workers()
     _check_workers(specs[0].recipe, workers.world_size)
     finished = workers.from_first([spec.step_id for spec in specs if sink.is_finished(spec.step_id)])
     specs = sorted((spec for spec in specs if spec.step_id not in finished), key=lambda spec: spec.step_id)
     if not specs:
         return dict.fromkeys(finished)
-    run = _Run(specs, manifest, root, sink, workers, teacher_weights, loader_workers)
-    run.resume()
-    for epoch in range(run.epoch + 1, run.num_epochs + 1):
-        metrics = run.train_epoch(epoch)
-        if on_epoch_end is not None:
-            on_epoch_end(EpochReport(epoch, run.num_epochs, metrics))
-        if not run.cohort.live(epoch * run.steps_per_epoch):
-            break
+    with tf32(allowed=specs[0].recipe.precision == "tf32"):
+        run = _Run(specs, manifest, root, sink, workers, teacher_weights, loader_workers)
+        run.resume()
+        for epoch in range(run.epoch + 1, run.num_epochs + 1):
+            metrics = run.train_epoch(epoch)
+            if on_epoch_end is not None:
+                on_epoch_end(EpochReport(epoch, run.num_epochs, metrics))
+            if not run.cohort.live(epoch * run.steps_per_epoch):
+                break
     return {**dict.fromkeys(finished), **{member.step_id: member.failure for member in run.cohort.members}}
 
 
@@ -181,32 +181,24 @@ class _Run:
         started = time.perf_counter()
         step = (epoch - 1) * self.steps_per_epoch
         members = self.cohort.live(step)
-        sums = {member.step_id: np.zeros(2) for member in members}
-        teacher_s = data_s = 0.0
+        sums = EpochSums(members)
         found: set[Damage] = set()
         batches = self._batches(epoch)
         while True:
             waiting = time.perf_counter()
             groups = next(batches, None)
-            data_s += time.perf_counter() - waiting
+            sums.data_s += time.perf_counter() - waiting
             if groups is None:
                 break
             found.update(damage for group in groups for damage in group.damaged)
-            report = self.cohort.step(step, groups)
-            teacher_s += report.teacher_s
-            for step_id, losses in report.losses.items():
-                sums[step_id] += losses
+            sums.add(self.cohort.step(step, groups))
             step += 1
             if not self.cohort.live(step - 1):
                 break  # all have left; no clip is decoded for nobody
         self.damage.share("train", found)
         train_s = time.perf_counter() - started
-        perf = self._perf(train_s, teacher_s=teacher_s, data_s=data_s)
-        metrics: dict[str, dict[str, float]] = {}
-        for member in members:
-            if member.failure is not None:
-                continue
-            metrics[member.step_id] = perf | _losses(member.recipe, *(sums[member.step_id] / self.steps_per_epoch))
+        perf = sums.perf(train_s, num_steps=self.steps_per_epoch, optim=self.recipe.optim)
+        metrics = {member.step_id: perf | sums.losses(member) for member in members if member.failure is None}
         self._end_epoch(epoch, members, metrics, started)
         return metrics
 
@@ -220,15 +212,6 @@ class _Run:
             world_size=self.workers.world_size,
             loader_workers=self.loader_workers,
         )
-
-    def _perf(self, train_s: float, *, teacher_s: float, data_s: float) -> dict[str, float]:
-        steps = self.steps_per_epoch
-        perf = {
-            "perf/clips_per_s": steps * self.recipe.optim.batch_size / train_s,
-            "perf/step_ms": 1000 * train_s / steps,
-            "perf/data_wait_ms": 1000 * data_s / steps,
-        }
-        return perf | ({"perf/teacher_ms": 1000 * teacher_s / steps} if teacher_s else {})
 
     def _end_epoch(
         self, epoch: int, members: list[Member], metrics: dict[str, dict[str, float]], started: float
@@ -307,11 +290,3 @@ def _check_workers(recipe: Recipe, num_workers: int) -> None:
             f"{num_workers} workers cannot share {optim.num_groups} groups (optim.batch_size {optim.batch_size} / "
             f"optim.group_size {optim.group_size}) evenly; set resources.workers to a divisor of {optim.num_groups}"
         )
-
-
-def _losses(recipe: Recipe, task_loss: float, kd_loss: float) -> dict[str, float]:
-    """The loss and its terms apart, the distillation term before its weight."""
-    if not recipe.has_teacher:
-        return {"train/loss": task_loss, "train/task_loss": task_loss}
-    loss = task_loss + recipe.kd.effective_weight * kd_loss
-    return {"train/loss": loss, "train/task_loss": task_loss, "train/kd_loss": kd_loss}

@@ -127,7 +127,7 @@ def test_validation_counts_each_of_seven_clips_once_on_one_and_on_two_workers(
     np.testing.assert_allclose(records[0]["logits"], records[1]["logits"], atol=0.05)
 
 
-@pytest.mark.parametrize("mode", ["eval", "batch"])
+@pytest.mark.parametrize("mode", ["eval", "batch", "official_train"])
 def test_neither_the_teachers_parameters_nor_its_buffers_move(job: Fit, demo_data: DataSpec, mode: str) -> None:
     assert job.teacher is not None
     teacher = load_teacher(job.teacher, classes=job.manifest.classes, mode=mode, device=torch.device("cpu"))  # type: ignore[arg-type]
@@ -138,7 +138,8 @@ def test_neither_the_teachers_parameters_nor_its_buffers_move(job: Fit, demo_dat
     _one_step(cohort, job, recipe)
     assert [state_hash(model.state_dict()) for model in models] == before
     for model in models:
-        assert not any(module.training for module in model.modules())
+        is_training = mode == "official_train" and model is teacher.for_students
+        assert all(module.training == is_training for module in model.modules())
         assert all(parameter.grad is None and not parameter.requires_grad for parameter in model.parameters())
 
 

@@ -76,8 +76,12 @@ def test_a_pixel_level_student_of_other_width_than_its_teacher_is_refused(tmp_pa
         checked(tmp_path, "{row: gap, kd.level: pixel, model.name: tsn_resnet18, teacher.model.name: tsn_resnet50}")
     assert str(caught.value) == (
         "row 'gap': kd.level is 'pixel', but the last map of 'tsn_resnet18' has 512 channels and that of its teacher "
-        "'tsn_resnet50' 2048; choose networks with equally many, or kd.level frame or clip"
+        "'tsn_resnet50' 2048; choose networks with equally many, or kd.level pixel_kl, frame or clip"
     )
+
+
+def test_networks_of_other_width_may_meet_in_pixel_kl(tmp_path: Path) -> None:
+    checked(tmp_path, "{row: gap, kd.level: pixel_kl, model.name: tsn_resnet18, teacher.model.name: tsn_resnet50}")
 
 
 def weights_file(folder: Path, name: str, *, resolution: int = 64, classes: tuple[str, ...] = ("a", "b")) -> str:

@@ -90,3 +90,9 @@ def test_a_count_that_fails_leaves_the_model_as_it_was_too():
     assert model.training
     assert not any(module._forward_hooks for module in model.modules())
     assert {parameter.device.type for parameter in model.parameters()} == {"cpu"}
+
+
+@pytest.mark.parametrize(("resolution", "gflops"), [(224, 0.60), (112, 0.16)])
+def test_a_mobilenet_costs_its_known_gflops_a_frame(resolution, gflops):
+    cost = complexity(on_meta("tsn_mobilenet_v2"), resolution=resolution, num_frames=1)
+    assert 2 * cost.gmacs_layers == pytest.approx(gflops, abs=0.005)

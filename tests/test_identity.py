@@ -90,7 +90,11 @@ def changed(spec, path):
 @pytest.mark.parametrize("path", list(identity_fields(STUDENT)), ids=".".join)
 def test_every_other_field_changes_the_id(path):
     # batch_size has to stay a multiple of group_size.
-    by_hand = {("optim", "group_size"): {"group_size": 16}, ("optim", "batch_size"): {"batch_size": 32}}
+    by_hand = {
+        ("optim", "group_size"): {"group_size": 16},
+        ("optim", "batch_size"): {"batch_size": 32},
+        ("optim", "milestones"): {"schedule": "step", "milestones": (3,)},
+    }
     if path in by_hand:
         other = replace(STUDENT, optim=replace(STUDENT.optim, **by_hand[path]))
     else:
@@ -185,3 +189,12 @@ def test_a_file_counts_by_its_bytes(tmp_path):
     assert file_sha256(tmp_path / "w.pt") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     with pytest.raises(BadInput, match=r"gone\.pt: cannot be read"):
         file_sha256(tmp_path / "gone.pt")
+
+
+def test_the_step_schedules_fields_are_absent_from_the_ids_of_other_schedules():
+    plain = payload(STUDENT, manifest_sha256=MANIFEST, teacher="t")["optim"]
+    assert not {"milestones", "gamma"} & set(plain)
+    stepped = replace(STUDENT, optim=OptimSpec(schedule="step", milestones=(20, 40)))
+    later = replace(STUDENT, optim=OptimSpec(schedule="step", milestones=(20, 41)))
+    assert payload(stepped, manifest_sha256=MANIFEST, teacher="t")["optim"]["milestones"] == [20, 40]
+    assert id_of(stepped) != id_of(later)

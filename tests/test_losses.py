@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reskd.errors import BadInput
-from reskd.losses import clip_kl, frame_kl, pixel_mse
+from reskd.losses import clip_kl, frame_kl, pixel_kl, pixel_mse
+from reskd.recipe import DEFAULT_KD_WEIGHT
 
 
 def kl_written_out(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -112,3 +113,59 @@ def test_logits_that_would_broadcast_are_refused():
         clip_kl(torch.zeros(2, 5), torch.zeros(1, 5), temperature=1.0)
     with pytest.raises(BadInput, match="frames"):
         frame_kl(torch.zeros(2, 5), torch.zeros(2, 5), temperature=1.0)
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_pixel_kl_is_the_mean_over_every_cell_of_every_frame(align_corners):
+    torch.manual_seed(0)
+    student, teacher = torch.randn(3, 5, 2, 2).double(), torch.randn(3, 4, 3, 3).double()
+    ours, theirs = torch.nn.Linear(5, 7).double(), torch.nn.Linear(4, 7).double()
+    got = pixel_kl(
+        student,
+        teacher,
+        student_classifier=ours,
+        teacher_classifier=theirs,
+        temperature=2.0,
+        align_corners=align_corners,
+    )
+    # Written out with the features enlarged first, one cell after another.
+    large = F.interpolate(student, size=(3, 3), mode="bilinear", align_corners=align_corners)
+    total = 0.0
+    for frame in range(3):
+        for y in range(3):
+            for x in range(3):
+                logits = large[frame, :, y, x] @ ours.weight.T + ours.bias
+                taught = teacher[frame, :, y, x] @ theirs.weight.T + theirs.bias
+                total += kl_written_out(logits, taught, 2.0)
+    torch.testing.assert_close(got, 4 * total / 27)
+
+
+def test_pixel_kl_at_its_default_weight_is_the_official_term():
+    # Official: 200 x the mean over every element, classes too, of the KL without the temperature's factor.
+    student, teacher = torch.randn(2, 5, 1, 1), torch.randn(2, 4, 1, 1)
+    ours, theirs = torch.nn.Linear(5, 400), torch.nn.Linear(4, 400)
+    options = {"student_classifier": ours, "teacher_classifier": theirs, "temperature": 2.0, "align_corners": False}
+    official = (
+        200
+        * F.kl_div(
+            (ours(student.flatten(1)) / 2).log_softmax(-1),
+            (theirs(teacher.flatten(1)) / 2).softmax(-1),
+            reduction="none",
+        ).mean()
+    )
+    torch.testing.assert_close(DEFAULT_KD_WEIGHT["pixel_kl"] * pixel_kl(student, teacher, **options), official)
+
+
+def test_pixel_kl_refuses_other_classes_and_other_clips():
+    def options(num_classes):
+        return {
+            "student_classifier": torch.nn.Linear(5, 7),
+            "teacher_classifier": torch.nn.Linear(4, num_classes),
+            "temperature": 2.0,
+            "align_corners": False,
+        }
+
+    with pytest.raises(BadInput, match="both must be the same"):
+        pixel_kl(torch.randn(2, 5, 2, 2), torch.randn(2, 4, 2, 2), **options(6))
+    with pytest.raises(BadInput, match="3 frames of the student against 2"):
+        pixel_kl(torch.randn(3, 5, 2, 2), torch.randn(2, 4, 2, 2), **options(7))

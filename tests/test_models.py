@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torchvision.models import ResNet18_Weights, resnet18, resnet50
+from torchvision.models import ResNet18_Weights, mobilenet_v2, resnet18, resnet50
 
 from reskd.errors import BadInput
 from reskd.models import MODELS, VideoModel, build_model, evaluating
@@ -97,7 +97,7 @@ def test_each_frame_is_seen_alone():
     torch.testing.assert_close(model(clips[:, order]).frame_logits, model(clips).frame_logits[:, order])
 
 
-@pytest.mark.parametrize("name", ["tsn_mini10", "tsn_mini18", "tsn_resnet18", "tsn_resnet50"])
+@pytest.mark.parametrize("name", ["tsn_mini10", "tsn_mini18", "tsn_resnet18", "tsn_resnet50", "tsn_mobilenet_v2"])
 def test_the_task_loss_reaches_every_parameter(name):
     model = mini(name=name, dropout=0.5).train()
     F.cross_entropy(model(torch.randn(4, 2, 3, 32, 32)).clip_logits, torch.tensor([0, 1, 2, 3])).backward()
@@ -262,3 +262,15 @@ def test_a_missing_file_or_a_mistyped_keyword_is_refused(tmp_path):
     for weights in (str(tmp_path / "nowhere.pt"), str(tmp_path), "imagenet"):
         with pytest.raises(BadInput, match="'imagenet_v1' or 'none'"):
             mini(weights=weights)
+
+
+def test_mobilenet_is_torchvisions_backbone_under_our_head(tmp_path):
+    torch.manual_seed(2)
+    reference = mobilenet_v2(weights=None).eval()
+    torch.save(reference.state_dict(), tmp_path / "mobilenet.pth")
+    model = mini(name="tsn_mobilenet_v2", weights=str(tmp_path / "mobilenet.pth")).eval()
+    clips = torch.randn(2, 3, 3, 64, 64)
+    torch.testing.assert_close(model.forward_features(clips), reference.features(clips.flatten(0, 1)))
+    # 3,504,872 parameters with an ImageNet classifier of 1280 x 1000 + 1000.
+    assert sum(p.numel() for p in model.parameters()) == 3_504_872 - 1_281_000 + 1280 * 6 + 6
+    assert model.num_features == 1280

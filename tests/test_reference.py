@@ -24,11 +24,24 @@ TEACHER = ModelSpec(name="tsn_mini10", resolution=40, antialias=True)
 PIXEL = KDSpec(level="pixel", weight=20.0, align_corners=True)
 FRAME = KDSpec(level="frame", weight=3.0, temperature=4.0)
 CLIP = KDSpec(level="clip", weight=0.5, temperature=3.0, teacher_mode="batch")
+OFFICIAL = replace(CLIP, teacher_mode="official_train")
+PIXEL_KL = KDSpec(level="pixel_kl", weight=5.0)
 SGD = OptimSpec(lr=0.05, schedule="onecycle", nesterov=True, weight_decay=1e-2, clip_norm=0.5)
 ADAMW = OptimSpec(name="adamw", lr=1e-3, weight_decay=0.3, warmup_epochs=0.75, running_stats="first")
 
 
-def distance(kd: KDSpec, student: ClipOutput, teacher: ClipOutput) -> torch.Tensor:
+STEPS = OptimSpec(lr=0.05, schedule="step", milestones=(1,), gamma=0.3, warmup_epochs=0.5)
+
+
+def distance(kd: KDSpec, student: ClipOutput, teacher: ClipOutput, heads: list[torch.nn.Linear]) -> torch.Tensor:
+    if kd.level == "pixel_kl":
+        size = teacher.features.shape[-2:]
+        enlarged = F.interpolate(student.features, size=size, mode="bilinear")
+        ours, theirs = (
+            head(map_.movedim(1, 3)) for head, map_ in zip(heads, (enlarged, teacher.features), strict=True)
+        )
+        p, q = (theirs / kd.temperature).softmax(-1), (ours / kd.temperature).softmax(-1)
+        return kd.temperature**2 * (p * (p / q).log()).sum(-1).mean()
     if kd.level == "pixel":
         size = teacher.features.shape[-2:]
         map_ = F.interpolate(student.features, size=size, mode="bilinear", align_corners=kd.align_corners)
@@ -70,12 +83,13 @@ def written_out(recipe: Recipe, dataset: VideoDataset, teacher: VideoModel) -> d
             optimizer.zero_grad()
             for number, group in enumerate(groups):
                 model.load_state_dict(old, strict=False)
-                torch.manual_seed(seed_of("student", recipe.model_seed, step, number))
-                output = model(view(group.clips, recipe.model))
+                torch.manual_seed(seed_of("teacher", recipe.data_seed, step, number))
                 with torch.no_grad():
                     taught = teacher(view(group.clips, TEACHER))
+                torch.manual_seed(seed_of("student", recipe.model_seed, step, number))
+                output = model(view(group.clips, recipe.model))
                 loss = F.cross_entropy(output.clip_logits, group.labels) + kd.effective_weight * distance(
-                    kd, output, taught
+                    kd, output, taught, [model.classifier, teacher.classifier]
                 )
                 (loss / len(groups)).backward()
                 after.append({name: value.clone() for name, value in model.named_buffers()})
@@ -91,7 +105,11 @@ def written_out(recipe: Recipe, dataset: VideoDataset, teacher: VideoModel) -> d
     return model.state_dict()
 
 
-@pytest.mark.parametrize(("kd", "optim"), [(PIXEL, SGD), (FRAME, ADAMW), (CLIP, SGD)], ids=lambda spec: "")
+@pytest.mark.parametrize(
+    ("kd", "optim"),
+    [(PIXEL, SGD), (FRAME, ADAMW), (CLIP, SGD), (OFFICIAL, SGD), (PIXEL_KL, STEPS)],
+    ids=lambda spec: "",
+)
 def test_a_training_ends_where_a_plain_loop_does(
     demo_data: DataSpec, demo_manifest: Manifest, tmp_path: Path, kd: KDSpec, optim: OptimSpec
 ) -> None:
@@ -104,6 +122,8 @@ def test_a_training_ends_where_a_plain_loop_does(
         {"model": teacher.state_dict(), "model_spec": asdict(TEACHER), "classes": list(demo_manifest.classes)}, path
     )
     teacher = teacher.double()
+    if kd.teacher_mode == "official_train":
+        teacher.train()
     if kd.teacher_mode == "batch":
         for module in teacher.modules():
             if isinstance(module, torch.nn.BatchNorm2d):

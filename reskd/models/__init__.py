@@ -9,7 +9,7 @@ from pathlib import Path
 
 from reskd.errors import BadInput
 from reskd.models.mini import tsn_mini
-from reskd.models.tsn import tsn_resnet
+from reskd.models.tsn import tsn_mobilenet_v2, tsn_resnet
 from reskd.models.video_model import ClipOutput, VideoModel, evaluating
 from reskd.models.weights import load_imagenet_v1, load_weights_file
 from reskd.recipe import ModelSpec
@@ -22,6 +22,7 @@ MODELS: dict[str, Callable[..., VideoModel]] = {
     "tsn_resnet50": partial(tsn_resnet, depth=50),
     "tsn_resnet101": partial(tsn_resnet, depth=101),
     "tsn_resnet152": partial(tsn_resnet, depth=152),
+    "tsn_mobilenet_v2": tsn_mobilenet_v2,
     "tsn_mini10": partial(tsn_mini, num_blocks=1),
     "tsn_mini18": partial(tsn_mini, num_blocks=2),
 }

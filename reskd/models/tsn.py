@@ -1,9 +1,9 @@
-"""TSN on torchvision's ResNets: the networks of the paper's ActivityNet, FCVID and Mini-Kinetics tables."""
+"""TSN on torchvision's networks: those of the paper's ActivityNet, FCVID and Mini-Kinetics tables."""
 
 from __future__ import annotations
 
 from torch import nn
-from torchvision.models import resnet18, resnet34, resnet50, resnet101, resnet152
+from torchvision.models import mobilenet_v2, resnet18, resnet34, resnet50, resnet101, resnet152
 
 from reskd.models.video_model import VideoModel
 
@@ -22,3 +22,11 @@ def tsn_resnet(*, depth: int, num_classes: int, dropout: float) -> VideoModel:
     for name, stage in stages.items():
         backbone.add_module(name, stage)
     return VideoModel(backbone, num_features=resnet.fc.in_features, num_classes=num_classes, dropout=dropout)
+
+
+def tsn_mobilenet_v2(*, num_classes: int, dropout: float) -> VideoModel:
+    """A randomly initialised MobileNetV2 under a TSN head; its last map has stride 32 and 1280 channels."""
+    mobilenet = mobilenet_v2(weights=None)
+    backbone = nn.Sequential()
+    backbone.add_module("features", mobilenet.features)  # under torchvision's own name, so that its files fit
+    return VideoModel(backbone, num_features=mobilenet.last_channel, num_classes=num_classes, dropout=dropout)

@@ -11,11 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 from torchvision.models import (
+    MobileNet_V2_Weights,
     ResNet18_Weights,
     ResNet34_Weights,
     ResNet50_Weights,
     ResNet101_Weights,
     ResNet152_Weights,
+    WeightsEnum,
 )
 
 from reskd.errors import BadInput
@@ -24,13 +26,17 @@ from reskd.models.video_model import VideoModel
 logger = logging.getLogger(__name__)
 
 # V1 by name: torchvision's DEFAULT is V2, and the paper's students start from V1.
-IMAGENET_V1 = {
+IMAGENET_V1: dict[str, WeightsEnum] = {
     "tsn_resnet18": ResNet18_Weights.IMAGENET1K_V1,
     "tsn_resnet34": ResNet34_Weights.IMAGENET1K_V1,
     "tsn_resnet50": ResNet50_Weights.IMAGENET1K_V1,
     "tsn_resnet101": ResNet101_Weights.IMAGENET1K_V1,
     "tsn_resnet152": ResNet152_Weights.IMAGENET1K_V1,
+    "tsn_mobilenet_v2": MobileNet_V2_Weights.IMAGENET1K_V1,
 }
+
+CLASSIFIERS = ("fc.", "classifier.")
+"""What torchvision calls the ImageNet classifier: of a ResNet, of a MobileNet."""
 
 NUM_NAMED = 5
 """Tensors that an error names in each of its lists; the rest is counted."""
@@ -63,7 +69,7 @@ def load_imagenet_v1(model: VideoModel, *, name: str) -> None:
 def load_weights_file(model: VideoModel, path: Path, *, name: str) -> None:
     """Fill the model called ``name`` from a file on this machine.
 
-    The file holds either torchvision's plain state dict (then the backbone is loaded and ``fc`` ignored), or a
+    The file holds either torchvision's plain state dict (then the backbone is loaded and its classifier ignored), or a
     dict whose "model" is a VideoModel's state dict (then the classifier is loaded too, where the number of classes
     is the same; otherwise it stays as it is). Raises BadInput where the file is missing or not such a file, and
     where any backbone tensor is missing, unexpected or of another shape.
@@ -94,7 +100,7 @@ def load_weights_file(model: VideoModel, path: Path, *, name: str) -> None:
 
 def _from_torchvision(state: Mapping[str, Any]) -> dict[str, Any]:
     """Torchvision's names -> ours, without the ImageNet classifier."""
-    return {f"backbone.{key}": value for key, value in state.items() if not str(key).startswith("fc.")}
+    return {f"backbone.{key}": value for key, value in state.items() if not str(key).startswith(CLASSIFIERS)}
 
 
 def _load(model: VideoModel, state: dict[str, Any], *, name: str, source: str) -> None:

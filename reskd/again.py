@@ -19,7 +19,7 @@ from reskd.evaluate import ClipLogits, Judged, collect_logits
 from reskd.files import Json
 from reskd.finish import evaluation_record, versions
 from reskd.metrics import evaluate_scores
-from reskd.precision import autocast_dtype, dtype_of
+from reskd.precision import autocast_dtype, dtype_of, tf32
 from reskd.protocol import Protocol
 from reskd.recipe import Recipe
 from reskd.teacher import load_teacher
@@ -51,7 +51,16 @@ class Judgement:
 def pass_key(recipe: Recipe, *, num_frames: int) -> PassKey:
     """Steps of equal keys can share one decode pass and one precision."""
     data = recipe.data
-    read = (data.root, data.train, data.val, data.classes, data.decode, data.short_side, data.crop_size)
+    read = (
+        data.root,
+        data.annotations,
+        data.train,
+        data.val,
+        data.classes,
+        data.decode,
+        data.short_side,
+        data.crop_size,
+    )
     return (*read, data.max_damaged, num_frames, recipe.precision, recipe.optim.group_size)
 
 
@@ -70,7 +79,6 @@ def judge_again(
     on_group gets the number of clips done so far. Raises BadInput for a weights file that is gone, damaged or of
     other classes, TooManyDamaged with the list of clips, and ReskdError where logits are not finite.
     """
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # as in training
     recipe, workers = steps[0].recipe, Workers(device=device)
     dataset = VideoDataset(
         manifest.val,
@@ -84,16 +92,17 @@ def judge_again(
     )
     paths = dict.fromkeys(path for step in steps for path in (step.weights, step.teacher) if path is not None)
     models = {str(path): _load(path, manifest=manifest, recipe=recipe, device=device) for path in paths}
-    clips = collect_logits(
-        models,
-        dataset,
-        workers=workers,
-        batch_size=recipe.optim.group_size,
-        dtype=dtype_of(recipe),
-        autocast=autocast_dtype(recipe),
-        loader_workers=loader_workers,
-        on_group=on_group,
-    )
+    with tf32(allowed=recipe.precision == "tf32"):  # as in training
+        clips = collect_logits(
+            models,
+            dataset,
+            workers=workers,
+            batch_size=recipe.optim.group_size,
+            dtype=dtype_of(recipe),
+            autocast=autocast_dtype(recipe),
+            loader_workers=loader_workers,
+            on_group=on_group,
+        )
     damage = DamageLog(limit=recipe.data.max_damaged, num_clips={"val": len(dataset)}, workers=workers)
     damage.share("val", clips.damaged)
     if len(clips.indices) == 0:

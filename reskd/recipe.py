@@ -248,7 +248,7 @@ class Recipe:
     """Trained first, then frozen; only its own recipe or file, never a name."""
     precision: Precision = "fp32"
     """fp32 with TF32 off; tf32 (on a CPU the same as fp32); bf16 autocast; fp16 autocast with a loss scale, a step
-    whose gradient overflows being skipped; fp64 for checks of the numerics."""
+    whose gradient overflows being skipped (on a CPU a hundred times slower); fp64 for checks of the numerics."""
     data_seed: int = 0
     """Decides order, sampled frames, crops and flips."""
     model_seed: int = 0

@@ -141,12 +141,13 @@ def test_pixel_kl_is_the_mean_over_every_cell_of_every_frame(align_corners):
 
 
 def test_pixel_kl_at_its_default_weight_is_the_official_term():
-    # Official: 200 x the mean over every element, classes too, of the KL without the temperature's factor.
+    # Official: 200 x the mean over every element, classes too, of the KL times the temperature's square.
     student, teacher = torch.randn(2, 5, 1, 1), torch.randn(2, 4, 1, 1)
     ours, theirs = torch.nn.Linear(5, 400), torch.nn.Linear(4, 400)
     options = {"student_classifier": ours, "teacher_classifier": theirs, "temperature": 2.0, "align_corners": False}
     official = (
-        200
+        4
+        * 200
         * F.kl_div(
             (ours(student.flatten(1)) / 2).log_softmax(-1),
             (theirs(teacher.flatten(1)) / 2).softmax(-1),

@@ -117,7 +117,7 @@ def test_a_missing_package_is_one_line_with_the_command_that_installs_it(
     [
         (["predict", STEP_ID, "nowhere.mp4"], "nowhere.mp4: no such file or folder"),
         (["predict", STEP_ID, "empty"], "empty: no video in it"),
-        (["predict", "77", "clip.mp4"], "'77' is no file, and names 0 steps"),
+        (["predict", "77", "clip.mp4"], "'77' names 0 steps"),
         (["predict", "clip.mp4", "clip.mp4"], "clip.mp4: not a model"),
         (["predict", "gone.pt2", "clip.mp4"], "gone.pt2: no such file"),
         (["predict", "gone.pt", "clip.mp4"], "gone.pt: no such weights file"),

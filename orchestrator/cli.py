@@ -268,11 +268,11 @@ def _write_tables(
 
 # After the commands above, in the order of a working day, since `--help` lists them so.
 add_cluster_commands(app)
-app.command("eval")(evaluate)
-app.command("compare")(compare)
-app.command("classes")(classes)
-app.command()(export)
-app.command()(predict)
+app.command("eval", epilog="Example: reskd eval sweeps/demo.yaml --views 10x3 --frames 32")(evaluate)
+app.command("compare", epilog="Example: reskd compare 3f9a 77c1 --protocol val-f32-v10x3")(compare)
+app.command("classes", epilog="Example: reskd classes 3f9a --csv tables")(classes)
+app.command(epilog="Example: reskd export 3f2a --format onnx")(export)
+app.command(epilog="Example: reskd predict 3f2a ~/videos --csv classes.csv")(predict)
 app.add_typer(ask_app)
 app.add_typer(setup_app)
 app.add_typer(data_app, name="data", help="Make the demo's videos, check your own.")

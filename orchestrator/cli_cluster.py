@@ -17,8 +17,11 @@ JobId = Annotated[str, typer.Argument(help="The id that `submit` printed; `jobs`
 
 
 def add_cluster_commands(app: typer.Typer) -> None:
-    for command in (submit, logs, cancel, jobs):
-        app.command()(command)
+    at = "--address http://localhost:8265"
+    app.command(epilog=f"Example: reskd submit sweeps/demo.yaml --store /shared/reskd {at}")(submit)
+    app.command(epilog=f"Example: reskd logs raysubmit_1234 {at}")(logs)
+    app.command(epilog=f"Example: reskd cancel raysubmit_1234 {at}")(cancel)
+    app.command(epilog=f"Example: reskd jobs {at}")(jobs)
 
 
 def submit(

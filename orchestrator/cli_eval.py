@@ -41,10 +41,7 @@ def evaluate(
     store: StoreFolder = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Evaluate finished steps again by another protocol: a new record beside the old one, nothing is trained.
-
-    Example: reskd eval sweeps/demo.yaml --views 10x3 --frames 32
-    """
+    """Evaluate finished steps again by another protocol: a new record beside the old one, nothing is trained."""
     parsed = parse_views(views)
     if frames is not None and not 1 <= frames <= MAX_FRAMES:
         raise BadInput(f"--frames must be from 1 to {MAX_FRAMES}, got {frames}")

@@ -34,10 +34,7 @@ def export(
     output: Annotated[Path | None, typer.Option("--output", help="Default: MODEL-STEP.FORMAT here.")] = None,
     store: StoreFolder = None,
 ) -> None:
-    """Write a trained model as one file that needs no reskd: pixels in, logits out, compared before it is written.
-
-    Example: reskd export 3f2a --format onnx
-    """
+    """Write a trained model as one file that needs no reskd: pixels in, logits out, compared before it is written."""
     if output is not None and output.suffix != f".{format}":
         raise BadInput(f"--output {output}: must end in .{format}, by which `reskd predict` knows what it is")
     from reskd.export import export as write
@@ -73,10 +70,7 @@ def predict(
     workers: Annotated[int, typer.Option("--workers", min=1, help="Threads that decode.")] = os.cpu_count() or 1,
     store: StoreFolder = None,
 ) -> None:
-    """Classes of videos, seen as in an evaluation, on the CPU. Exit code 1 if a video does not decode.
-
-    Example: reskd predict 3f2a ~/videos --csv classes.csv
-    """
+    """Classes of videos, seen as in an evaluation, on the CPU. Exit code 1 if a video does not decode."""
     if csv_file is not None and as_json:
         raise BadInput("predict: give --csv or --json, not both")
     from reskd.predict import find_videos, open_model

@@ -36,10 +36,7 @@ ProtocolName = Annotated[
 def compare(
     first: StepId, second: StepId, protocol: ProtocolName = None, store: StoreFolder = None, as_json: AsJson = False
 ) -> None:
-    """Two finished steps clip by clip: accuracies, their difference with an interval, McNemar's exact test.
-
-    Example: reskd compare 3f9a 77c1 --protocol val-f32-v10x3
-    """
+    """Two finished steps clip by clip: accuracies, their difference with an interval, McNemar's exact test."""
     from reskd.paired import compare as compare_correct
     from reskd.paired import correct
 
@@ -75,10 +72,7 @@ def classes(
         Path | None, typer.Option("--csv", help="Folder to write classes and confusion matrix to, as CSV.")
     ] = None,
 ) -> None:
-    """A finished step class by class: accuracy, average precision, and what is taken for what.
-
-    Example: reskd classes 3f9a --csv tables
-    """
+    """A finished step class by class: accuracy, average precision, and what is taken for what."""
     from reskd.paired import class_scores, confusion
 
     judged = _judgement(open_store(store), step, protocol)

@@ -126,7 +126,7 @@ def test_a_missing_package_is_one_line_with_the_command_that_installs_it(
         (["predict", STEP_ID, "clip.mp4", "--csv", "a.csv", "--json"], "--csv or --json, not both"),
         (["export", "model.pt2"], "model.pt2: exported already"),
         (["export", STEP_ID, "--output", "model.onnx"], "--output model.onnx: must end in .pt2"),
-        (["export", "unfinished"], "step unfinished in "),
+        (["export", "unfinished"], "step unfinished is not finished"),
     ],
 )
 def test_a_persons_mistake_is_named_and_ends_with_2(

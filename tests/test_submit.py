@@ -108,7 +108,8 @@ def test_a_change_mends_a_relative_root_or_makes_one(tmp_path: Path) -> None:
 
 def test_a_store_on_a_cluster_is_named_and_absolute(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RESKD_STORE", raising=False)
-    refuse_relative_store(Path("/shared/reskd"))
+    refuse_relative_store("/shared/reskd")
+    refuse_relative_store("s3://bucket/reskd")
     with pytest.raises(BadInput, match="no store is named"):
         refuse_relative_store(None)
     monkeypatch.setenv("RESKD_STORE", "store")

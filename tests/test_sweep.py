@@ -246,7 +246,7 @@ NAN = float("nan")
         (["base", "data", "flip"], 1, "'data.flip' must be true or false, got 1"),
         (["base", "data", "crop_scales"], [1, "x"], "'data.crop_scales[1]' must be a number, got 'x'"),
         (["base", "data", "crop_scales"], 1, "'data.crop_scales' must be a list, got 1"),
-        (["base", "kd.level"], "pixle", "'none', 'clip', 'frame' or 'pixel', got 'pixle'; did you mean 'pixel'?"),
+        (["base", "kd.level"], "pixle", "'frame', 'pixel' or 'pixel_kl', got 'pixle'; did you mean 'pixel'?"),
         (["base", "model", "name"], "tsn_mini11", "'model.name' is not a model: 'tsn_mini11'; did you mean 'tsn_mini1"),
         (["base", "teacher", "model", "name"], "x", "'teacher.model.name' is given twice; keep one"),
         (["base", "optim"], {"epochs": 3}, "'optim.epochs' is given twice; keep one"),

@@ -31,6 +31,7 @@ def why(prepared: Prepared, *, table: str, row: str, column: str) -> Chain:
     records = records_from_store(prepared.store, prepared.steps)
     built = build_table(table, spec, sweep=sweep, steps=prepared.steps, records=records, published=load_published())
     entry = built.entries[row, column]
+    heading = next(found.published_heading for found in built.columns if found.key == column)
     step_of = {cell: step for step in prepared.steps.values() for cell in step.cells}
     values = dict(entry.estimate.by_seed)
     return {
@@ -43,7 +44,7 @@ def why(prepared: Prepared, *, table: str, row: str, column: str) -> Chain:
         "unit": entry.unit,
         "value": entry.text,
         "delta": _delta(entry, delta_to=spec.delta_to),
-        "published": _published(entry, table=spec.published, beside=spec.published_rows.get(row, row)),
+        "published": _published(entry, heading=heading, table=spec.published, beside=spec.published_rows.get(row, row)),
         "seeds": [
             {
                 "seed": seed,
@@ -65,8 +66,12 @@ def _delta(entry: Entry, *, delta_to: str | None) -> str | None:
     return f"{entry.delta_text} to {delta_to}" if entry.delta is not None and entry.delta.n else None
 
 
-def _published(entry: Entry, *, table: str | None, beside: str) -> str | None:
-    return None if entry.published is None else f"{entry.published_text} ({table}, row {beside!r})"
+def _published(entry: Entry, *, heading: str | None, table: str | None, beside: str) -> str | None:
+    """With the heading where it says that the figure is another task's."""
+    if entry.published is None:
+        return None
+    warning = "" if heading in (None, "published") else f"; {heading}"
+    return f"{entry.published_text} ({table}, row {beside!r}{warning})"
 
 
 def _link(prepared: Prepared, step: Step, records: dict[str, StepRecord], *, column: str = "") -> Chain:

@@ -389,7 +389,7 @@ def test_a_cohort_ends_with_the_same_weights_as_in_a_folder_also_when_interrupte
 
 def reskd(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     program = Path(sys.executable).with_name("reskd")
-    return subprocess.run([str(program), *arguments], capture_output=True, text=True, timeout=240, cwd=folder)
+    return subprocess.run([str(program), *arguments], capture_output=True, text=True, timeout=480, cwd=folder)
 
 
 def sweep_in(folder: Path, demo_root: Path) -> Path:

@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from orchestrator.cli_options import Changes, SweepFile, TrackingUri, console
+from reskd.errors import BadInput
 
 Address = Annotated[
     str, typer.Option("--address", envvar="RAY_API_SERVER_ADDRESS", help="Ray's dashboard: http://host:8265.")
@@ -79,10 +80,11 @@ def _follow(job: str, address: str) -> int:
     from orchestrator import submit as cluster
 
     client = cluster.connect(address)
+    cluster.find(client, job)  # BadInput for an id that nobody knows; later only the connection can fail
     try:
         code = cluster.follow(client, job, write=lambda text: print(text, end="", flush=True))
-    except KeyboardInterrupt:
-        _say(f"\njob {job} goes on without this terminal.")
+    except (KeyboardInterrupt, BadInput) as stop:
+        _say(f"\njob {job} goes on without this terminal." if isinstance(stop, KeyboardInterrupt) else f"\n{stop}")
         _say(f"follow it again: reskd logs {job} --address {address}")
         _say(f"stop it:         reskd cancel {job} --address {address}")
         return 3

@@ -394,7 +394,7 @@ def reskd(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def sweep_in(folder: Path, demo_root: Path) -> Path:
     folder.mkdir(parents=True)
-    (folder / "small.yaml").write_text(SWEEP.replace("ROOT", str(demo_root)).replace("epochs: 40", "epochs: 4"))
+    (folder / "small.yaml").write_text(SWEEP.replace("ROOT", str(demo_root)).replace("epochs: 100", "epochs: 4"))
     return folder
 
 

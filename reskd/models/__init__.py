@@ -9,6 +9,7 @@ from pathlib import Path
 
 from reskd.errors import BadInput
 from reskd.models.mini import tsn_mini
+from reskd.models.tsm import tsm_mobilenet_v2, tsm_resnet
 from reskd.models.tsn import tsn_mobilenet_v2, tsn_resnet
 from reskd.models.video_model import ClipOutput, VideoModel, VideoModel3d, evaluating
 from reskd.models.weights import load_imagenet_v1, load_weights_file
@@ -23,6 +24,9 @@ MODELS: dict[str, Callable[..., VideoModel]] = {
     "tsn_resnet101": partial(tsn_resnet, depth=101),
     "tsn_resnet152": partial(tsn_resnet, depth=152),
     "tsn_mobilenet_v2": tsn_mobilenet_v2,
+    "tsm_resnet18": partial(tsm_resnet, depth=18),
+    "tsm_resnet50": partial(tsm_resnet, depth=50),
+    "tsm_mobilenet_v2": tsm_mobilenet_v2,
     "tsn_mini10": partial(tsn_mini, num_blocks=1),
     "tsn_mini18": partial(tsn_mini, num_blocks=2),
 }

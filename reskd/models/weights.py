@@ -33,6 +33,9 @@ IMAGENET_V1: dict[str, WeightsEnum] = {
     "tsn_resnet101": ResNet101_Weights.IMAGENET1K_V1,
     "tsn_resnet152": ResNet152_Weights.IMAGENET1K_V1,
     "tsn_mobilenet_v2": MobileNet_V2_Weights.IMAGENET1K_V1,
+    "tsm_resnet18": ResNet18_Weights.IMAGENET1K_V1,
+    "tsm_resnet50": ResNet50_Weights.IMAGENET1K_V1,
+    "tsm_mobilenet_v2": MobileNet_V2_Weights.IMAGENET1K_V1,
 }
 
 CLASSIFIERS = ("fc.", "classifier.")

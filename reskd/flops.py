@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -59,6 +59,25 @@ def complexity(model: VideoModel, *, resolution: int, num_frames: int, num_views
         gmacs_layers=counts["layers"] * num_views / 1e9,
         gflops=flops.get_total_flops() * num_views / 1e9,
         num_params=sum(parameter.numel() for parameter in model.parameters()),
+    )
+
+
+def mean_complexity(model: VideoModel, *, resolution: int, clips_by_frames: Mapping[int, int]) -> Complexity:
+    """The mean cost of clips of which some stopped early; ``clips_by_frames``: frames looked at -> number of clips.
+
+    A clip that stopped after t frames costs what a forward of t frames does: the gates and classifiers of all exits
+    that it came by too.
+    """
+    num_clips = sum(clips_by_frames.values())
+    costs = [
+        (complexity(model, resolution=resolution, num_frames=num_frames), clips / num_clips)
+        for num_frames, clips in clips_by_frames.items()
+    ]
+    return Complexity(
+        gmacs=sum(cost.gmacs * share for cost, share in costs),
+        gmacs_layers=sum(cost.gmacs_layers * share for cost, share in costs),
+        gflops=sum(cost.gflops * share for cost, share in costs),
+        num_params=costs[0][0].num_params,
     )
 
 

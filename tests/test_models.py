@@ -24,7 +24,7 @@ def random_resnet18_state() -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_gives_the_shapes_it_promises(name):
     with torch.device("meta"):
-        model = build_model(ModelSpec(name=name), num_classes=7)
+        model = build_model(ModelSpec(name=name), num_classes=7, num_frames=3)
         output = model(torch.empty(2, 3, 3, 64, 64))
     side = 8 if "mini" in name else 2
     assert output.features.shape == (6, model.num_features, side, side)

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from torch import nn
 from torchvision.models.resnet import BasicBlock
 
+from reskd.models.tsn import Backbone
 from reskd.models.video_model import VideoModel
 
 WIDTHS = (32, 64, 96, 128)
@@ -18,7 +19,13 @@ STRIDES = (2, 2, 1, 1)
 
 
 def tsn_mini(*, num_blocks: int, num_classes: int, dropout: float) -> VideoModel:
-    """A 5x5 stem of stride 2 and four stages of ``num_blocks`` basic blocks under a TSN head."""
+    """A small net of four stages of ``num_blocks`` basic blocks under a TSN head."""
+    backbone, num_features = mini_backbone(num_blocks)
+    return VideoModel(backbone, num_features=num_features, num_classes=num_classes, dropout=dropout)
+
+
+def mini_backbone(num_blocks: int) -> Backbone:
+    """A 5x5 stem of stride 2 and four stages of ``num_blocks`` basic blocks, randomly initialised."""
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     layers["conv1"] = nn.Conv2d(3, WIDTHS[0], kernel_size=5, stride=2, padding=2, bias=False)
     layers["bn1"] = nn.BatchNorm2d(WIDTHS[0])
@@ -31,7 +38,7 @@ def tsn_mini(*, num_blocks: int, num_classes: int, dropout: float) -> VideoModel
     for module in backbone.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-    return VideoModel(backbone, num_features=num_inputs, num_classes=num_classes, dropout=dropout)
+    return Backbone(backbone, num_inputs)
 
 
 def _stage(num_inputs: int, width: int, *, stride: int, num_blocks: int) -> nn.Sequential:

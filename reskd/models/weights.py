@@ -36,6 +36,8 @@ IMAGENET_V1: dict[str, WeightsEnum] = {
     "tsm_resnet18": ResNet18_Weights.IMAGENET1K_V1,
     "tsm_resnet50": ResNet50_Weights.IMAGENET1K_V1,
     "tsm_mobilenet_v2": MobileNet_V2_Weights.IMAGENET1K_V1,
+    "frameexit_resnet18": ResNet18_Weights.IMAGENET1K_V1,
+    "frameexit_resnet50": ResNet50_Weights.IMAGENET1K_V1,
 }
 
 CLASSIFIERS = ("fc.", "classifier.")

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from reskd.errors import BadInput
-from reskd.models.mini import tsn_mini
+from reskd.models.mini import slowonly_mini, swin3d_mini, tsn_mini
 from reskd.models.mvit import video_mvit
 from reskd.models.r3d import video_resnet
 from reskd.models.slowonly import slowonly_resnet
@@ -31,6 +31,8 @@ MODELS: dict[str, Callable[..., VideoModel]] = {
     "tsn_mini18": partial(tsn_mini, num_blocks=2),
     "slowonly_resnet18": partial(slowonly_resnet, depth=18),
     "slowonly_resnet50": partial(slowonly_resnet, depth=50),
+    "slowonly_mini10": partial(slowonly_mini, num_blocks=1),
+    "swin3d_mini": swin3d_mini,
     "swin3d_t": partial(swin3d, size="t"),
     "swin3d_s": partial(swin3d, size="s"),
     "swin3d_b": partial(swin3d, size="b"),

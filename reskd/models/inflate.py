@@ -25,10 +25,8 @@ def inflate(network: nn.Module, *, over_time: Collection[str]) -> None:
         elif isinstance(module, nn.BatchNorm2d):
             made = nn.BatchNorm3d(module.num_features, eps=module.eps, momentum=module.momentum)
         elif isinstance(module, nn.MaxPool2d):
-            sizes = (module.kernel_size, module.stride, module.padding)
-            assert all(isinstance(size, int) for size in sizes), "torchvision's pooling is square"
-            kernel, stride, padding = sizes
-            made = nn.MaxPool3d((1, kernel, kernel), (1, stride, stride), (0, padding, padding))
+            kernel, padding = _cube(1, module.kernel_size), _cube(0, module.padding)
+            made = nn.MaxPool3d(kernel, _cube(1, module.stride), padding)
         else:
             continue
         network.set_submodule(name, made)
@@ -39,14 +37,19 @@ def _conv(flat: nn.Conv2d, *, num_frames: int) -> nn.Conv3d:
     conv = nn.Conv3d(
         flat.in_channels,
         flat.out_channels,
-        kernel_size=(num_frames, *flat.kernel_size),
-        stride=(1, *flat.stride),
-        padding=(num_frames // 2, *flat.padding),
+        kernel_size=_cube(num_frames, flat.kernel_size),
+        stride=_cube(1, flat.stride),
+        padding=_cube(num_frames // 2, flat.padding),
         groups=flat.groups,
         bias=flat.bias is not None,
     )
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")  # as torchvision draws a ResNet's
     return conv
+
+
+def _cube(time: int, square: int | tuple[int, ...]) -> tuple[int, int, int]:
+    height, width = square if isinstance(square, tuple) else (square, square)
+    return time, height, width
 
 
 def inflated_state(state: Mapping[str, Any], *, like: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -23,12 +23,16 @@ class Backbone(NamedTuple):
 def resnet_backbone(depth: int) -> Backbone:
     """A randomly initialised ResNet of ``depth`` layers; its last map has stride 32."""
     resnet = RESNETS[depth](weights=None)
-    # A ResNet's children run one after another; all but its pooling and its ImageNet classifier are the backbone.
-    stages = {name: child for name, child in resnet.named_children() if name not in ("avgpool", "fc")}
-    backbone = nn.Sequential()
-    for name, stage in stages.items():
-        backbone.add_module(name, stage)
-    return Backbone(backbone, resnet.fc.in_features)
+    return Backbone(resnet_stages(resnet), resnet.fc.in_features)
+
+
+def resnet_stages(resnet: nn.Module) -> nn.Sequential:
+    """All of a ResNet of torchvision's but its pooling and its classifier; its children run one after another."""
+    stages = nn.Sequential()
+    for name, stage in resnet.named_children():
+        if name not in ("avgpool", "fc"):
+            stages.add_module(name, stage)
+    return stages
 
 
 def mobilenet_v2_backbone() -> Backbone:

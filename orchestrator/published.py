@@ -30,6 +30,18 @@ class PublishedColumn:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PublishedNetwork:
+    """What a published GFLOPs figure is the cost of."""
+
+    model: str
+    """A key of reskd.models.MODELS."""
+    resolution: int
+    frames: int
+    """Of one view."""
+    views: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PublishedTable:
     """One published table; `rows` maps row -> column -> value and leaves unknown figures out."""
 
@@ -39,6 +51,8 @@ class PublishedTable:
     columns: tuple[PublishedColumn, ...]
     rows: Mapping[str, Mapping[str, float]]
     backbones: Mapping[str, str]
+    networks: Mapping[str, Mapping[str, PublishedNetwork]]
+    """Row -> column of GFLOPs -> the network, where it is one of ours."""
     note: str | None = None
 
     def column_beside(self, measured: str, *, data_name: str) -> PublishedColumn | None:
@@ -86,13 +100,15 @@ def load_published(path: Path = PUBLISHED_FILE) -> Published:
 
 
 def _table(key: str, content: object, where: str, data_sets: Collection[str]) -> PublishedTable:
-    table = _fields(content, where, required=("title", "source", "columns", "rows"), optional=("note", "backbones"))
+    optional = ("note", "backbones", "networks")
+    table = _fields(content, where, required=("title", "source", "columns", "rows"), optional=optional)
     columns = tuple(_column(str(name), column, where, data_sets) for name, column in table["columns"].items())
     names = [column.name for column in columns]
     rows = {str(row): _row(values, f"{where}: row {row!r}", names) for row, values in table["rows"].items()}
     backbones = {str(row): str(name) for row, name in table.get("backbones", {}).items()}
     for row in backbones:
         _known(row, rows, f"{where}: backbones")
+    networks = {str(row): _networks(row, content, where, rows) for row, content in table.get("networks", {}).items()}
     return PublishedTable(
         key=key,
         title=str(table["title"]),
@@ -100,6 +116,7 @@ def _table(key: str, content: object, where: str, data_sets: Collection[str]) ->
         columns=columns,
         rows=rows,
         backbones=backbones,
+        networks=networks,
         note=table.get("note"),
     )
 
@@ -117,6 +134,19 @@ def _row(content: object, where: str, columns: Collection[str]) -> dict[str, flo
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise BadInput(f"{where}: {name}: {value!r} is not a number; leave the key out where nothing is known")
     return {name: float(value) for name, value in values.items()}
+
+
+def _networks(
+    row: str, content: object, where: str, rows: Mapping[str, Collection[str]]
+) -> dict[str, PublishedNetwork]:
+    where = f"{where}: networks"
+    _known(row, rows, where)
+    networks = {}
+    for column, network in _fields(content, f"{where}: {row!r}", optional=rows[row]).items():
+        what = f"{where}: {row!r}: {column}"
+        values = _fields(network, what, required=("model", "resolution", "frames"), optional=("views",))
+        networks[column] = PublishedNetwork(**values)
+    return networks
 
 
 def _fields(

@@ -22,7 +22,12 @@ from reskd.recipe import DataSpec
 SIZE = 64
 """Pixels of the crop; a resolution keeps its share of the sweep's own crop."""
 MIN_RESOLUTION = 16
-SMALLEST = {r"tsn_resnet\d+": "tsn_resnet18", r"tsn_mini\d+": "tsn_mini10"}
+SMALLEST = {
+    r"tsn_resnet\d+": "tsn_resnet18",
+    r"tsn_mini\d+": "tsn_mini10",
+    r"slowonly_\w+": "slowonly_mini10",
+    r"swin3d_\w+": "swin3d_mini",
+}
 """By family: the network that stands for all of it."""
 SEED = 0
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reskd.data.decode import read_frames
-from reskd.data.sampling import segment_indices
+from reskd.data.sampling import eval_indices
 from reskd.data.transforms import test_crop
 from reskd.errors import BadInput, DecodeError
 from reskd.export import Logits, open_exported, own_logits
@@ -105,7 +105,7 @@ def _videos_below(folder: Path) -> Iterator[Path]:
 def _clip(path: Path, *, card: Card) -> Tensor | str:
     """uint8 (T, 3, S, S), made as a validation clip is; or the reason why not."""
     spec = DataSpec(num_frames=card.num_frames, short_side=card.short_side, crop_size=card.crop_size)
-    choose = partial(segment_indices, num_frames=card.num_frames, rng=None)
+    choose = partial(eval_indices, num_frames=card.num_frames, stride=card.stride)
     try:
         frames = read_frames(path, choose, backend=card.decode)
     except DecodeError as error:

@@ -63,7 +63,9 @@ def export(
 
 def predict(
     model: Annotated[str, typer.Argument(help="A .pt2, .onnx or weights.pt, or a step id or its first letters.")],
-    path: Annotated[list[Path], typer.Argument(help="Videos, or folders that are searched for videos.")],
+    path: Annotated[
+        list[Path], typer.Argument(help="Videos, folders of frames, or folders that are searched for videos.")
+    ],
     top: Annotated[int, typer.Option("--top", min=1, help="Classes to show of each video.")] = 3,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write here instead of a table.")] = None,
     as_json: AsJson = False,

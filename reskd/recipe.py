@@ -65,7 +65,7 @@ class DataSpec:
     """Share of a split that may fail to decode before the run stops."""
     decode: Literal["pyav", "decord"] = "pyav"
     """Decode backend; part of identity, since backends may differ in the frames they return. pyav is exact; decord
-    refuses files that it would read wrongly."""
+    refuses files that it would read wrongly. A clip that is a folder of .jpg or .png frames is read alike by all."""
     num_frames: int = 16
     """Frames of a clip."""
     sampling: Literal["segments", "dense"] = added("segments", since=3)

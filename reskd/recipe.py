@@ -63,9 +63,9 @@ class DataSpec:
     """File with one class name a line, in order; without it, the training labels sorted."""
     max_damaged: float = not_identity(0.01)
     """Share of a split that may fail to decode before the run stops."""
-    decode: Literal["pyav", "decord"] = "pyav"
+    decode: Literal["pyav", "decord", "torchcodec"] = "pyav"
     """Decode backend; part of identity, since backends may differ in the frames they return. pyav is exact; decord
-    refuses files that it would read wrongly. A clip that is a folder of .jpg or .png frames is read alike by all."""
+    and torchcodec refuse files that they would read wrongly. A folder of .jpg or .png frames is read alike by all."""
     num_frames: int = 16
     """Frames of a clip."""
     sampling: Literal["segments", "dense"] = added("segments", since=3)

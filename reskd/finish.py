@@ -22,7 +22,7 @@ from reskd.throughput import device_name
 def versions() -> dict[str, str]:
     """Versions that a result may depend on; recorded, never part of identity."""
     found = {"python": platform.python_version()}
-    for name in ("reskd", "torch", "torchvision", "av", "numpy"):
+    for name in ("reskd", "torch", "torchvision", "av", "pillow", "numpy"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -38,6 +38,7 @@ def weights_content(member: Member, *, classes: tuple[str, ...]) -> Json:
         "model_spec": asdict(member.recipe.model),
         "classes": list(classes),
         "num_frames": data.num_frames,
+        "stride": data.stride,
         "short_side": data.short_side,
         "crop_size": data.crop_size,
         "decode": data.decode,
@@ -69,7 +70,12 @@ def done_record(
 ) -> Json:
     """The last file of a step; `facts` are times, the code's commit and whatever else the caller knows."""
     recipe = member.recipe
-    measured = complexity(member.model, resolution=recipe.model.resolution, num_frames=recipe.data.num_frames)
+    measured = complexity(
+        member.model,
+        resolution=recipe.model.resolution,
+        num_frames=recipe.data.num_frames,
+        num_views=protocol.num_forwards,
+    )
     return {
         "step_id": member.step_id,
         "state_hash": state_hash(member.model.state_dict()),

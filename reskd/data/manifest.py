@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from reskd.data.annotations import VideoRecord, data_root, load_annotations
+from reskd.data.decode.frames import frame_names
 from reskd.errors import BadInput
 from reskd.files import write_atomic
 from reskd.recipe import DataSpec
@@ -32,9 +33,9 @@ class Clip:
     path: str
     """Posix, relative to the data root."""
     size: int
-    """Bytes."""
+    """Bytes; of a folder of frames, of all of them."""
     digest: str
-    """Of the content; see ``file_digest``."""
+    """Of the content; see ``file_digest`` and ``folder_digest``."""
     labels: tuple[int, ...]
     """Indices into the classes: at least one, each once, ascending."""
 
@@ -92,6 +93,21 @@ def file_digest(path: Path, *, size: int) -> str:
         return digest.hexdigest()
 
 
+def folder_digest(folder: Path) -> str:
+    """sha256, hex, of a folder of frames: of the names and sizes of all, and of the content of NUM_CHUNKS of them.
+
+    Those are at even distances, the first and the last among them; of fewer frames it is all.
+    """
+    names = frame_names(folder)
+    sizes = [(folder / name).stat().st_size for name in names]
+    digest = hashlib.sha256(json.dumps([names, sizes]).encode())
+    last = len(names) - 1
+    places = range(len(names)) if last < NUM_CHUNKS else [i * last // (NUM_CHUNKS - 1) for i in range(NUM_CHUNKS)]
+    for place in places:
+        digest.update((folder / names[place]).read_bytes())
+    return digest.hexdigest()
+
+
 def write_manifest(manifest: Manifest, path: Path) -> None:
     """As JSON with its hash, by a rename: a reader sees the old file or the new one, never a part."""
     write_atomic(path, json.dumps({"sha256": manifest.sha256, **_as_json(manifest)}, indent=0))
@@ -133,10 +149,12 @@ def _file_facts(root: Path, paths: Sequence[str], *, cache: Path | None) -> dict
 
     def digest(path: str, size: int, mtime_ns: int) -> str:
         *same, cached = known.get(str(root / path), (-1, -1, ""))
-        return cached if same == [size, mtime_ns] else file_digest(root / path, size=size)
+        if same == [size, mtime_ns]:
+            return cached
+        return folder_digest(root / path) if (root / path).is_dir() else file_digest(root / path, size=size)
 
     with ThreadPoolExecutor(NUM_THREADS) as pool:
-        stamps = _present(root, paths, pool.map(lambda path: _size_and_time(root / path), paths))
+        stamps = _present(root, paths, pool.map(lambda path: size_and_time(root / path), paths))
         digests = list(pool.map(lambda path: digest(path, *stamps[path]), paths))
     if cache is not None:
         # A file written a moment ago may change again without another time stamp: it is read again next time.
@@ -150,12 +168,19 @@ def _file_facts(root: Path, paths: Sequence[str], *, cache: Path | None) -> dict
     return {path: (stamps[path][0], found) for path, found in zip(paths, digests, strict=True)}
 
 
-def _size_and_time(path: Path) -> tuple[int, int] | None:
-    """Bytes and modification time in nanoseconds; None where there is no file. Other OSErrors pass."""
+def size_and_time(path: Path) -> tuple[int, int] | None:
+    """Bytes and modification time in nanoseconds; None where there is no file. Other OSErrors pass.
+
+    Of a folder, the sum of its frames and the newest time among them and its own; None without frames.
+    """
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
+    if stat.S_ISDIR(status.st_mode):
+        frames = [(path / name).stat() for name in frame_names(path)]
+        newest = max([status.st_mtime_ns, *(frame.st_mtime_ns for frame in frames)])
+        return (sum(frame.st_size for frame in frames), newest) if frames else None
     return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
 
 

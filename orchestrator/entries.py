@@ -52,6 +52,8 @@ class Entry:
     step_ids: tuple[str, ...]
     """The runs behind the values, in the order of the seeds."""
     delta: Estimate | None = None
+    is_sequential: bool = False
+    """Whether the seeds of the difference were added by looking at it, and its interval is corrected for that."""
     published: float | None = None
     protocols: tuple[str, ...] = ()
     """That the values were judged by; of several no mean is shown."""
@@ -96,7 +98,14 @@ class Entry:
 
     @property
     def delta_text(self) -> str:
-        return "" if self.delta is None else self.delta.text(unit=self.unit, signed=True)
+        """The difference, over how many pairs where seeds are missing, and whether it was looked at repeatedly."""
+        if self.delta is None:
+            return ""
+        shown = self.delta.text(unit=self.unit, signed=True)
+        labels = ["sequential"] if self.is_sequential and self.delta.n else []
+        if 0 < self.delta.n < self.num_seeds:
+            labels.append(f"{self.delta.n} pairs" if self.delta.n > 1 else "1 pair")
+        return f"{shown} ({', '.join(labels)})" if labels else shown
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

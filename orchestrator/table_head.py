@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from orchestrator.entries import Column, Entry
 from orchestrator.estimates import MIN_SEEDS
 from orchestrator.published import PublishedTable
+from orchestrator.sequential import Look, percent, sentence
 from orchestrator.step_record import StepRecord
 from orchestrator.sweep import Sweep
 from reskd.protocol import parse_protocol
@@ -20,10 +21,12 @@ def head_sentences(
     entries: Collection[Entry],
     records: Collection[StepRecord],
     paper: PublishedTable | None,
+    look: Look | None = None,
 ) -> tuple[str, ...]:
     """Everything that a reader must know; `records` are the finished runs behind the table."""
     return (
         *_seeds(sweep),
+        *_sequential(sweep, look, rows=rows, columns=columns),
         *_clips(records),
         *_evaluated_again(columns, records),
         *_devices(columns, entries),
@@ -48,6 +51,19 @@ def _seeds(sweep: Sweep) -> Iterator[str]:
             f"Every seed has the same teachers, of seed {sweep.teacher_seed}: "
             "nothing here covers the choice of a teacher's seed."
         )
+
+
+def _sequential(sweep: Sweep, look: Look | None, *, rows: Sequence[str], columns: Iterable[Column]) -> Iterator[str]:
+    """Of `seeds: auto`, where one of its rows is in the table."""
+    auto = sweep.auto
+    if auto is None or look is None or not set(auto.compare) & set(rows):
+        return
+    yield sentence(look, auto)
+    more = [f"{row} {len(sweep.seeds_of(row))}" for row in auto.compare if row in rows]
+    if look.num_seeds > auto.start:
+        yield f"Seeds of the sequential rows: {', '.join(more)}; the intervals of their own means are plain ones."
+    if any(column.delta_to in auto.compare for column in columns):
+        yield f'"sequential": a difference between these two rows, its interval at {percent(auto.confidence)}.'
 
 
 def _clips(records: Iterable[StepRecord]) -> Iterator[str]:

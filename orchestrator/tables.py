@@ -11,8 +11,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator.entries import Column, Entry, Plot, PlotPoint, SeedState, Table
-from orchestrator.estimates import Estimate, paired_difference
+from orchestrator.estimates import CONFIDENCE, Estimate, paired_difference
 from orchestrator.published import Published, PublishedTable
+from orchestrator.sequential import Look
 from orchestrator.step_record import StepRecord, records_from_store
 from orchestrator.steps import Step
 from orchestrator.strict import naming
@@ -34,13 +35,13 @@ COSTS = {
 
 def check_tables(sweep: Sweep, published: Published) -> None:
     """BadInput for a column that no run can have and for published tables or rows that the paper has not."""
+    if sweep.auto is not None:
+        _check_accuracy(sweep.auto.column, f"{sweep.path}: 'seeds.auto.column'")
     for key, spec in sweep.tables.items():
         where = f"{sweep.path}: 'tables.{key}"
         for column in spec.columns:
-            if column not in COSTS and column.split("/")[-1] not in ACCURACIES:
-                raise BadInput(f"{where}.columns' has {column!r}; the metrics of test/ are {', '.join(ACCURACIES)}")
             if column not in COSTS:
-                _check_protocol(column, where)
+                _check_accuracy(column, f"{where}.columns'")
         if spec.published is None:
             continue
         if spec.published not in published.tables:
@@ -51,13 +52,15 @@ def check_tables(sweep: Sweep, published: Published) -> None:
                 raise BadInput(f"{where}.published_rows' names {row!r}; there are {', '.join(rows)}")
 
 
-def _check_protocol(column: str, where: str) -> None:
+def _check_accuracy(column: str, where: str) -> None:
     """A test column is test/<metric> or test/<protocol>/<metric>."""
+    if column.split("/")[-1] not in ACCURACIES:
+        raise BadInput(f"{where} has {column!r}; the metrics of test/ are {', '.join(ACCURACIES)}")
     parts = column.split("/")[1:-1]
     if len(parts) > 1:
-        raise BadInput(f"{where}.columns' has {column!r}; write test/<metric> or test/<protocol>/<metric>")
+        raise BadInput(f"{where} has {column!r}; write test/<metric> or test/<protocol>/<metric>")
     for name in parts:
-        with naming(f"{where}.columns' has {column!r}"):
+        with naming(f"{where} has {column!r}"):
             parse_protocol(name)
 
 
@@ -69,6 +72,7 @@ def build_table(
     steps: Mapping[str, Step],
     records: Mapping[str, StepRecord],
     published: Published,
+    look: Look | None = None,
 ) -> Table:
     """Entries of every row and column, what a reader must know about them, and the plot's points if it is asked for."""
     recipes = {cell.row: cell.recipe for cell in sweep.cells}
@@ -81,12 +85,15 @@ def build_table(
         for column in columns:
             entry = seeds.entry(row, column)
             if column.delta_to and row != column.delta_to:
-                entry = replace(entry, delta=seeds.delta(row, column))
+                is_sequential = sweep.auto is not None and {row, column.delta_to} == set(sweep.auto.compare)
+                confidence = sweep.auto.confidence if sweep.auto and is_sequential else CONFIDENCE
+                delta = seeds.delta(row, column, confidence=confidence)
+                entry = replace(entry, delta=delta, is_sequential=is_sequential)
             if paper and column.published:
                 values = paper.rows.get(spec.published_rows.get(row, row), {})
                 entry = replace(entry, published=values.get(column.published.name))
             entries[row, column.key] = entry
-    used = {seeds.step_id(row, seed) for row in spec.rows for seed in sweep.seeds}
+    used = {seeds.step_id(row, seed) for row in spec.rows for seed in sweep.seeds_of(row)}
     return Table(
         key=key,
         title=spec.title or key,
@@ -99,6 +106,7 @@ def build_table(
             entries=list(entries.values()),
             records=[record for step_id, record in records.items() if step_id in used and record.state == "done"],
             paper=paper,
+            look=look,
         ),
         columns=columns,
         rows=spec.rows,
@@ -145,9 +153,10 @@ class _Seeds:
             notes=tuple(note for seed in self._seeds[row] if (note := self._note(row, seed))),
         )
 
-    def delta(self, row: str, column: Column) -> Estimate:
+    def delta(self, row: str, column: Column, *, confidence: float) -> Estimate:
         assert column.delta_to is not None
-        return paired_difference(self.values(row, column.key), self.values(column.delta_to, column.key))
+        values, reference = self.values(row, column.key), self.values(column.delta_to, column.key)
+        return paired_difference(values, reference, confidence=confidence)
 
     def _record(self, row: str, seed: int) -> StepRecord | None:
         return self._records.get(self._step_of.get((row, seed), ""))

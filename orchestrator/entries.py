@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from orchestrator.estimates import Estimate, number_text
@@ -39,6 +39,10 @@ class Column:
         return f"vs {self.delta_to} (points)"
 
 
+Kind = Literal["measured", "published only", "not asked"]
+"""published only: a row of the paper that is none of ours; not asked: a row that another sweep of the table has."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
     """One row in one column: what was measured and what it rests on."""
@@ -61,6 +65,9 @@ class Entry:
     """That clips/s was measured on; of several no mean is shown."""
     notes: tuple[str, ...] = ()
     """Why seeds failed, or what failed that they wait for."""
+    kind: Kind = "measured"
+    links: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+    """(seed, page of its MLflow run) of the values, where the address of a tracking server is known."""
 
     @property
     def n(self) -> int:
@@ -72,7 +79,9 @@ class Entry:
 
     @property
     def state(self) -> str:
-        """complete, partial, or what all seeds are that have no value (mixed where they differ)."""
+        """complete, partial, or what all seeds are that have no value (mixed where they differ); the kind of others."""
+        if self.kind != "measured":
+            return self.kind
         if self.n:
             return "complete" if self.n == self.num_seeds else "partial"
         states = {state for _, state in self.seed_states}
@@ -81,6 +90,8 @@ class Entry:
     @property
     def text(self) -> str:
         """The numbers, and in words what is missing."""
+        if self.kind != "measured":
+            return self.kind if self.kind == "published only" else "-"
         averages = len(self.protocols) <= 1 and len(self.devices) <= 1
         shown = self.estimate.text(unit=self.unit, average=averages)
         if self.n == self.num_seeds:
@@ -142,8 +153,17 @@ class Table:
     """Sentences that a reader of the numbers must know."""
     columns: tuple[Column, ...]
     rows: tuple[str, ...]
+    """That were or are to be measured."""
     entries: Mapping[tuple[str, str], Entry]
     plot: Plot | None = None
+    peers: tuple[str, ...] = ()
+    """Rows of the paper's table that are none of ours: published figures and nothing else. They stand first."""
+    data: str = ""
+    """The data set in words; empty where the rows have several."""
+
+    @property
+    def all_rows(self) -> tuple[str, ...]:
+        return (*self.peers, *self.rows)
 
     @property
     def headings(self) -> list[str]:
@@ -164,3 +184,11 @@ class Table:
                 texts.append("reference" if row == column.delta_to else entry.delta_text)
             texts += [entry.published_text] if column.published_heading else []
         return texts
+
+    def links(self, row: str) -> list[tuple[tuple[str, str], ...]]:
+        """Of each of a row's cells, (seed, page of its run)."""
+        links: list[tuple[tuple[str, str], ...]] = [()]
+        for column in self.columns:
+            links.append(self.entries[row, column.key].links)
+            links += [()] * (bool(column.delta_to) + bool(column.published_heading))
+        return links

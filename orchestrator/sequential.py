@@ -36,9 +36,13 @@ class AutoSeeds:
         if len(self.compare) != 2 or self.compare[0] == self.compare[1]:
             raise BadInput(f"'seeds.auto.compare' must name two different rows, got {list(self.compare)}")
         if not re.fullmatch(r"test(/[^/]+){1,2}", self.column):
-            raise BadInput(f"'seeds.auto.column' must be test/<metric> or test/<protocol>/<metric>, got {self.column!r}")
+            raise BadInput(
+                f"'seeds.auto.column' must be test/<metric> or test/<protocol>/<metric>, got {self.column!r}"
+            )
         if self.start < MIN_SEEDS:
-            raise BadInput(f"'seeds.auto.start' must be at least {MIN_SEEDS}, the fewest with an interval, got {self.start}")
+            raise BadInput(
+                f"'seeds.auto.start' must be at least {MIN_SEEDS}, the fewest with an interval, got {self.start}"
+            )
         if not self.start <= self.limit <= MAX_SEEDS:
             raise BadInput(
                 f"'seeds.auto.limit' must be from 'seeds.auto.start' = {self.start} to {MAX_SEEDS}, got {self.limit}"

@@ -70,9 +70,7 @@ def steps_of(steps: Mapping[str, Step], cells: Iterable[Cell]) -> dict[str, Step
     kept = {step.id: tuple(cell for cell in step.cells if cell in asked) for step in steps.values()}
     teachers = {step.teacher_id for step in steps.values() if kept[step.id]}
     return {
-        step.id: replace(step, cells=kept[step.id])
-        for step in steps.values()
-        if kept[step.id] or step.id in teachers
+        step.id: replace(step, cells=kept[step.id]) for step in steps.values() if kept[step.id] or step.id in teachers
     }
 
 

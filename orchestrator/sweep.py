@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from orchestrator.changes import apply_changes, name_of_changes, refuse_idle, split_changes
 from orchestrator.expand import Cell, check_keys, expand, flatten, list_rows
+from orchestrator.expect import Expect
 from orchestrator.sequential import AutoSeeds
 from orchestrator.strict import check, did_you_mean, naming
 from orchestrator.sweep_yaml import read_yaml
@@ -21,7 +22,7 @@ from reskd.recipe import Recipe
 
 __all__ = ["Cell", "CohortSpec", "Resources", "Sweep", "TableSpec", "load", "recipe_from_dict", "recipe_to_dict"]
 
-COSTS = ("GMACs", "GFLOPs", "params_M", "clips/s")
+COSTS = ("GMACs", "GMACs_with_attention", "GFLOPs", "params_M", "clips/s")
 """Columns beside the test metrics, ``test/...``."""
 
 
@@ -89,6 +90,10 @@ class TableSpec:
     published_rows: dict[str, str] = field(default_factory=dict)
     """Our row -> the published row beside it, where the names differ."""
     plot: Literal["accuracy_vs_gmacs"] | None = None
+    peers: bool = False
+    """Show the published rows that are none of ours too, without a measured figure."""
+    expect: dict[str, dict[str, Expect]] = field(default_factory=dict)
+    """Row -> column -> bounds that `reskd tables --check` holds its mean against; `row` stands for every row."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -259,6 +264,24 @@ def _table(key: str, tree: object, rows: Sequence[str]) -> TableSpec:
     for column in table.columns:
         if not column.startswith("test/") and column not in COSTS:
             raise BadInput(f"'{name}.columns' has {column!r}; a column is test/<metric> or one of {', '.join(COSTS)}")
-    if table.published_rows and table.published is None:
-        raise BadInput(f"'{name}.published_rows' needs '{name}.published', the table that the rows are from")
+    for part, is_used in (("published_rows", table.published_rows), ("peers", table.peers)):
+        if is_used and table.published is None:
+            raise BadInput(f"'{name}.{part}' needs '{name}.published', the table that the rows are from")
+    _check_expect(table, name)
     return replace(table, title=table.title or key)
+
+
+def _check_expect(table: TableSpec, name: str) -> None:
+    """Expectations that can be met or not: of rows and columns of the table, with what they compare to."""
+    for row, columns in table.expect.items():
+        if row not in ("row", *table.rows):
+            raise BadInput(f"'{name}.expect' names {row!r}, which is not a row of it{did_you_mean(row, table.rows)}")
+        for column, expected in columns.items():
+            where = f"'{name}.expect.{row}.{column}'"
+            if column not in table.columns:
+                raise BadInput(f"{where}: not a column of the table{did_you_mean(column, table.columns)}")
+            if expected.is_about_published and table.published is None:
+                raise BadInput(f"{where} needs '{name}.published', the table whose figure it is about")
+            has_delta = column not in COSTS and not column.endswith("/agreement")
+            if expected.is_about_delta and (table.delta_to in (None, row) or not has_delta):
+                raise BadInput(f"{where} has no difference to expect: it needs '{name}.delta_to', another row")

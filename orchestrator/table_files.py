@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 from orchestrator.entries import Table
+
+Links = tuple[tuple[str, str], ...]
+"""(seed, page of its run)."""
 
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -35,13 +39,17 @@ STYLE = (
     "th{border-bottom:2px solid #888}"
     "th:first-child,td:first-child{text-align:left}"
     ".published{color:#555;font-style:italic}"
+    ".peer td{color:#777}"
+    "sup a{margin-left:.2em;text-decoration:none}"
     "li{color:#444}"
 )
 
 
 def table_tex(table: Table) -> str:
     r"""A `table` with a plain `tabular`, no package needed; the sentences stand below it, as its caption's rest."""
-    rows = [" & ".join(map(latex, cells)) + r" \\" for cells in map(table.cells, table.rows)]
+    peers, rows = (
+        [" & ".join(map(latex, table.cells(row))) + r" \\" for row in part] for part in (table.peers, table.rows)
+    )
     lines = [
         r"\begin{table}",
         r"\centering",
@@ -51,6 +59,7 @@ def table_tex(table: Table) -> str:
         r"\hline",
         " & ".join(map(latex, table.headings)) + r" \\",
         r"\hline",
+        *([*peers, r"\hline"] if peers else []),
         *rows,
         r"\hline",
         r"\end{tabular}",
@@ -66,7 +75,10 @@ def table_html(table: Table) -> str:
     """A whole page that needs no other file; published figures, in columns of their own, look like a quotation."""
     quoted = [text in {column.published_heading for column in table.columns} for text in table.headings]
     head = "".join(f"<li>{escape(sentence)}</li>\n" for sentence in table.head)
-    body = "".join(_row("td", table.cells(row), quoted) for row in table.rows)
+    body = "".join(
+        _row("td", table.cells(row), quoted, links=table.links(row), is_peer=row in table.peers)
+        for row in table.all_rows
+    )
     title = escape(table.title)
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
@@ -81,9 +93,17 @@ def latex(text: str) -> str:
     return "".join(LATEX.get(sign, sign) for sign in text)
 
 
-def _row(tag: str, texts: list[str], quoted: list[bool]) -> str:
+def _row(
+    tag: str, texts: list[str], quoted: list[bool], *, links: Sequence[Links] | None = None, is_peer: bool = False
+) -> str:
     cells = [
-        f"<{tag}{' class=published' if is_quoted else ''}>{escape(text)}</{tag}>"
-        for text, is_quoted in zip(texts, quoted, strict=True)
+        f"<{tag}{' class=published' if is_quoted else ''}>{escape(text)}{_links(pages)}</{tag}>"
+        for text, is_quoted, pages in zip(texts, quoted, links or [()] * len(texts), strict=True)
     ]
-    return f"<tr>{''.join(cells)}</tr>\n"
+    return f"<tr{' class=peer' if is_peer else ''}>{''.join(cells)}</tr>\n"
+
+
+def _links(pages: Links) -> str:
+    """A small number for each seed, which opens its run."""
+    shown = [f'<a href="{escape(url)}" title="MLflow run of seed {seed}">{seed}</a>' for seed, url in pages]
+    return f"<sup>{' '.join(shown)}</sup>" if shown else ""

@@ -15,7 +15,7 @@ from reskd.protocol import parse_protocol
 ACCURACIES = {"top1": "top-1", "top5": "top-5", "mAP": "mAP", "agreement": "agreement with teacher"}
 COSTS = {
     "GMACs": ("GMACs a clip", "G"),
-    "GMACs_with_attention": ("GMACs a clip, attention's products too", "G"),
+    "GMACs_with_attention": ("GMACs with attention", "G"),
     "GFLOPs": ("GFLOPs a clip", "G"),
     "params_M": ("parameters (M)", "M"),
     "clips/s": ("clips/s", "clips/s"),

@@ -91,7 +91,7 @@ class Entry:
     def text(self) -> str:
         """The numbers, and in words what is missing."""
         if self.kind != "measured":
-            return self.kind if self.kind == "published only" else "-"
+            return "-"
         averages = len(self.protocols) <= 1 and len(self.devices) <= 1
         shown = self.estimate.text(unit=self.unit, average=averages)
         if self.n == self.num_seeds:
@@ -177,9 +177,9 @@ class Table:
     def cells(self, row: str) -> list[str]:
         """A row's texts under `headings`."""
         texts = [row]
-        for column in self.columns:
+        for index, column in enumerate(self.columns):
             entry = self.entries[row, column.key]
-            texts.append(entry.text)
+            texts.append("published only" if row in self.peers and not index else entry.text)
             if column.delta_to:
                 texts.append("reference" if row == column.delta_to else entry.delta_text)
             texts += [entry.published_text] if column.published_heading else []

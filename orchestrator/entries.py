@@ -186,9 +186,10 @@ class Table:
         return texts
 
     def links(self, row: str) -> list[tuple[tuple[str, str], ...]]:
-        """Of each of a row's cells, (seed, page of its run)."""
+        """Of each of a row's cells, (seed, page of its run); of several that rest on the same runs the first."""
         links: list[tuple[tuple[str, str], ...]] = [()]
         for column in self.columns:
-            links.append(self.entries[row, column.key].links)
+            found = self.entries[row, column.key].links
+            links.append(() if found in links else found)
             links += [()] * (bool(column.delta_to) + bool(column.published_heading))
         return links

@@ -58,7 +58,7 @@ def table_markdown(table: Table) -> str:
     lines = [_escaped(table.headings), rule]
     for row in table.all_rows:
         cells = zip(_escaped(table.cells(row)), table.links(row), strict=True)
-        lines.append([" ".join([text, *(f"[{seed}]({url})" for seed, url in links)]) for text, links in cells])
+        lines.append([text + _links(pages) for text, pages in cells])
     return f"{head}\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -120,6 +120,11 @@ def _index(tables: Sequence[Table], *, has_plot: bool) -> str:
     if has_plot:
         parts += ["## Accuracy against cost", f"![accuracy against GMACs]({PLOT_FILE})"]
     return "\n\n".join(parts) + "\n"
+
+
+def _links(pages: Iterable[tuple[str, str]]) -> str:
+    shown = " ".join(f"[{seed}]({url})" for seed, url in pages)
+    return f" (runs {shown})" if shown else ""
 
 
 def _escaped(cells: Iterable[str]) -> list[str]:

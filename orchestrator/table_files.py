@@ -54,7 +54,7 @@ STYLE = (
     "td.words{white-space:normal;min-width:16rem}"
     ".peer td{color:#777}"
     ".peer+tr:not(.peer) td{border-top:2px solid #888}"
-    "sup a{margin-left:.2em;text-decoration:none}"
+    "small{display:block;color:#777}"
     "li{color:#444}"
 )
 
@@ -131,6 +131,6 @@ def _row(
 
 
 def _links(pages: Links) -> str:
-    """A small number for each seed, which opens its run."""
+    """A line below the number: of each seed, the link that opens its run."""
     shown = [f'<a href="{escape(url)}" title="MLflow run of seed {seed}">{seed}</a>' for seed, url in pages]
-    return f"<sup>{' '.join(shown)}</sup>" if shown else ""
+    return f"<small>runs {' '.join(shown)}</small>" if shown else ""

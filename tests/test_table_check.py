@@ -65,7 +65,7 @@ def test_a_table_that_was_never_built_or_whose_runs_have_changed_is_stale(
     before = (folder / "table5.md").read_bytes()
     (folder / "table5.md").write_bytes(before.replace(b"97.0", b"99.9"))
     code, found = tables(stored, monkeypatch, capsys, "--check")
-    assert (code, found) == (1, [f"{folder / 'table5.md'}: stale, the runs say something else now; run `reskd tables`"])
+    assert (code, found) == (1, [f"{folder / 'table5.md'}: stale, not what would be built now; run `reskd tables`"])
 
 
 def test_a_missing_cell_is_one_line_with_its_seeds(

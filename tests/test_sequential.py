@@ -112,6 +112,18 @@ def test_a_rule_that_cannot_work_is_refused_with_its_field(tmp_path: Path, rule:
     assert str(path) in str(caught.value)
 
 
+def test_one_value_of_the_rule_can_be_set_and_a_list_in_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "levels.yaml"
+    path.write_text(SWEEP.replace("SEEDS", RULE))
+    longer = load(path, changes=["seeds.auto.limit=7"])
+    assert longer.auto is not None
+    assert (longer.auto.limit, longer.seeds, longer.name) == (7, (0, 1, 2), "levels+seeds.auto.limit=7")
+    assert load(path, changes=["seeds=[4]"]).auto is None
+    path.write_text(SWEEP.replace("SEEDS", "[0]"))
+    with pytest.raises(BadInput, match=r"--set seeds\.auto\.limit: the sweep has no such rule"):
+        load(path, changes=["seeds.auto.limit=7"])
+
+
 def test_a_metric_that_no_run_has_is_refused(tmp_path: Path) -> None:
     stored = StoredSweep(tmp_path, text=SWEEP.replace("SEEDS", RULE.replace("test/top1", "test/top2")))
     with pytest.raises(BadInput, match=r"'seeds\.auto\.column' has 'test/top2'"):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli_ask import ask_app
-from orchestrator.cli_cluster import add_cluster_commands
+from orchestrator.cli_cluster import add_cluster_commands, show_jobs
 from orchestrator.cli_data import data_app
 from orchestrator.cli_eval import evaluate
 from orchestrator.cli_export import export, predict
@@ -149,8 +149,23 @@ def _program() -> str:
 
 
 @app.command(epilog="Example: reskd status sweeps/demo.yaml")
-def status(sweep: SweepFile, changes: Changes = None, store: StoreFolder = None, as_json: AsJson = False) -> None:
-    """Each step's state: epochs, last metrics, who trains it, damaged clips, why it failed."""
+def status(
+    sweep: Annotated[Path | None, typer.Argument(help="A sweep file, such as sweeps/demo.yaml.")] = None,
+    changes: Changes = None,
+    store: StoreFolder = None,
+    address: Annotated[
+        str | None, typer.Option("--address", help="Ray's dashboard, http://host:8265: the jobs of that cluster.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Each step's state: epochs, last metrics, who trains it, damaged clips, why it failed. With --address: a
+    cluster's submitted jobs, of all sweeps or of the one named.
+    """
+    if address is not None:
+        show_jobs(address, sweep=sweep.name if sweep else None, as_json=as_json)
+        return
+    if sweep is None:
+        raise BadInput("status: name a sweep file, or a cluster's dashboard with --address")
     from orchestrator.show import show_status, status_rows
 
     prepared = open_sweep(sweep, changes, open_store(store))

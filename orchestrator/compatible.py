@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -17,20 +18,22 @@ from reskd.recipe import ModelSpec, Recipe
 
 
 def check_models(steps: Mapping[str, Step], classes_of: Callable[[Step], tuple[str, ...]]) -> None:
-    """Run each network of the steps once, on one frame of its resolution; nothing is computed or fetched.
+    """Run each network of the steps once, on one clip of its resolution; nothing is computed or fetched.
 
     ``classes_of`` gives the class names of a step's data. BadInput, naming the row, for a resolution that leaves a
-    network no map, for a pixel-level student whose map has other channels than its teacher's, and for a teacher
-    from a file that knows other classes or wants larger frames than there are.
+    network no map, for a student whose maps have other channels (pixel level) or are of another number in time (all
+    but clip level) than its teacher's, and for a teacher from a file that knows other classes or wants larger frames
+    than there are.
     """
-    channels_of, model_in = cache(_num_channels), cache(_model_in)
+    map_of, model_in = cache(_last_map), cache(_model_in)
     student_of = {step.teacher_id: step for step in steps.values()}
     for step in steps.values():
         recipe, classes = step.recipe, classes_of(step)
         # A teacher that is in no row is known to its reader by a student's.
         row, _ = (step if step.cells else student_of[step.id]).cells[0]
         with naming(f"row {row!r}" + ("" if step.cells else ": teacher")):
-            ours = channels_of(recipe.model.name, recipe.model.resolution, len(classes))
+            num_frames = recipe.data.num_frames
+            ours = map_of(recipe.model.name, recipe.model.resolution, num_frames, len(classes))
             if not recipe.has_teacher:
                 continue
             source = recipe.teacher
@@ -41,9 +44,12 @@ def check_models(steps: Mapping[str, Step], classes_of: Callable[[Step], tuple[s
                 _refuse_other_classes(classes_of(steps[step.teacher_id]), classes, "its teacher's data")
             else:
                 teacher = model_in(source.checkpoint, classes, recipe.data.crop_size)
+            if recipe.kd.level == "clip":
+                continue
+            theirs = map_of(teacher.name, teacher.resolution, num_frames, len(classes))
             if recipe.kd.level == "pixel":
-                theirs = channels_of(teacher.name, teacher.resolution, len(classes))
-                _refuse_other_width(recipe.model, ours, teacher, theirs)
+                _refuse_other_width(recipe.model, ours.num_channels, teacher, theirs.num_channels)
+            _refuse_other_times(recipe, ours.num_time_cells, teacher, theirs.num_time_cells)
 
 
 def _refuse_other_width(student: ModelSpec, ours: int, teacher: ModelSpec, theirs: int) -> None:
@@ -51,6 +57,15 @@ def _refuse_other_width(student: ModelSpec, ours: int, teacher: ModelSpec, their
         raise BadInput(
             f"kd.level is 'pixel', but the last map of {student.name!r} has {ours} channels and that of its teacher "
             f"{teacher.name!r} {theirs}; choose networks with equally many, or kd.level pixel_kl, frame or clip"
+        )
+
+
+def _refuse_other_times(student: Recipe, ours: int, teacher: ModelSpec, theirs: int) -> None:
+    if ours != theirs:
+        raise BadInput(
+            f"kd.level is {student.kd.level!r}, but of data.num_frames = {student.data.num_frames} frames "
+            f"{student.model.name!r} leaves {ours} maps in time and its teacher {teacher.name!r} {theirs}; "
+            "choose networks with equally many, or kd.level clip"
         )
 
 
@@ -62,19 +77,29 @@ def _refuse_other_classes(theirs: tuple[str, ...], ours: tuple[str, ...], who: s
         )
 
 
-def _num_channels(name: str, resolution: int, num_classes: int) -> int:
-    """Channels of a network's last map, from a forward on torch's meta device."""
+class LastMap(NamedTuple):
+    """What a network leaves of a clip before it pools."""
+
+    num_channels: int
+    num_time_cells: int
+
+
+def _last_map(name: str, resolution: int, num_frames: int, num_classes: int) -> LastMap:
+    """A network's last map, from a forward of one clip on torch's meta device."""
     with torch.device("meta"):
         model = MODELS[name](num_classes=num_classes, dropout=0.0).eval()
-        frame = torch.empty(1, 1, 3, resolution, resolution)
+        clip = torch.empty(1, num_frames, 3, resolution, resolution)
     reason = "it would be empty"
     try:
-        num_channels, height, width = model.forward_features(frame).shape[1:]
+        num_time_cells, num_channels, height, width = model.forward_features(clip).shape
         if height * width > 0:
-            return num_channels
+            return LastMap(num_channels, num_time_cells)
     except RuntimeError as error:  # most layers refuse a map smaller than themselves
         reason = str(error)
-    raise BadInput(f"model.resolution is {resolution}, which leaves {name!r} no last map ({reason}); raise it")
+    raise BadInput(
+        f"model.resolution is {resolution}, which leaves {name!r} no last map of {num_frames} frames ({reason}); "
+        "raise it, or change data.num_frames"
+    )
 
 
 def _model_in(path: str, classes: tuple[str, ...], crop_size: int) -> ModelSpec:

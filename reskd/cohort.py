@@ -139,3 +139,10 @@ def _check_teachable(member: Member, teacher: Teacher | None) -> None:
             f"step {member.step_id}: pixel-level KD needs maps of equal width, but {member.recipe.model.name} has "
             f"{ours} channels and {teacher.spec.name} {theirs}; choose kd.level pixel_kl, frame or clip"
         )
+    num_frames = member.recipe.data.num_frames
+    ours, theirs = member.model.num_time_cells(num_frames), teacher.model.num_time_cells(num_frames)
+    if member.recipe.kd.level != "clip" and ours != theirs:
+        raise BadInput(
+            f"step {member.step_id}: of {num_frames} frames {member.recipe.model.name} leaves {ours} maps in time and "
+            f"{teacher.spec.name} {theirs}; kd.level {member.recipe.kd.level} needs equally many, clip does not"
+        )

@@ -25,7 +25,8 @@ def clip_kl(student_logits: Tensor, teacher_logits: Tensor, *, temperature: floa
 def frame_kl(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float) -> Tensor:
     """KL(teacher || student) between the class distributions of each frame, averaged over clips and frames.
 
-    Logits are (B, T, K). Raises BadInput where the two shapes differ.
+    Logits are (B, T, K); of a 3-D network the frames are its T' cells of time.
+    Raises BadInput where the two shapes differ.
     """
     _require_same(student_logits, teacher_logits, ndim=3, axes="(clips, frames, classes)")
     # Frames are flattened into the batch first: "batchmean" divides by the first axis alone, which on
@@ -92,7 +93,7 @@ def _require_same_frames(student_map: Tensor, teacher_map: Tensor) -> None:
     if student_map.shape[0] != teacher_map.shape[0]:
         raise BadInput(
             f"kd.level pixel: {student_map.shape[0]} frames of the student against {teacher_map.shape[0]} of the "
-            "teacher; both must see the same clips"
+            "teacher; both must see the same clips and leave a map as often in time"
         )
 
 

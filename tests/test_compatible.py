@@ -13,7 +13,7 @@ from orchestrator.compatible import check_models
 from orchestrator.steps import build_steps
 from orchestrator.sweep import load
 from reskd.errors import BadInput
-from reskd.models import MODELS, VideoModel
+from reskd.models import MODELS, VideoModel, VideoModel3d
 
 SWEEP = """
 question: Does it fit?
@@ -131,3 +131,28 @@ def test_weights_are_not_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
     checked(tmp_path, "{row: a, model.name: tsn_resnet50, model.weights: imagenet_v1}")
     assert not (tmp_path / "home").exists()
+
+
+@pytest.fixture
+def paired(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A 3-D network of a ResNet-18's width that leaves one map for two frames, rounded up."""
+
+    def build(**options: Any) -> VideoModel3d:
+        backbone = nn.Conv3d(3, 512, kernel_size=(3, 4, 4), stride=(2, 4, 4), padding=(1, 0, 0))
+        return VideoModel3d(backbone, num_features=512, time_stride=2, **options)
+
+    monkeypatch.setitem(MODELS, "paired", build)
+
+
+@pytest.mark.usefixtures("paired")
+def test_networks_that_leave_maps_of_other_times_meet_at_clip_level_only(tmp_path: Path) -> None:
+    row = "{row: gap, kd.level: LEVEL, data.num_frames: 7, model.name: tsn_resnet18, teacher.model.name: paired}"
+    checked(tmp_path, row.replace("LEVEL", "clip"))
+    checked(tmp_path, row.replace("LEVEL", "pixel").replace("tsn_resnet18", "paired"))
+    for level in ("frame", "pixel", "pixel_kl"):
+        with pytest.raises(BadInput) as caught:
+            checked(tmp_path, row.replace("LEVEL", level))
+        assert str(caught.value) == (
+            f"row 'gap': kd.level is {level!r}, but of data.num_frames = 7 frames 'tsn_resnet18' leaves 7 maps in "
+            "time and its teacher 'paired' 4; choose networks with equally many, or kd.level clip"
+        )

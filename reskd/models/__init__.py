@@ -10,11 +10,11 @@ from pathlib import Path
 from reskd.errors import BadInput
 from reskd.models.mini import tsn_mini
 from reskd.models.tsn import tsn_mobilenet_v2, tsn_resnet
-from reskd.models.video_model import ClipOutput, VideoModel, evaluating
+from reskd.models.video_model import ClipOutput, VideoModel, VideoModel3d, evaluating
 from reskd.models.weights import load_imagenet_v1, load_weights_file
 from reskd.recipe import ModelSpec
 
-__all__ = ["MODELS", "ClipOutput", "VideoModel", "build_model", "evaluating"]
+__all__ = ["MODELS", "ClipOutput", "VideoModel", "VideoModel3d", "build_model", "evaluating"]
 
 MODELS: dict[str, Callable[..., VideoModel]] = {
     "tsn_resnet18": partial(tsn_resnet, depth=18),

@@ -18,6 +18,7 @@ from orchestrator.table_files import table_html, table_tex
 from orchestrator.tables import Table, records_from_store
 from reskd.errors import BadInput
 from tests.stored_sweep import SWEEP, StoredSweep
+from tests.test_cli import call
 from tests.test_tables import table_of
 
 BASELINE, RESKD = (0.71, 0.72, 0.73), (0.79, 0.80, 0.805)
@@ -117,6 +118,31 @@ def test_three_sweeps_are_one_table_side_by_side(three: list[Table]) -> None:
     assert "ActivityNet: activitynet: 299 clips evaluated, 1 skipped as damaged; protocol val-f4-v1x1." in joined.head
     assert joined.head.count("3 seeds (0, 1, 2).") == 1
     assert set(report_files([joined])) == {"table1.md", "table1.csv", "table1.tex", "table1.html", "report.md"}
+
+
+def test_tables_of_several_sweeps_writes_each_ones_and_the_joined_one_and_checks_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RESKD_DATA", str(tmp_path / "none"))
+    for data in ("activitynet", "fcvid"):
+        table1(tmp_path, data, "test/mAP", is_done=False)
+    sweeps = tmp_path / "table1_activitynet.yaml", tmp_path / "table1_fcvid.yaml"
+    options = ("--store", tmp_path / "store", "--from", "store")
+    code, _ = call(monkeypatch, capsys, "tables", *sweeps, *options)
+    assert code == 0
+    folder = tmp_path / "store" / "tables"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "table1_activitynet",
+        "table1_activitynet+table1_fcvid",
+        "table1_fcvid",
+    ]
+    joined = folder / "table1_activitynet+table1_fcvid" / "table1.md"
+    assert "ActivityNet: mAP (%)" in joined.read_text()
+    joined.write_text("something else")
+    code, text = call(monkeypatch, capsys, "tables", *sweeps, *options, "--check")
+    assert code == 1
+    assert f"{joined}: stale, not what would be built now; run `reskd tables`" in text.splitlines()
+    assert text.count("table1: baseline, test/mAP, GMACs: missing") == 2
 
 
 def test_sweeps_on_the_same_data_set_are_joined_under_their_own_names(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from orchestrator.sweep import load
 from orchestrator.tables import Table, build_table, check_tables, records_from_store
 from reskd.errors import BadInput
 from tests.stored_sweep import SWEEP, StoredSweep
+from tests.test_cli import call
 
 PAIR = ("pixel-level MSE", "baseline")
 RULE = "{auto: {compare: [pixel-level MSE, baseline], column: test/top1, start: 3, limit: 5}}"
@@ -194,6 +195,21 @@ def test_a_table_labels_the_comparison_sequential_with_its_looks_and_the_correct
     assert "Looks taken: 2 of at most 3, each at 98.33 % (Bonferroni, 95 % over all of them)" in head
     assert "contains zero; waiting for 5 seeds" in head
     assert '"sequential": a difference between these two rows, its interval at 98.33 %.' in head
+
+
+@pytest.mark.parametrize("command", ["plan", "status"])
+def test_plan_and_status_say_where_the_comparison_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    stored = growing(tmp_path)
+    for seed in range(3):
+        finish(stored, seed, baseline=0.5, pixel=0.5)
+    code, text = call(monkeypatch, capsys, command, stored.sweep.path, "--store", stored.store.home)
+    assert code == 0
+    said = " ".join(text.split())
+    assert "Sequential: pixel-level MSE against baseline in test/top1 gets seeds, from 3 to 5" in said
+    assert "Looks taken: 1 of at most 3" in said
+    assert "waiting for 4 seeds" in said
 
 
 def test_a_list_of_seeds_knows_nothing_of_looks(tmp_path: Path) -> None:

@@ -86,8 +86,13 @@ def _small_file(file: SweepFile, *, name: str, data: DataSpec, crop_size: int) -
         "seeds": [SEED],
         "resources": {"workers": 1, "cpus_per_worker": 1, "max_cpus": 2},
         "cohort": {"enabled": file.cohort.enabled, "max_members": file.cohort.max_members},
-        "tables": file.tables,
+        "tables": {key: _without_expectations(table) for key, table in file.tables.items()},
     }
+
+
+def _without_expectations(table: object) -> object:
+    """Numbers that mean nothing are not compared with what the sweep expects."""
+    return {name: value for name, value in table.items() if name != "expect"} if isinstance(table, dict) else table
 
 
 def _small(flat: Flat, *, crop_size: int) -> Flat:

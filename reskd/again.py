@@ -91,6 +91,7 @@ def judge_again(
         num_views=protocol.num_views,
         num_crops=protocol.num_crops,
         twice=protocol.twice,
+        num_missing=manifest.num_missing("val"),
     )
     paths = dict.fromkeys(path for step in steps for path in (step.weights, step.teacher) if path is not None)
     models = {str(path): _load(path, manifest=manifest, recipe=recipe, device=device) for path in paths}
@@ -110,7 +111,7 @@ def judge_again(
     if len(clips.indices) == 0:
         raise BadInput(f"{root}: no clip of {recipe.data.val} decodes, so there is nothing to evaluate")
     facts = {"evaluated_ms": int(time.time() * 1000), "device": device_name(device), "versions": versions()}
-    return {step.step_id: _judgement(step, clips, protocol=protocol, num=len(dataset), facts=facts) for step in steps}
+    return {step.step_id: _judgement(step, clips, dataset, protocol=protocol, facts=facts) for step in steps}
 
 
 def _spec_of(data: DataSpec, protocol: Protocol) -> DataSpec:
@@ -124,13 +125,17 @@ def _load(path: Path, *, manifest: Manifest, recipe: Recipe, device: torch.devic
     return Judged(frozen.model, frozen.spec)
 
 
-def _judgement(step: Finished, clips: ClipLogits, *, protocol: Protocol, num: int, facts: Mapping) -> Judgement:
+def _judgement(
+    step: Finished, clips: ClipLogits, dataset: VideoDataset, *, protocol: Protocol, facts: Mapping
+) -> Judgement:
     logits = clips.logits[str(step.weights)]
     if not np.isfinite(logits).all():
         raise ReskdError(f"step {step.step_id}: its logits are not finite under {protocol.name}; nothing was written")
     taught_by = clips.logits[str(step.teacher)] if step.teacher is not None else None
     scores = evaluate_scores(logits, clips.targets, teacher_logits=taught_by)
     metrics = {name: value for name, value in scores.items() if math.isfinite(value)}
-    record = evaluation_record(clips, protocol=protocol, metrics=metrics, num_in_split=num)
+    record = evaluation_record(
+        clips, protocol=protocol, metrics=metrics, num_in_split=len(dataset), num_missing=dataset.num_missing
+    )
     arrays = {"logits": logits, "targets": clips.targets, "indices": clips.indices}
     return Judgement({**record, "average": "prob", **facts}, arrays)

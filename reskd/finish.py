@@ -47,14 +47,18 @@ def weights_content(member: Member, *, classes: tuple[str, ...]) -> Json:
 
 
 def evaluation_record(
-    clips: ClipLogits, *, protocol: Protocol, metrics: Mapping[str, float], num_in_split: int
+    clips: ClipLogits, *, protocol: Protocol, metrics: Mapping[str, float], num_in_split: int, num_missing: int
 ) -> Json:
-    """The record beside which the logits lie; skipped clips are named, and n says how many were judged."""
+    """The record beside which the logits lie; skipped clips are named, and n says how many were judged.
+
+    ``num_missing``: annotated clips that are not among the ``num_in_split``, since their videos are not here.
+    """
     return {
         "protocol": protocol.to_dict(),
         "metrics": dict(metrics),
         "num_clips": len(clips.indices),
         "num_skipped": num_in_split - len(clips.indices),
+        "num_missing": num_missing,
         "skipped": sorted(damage.path for damage in clips.damaged),
     }
 

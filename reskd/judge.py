@@ -81,7 +81,13 @@ class Judge:
     ) -> None:
         """Evaluation record, throughput, weights, and DONE last. For rank 0; `facts` go into DONE as they are."""
         recipe = member.recipe
-        record = evaluation_record(clips, protocol=protocol, metrics=metrics, num_in_split=len(self._dataset))
+        record = evaluation_record(
+            clips,
+            protocol=protocol,
+            metrics=metrics,
+            num_in_split=len(self._dataset),
+            num_missing=self._dataset.num_missing,
+        )
         arrays = {"logits": clips.logits[member.step_id], "targets": clips.targets, "indices": clips.indices}
         sink.write_evaluation(member.step_id, protocol.name, record, arrays)
         speed = measure_throughput(

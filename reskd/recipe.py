@@ -51,16 +51,22 @@ class DataSpec:
     """The data set's name; the folder under $RESKD_DATA when `root` is not given."""
     root: str | None = not_identity(None)
     """Folder that the annotation paths are relative to, on this machine."""
-    annotations: Literal["csv", "folders", "activitynet"] = not_identity("csv")
+    annotations: Literal["csv", "folders", "activitynet", "fcvid", "kinetics", "mini_kinetics", "ssv2", "ssv1"] = (
+        not_identity("csv")
+    )
     """How labels are written; what they say is in the manifest, so the form is no identity.
-    csv: path,label[,label...]; folders: train and val hold a folder of videos for each class;
-    activitynet: train and val name its JSON, whose subsets are the splits; videos are v_<id>.* under the root."""
+    csv: path,label[,label...]; folders: train and val hold a folder of videos for each class; activitynet: train and
+    val name its JSON, whose subsets are the splits; fcvid, kinetics, mini_kinetics, ssv2, ssv1: as docs/datasets.md
+    says of each. Videos are found by name anywhere under the root."""
     train: str = not_identity("train.csv")
     """Annotation file, or folder, of the training split, relative to the root."""
     val: str = not_identity("val.csv")
     """Annotation file, or folder, of the validation split."""
     classes: str | None = not_identity(None)
     """File with one class name a line, in order; without it, the training labels sorted."""
+    allow_missing: float = not_identity(0.0)
+    """Videos of a split that may be missing: a share below 1, a number from 1 on. They are counted, named and left out;
+    which clips there are is in the manifest."""
     max_damaged: float = not_identity(0.01)
     """Share of a split that may fail to decode before the run stops."""
     decode: Literal["pyav", "decord", "torchcodec"] = "pyav"
@@ -101,6 +107,9 @@ class DataSpec:
             "one or more shares in (0, 1]",
         )
         _require(0 <= self.max_damaged <= 1, "data.max_damaged", self.max_damaged, "a share in [0, 1]")
+        is_limit = self.allow_missing >= 0 and (self.allow_missing < 1 or float(self.allow_missing).is_integer())
+        must = "a share in [0, 1), or a whole number of videos"
+        _require(is_limit, "data.allow_missing", self.allow_missing, must)
         must = "at least 1" if self.sampling == "dense" else "1 with data.sampling segments; only dense has a stride"
         is_right = self.frame_stride >= 1 if self.sampling == "dense" else self.frame_stride == 1
         _require(is_right, "data.frame_stride", self.frame_stride, must)
@@ -120,7 +129,8 @@ class ModelSpec:
     resolution: int = 224
     """Pixels of the square input; taken from the crop by bilinear resize."""
     weights: str = "none"
-    """Initial weights: none, imagenet_v1 (torchvision's IMAGENET1K_V1), or a file."""
+    """Initial weights: none, imagenet_v1 (torchvision's IMAGENET1K_V1, inflated for SlowOnly), kinetics_v1
+    (torchvision's KINETICS400_V1, of its 3-D networks), or a file."""
     dropout: float = 0.5
     """Before the last linear layer, on the clip's features."""
     antialias: bool = False

@@ -111,6 +111,7 @@ class _Run:
                 num_classes=len(self.classes),
                 split=split,
                 data_seed=self.recipe.data_seed,
+                num_missing=manifest.num_missing(split),
             )
             for split in ("train", "val")
         )

@@ -99,10 +99,12 @@ class VideoDataset(Dataset[Item]):
         num_views: int = 1,
         num_crops: int = 1,
         twice: bool = False,
+        num_missing: int = 0,
         retry_pause_s: float = 0.5,
     ) -> None:
         """num_views, num_crops, twice: temporal views of a validation clip, crops of each, and whether each view is
-        taken a second time from the beginning of its segments; all from one decode."""
+        taken a second time from the beginning of its segments; all from one decode. num_missing: annotated clips of the
+        split that are not among `clips`, for the record."""
         assert split == "val" or (num_views * num_crops == 1 and not twice), split
         self.clips = tuple(clips)
         self.root = root
@@ -113,6 +115,7 @@ class VideoDataset(Dataset[Item]):
         self.num_views = num_views
         self.num_crops = num_crops
         self.twice = twice
+        self.num_missing = num_missing
         self.retry_pause_s = retry_pause_s
 
     def __len__(self) -> int:

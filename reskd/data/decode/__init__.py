@@ -39,6 +39,8 @@ class Survey:
     num_decoded: int
     reason: str
     """Why fewer frames decode than the file claims; empty when all do."""
+    duration_s: float | None = None
+    """As the file says it; None where it does not, and of a folder of frames, which has no rate."""
 
 
 class Backend(Protocol):

@@ -40,7 +40,7 @@ class StepRecord:
     """(row, seed) pairs that this step answers."""
     data_name: str
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """test/*, GMACs, GFLOPs, params_M, clips/s, data/damaged_clips; empty until the step is done."""
+    """test/*, GMACs, GMACs_with_attention, GFLOPs, params_M, clips/s, data/damaged_clips; empty until it is done."""
     num_clips: int | None = None
     """Clips that the default protocol's figures are over."""
     num_skipped: int | None = None
@@ -142,6 +142,8 @@ def _final_metrics(done: Json, evaluations: Mapping[str, Json], speed: Json | No
     metrics = {
         **done["metrics"],
         "GMACs": cost["gmacs"],
+        # Two operations a product: what the layers alone do not count is attention.
+        "GMACs_with_attention": cost["gmacs"] + cost["gflops"] / 2 - cost["gmacs_layers"],
         "GFLOPs": cost["gflops"],
         "params_M": cost["num_params"] / 1e6,
         "data/damaged_clips": len(done["damaged"]),

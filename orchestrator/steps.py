@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from orchestrator.identity import canonical_json, file_sha256, is_weights_file, payload, short, step_id
-from orchestrator.sweep import Sweep
+from orchestrator.sweep import Cell, Sweep
 from reskd.errors import BadInput
 from reskd.recipe import DataSpec, Recipe
 
@@ -62,6 +62,16 @@ def build_steps(sweep: Sweep, *, manifest_of: Callable[[DataSpec], str]) -> dict
         known = builder.add(cell.recipe)
         builder.steps[known.id] = replace(known, cells=(*known.cells, (cell.row, cell.seed)))
     return builder.steps
+
+
+def steps_of(steps: Mapping[str, Step], cells: Iterable[Cell]) -> dict[str, Step]:
+    """The steps that some of the cells ask for, in their order, with their teachers."""
+    asked = {(cell.row, cell.seed) for cell in cells}
+    kept = {step.id: tuple(cell for cell in step.cells if cell in asked) for step in steps.values()}
+    teachers = {step.teacher_id for step in steps.values() if kept[step.id]}
+    return {
+        step.id: replace(step, cells=kept[step.id]) for step in steps.values() if kept[step.id] or step.id in teachers
+    }
 
 
 @dataclass

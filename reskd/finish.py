@@ -22,7 +22,7 @@ from reskd.throughput import device_name
 def versions() -> dict[str, str]:
     """Versions that a result may depend on; recorded, never part of identity."""
     found = {"python": platform.python_version()}
-    for name in ("reskd", "torch", "torchvision", "av", "numpy"):
+    for name in ("reskd", "torch", "torchvision", "av", "pillow", "numpy"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

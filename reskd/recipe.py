@@ -69,9 +69,9 @@ class DataSpec:
     which clips there are is in the manifest."""
     max_damaged: float = not_identity(0.01)
     """Share of a split that may fail to decode before the run stops."""
-    decode: Literal["pyav", "decord"] = "pyav"
+    decode: Literal["pyav", "decord", "torchcodec"] = "pyav"
     """Decode backend; part of identity, since backends may differ in the frames they return. pyav is exact; decord
-    refuses files that it would read wrongly. A clip that is a folder of .jpg or .png frames is read alike by all."""
+    and torchcodec refuse files that they would read wrongly. A folder of .jpg or .png frames is read alike by all."""
     num_frames: int = 16
     """Frames of a clip."""
     sampling: Literal["segments", "dense"] = added("segments", since=3)
@@ -129,7 +129,8 @@ class ModelSpec:
     resolution: int = 224
     """Pixels of the square input; taken from the crop by bilinear resize."""
     weights: str = "none"
-    """Initial weights: none, imagenet_v1 (torchvision's IMAGENET1K_V1), or a file."""
+    """Initial weights: none, imagenet_v1 (torchvision's IMAGENET1K_V1, inflated for SlowOnly), kinetics_v1
+    (torchvision's KINETICS400_V1, of its 3-D networks), or a file."""
     dropout: float = 0.5
     """Before the last linear layer, on the clip's features."""
     antialias: bool = False

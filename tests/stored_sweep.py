@@ -38,7 +38,13 @@ class StoredSweep:
     """A sweep, its steps, its store, and the moves of a training in it."""
 
     def __init__(
-        self, folder: Path, *, name: str = "levels", seeds: tuple[int, ...] = (0, 1, 2), text: str = SWEEP, num_missing: int = 0
+        self,
+        folder: Path,
+        *,
+        name: str = "levels",
+        seeds: tuple[int, ...] = (0, 1, 2),
+        text: str = SWEEP,
+        num_missing: int = 0,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{name}.yaml"

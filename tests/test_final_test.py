@@ -15,8 +15,10 @@ from reskd.data.manifest import Manifest
 from reskd.errors import BadInput
 from reskd.files import Json, read_json
 from reskd.protocol import Protocol, recipe_protocol
-from reskd.recipe import DataSpec, EvalSpec, ModelSpec, OptimSpec, Recipe
+from reskd.recipe import Checkpoint, DataSpec, EvalSpec, KDSpec, ModelSpec, OptimSpec, Recipe
 from reskd.train import MemberSpec, fit_cohort
+from tests.pool import Pool
+from tests.training import Fit, fit
 
 ONE, MANY = "a" * 16, "b" * 16
 PROTOCOL = Protocol(num_frames=2, num_views=2, num_crops=3, stride=2, twice=True)
@@ -111,6 +113,34 @@ def test_the_cost_of_a_video_counts_every_view(trained: Path) -> None:
 
 def test_the_weights_know_how_frames_were_sampled(trained: Path) -> None:
     assert load_weights(trained / ONE / "weights.pt")["stride"] == 2
+
+
+def test_two_workers_share_the_final_test_and_ask_the_teacher_for_the_same_views(
+    trained: Path, recipes: dict[str, Recipe], demo_manifest: Manifest, tmp_path: Path, pool: Pool
+) -> None:
+    teacher = trained / ONE / "weights.pt"
+    taught = replace(
+        recipes[MANY],
+        eval=EvalSpec(views="2x1"),
+        kd=KDSpec(level="clip"),
+        teacher=Checkpoint(checkpoint=str(teacher)),
+        model_seed=5,
+    )
+    job = Fit({"c" * 16: taught, "d" * 16: replace(recipes[ONE], model_seed=6)}, demo_manifest, tmp_path, teacher)
+    assert set(pool.run(fit, job)[0]) == set(job.recipes)
+    assert done(tmp_path, "d" * 16)["protocol"] == "val-f2s2-v1x1"
+    alone = judge_again(
+        [Finished(step_id="c" * 16, recipe=taught, weights=tmp_path / ("c" * 16) / "weights.pt", teacher=teacher)],
+        protocol=Protocol(num_frames=2, num_views=2, stride=2),
+        manifest=demo_manifest,
+        root=Path(str(taught.data.root)),
+        device=torch.device("cpu"),
+    )["c" * 16]
+    assert done(tmp_path, "c" * 16)["metrics"] == {f"test/{name}": v for name, v in alone.record["metrics"].items()}
+    assert "agreement" in alone.record["metrics"]
+    np.testing.assert_allclose(
+        arrays(tmp_path, "c" * 16, "val-f2s2-v2x1")["logits"], alone.arrays["logits"], rtol=1e-5, atol=1e-5
+    )
 
 
 class Crashing(FolderSink):

@@ -65,13 +65,19 @@ def _decord() -> Backend:
     return decord
 
 
+def _torchcodec() -> Backend:
+    from reskd.data.decode import torchcodec
+
+    return torchcodec
+
+
 def _frames() -> Backend:
     from reskd.data.decode import frames
 
     return frames
 
 
-BACKENDS: dict[str, Callable[[], Backend]] = {"pyav": _pyav, "decord": _decord}
+BACKENDS: dict[str, Callable[[], Backend]] = {"pyav": _pyav, "decord": _decord, "torchcodec": _torchcodec}
 """Imported when first used: a backend's library need not be installed to use another."""
 
 

@@ -18,6 +18,7 @@ from orchestrator.cli_cluster import add_cluster_commands, show_jobs
 from orchestrator.cli_data import data_app
 from orchestrator.cli_eval import evaluate
 from orchestrator.cli_export import export, predict
+from orchestrator.cli_flops import flops
 from orchestrator.cli_options import (
     AsJson,
     Changes,
@@ -276,6 +277,7 @@ add_cluster_commands(app)
 app.command("eval", epilog="Example: reskd eval sweeps/demo.yaml --views 10x3 --frames 32")(evaluate)
 app.command("compare", epilog="Example: reskd compare 3f9a 77c1 --protocol val-f32-v10x3")(compare)
 app.command("classes", epilog="Example: reskd classes 3f9a --csv tables")(classes)
+app.command(epilog="Example: reskd flops swin3d_s --resolution 112 --frames 32 --views 12")(flops)
 app.command(epilog="Example: reskd export 3f2a --format onnx")(export)
 app.command(epilog="Example: reskd predict 3f2a ~/videos --csv classes.csv")(predict)
 app.add_typer(ask_app)

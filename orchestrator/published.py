@@ -15,7 +15,7 @@ from orchestrator.strict import naming
 from reskd.errors import BadInput
 from reskd.protocol import parse_protocol
 
-TABLE_OPTIONS = ("note", "backbones", "conditions")
+TABLE_OPTIONS = ("note", "backbones", "networks", "conditions")
 PUBLISHED_FILE = Path(__file__).with_name("published.yaml")
 
 
@@ -30,6 +30,18 @@ class PublishedColumn:
     data: str
     """Key of the data set that it was published for, as in `data.name`."""
     device: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PublishedNetwork:
+    """What a published GFLOPs figure is the cost of."""
+
+    model: str
+    """A key of reskd.models.MODELS."""
+    resolution: int
+    frames: int
+    """Of one view."""
+    views: int = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +68,8 @@ class PublishedTable:
     columns: tuple[PublishedColumn, ...]
     rows: Mapping[str, Mapping[str, float]]
     backbones: Mapping[str, str]
+    networks: Mapping[str, Mapping[str, PublishedNetwork]]
+    """Row -> column of GFLOPs -> the network, where it is one of ours."""
     note: str | None = None
     conditions: tuple[Conditions, ...] = ()
     """Each says what it knows of its rows and columns."""
@@ -129,6 +143,7 @@ def _table(key: str, content: object, where: str, data_sets: Collection[str]) ->
     backbones = {str(row): str(name) for row, name in table.get("backbones", {}).items()}
     for row in backbones:
         _known(row, rows, f"{where}: backbones")
+    networks = {str(row): _networks(row, content, where, rows) for row, content in table.get("networks", {}).items()}
     return PublishedTable(
         key=key,
         title=str(table["title"]),
@@ -136,6 +151,7 @@ def _table(key: str, content: object, where: str, data_sets: Collection[str]) ->
         columns=columns,
         rows=rows,
         backbones=backbones,
+        networks=networks,
         note=table.get("note"),
         conditions=tuple(
             _conditions(each, f"{where}: conditions[{index}]", rows=rows, columns=names)
@@ -172,6 +188,19 @@ def _row(content: object, where: str, columns: Collection[str]) -> dict[str, flo
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise BadInput(f"{where}: {name}: {value!r} is not a number; leave the key out where nothing is known")
     return {name: float(value) for name, value in values.items()}
+
+
+def _networks(
+    row: str, content: object, where: str, rows: Mapping[str, Collection[str]]
+) -> dict[str, PublishedNetwork]:
+    where = f"{where}: networks"
+    _known(row, rows, where)
+    networks = {}
+    for column, network in _fields(content, f"{where}: {row!r}", optional=rows[row]).items():
+        what = f"{where}: {row!r}: {column}"
+        values = _fields(network, what, required=("model", "resolution", "frames"), optional=("views",))
+        networks[column] = PublishedNetwork(**values)
+    return networks
 
 
 def _fields(

@@ -119,7 +119,7 @@ class StepBuilder:
 
     def _manifest(self, data: DataSpec) -> str:
         # These fields alone say which clips there are, so a grid over frames or crops asks once.
-        key = (data.name, data.root, data.annotations, data.train, data.val, data.classes)
+        key = (data.name, data.root, data.annotations, data.train, data.val, data.classes, str(data.allow_missing))
         if key not in self.manifests:
             self.manifests[key] = self.manifest_of(data)
         return self.manifests[key]

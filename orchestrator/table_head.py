@@ -71,9 +71,15 @@ def _sequential(sweep: Sweep, look: Look | None, *, rows: Sequence[str], columns
 
 def _clips(records: Iterable[StepRecord]) -> Iterator[str]:
     """How many clips the default protocol's figures are over."""
-    judged = {(record.data_name, record.protocol, record.num_clips, record.num_skipped) for record in records}
-    for data_name, protocol, num_clips, num_skipped in sorted(judged, key=str):
-        yield f"{data_name}: {num_clips} clips evaluated, {num_skipped} skipped as damaged; protocol {protocol}."
+    judged = {
+        (record.data_name, record.protocol, record.num_clips, record.num_skipped, record.num_missing)
+        for record in records
+    }
+    for data_name, protocol, num_clips, num_skipped, num_missing in sorted(judged, key=str):
+        missing = f", {num_missing} left out because their videos are missing" if num_missing else ""
+        yield (
+            f"{data_name}: {num_clips} clips evaluated, {num_skipped} skipped as damaged{missing}; protocol {protocol}."
+        )
 
 
 def _evaluated_again(columns: Iterable[Column], records: Collection[StepRecord]) -> Iterator[str]:

@@ -17,7 +17,7 @@ NUM_VIDEOS = {"train": 4, "val": 3}
 
 
 def make_smoke(folder: Path, *, like: DataSpec) -> DataSpec:
-    """Writes four training and three validation clips of three classes as `like` is annotated, and says how to read them.
+    """Writes four training and three validation clips of three classes, annotated as `like` is; says how to read them.
 
     Every class is in both splits. The first video of a split has two labels, in the formats that allow it.
     """

@@ -72,7 +72,7 @@ def plan(
     plans = [(one, one.plan(retry_failed=retry_failed)) for one in prepared]
     union = unite(plans) if len(plans) > 1 else None
     if as_json:
-        found = [one.to_dict() for _, one in plans]
+        found = [{**one_plan.to_dict(), **one.look_dict()} for one, one_plan in plans]
         print(json.dumps({"sweeps": found, "union": union.to_dict()} if union else found[0], indent=1))
         return
     for index, (one, one_plan) in enumerate(plans):

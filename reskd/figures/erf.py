@@ -22,7 +22,7 @@ EDGE = 1 - 0.9545
 
 
 def effective_receptive_field(model: VideoModel, clips: Iterable[Tensor], *, cell: tuple[int, int]) -> Tensor:
-    """Batches of clips (B, T, 3, r, r), normalised -> float64 (r, r): how much a cell (row, column) hangs on each pixel.
+    """Batches of clips (B, T, 3, r, r), normalised -> float64 (r, r): how much a cell (row, column) hangs on a pixel.
 
     The channels of the cell are summed, over all of the clip's maps, and the gradient's absolute value is summed over
     colours and averaged over clips and frames. Where frames are seen one by one it is the field of each frame's own

@@ -262,6 +262,7 @@ def _write_tables(
 ) -> None:
     from orchestrator.published import load_published
     from orchestrator.report import render, table_dict, write_report
+    from orchestrator.sweep_figures import with_figures
     from orchestrator.tables import build_table
 
     sweep, published = prepared.sweep, load_published()
@@ -269,6 +270,7 @@ def _write_tables(
         build_table(key, spec, sweep=sweep, steps=prepared.steps, records=records, published=published)
         for key, spec in sweep.tables.items()
     ]
+    built = with_figures(built, prepared)
     folder = prepared.store.tables(sweep.name)
     write_report(built, folder)
     if publisher is not None:

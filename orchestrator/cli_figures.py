@@ -14,6 +14,7 @@ from reskd.errors import BadInput
 if TYPE_CHECKING:
     from orchestrator.step_figures import NamedClip, Network
     from orchestrator.store import Store
+    from orchestrator.sweep import PlotKind
 
 figures_app = typer.Typer(no_args_is_help=True)
 
@@ -145,7 +146,12 @@ def _tell(home: Store, networks: Sequence[Network], paths: Sequence[Path], track
 
 
 def _sweep_figure(
-    kind: str, sweep: Path, changes: list[str] | None, out: Path | None, store: str | None, tracking_uri: str | None
+    kind: PlotKind,
+    sweep: Path,
+    changes: list[str] | None,
+    out: Path | None,
+    store: str | None,
+    tracking_uri: str | None,
 ) -> None:
     from orchestrator.publish import Publisher
     from orchestrator.sweep_figures import write_sweep_figures

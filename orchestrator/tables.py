@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from orchestrator.entries import Column, Entry, Plot, PlotPoint, SeedState, Table
 from orchestrator.estimates import Estimate, paired_difference
-from orchestrator.published import Published, PublishedTable
+from orchestrator.published import Published, PublishedTable, published_peers
 from orchestrator.step_record import StepRecord, records_from_store
 from orchestrator.steps import Step
 from orchestrator.strict import naming
@@ -103,7 +103,7 @@ def build_table(
         columns=columns,
         rows=spec.rows,
         entries=entries,
-        plot=_plot(sweep, spec, seeds) if spec.plot else None,
+        plot=_plot(sweep, spec, seeds, data_names, published) if "accuracy_vs_gmacs" in spec.plot else None,
     )
 
 
@@ -244,9 +244,14 @@ def _column(
     )
 
 
-def _plot(sweep: Sweep, spec: TableSpec, seeds: _Seeds) -> Plot | None:
+def _plot(
+    sweep: Sweep, spec: TableSpec, seeds: _Seeds, data_names: Collection[str], published: Published
+) -> Plot | None:
     key = next((key for key in spec.columns if key.startswith("test/") and "agreement" not in key), None)
     if key is None:
-        raise BadInput(f"{sweep.path}: plot {spec.plot!r} needs a column test/...; add one to the table")
+        raise BadInput(f"{sweep.path}: plot 'accuracy_vs_gmacs' needs a column test/...; add one to the table")
     metric = ACCURACIES.get(key.split("/")[-1], key)
-    return Plot(heading=f"{metric} (%)", points=seeds.plot_points(key, table_rows=spec.rows))
+    data_name = next(iter(data_names)) if len(data_names) == 1 else ""
+    peers, peers_from = published_peers(published, measured=key, data_name=data_name)
+    points = seeds.plot_points(key, table_rows=spec.rows)
+    return Plot(heading=f"{metric} (%)", points=points, peers=peers, peers_from=peers_from)

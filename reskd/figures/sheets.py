@@ -87,7 +87,7 @@ def draw_cams(frames: Tensor, rows: Sequence[Seen], *, title: str, note: str) ->
 
 
 def draw_fields(frame: Tensor, fields: Sequence[Field], *, title: str, note: str) -> Figure:
-    figure, axes = _grid(1, 1 + len(fields), panel=2.9, title=title, note=note, words=0.15, below=1.05, bar=0.95)
+    figure, axes = _grid(1, 1 + len(fields), panel=2.9, title=title, note=note, words=0.15, below=0.85, bar=0.95)
     size = frame.shape[-1]
     axes[0][0].imshow(_picture(frame))
     axes[0][0].set_title("a frame, and the cell's share of it", fontsize=FONT_SIZE)
@@ -123,7 +123,7 @@ def _grid(
     from matplotlib.figure import Figure
 
     width = words + num_columns * panel + bar
-    lines = _wrapped(note, width=int(width * 15))
+    lines = _wrapped(note, width=int(width * 15.5))
     head = HEAD + 0.15 * lines.count("\n") + 0.25
     height = head + num_rows * panel + below
     figure = Figure(figsize=(width, height), dpi=120)

@@ -119,6 +119,6 @@ def draw_gains(gains: Sequence[ClassGain]) -> Figure:
     has_seeds = any(len(values) > 1 for gain in gains for values in gain.gains.values())
     said = "bar: mean over seeds, dots: seeds" if has_seeds else "one seed"
     figure.supxlabel(
-        f"{gains[0].measure} of the class minus {gains[0].over!r}'s (points); {said}{hidden}", fontsize=FONT_SIZE
+        f"{gains[0].measure} of the class, minus that of {gains[0].over!r} (points); {said}{hidden}", fontsize=FONT_SIZE
     )
     return figure

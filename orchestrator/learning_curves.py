@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NAMES = {"top1": "top-1", "top5": "top-5", "mAP": "mAP"}
+MAX_BANDS = 4
+"""Rows whose spans are drawn as bands; more would hide one another and are drawn as bars."""
 LINES = ("-", "--", ":")
 """Tell rows apart that share a colour."""
 
@@ -57,14 +59,23 @@ def draw_curves(curves: Sequence[Curve], *, metric: str) -> Figure:
 
     figure = Figure(figsize=(8.6, 4.8), dpi=150, layout="constrained")
     axes = figure.subplots()
+    are_few = len(curves) <= MAX_BANDS
+    last = max(epoch for curve in curves for epoch, _ in curve.by_epoch)
+    step = 0.008 * last  # spans of many rows stand side by side, each a little off its epoch
     for index, curve in enumerate(curves):
-        epochs = [epoch for epoch, _ in curve.by_epoch]
+        epochs: list[float] = [epoch for epoch, _ in curve.by_epoch]
         colour, line = COLOURS[index % len(COLOURS)], LINES[index // len(COLOURS) % len(LINES)]
         lows, highs = ([side(values) for _, values in curve.by_epoch] for side in (min, max))
-        axes.fill_between(epochs, lows, highs, color=colour, alpha=0.15, linewidth=0)
+        if are_few:
+            axes.fill_between(epochs, lows, highs, color=colour, alpha=0.18, linewidth=0)
+        else:
+            epochs = [epoch + step * (index - (len(curves) - 1) / 2) for epoch in epochs]
+            axes.vlines(epochs, lows, highs, color=colour, linewidth=1.2, alpha=0.6)
         axes.plot(epochs, curve.means, line, color=colour, marker="o", markersize=3.5, label=curve.row)
     axes.set_xlabel("epoch")
-    axes.set_ylabel(f"validation {NAMES[metric]} (%)\nmean over seeds; band: lowest to highest")
+    axes.set_ylabel(
+        f"validation {NAMES[metric]} (%)\nmean over seeds; {'band' if are_few else 'bar'}: lowest to highest"
+    )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)

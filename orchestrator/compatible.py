@@ -85,7 +85,7 @@ class LastMap(NamedTuple):
 
 
 def _last_map(name: str, resolution: int, num_frames: int, num_classes: int) -> LastMap:
-    """A network's last map, from a forward of one clip on torch's meta device."""
+    """A network's last map, from a forward of one clip on torch's meta device; BadInput where there is none."""
     with torch.device("meta"):
         model = MODELS[name](num_classes=num_classes, dropout=0.0).eval()
         clip = torch.empty(1, num_frames, 3, resolution, resolution)

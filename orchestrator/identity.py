@@ -13,7 +13,7 @@ from typing import Any, get_args, get_type_hints
 from reskd.errors import BadInput
 from reskd.recipe import RECIPE_VERSION, Recipe
 
-NAMED_WEIGHTS = ("none", "imagenet_v1")
+NAMED_WEIGHTS = ("none", "imagenet_v1", "kinetics_v1")
 """Values of model.weights that are no file."""
 
 SHORT_DIGITS = 16

@@ -93,9 +93,21 @@ def log_step_figures(store: Store, step_ids: Iterable[str], paths: Sequence[Path
 class Publisher:
     """One sweep's experiment in MLflow, kept equal to the store."""
 
-    def __init__(self, store: Store, *, sweep: Sweep, steps: Mapping[str, Step], tracking_uri: str | None) -> None:
-        """Connect, and make the experiment if it is new; BadInput when nothing answers at the URI."""
+    def __init__(
+        self,
+        store: Store,
+        *,
+        sweep: Sweep,
+        steps: Mapping[str, Step],
+        tracking_uri: str | None,
+        ui_address: str | None = None,
+    ) -> None:
+        """Connect, and make the experiment if it is new; BadInput when nothing answers at the URI.
+
+        `ui_address` is where MLflow's pages are, if not at the URI itself: links start with it.
+        """
         self._store, self._sweep, self._steps = store, sweep, steps
+        self._ui_address = ui_address
         self.tracking_uri = tracking_uri or f"{SQLITE}{store.mlflow_db}"
         self._published: dict[str, StepContent] = {}
         self._run_ids: dict[str, str] = {}
@@ -225,6 +237,8 @@ class Publisher:
 
     @property
     def _base_url(self) -> str:
+        if self._ui_address is not None:
+            return self._ui_address.rstrip("/")
         is_server = self.tracking_uri.startswith("http")
         return without_password(self.tracking_uri).rstrip("/") if is_server else ""
 

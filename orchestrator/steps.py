@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from orchestrator.identity import canonical_json, file_sha256, is_weights_file, payload, short, step_id
-from orchestrator.sweep import Sweep
+from orchestrator.sweep import Cell, Sweep
 from reskd.errors import BadInput
 from reskd.recipe import DataSpec, Recipe
 
@@ -64,6 +64,16 @@ def build_steps(sweep: Sweep, *, manifest_of: Callable[[DataSpec], str]) -> dict
     return builder.steps
 
 
+def steps_of(steps: Mapping[str, Step], cells: Iterable[Cell]) -> dict[str, Step]:
+    """The steps that some of the cells ask for, in their order, with their teachers."""
+    asked = {(cell.row, cell.seed) for cell in cells}
+    kept = {step.id: tuple(cell for cell in step.cells if cell in asked) for step in steps.values()}
+    teachers = {step.teacher_id for step in steps.values() if kept[step.id]}
+    return {
+        step.id: replace(step, cells=kept[step.id]) for step in steps.values() if kept[step.id] or step.id in teachers
+    }
+
+
 @dataclass
 class StepBuilder:
     """Steps made so far, and the hashes they rest on."""
@@ -109,7 +119,7 @@ class StepBuilder:
 
     def _manifest(self, data: DataSpec) -> str:
         # These fields alone say which clips there are, so a grid over frames or crops asks once.
-        key = (data.name, data.root, data.annotations, data.train, data.val, data.classes)
+        key = (data.name, data.root, data.annotations, data.train, data.val, data.classes, str(data.allow_missing))
         if key not in self.manifests:
             self.manifests[key] = self.manifest_of(data)
         return self.manifests[key]

@@ -22,7 +22,7 @@ from reskd.throughput import device_name
 def versions() -> dict[str, str]:
     """Versions that a result may depend on; recorded, never part of identity."""
     found = {"python": platform.python_version()}
-    for name in ("reskd", "torch", "torchvision", "av", "numpy"):
+    for name in ("reskd", "torch", "torchvision", "av", "pillow", "numpy"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -38,6 +38,7 @@ def weights_content(member: Member, *, classes: tuple[str, ...]) -> Json:
         "model_spec": asdict(member.recipe.model),
         "classes": list(classes),
         "num_frames": data.num_frames,
+        "stride": data.stride,
         "short_side": data.short_side,
         "crop_size": data.crop_size,
         "decode": data.decode,
@@ -46,14 +47,18 @@ def weights_content(member: Member, *, classes: tuple[str, ...]) -> Json:
 
 
 def evaluation_record(
-    clips: ClipLogits, *, protocol: Protocol, metrics: Mapping[str, float], num_in_split: int
+    clips: ClipLogits, *, protocol: Protocol, metrics: Mapping[str, float], num_in_split: int, num_missing: int
 ) -> Json:
-    """The record beside which the logits lie; skipped clips are named, and n says how many were judged."""
+    """The record beside which the logits lie; skipped clips are named, and n says how many were judged.
+
+    ``num_missing``: annotated clips that are not among the ``num_in_split``, since their videos are not here.
+    """
     return {
         "protocol": protocol.to_dict(),
         "metrics": dict(metrics),
         "num_clips": len(clips.indices),
         "num_skipped": num_in_split - len(clips.indices),
+        "num_missing": num_missing,
         "skipped": sorted(damage.path for damage in clips.damaged),
     }
 
@@ -69,7 +74,12 @@ def done_record(
 ) -> Json:
     """The last file of a step; `facts` are times, the code's commit and whatever else the caller knows."""
     recipe = member.recipe
-    measured = complexity(member.model, resolution=recipe.model.resolution, num_frames=recipe.data.num_frames)
+    measured = complexity(
+        member.model,
+        resolution=recipe.model.resolution,
+        num_frames=recipe.data.num_frames,
+        num_views=protocol.num_forwards,
+    )
     return {
         "step_id": member.step_id,
         "state_hash": state_hash(member.model.state_dict()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -13,8 +13,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from reskd.models.video_model import VideoModel, evaluating
 
-CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+aten = torch.ops.aten
+LAYERS = (aten.convolution, aten._convolution, aten.mm, aten.addmm)
+"""Products of activations with a layer's weights; attention's are of activations with each other, in batches (bmm)."""
+
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm)
 RELUS = (nn.ReLU, nn.ReLU6)
 POOLS = (
     nn.MaxPool2d,
@@ -38,6 +41,11 @@ class Complexity:
     """1e9 floating-point operations of every matrix product, attention too, two per multiply-accumulate."""
     num_params: int
 
+    @property
+    def gmacs_with_attention(self) -> float:
+        """`gmacs` and the multiply-accumulates of attention's products, which the paper leaves out."""
+        return self.gmacs + self.gflops / 2 - self.gmacs_layers
+
 
 def complexity(model: VideoModel, *, resolution: int, num_frames: int, num_views: int = 1) -> Complexity:
     """Count one evaluation forward of ``num_frames`` frames of ``resolution`` pixels square, times ``num_views``.
@@ -45,27 +53,37 @@ def complexity(model: VideoModel, *, resolution: int, num_frames: int, num_views
     Nothing is computed: the forward runs on shapes alone (torch's meta device). The model keeps its parameters,
     its device and each module's mode.
 
-    The published values are reproduced within 1 % by one multiply-accumulate as 1 and, per element, batch norm
-    as 2, ReLU as 1, pooling as 1 (of its input); biases, additions, resizes and attention products do not count.
+    The published values are reproduced within 1 % by one multiply-accumulate as 1 and, per element, batch norm and
+    layer norm as 2, ReLU as 1, pooling as 1 (of its input); biases, additions, resizes, softmax, GELU and attention
+    products do not count.
     """
-    counts = {"layers": 0, "elements": 0}
+    elements = Elements()
     on_meta = {name: torch.empty_like(value, device="meta") for name, value in _tensors(model)}
     dtype = next(model.parameters()).dtype
     clip = torch.empty(1, num_frames, 3, resolution, resolution, dtype=dtype, device="meta")
-    with evaluating(model), torch.no_grad(), _counting(model, counts), FlopCounterMode(display=False) as flops:
+    with evaluating(model), torch.no_grad(), _counting(model, elements), FlopCounterMode(display=False) as flops:
         functional_call(model, on_meta, (clip,))
+    products: Mapping[object, int] = flops.get_flop_counts()["Global"]  # by operator, two per multiply-accumulate
+    layers = sum(products.get(operator, 0) for operator in LAYERS) / 2
     return Complexity(
-        gmacs=(counts["layers"] + counts["elements"]) * num_views / 1e9,
-        gmacs_layers=counts["layers"] * num_views / 1e9,
-        gflops=flops.get_total_flops() * num_views / 1e9,
+        gmacs=(layers + elements.count) * num_views / 1e9,
+        gmacs_layers=layers * num_views / 1e9,
+        gflops=sum(products.values()) * num_views / 1e9,
         num_params=sum(parameter.numel() for parameter in model.parameters()),
     )
 
 
+@dataclass(slots=True)
+class Elements:
+    """Element-wise operations so far."""
+
+    count: int = 0
+
+
 @contextmanager
-def _counting(model: nn.Module, counts: dict[str, int]) -> Iterator[None]:
-    """Add each layer's cost to ``counts`` whenever it runs."""
-    handles = [module.register_forward_hook(_hook(counts)) for module in model.modules()]
+def _counting(model: nn.Module, elements: Elements) -> Iterator[None]:
+    """Add each element-wise layer's cost whenever it runs."""
+    handles = [module.register_forward_hook(_hook(elements)) for module in model.modules()]
     try:
         yield
     finally:
@@ -73,19 +91,14 @@ def _counting(model: nn.Module, counts: dict[str, int]) -> Iterator[None]:
             handle.remove()
 
 
-def _hook(counts: dict[str, int]) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+def _hook(elements: Elements) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if isinstance(module, CONVS):
-            # Each output element is a sum over one filter: in_channels / groups x kernel.
-            counts["layers"] += output.numel() * module.weight[0].numel()
-        elif isinstance(module, nn.Linear):
-            counts["layers"] += output.numel() * module.in_features
-        elif isinstance(module, NORMS):
-            counts["elements"] += 2 * output.numel()
+        if isinstance(module, NORMS):
+            elements.count += 2 * output.numel()
         elif isinstance(module, RELUS):
-            counts["elements"] += output.numel()
+            elements.count += output.numel()
         elif isinstance(module, POOLS):
-            counts["elements"] += inputs[0].numel()
+            elements.count += inputs[0].numel()
 
     return count
 

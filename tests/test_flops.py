@@ -96,3 +96,40 @@ def test_a_count_that_fails_leaves_the_model_as_it_was_too():
 def test_a_mobilenet_costs_its_known_gflops_a_frame(resolution, gflops):
     cost = complexity(on_meta("tsn_mobilenet_v2"), resolution=resolution, num_frames=1)
     assert 2 * cost.gmacs_layers == pytest.approx(gflops, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("name", "resolution", "gmacs"),
+    # What torchvision states of its networks: multiply-accumulates, attention's products among them.
+    [("swin3d_t", 224, 43.882), ("swin3d_s", 224, 82.841), ("r3d_18", 112, 40.697), ("mvit_v2_s", 224, 64.224)],
+)
+def test_all_products_of_torchvisions_3d_networks_are_what_torchvision_states(name, resolution, gmacs):
+    cost = complexity(on_meta(name), resolution=resolution, num_frames=16)
+    assert cost.gflops / 2 == pytest.approx(gmacs, rel=1e-3)
+
+
+def test_attentions_products_are_those_of_its_windows_written_out():
+    """One frame pair of 64 pixels: 16x16, 8x8, 4x4 cells in windows of 7x7, of 7x7 and of 4x4, two blocks each."""
+    products = 0
+    for width, cells, windows in ((24, 49, 3 * 3), (48, 49, 2 * 2), (96, 16, 1)):
+        products += 2 * windows * 2 * cells * cells * width  # queries by keys, then by values; all heads together
+    cost = complexity(on_meta("swin3d_mini"), resolution=64, num_frames=2)
+    assert (cost.gflops / 2 - cost.gmacs_layers) * 1e9 == pytest.approx(products)
+    assert cost.gmacs_with_attention == pytest.approx(cost.gmacs + products / 1e9)
+
+
+def test_a_transformers_layer_norms_count_two_an_element_and_its_layers_are_written_out():
+    layers, elements = 256 * 24 * 2 * 4 * 4 * 3, 2 * 256 * 24  # patches, and their norm
+    for width, side, padded in ((24, 16, 21), (48, 8, 14), (96, 4, 4)):
+        cells = side * side
+        # Queries, keys, values and projection of padded windows; an MLP of four times the width; two norms.
+        layers += 2 * (4 * padded * padded + 8 * cells) * width * width
+        elements += 2 * 2 * 2 * cells * width
+    for width, cells in ((24, 64), (48, 16)):  # merging: four cells side by side, normed, to twice the width
+        layers += cells * 4 * width * 2 * width
+        elements += 2 * cells * 4 * width
+    layers += 2 * 96 * 200  # the frame's logits and the clip's
+    elements += 2 * 16 * 96 + 16 * 96  # the last norm, the pooling's input
+    cost = complexity(on_meta("swin3d_mini"), resolution=64, num_frames=2)
+    assert cost.gmacs_layers * 1e9 == pytest.approx(layers)
+    assert cost.gmacs * 1e9 == pytest.approx(layers + elements)

@@ -21,8 +21,8 @@ def random_resnet18_state() -> dict[str, torch.Tensor]:
     return resnet18(weights=None).state_dict()
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_every_model_gives_the_shapes_it_promises(name):
+@pytest.mark.parametrize("name", [name for name in MODELS if name.startswith("ts")])
+def test_every_2d_model_gives_the_shapes_it_promises(name):
     with torch.device("meta"):
         model = build_model(ModelSpec(name=name), num_classes=7)
         output = model(torch.empty(2, 3, 3, 64, 64))
@@ -260,7 +260,7 @@ def test_a_file_of_something_else_is_refused(tmp_path):
 
 def test_a_missing_file_or_a_mistyped_keyword_is_refused(tmp_path):
     for weights in (str(tmp_path / "nowhere.pt"), str(tmp_path), "imagenet"):
-        with pytest.raises(BadInput, match="'imagenet_v1' or 'none'"):
+        with pytest.raises(BadInput, match="one of 'none', 'imagenet_v1', 'kinetics_v1'"):
             mini(weights=weights)
 
 

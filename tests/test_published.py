@@ -40,6 +40,22 @@ def test_pixels_beat_frames_beat_clips_beat_nothing():
     assert [values["mAP"] for values in rows.values()] == sorted(values["mAP"] for values in rows.values())
 
 
+def test_every_cost_of_our_networks_names_its_network():
+    named = {
+        (table.key, row, column) for table in load_published().tables.values()
+        for row, networks in table.networks.items() for column in networks
+    }  # fmt: skip
+    costs = {
+        (table.key, row, column.name)
+        for table in load_published().tables.values()
+        for row, values in table.rows.items()
+        for column in table.columns
+        if column.measured == "GMACs" and column.name in values and (table.key != "table1" or row == "ResKD")
+    }
+    assert named == costs
+    assert len(costs) == 3 + 6 + 6
+
+
 def test_unknown_figures_are_absent():
     assert set(load_published().table("table1").rows["ListenToLook"]) == {"ActivityNet mAP", "ActivityNet GFLOPs"}
 

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 
 from reskd.data.annotations import VideoRecord, data_root, load_annotations
 from reskd.data.decode import survey
+from reskd.data.manifest import size_and_time
 from reskd.data.processes import map_in_processes
 from reskd.errors import BadInput, VideoOpenError
 from reskd.files import write_atomic
@@ -133,8 +134,10 @@ def check_videos(
 
 
 def _judge(fact: _Fact, spec: DataSpec) -> _Fact:
-    if fact.status == "ok" and fact.num_frames < spec.num_frames:
-        reason = f"{fact.num_frames} frames, fewer than data.num_frames = {spec.num_frames}: they will repeat"
+    num_needed = (spec.num_frames - 1) * (spec.stride or 1) + 1
+    if fact.status == "ok" and fact.num_frames < num_needed:
+        stride = "" if spec.stride is None else f" of stride {spec.stride} need"
+        reason = f"{fact.num_frames} frames, fewer than data.num_frames = {spec.num_frames}{stride}: they will repeat"
         return _Fact("short", fact.num_frames, reason)
     return fact
 
@@ -208,12 +211,14 @@ class _Cache:
     def find(self, path: Path) -> _Fact | None:
         """What is known of a file as it is now; what a full check found answers a quick one as well."""
         try:
-            stat = path.stat()
+            stamp = size_and_time(path)
         except OSError:
             return None
-        self._stamps[path] = stat.st_size, stat.st_mtime_ns
+        if stamp is None:
+            return None
+        self._stamps[path] = stamp
         line = self._lines.get(str(path))
-        if line is None or line[:3] != (*self._stamps[path], self._backend) or line.quick > self._quick:
+        if line is None or line[:3] != (*stamp, self._backend) or line.quick > self._quick:
             return None
         return _Fact(line.status, line.num_frames, line.reason)
 

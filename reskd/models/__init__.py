@@ -8,10 +8,14 @@ from functools import partial
 from pathlib import Path
 
 from reskd.errors import BadInput
-from reskd.models.mini import tsn_mini
+from reskd.models.mini import slowonly_mini, swin3d_mini, tsn_mini
+from reskd.models.mvit import video_mvit
+from reskd.models.r3d import video_resnet
+from reskd.models.slowonly import slowonly_resnet
+from reskd.models.swin3d import swin3d
 from reskd.models.tsn import tsn_mobilenet_v2, tsn_resnet
 from reskd.models.video_model import ClipOutput, VideoModel, VideoModel3d, evaluating
-from reskd.models.weights import load_imagenet_v1, load_weights_file
+from reskd.models.weights import NAMED_WEIGHTS, load_named_weights, load_weights_file
 from reskd.recipe import ModelSpec
 
 __all__ = ["MODELS", "ClipOutput", "VideoModel", "VideoModel3d", "build_model", "evaluating"]
@@ -25,6 +29,15 @@ MODELS: dict[str, Callable[..., VideoModel]] = {
     "tsn_mobilenet_v2": tsn_mobilenet_v2,
     "tsn_mini10": partial(tsn_mini, num_blocks=1),
     "tsn_mini18": partial(tsn_mini, num_blocks=2),
+    "slowonly_resnet18": partial(slowonly_resnet, depth=18),
+    "slowonly_resnet50": partial(slowonly_resnet, depth=50),
+    "slowonly_mini10": partial(slowonly_mini, num_blocks=1),
+    "swin3d_mini": swin3d_mini,
+    "swin3d_t": partial(swin3d, size="t"),
+    "swin3d_s": partial(swin3d, size="s"),
+    "swin3d_b": partial(swin3d, size="b"),
+    "r3d_18": video_resnet,
+    "mvit_v2_s": video_mvit,
 }
 """Name -> builder, called with ``num_classes`` and ``dropout``."""
 
@@ -41,8 +54,8 @@ def build_model(spec: ModelSpec, *, num_classes: int) -> VideoModel:
             f"model.name: {spec.name!r} is not a model; did you mean {nearest!r}? There are {', '.join(MODELS)}"
         )
     model = MODELS[spec.name](num_classes=num_classes, dropout=spec.dropout)
-    if spec.weights == "imagenet_v1":
-        load_imagenet_v1(model, name=spec.name)
+    if spec.weights in NAMED_WEIGHTS:
+        load_named_weights(model, spec.weights, name=spec.name)
     elif spec.weights != "none":
         load_weights_file(model, Path(spec.weights).expanduser(), name=spec.name)
     return model

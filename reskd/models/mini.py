@@ -1,4 +1,4 @@
-"""Small nets for small frames: what the demo trains on a laptop.
+"""Small nets for small frames: what the demo trains on a laptop, and the 3-D families' smallest members.
 
 A ResNet's stride of 32 leaves a 64-pixel frame 2x2 cells and a 24-pixel frame one, and a map of one cell
 cannot say where something is. These have stride 8: 8x8 cells at 64 pixels, 3x3 at 24.
@@ -10,8 +10,11 @@ from collections import OrderedDict
 
 from torch import nn
 from torchvision.models.resnet import BasicBlock
+from torchvision.models.video.swin_transformer import SwinTransformer3d
 
-from reskd.models.video_model import VideoModel
+from reskd.models.slowonly import slowonly_model
+from reskd.models.swin3d import swin_block, swin_model
+from reskd.models.video_model import VideoModel, VideoModel3d
 
 WIDTHS = (32, 64, 96, 128)
 STRIDES = (2, 2, 1, 1)
@@ -19,6 +22,38 @@ STRIDES = (2, 2, 1, 1)
 
 def tsn_mini(*, num_blocks: int, num_classes: int, dropout: float) -> VideoModel:
     """A 5x5 stem of stride 2 and four stages of ``num_blocks`` basic blocks under a TSN head."""
+    backbone = _resnet(num_blocks)
+    for module in backbone.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return VideoModel(backbone, num_features=WIDTHS[-1], num_classes=num_classes, dropout=dropout)
+
+
+def slowonly_mini(*, num_blocks: int, num_classes: int, dropout: float) -> VideoModel3d:
+    """The same inflated to 3-D: its last two stages look over time, and every frame keeps its map."""
+    return slowonly_model(
+        _resnet(num_blocks),
+        over_time=("conv1", "conv2"),
+        num_features=WIDTHS[-1],
+        num_classes=num_classes,
+        dropout=dropout,
+    )
+
+
+def swin3d_mini(*, num_classes: int, dropout: float) -> VideoModel3d:
+    """A Video Swin of three stages of two blocks: stride 16 in space, 0.4 M parameters."""
+    swin = SwinTransformer3d(
+        patch_size=[2, 4, 4],
+        embed_dim=24,
+        depths=[2, 2, 2],
+        num_heads=[1, 2, 4],
+        window_size=[8, 7, 7],
+        block=swin_block,
+    )
+    return swin_model(swin, num_classes=num_classes, dropout=dropout)
+
+
+def _resnet(num_blocks: int) -> nn.Sequential:
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     layers["conv1"] = nn.Conv2d(3, WIDTHS[0], kernel_size=5, stride=2, padding=2, bias=False)
     layers["bn1"] = nn.BatchNorm2d(WIDTHS[0])
@@ -27,11 +62,7 @@ def tsn_mini(*, num_blocks: int, num_classes: int, dropout: float) -> VideoModel
     for number, (width, stride) in enumerate(zip(WIDTHS, STRIDES, strict=True), start=1):
         layers[f"layer{number}"] = _stage(num_inputs, width, stride=stride, num_blocks=num_blocks)
         num_inputs = width
-    backbone = nn.Sequential(layers)
-    for module in backbone.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-    return VideoModel(backbone, num_features=num_inputs, num_classes=num_classes, dropout=dropout)
+    return nn.Sequential(layers)
 
 
 def _stage(num_inputs: int, width: int, *, stride: int, num_blocks: int) -> nn.Sequential:

@@ -16,12 +16,17 @@ def tsn_resnet(*, depth: int, num_classes: int, dropout: float) -> VideoModel:
     The backbone keeps torchvision's own tensor names, so that torchvision's files fit it.
     """
     resnet = RESNETS[depth](weights=None)
-    # A ResNet's children run one after another; all but its pooling and its ImageNet classifier are the backbone.
-    stages = {name: child for name, child in resnet.named_children() if name not in ("avgpool", "fc")}
-    backbone = nn.Sequential()
-    for name, stage in stages.items():
-        backbone.add_module(name, stage)
+    backbone = resnet_stages(resnet)
     return VideoModel(backbone, num_features=resnet.fc.in_features, num_classes=num_classes, dropout=dropout)
+
+
+def resnet_stages(resnet: nn.Module) -> nn.Sequential:
+    """All of a ResNet of torchvision's but its pooling and its classifier; its children run one after another."""
+    stages = nn.Sequential()
+    for name, stage in resnet.named_children():
+        if name not in ("avgpool", "fc"):
+            stages.add_module(name, stage)
+    return stages
 
 
 def tsn_mobilenet_v2(*, num_classes: int, dropout: float) -> VideoModel:

@@ -1,4 +1,4 @@
-"""Initial weights: torchvision's ImageNet files, or a file that a person names."""
+"""Initial weights: torchvision's ImageNet and Kinetics files, or a file that a person names."""
 
 from __future__ import annotations
 
@@ -19,8 +19,16 @@ from torchvision.models import (
     ResNet152_Weights,
     WeightsEnum,
 )
+from torchvision.models.video import (
+    MViT_V2_S_Weights,
+    R3D_18_Weights,
+    Swin3D_B_Weights,
+    Swin3D_S_Weights,
+    Swin3D_T_Weights,
+)
 
 from reskd.errors import BadInput
+from reskd.models.inflate import inflated_state
 from reskd.models.video_model import VideoModel
 
 logger = logging.getLogger(__name__)
@@ -33,49 +41,65 @@ IMAGENET_V1: dict[str, WeightsEnum] = {
     "tsn_resnet101": ResNet101_Weights.IMAGENET1K_V1,
     "tsn_resnet152": ResNet152_Weights.IMAGENET1K_V1,
     "tsn_mobilenet_v2": MobileNet_V2_Weights.IMAGENET1K_V1,
+    "slowonly_resnet18": ResNet18_Weights.IMAGENET1K_V1,  # 2-D weights, inflated
+    "slowonly_resnet50": ResNet50_Weights.IMAGENET1K_V1,
 }
 
-CLASSIFIERS = ("fc.", "classifier.")
-"""What torchvision calls the ImageNet classifier: of a ResNet, of a MobileNet."""
+KINETICS_V1: dict[str, WeightsEnum] = {
+    "swin3d_t": Swin3D_T_Weights.KINETICS400_V1,
+    "swin3d_s": Swin3D_S_Weights.KINETICS400_V1,
+    "swin3d_b": Swin3D_B_Weights.KINETICS400_V1,
+    "r3d_18": R3D_18_Weights.KINETICS400_V1,
+    "mvit_v2_s": MViT_V2_S_Weights.KINETICS400_V1,
+}
+
+NAMED_WEIGHTS = {"imagenet_v1": IMAGENET_V1, "kinetics_v1": KINETICS_V1}
+"""Value of model.weights -> model -> torchvision's file for it; only the backbone is taken from it."""
+
+CLASSIFIERS = ("fc.", "classifier.", "head.")
+"""What torchvision calls its classifier: of a ResNet, of a MobileNet, of a transformer."""
 
 NUM_NAMED = 5
 """Tensors that an error names in each of its lists; the rest is counted."""
 
 
-def load_imagenet_v1(model: VideoModel, *, name: str) -> None:
-    """Fill the backbone of the model called ``name`` from torchvision's IMAGENET1K_V1, downloaded once and cached.
+def load_named_weights(model: VideoModel, weights: str, *, name: str) -> None:
+    """Fill the backbone of the model called ``name`` from torchvision's file, downloaded once and cached.
 
     Raises BadInput where torchvision has no such file for the model, and where the file can neither be found
     in torch's cache nor be fetched.
     """
-    if name not in IMAGENET_V1:
+    files = NAMED_WEIGHTS[weights]
+    if name not in files:
+        others = [other for other, theirs in NAMED_WEIGHTS.items() if name in theirs]
         raise BadInput(
-            f"model.weights: 'imagenet_v1' does not exist for {name!r}; "
-            f"it does for {', '.join(IMAGENET_V1)}; otherwise say none or a file"
+            f"model.weights: {weights!r} does not exist for {name!r}; "
+            f"it does for {', '.join(files)}; otherwise say {', '.join([*others, 'none'])} or a file"
         )
-    weights = IMAGENET_V1[name]
-    cached = Path(torch.hub.get_dir(), "checkpoints", weights.url.rpartition("/")[2])
+    file = files[name]
+    cached = Path(torch.hub.get_dir(), "checkpoints", file.url.rpartition("/")[2])
     try:
-        state = weights.get_state_dict(progress=False, check_hash=True, map_location="cpu", weights_only=True)
+        state = file.get_state_dict(progress=False, check_hash=True, map_location="cpu", weights_only=True)
     except Exception as error:  # no network, a proxy's answer, a wrong hash, a torn file: one way out for all
         raise BadInput(
-            f"model.weights: 'imagenet_v1': {weights.url} could not be fetched or read ({error}); "
+            f"model.weights: {weights!r}: {file.url} could not be fetched or read ({error}); "
             f"put that file at {cached} (TORCH_HOME moves the folder; a torn file there must go first), "
             "or give its path as model.weights"
         ) from error
-    _load(model, _from_torchvision(state), name=name, source=str(cached))
+    _load(model, _from_torchvision(state, model), name=name, source=str(cached))
 
 
 def load_weights_file(model: VideoModel, path: Path, *, name: str) -> None:
     """Fill the model called ``name`` from a file on this machine.
 
-    The file holds either torchvision's plain state dict (then the backbone is loaded and its classifier ignored), or a
-    dict whose "model" is a VideoModel's state dict (then the classifier is loaded too, where the number of classes
-    is the same; otherwise it stays as it is). Raises BadInput where the file is missing or not such a file, and
-    where any backbone tensor is missing, unexpected or of another shape.
+    The file holds either torchvision's plain state dict (then the backbone is loaded, a 2-D one inflated for a 3-D
+    model, and its classifier ignored), or a dict whose "model" is a VideoModel's state dict (then the classifier is
+    loaded too, where the number of classes is the same; otherwise it stays as it is). Raises BadInput where the file
+    is missing or not such a file, and where any backbone tensor is missing, unexpected or of another shape.
     """
     if not path.is_file():
-        raise BadInput(f"model.weights: {str(path)!r} is no file here; give an existing file, 'imagenet_v1' or 'none'")
+        names = ", ".join(map(repr, ["none", *NAMED_WEIGHTS]))
+        raise BadInput(f"model.weights: {str(path)!r} is no file here; give an existing file or one of {names}")
     data = io.BytesIO(path.read_bytes())  # read first: an error of the file system stays the OSError it is
     try:
         content = torch.load(data, map_location="cpu", weights_only=True)
@@ -94,13 +118,14 @@ def load_weights_file(model: VideoModel, path: Path, *, name: str) -> None:
     if isinstance(inner, Mapping):
         state = {str(key): value for key, value in inner.items()}
     else:
-        state = _from_torchvision(content)
+        state = _from_torchvision(content, model)
     _load(model, state, name=name, source=str(path))
 
 
-def _from_torchvision(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Torchvision's names -> ours, without the ImageNet classifier."""
-    return {f"backbone.{key}": value for key, value in state.items() if not str(key).startswith(CLASSIFIERS)}
+def _from_torchvision(state: Mapping[str, Any], model: VideoModel) -> dict[str, Any]:
+    """Torchvision's names -> ours, without its classifier; 2-D filters inflated where the model's are 3-D."""
+    ours = {f"backbone.{key}": value for key, value in state.items() if not str(key).startswith(CLASSIFIERS)}
+    return inflated_state(ours, like=model.state_dict())
 
 
 def _load(model: VideoModel, state: dict[str, Any], *, name: str, source: str) -> None:

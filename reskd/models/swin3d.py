@@ -1,0 +1,64 @@
+"""Video Swin (Liu et al., CVPR 2022) on torchvision's, with the right relative positions where a window shrinks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+from torchvision.models.swin_transformer import SwinTransformerBlock
+from torchvision.models.video import swin3d_b, swin3d_s, swin3d_t
+from torchvision.models.video.swin_transformer import ShiftedWindowAttention3d, SwinTransformer3d
+from torchvision.ops import Permute
+
+from reskd.models.video_model import VideoModel3d
+
+SWINS: dict[str, Callable[..., SwinTransformer3d]] = {"t": swin3d_t, "s": swin3d_s, "b": swin3d_b}
+PATCH_FRAMES = 2
+
+
+class WindowAttention(ShiftedWindowAttention3d):
+    """torchvision's attention, with a bias between two cells of a window that depends on how far apart they are.
+
+    A map smaller than the window shrinks it. torchvision, like the official code, then takes the first rows and columns
+    of the full window's index, which belong to other cells as soon as height or width shrink.
+    """
+
+    relative_position_index: Tensor
+
+    def get_relative_position_bias(self, window_size: list[int]) -> Tensor:
+        """(1, heads, n, n) for the n cells of a window of (t, h, w), at most that of the table."""
+        time, height, width = window_size
+        full = self.relative_position_index.reshape(*self.window_size, *self.window_size)
+        index = full[:time, :height, :width, :time, :height, :width].flatten(3).flatten(0, 2)  # (n, n)
+        bias: Tensor = self.relative_position_bias_table[index]  # (n, n, heads)
+        return bias.permute(2, 0, 1).unsqueeze(0).contiguous()
+
+
+def swin_block(*sizes: Any, **options: Any) -> SwinTransformerBlock:
+    """torchvision's block on our attention; torchvision passes its own by name, whatever block it is given."""
+    return SwinTransformerBlock(*sizes, **{**options, "attn_layer": WindowAttention})
+
+
+def swin3d(*, size: str, num_classes: int, dropout: float) -> VideoModel3d:
+    """A randomly initialised Video Swin-T, -S or -B; its last map has stride 32, and a cell for two frames.
+
+    Its features are those after the last norm, which the classifier sees. Stochastic depth draws from torch's global
+    generator.
+    """
+    return swin_model(SWINS[size](weights=None, block=swin_block), num_classes=num_classes, dropout=dropout)
+
+
+def swin_model(swin: SwinTransformer3d, *, num_classes: int, dropout: float) -> VideoModel3d:
+    """A Swin of torchvision's without its pooling and head, under its own names, as a VideoModel."""
+    backbone = nn.Sequential()
+    for name in ("patch_embed", "pos_drop", "features", "norm"):
+        backbone.add_module(name, swin.get_submodule(name))
+    backbone.add_module("channels_first", Permute([0, 4, 1, 2, 3]))  # (B, T', h, w, C) -> (B, C, T', h, w)
+    return VideoModel3d(
+        backbone,
+        num_features=swin.num_features,
+        num_classes=num_classes,
+        dropout=dropout,
+        time_stride=PATCH_FRAMES,
+    )

@@ -61,7 +61,7 @@ def draw_curves(curves: Sequence[Curve], *, metric: str) -> Figure:
     axes = figure.subplots()
     are_few = len(curves) <= MAX_BANDS
     last = max(epoch for curve in curves for epoch, _ in curve.by_epoch)
-    step = 0.008 * last  # spans of many rows stand side by side, each a little off its epoch
+    step = 0.005 * last  # spans of many rows stand side by side, each a little off its epoch
     for index, curve in enumerate(curves):
         epochs: list[float] = [epoch for epoch, _ in curve.by_epoch]
         colour, line = COLOURS[index % len(COLOURS)], LINES[index // len(COLOURS) % len(LINES)]

@@ -51,24 +51,26 @@ def evaluate_again(
     *,
     views: tuple[int, int],
     num_frames: int | None,
+    twice: bool = False,
     device: torch.device,
     loader_workers: int = 0,
     on_pass: OnPass | None = None,
 ) -> Outcome:
     """Judge finished steps by (temporal views, crops) of num_frames, each step's own number without one.
 
-    Steps that have that record already are left alone. recipes say where the videos are: those must be the very
-    ones of the step. BadInput otherwise, and as `judge_again` does.
+    Frames are sampled as the step's own recipe says; ``twice`` takes every temporal view a second time. Steps that
+    have that record already are left alone. recipes say where the videos are: those must be the very ones of the
+    step. BadInput otherwise, and as `judge_again` does.
     """
     outcome = Outcome()
     passes: dict[PassKey, list[str]] = {}
     for step_id, recipe in recipes.items():
-        protocol = Protocol("val", num_frames or recipe.data.num_frames, *views)
+        protocol = Protocol("val", num_frames or recipe.data.num_frames, *views, stride=recipe.data.stride, twice=twice)
         outcome.protocols[step_id] = protocol
         if protocol.name in store.evaluations(step_id):
             outcome.present.append(step_id)
         else:
-            key = (_manifest_sha256(store, step_id), *pass_key(recipe, num_frames=protocol.num_frames))
+            key = (_manifest_sha256(store, step_id), *pass_key(recipe, protocol=protocol))
             passes.setdefault(key, []).append(step_id)
     manifests: dict[DataSpec, Manifest] = {}
     for step_ids in passes.values():

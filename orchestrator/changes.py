@@ -36,9 +36,21 @@ def apply_changes(changes: Changes, tree: Mapping[str, Any]) -> dict[str, Any]:
         elif section in ("resources", "cohort"):
             inner = tree.get(section, {})
             tree[section] = {**inner, field: parse_yaml(text)} if isinstance(inner, dict) else inner
+        elif section == "seeds":
+            tree[section] = _with_rule(tree.get(section), field, text)
         elif isinstance(tree.get("base"), dict):
             tree["base"] = merge(flatten(tree["base"]), check_keys(flatten({key: parse_yaml(text)})))
     return tree
+
+
+def _with_rule(seeds: object, field: str, text: str) -> object:
+    """`seeds.auto.limit=5` where the file has `seeds: {auto: ...}`."""
+    rule, _, name = field.partition(".")
+    if not isinstance(seeds, dict) or not isinstance(seeds.get(rule), dict) or not name:
+        raise BadInput(
+            f"--set seeds.{field}: the sweep has no such rule; write --set seeds=[0,1,2] or give it the rule"
+        )
+    return {**seeds, rule: {**seeds[rule], name: parse_yaml(text)}}
 
 
 def name_of_changes(changes: Changes) -> str:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli_ask import ask_app
-from orchestrator.cli_cluster import add_cluster_commands
+from orchestrator.cli_cluster import add_cluster_commands, show_jobs
 from orchestrator.cli_data import data_app
 from orchestrator.cli_eval import evaluate
 from orchestrator.cli_export import export, predict
+from orchestrator.cli_figures import figures_app
 from orchestrator.cli_flops import flops
 from orchestrator.cli_options import (
     AsJson,
@@ -72,7 +73,7 @@ def plan(
     plans = [(one, one.plan(retry_failed=retry_failed)) for one in prepared]
     union = unite(plans) if len(plans) > 1 else None
     if as_json:
-        found = [one.to_dict() for _, one in plans]
+        found = [{**one_plan.to_dict(), **one.look_dict()} for one, one_plan in plans]
         print(json.dumps({"sweeps": found, "union": union.to_dict()} if union else found[0], indent=1))
         return
     for index, (one, one_plan) in enumerate(plans):
@@ -95,6 +96,7 @@ def run(
 ) -> None:
     """Train what is missing, publish it, rebuild the tables. Typed again, it resumes, retries and extends."""
     from orchestrator.launch import joins_cluster
+    from orchestrator.rebuild import write_tables
     from orchestrator.run import run_sweep
     from orchestrator.shared_paths import refuse_relative_store
     from orchestrator.show import show_outcome, show_plan
@@ -108,9 +110,11 @@ def run(
     prepared = open_sweep(sweep, changes, where, no_cohorts=no_cohorts)
     before = prepared.plan(retry_failed=retry_failed)
     show_plan(prepared, before, console, cells=False)
-    outcome, publisher = run_sweep(prepared, tracking_uri=tracking_uri, retry_failed=retry_failed, console=console)
+    prepared, outcome, publisher = run_sweep(
+        prepared, tracking_uri=tracking_uri, retry_failed=retry_failed, console=console
+    )
     if not outcome.interrupted and not outcome.held:
-        _write_tables(prepared, _records(prepared, publisher), publisher=publisher)
+        write_tables(prepared, _records(prepared, publisher), publisher=publisher, console=console)
     show_outcome(prepared, outcome, publisher, console, program=_program())
     raise typer.Exit(outcome.exit_code)
 
@@ -147,8 +151,23 @@ def _program() -> str:
 
 
 @app.command(epilog="Example: reskd status sweeps/demo.yaml")
-def status(sweep: SweepFile, changes: Changes = None, store: StoreFolder = None, as_json: AsJson = False) -> None:
-    """Each step's state: epochs, last metrics, who trains it, damaged clips, why it failed."""
+def status(
+    sweep: Annotated[Path | None, typer.Argument(help="A sweep file, such as sweeps/demo.yaml.")] = None,
+    changes: Changes = None,
+    store: StoreFolder = None,
+    address: Annotated[
+        str | None, typer.Option("--address", help="Ray's dashboard, http://host:8265: the jobs of that cluster.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Each step's state: epochs, last metrics, who trains it, damaged clips, why it failed. With --address: a
+    cluster's submitted jobs, of all sweeps or of the one named.
+    """
+    if address is not None:
+        show_jobs(address, sweep=sweep.name if sweep else None, as_json=as_json)
+        return
+    if sweep is None:
+        raise BadInput("status: name a sweep file, or a cluster's dashboard with --address")
     from orchestrator.show import show_status, status_rows
 
     prepared = open_sweep(sweep, changes, open_store(store))
@@ -158,29 +177,40 @@ def status(sweep: SweepFile, changes: Changes = None, store: StoreFolder = None,
         show_status(prepared, console)
 
 
-@app.command(epilog="Example: reskd tables sweeps/demo.yaml --from store")
+@app.command(epilog="Example: reskd tables sweeps/demo.yaml --check")
 def tables(
-    sweep: SweepFile,
+    sweep: SweepFiles,
     changes: Changes = None,
     store: StoreFolder = None,
     tracking_uri: TrackingUri = None,
     source: Annotated[str, typer.Option("--from", help="mlflow or store: where the numbers come from.")] = "mlflow",
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Write nothing; exit 1 when one is stale, lacks a cell, or is not as expected."),
+    ] = False,
+    links: Annotated[
+        str | None,
+        typer.Option("--links", metavar="URL", help="Where `reskd ui` will be, for the cells' links to their runs."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Rebuild the sweep's tables from its MLflow runs, or from the store."""
-    from orchestrator.publish import Publisher
-    from orchestrator.step_record import records_from_store
+    """Rebuild the tables from their MLflow runs, or from the store; of several sweeps also those that they share."""
+    from orchestrator.rebuild import rebuild
 
     if source not in ("mlflow", "store"):
         raise BadInput(f"--from: {source!r} is neither mlflow nor store")
-    prepared = open_sweep(sweep, changes, open_store(store))
-    publisher = None
-    if source == "store":
-        records = records_from_store(prepared.store, prepared.steps)
-    else:
-        publisher = Publisher(prepared.store, sweep=prepared.sweep, steps=prepared.steps, tracking_uri=tracking_uri)
-        records = publisher.records()
-    _write_tables(prepared, records, publisher=publisher, as_json=as_json)
+    opened = open_store(store)
+    prepared = [open_sweep(path, changes, opened) for path in dict.fromkeys(sweep)]
+    code = rebuild(
+        prepared,
+        source="store" if source == "store" else "mlflow",
+        tracking_uri=tracking_uri,
+        links=links,
+        check=check,
+        as_json=as_json,
+        console=console,
+    )
+    raise typer.Exit(code)
 
 
 @app.command(epilog="Example: reskd publish sweeps/demo.yaml --tracking-uri http://mlflow:5000")
@@ -189,13 +219,14 @@ def publish(
 ) -> None:
     """Write everything the store holds of a sweep to MLflow; what is there already is left as it is."""
     from orchestrator.publish import Publisher
+    from orchestrator.rebuild import write_tables
     from orchestrator.show import browse_line
 
     prepared = open_sweep(sweep, changes, open_store(store))
     publisher = Publisher(prepared.store, sweep=prepared.sweep, steps=prepared.steps, tracking_uri=tracking_uri)
     if not publisher.publish():
         raise ReskdError(f"{prepared.sweep.path}: MLflow did not take everything; see the warning above, then repeat")
-    _write_tables(prepared, publisher.records(), publisher=publisher)
+    write_tables(prepared, publisher.records(), publisher=publisher, console=console)
     console.print(browse_line(prepared, publisher, program=_program()), markup=False, soft_wrap=True)
 
 
@@ -242,31 +273,6 @@ def rm(
     console.print(f"deleted {len(doomed)} step(s)")
 
 
-def _write_tables(
-    prepared: Prepared, records: Mapping[str, StepRecord], *, publisher: Publisher | None, as_json: bool = False
-) -> None:
-    from orchestrator.published import load_published
-    from orchestrator.report import render, table_dict, write_report
-    from orchestrator.tables import build_table
-
-    sweep, published = prepared.sweep, load_published()
-    built = [
-        build_table(key, spec, sweep=sweep, steps=prepared.steps, records=records, published=published)
-        for key, spec in sweep.tables.items()
-    ]
-    folder = prepared.store.tables(sweep.name)
-    write_report(built, folder)
-    if publisher is not None:
-        publisher.log_report(folder)
-        publisher.register(records)
-    if as_json:
-        print(json.dumps([table_dict(table) for table in built], indent=1))
-        return
-    for table in built:
-        console.print(render(table))
-    console.print(f"tables: {folder}")
-
-
 # After the commands above, in the order of a working day, since `--help` lists them so.
 add_cluster_commands(app)
 app.command("eval", epilog="Example: reskd eval sweeps/demo.yaml --views 10x3 --frames 32")(evaluate)
@@ -275,6 +281,7 @@ app.command("classes", epilog="Example: reskd classes 3f9a --csv tables")(classe
 app.command(epilog="Example: reskd flops swin3d_s --resolution 112 --frames 32 --views 12")(flops)
 app.command(epilog="Example: reskd export 3f2a --format onnx")(export)
 app.command(epilog="Example: reskd predict 3f2a ~/videos --csv classes.csv")(predict)
+app.add_typer(figures_app, name="figures", help="What steps look at; a sweep's curves, gains by class and costs.")
 app.add_typer(ask_app)
 app.add_typer(setup_app)
 app.add_typer(data_app, name="data", help="Make the demo's videos, check your own.")

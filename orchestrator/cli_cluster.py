@@ -1,8 +1,9 @@
-"""`reskd submit | logs | cancel | jobs`: sweeps on a cluster, from any folder that can reach its dashboard."""
+"""`reskd submit | logs | cancel`, `status --address`: sweeps on a cluster, from wherever its dashboard is reachable."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import json
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -14,7 +15,7 @@ from reskd.errors import BadInput
 Address = Annotated[
     str, typer.Option("--address", envvar="RAY_API_SERVER_ADDRESS", help="Ray's dashboard: http://host:8265.")
 ]
-JobId = Annotated[str, typer.Argument(help="The id that `submit` printed; `jobs` lists them.")]
+JobId = Annotated[str, typer.Argument(help="The id that `submit` printed; `status --address` lists them.")]
 
 
 def add_cluster_commands(app: typer.Typer) -> None:
@@ -22,7 +23,6 @@ def add_cluster_commands(app: typer.Typer) -> None:
     app.command(epilog=f"Example: reskd submit sweeps/demo.yaml --store /shared/reskd {at}")(submit)
     app.command(epilog=f"Example: reskd logs raysubmit_1234 {at}")(logs)
     app.command(epilog=f"Example: reskd cancel raysubmit_1234 {at}")(cancel)
-    app.command(epilog=f"Example: reskd jobs {at}")(jobs)
 
 
 def submit(
@@ -30,8 +30,8 @@ def submit(
     address: Address,
     changes: Changes = None,
     store: Annotated[
-        Path | None,
-        typer.Option("--store", envvar="RESKD_STORE", help="A folder that all machines of the cluster share."),
+        str | None,
+        typer.Option("--store", envvar="RESKD_STORE", help="A folder that all machines share, or s3://bucket/prefix."),
     ] = None,
     tracking_uri: TrackingUri = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the job's id and come back at once.")] = False,
@@ -43,7 +43,7 @@ def submit(
         sweep,
         address=address,
         changes=changes or [],
-        store=None if store is None else str(store),
+        store=store,
         tracking_uri=tracking_uri,
     )
     _say(f"job {job} on {address}")
@@ -65,12 +65,16 @@ def cancel(job: JobId, address: Address) -> None:
     _say(f"job {job}: {cluster.cancel(cluster.connect(address), job).lower()}")
 
 
-def jobs(address: Address) -> None:
-    """The cluster's jobs and how they stand, newest first."""
+def show_jobs(address: str, *, sweep: str | None, as_json: bool) -> None:
+    """The cluster's jobs and how they stand, newest first; with a sweep file's name, those of that sweep."""
     from orchestrator import submit as cluster
 
+    lines = [line for line in cluster.jobs(cluster.connect(address)) if sweep in (None, line.sweep)]
+    if as_json:
+        print(json.dumps([asdict(line) for line in lines], indent=1))
+        return
     table = Table("job", "sweep", "status", "started", "exit code")
-    for line in cluster.jobs(cluster.connect(address)):
+    for line in lines:
         code = "" if line.exit_code is None else str(line.exit_code)
         table.add_row(line.id, line.sweep, line.status.lower(), line.started, code)
     console.print(table)

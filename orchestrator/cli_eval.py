@@ -32,6 +32,9 @@ def evaluate(
         str, typer.Argument(metavar="STEP|SWEEP", help="A step's id or its first letters, or a sweep file.")
     ],
     views: Annotated[str, typer.Option(help="Temporal views x crops (1: centre, 3: both ends and centre).")] = "10x3",
+    twice: Annotated[
+        bool, typer.Option("--twice", help="Every temporal view twice: middle and beginning of its segments.")
+    ] = False,
     frames: Annotated[int | None, typer.Option(help="Frames of each view. Default: as trained.")] = None,
     metric: Annotated[Literal["top1", "top5", "mAP"] | None, typer.Option(help="What to print first.")] = None,
     workers: Annotated[int, typer.Option(help="Processes that decode; 0: this one.")] = 0,
@@ -70,6 +73,7 @@ def evaluate(
             recipes,
             views=parsed,
             num_frames=frames,
+            twice=twice,
             device=where,
             loader_workers=workers,
             on_pass=partial(_begin, progress),

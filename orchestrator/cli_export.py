@@ -51,10 +51,11 @@ def export(
     _check_writable(path, option="--output")
     difference = write(trained, path, format=format)
     size = path.stat().st_size / 1e6
+    stride = "" if card.stride is None else f" of stride {card.stride}"
     lines = (
         f"{path}  {size:.1f} MB, {len(card.classes)} classes, {card.model} at {card.resolution} px",
         f"  in   {card.input}",
-        f"       num_frames {card.num_frames}, short side {card.short_side}, crop_size {card.crop_size}",
+        f"       num_frames {card.num_frames}{stride}, short side {card.short_side}, crop_size {card.crop_size}",
         f"  out  {card.output}",
         f"  its logits differ from the model's by {difference:.2g} at most",
     )
@@ -63,7 +64,9 @@ def export(
 
 def predict(
     model: Annotated[str, typer.Argument(help="A .pt2, .onnx or weights.pt, or a step id or its first letters.")],
-    path: Annotated[list[Path], typer.Argument(help="Videos, or folders that are searched for videos.")],
+    path: Annotated[
+        list[Path], typer.Argument(help="Videos, folders of frames, or folders that are searched for videos.")
+    ],
     top: Annotated[int, typer.Option("--top", min=1, help="Classes to show of each video.")] = 3,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write here instead of a table.")] = None,
     as_json: AsJson = False,

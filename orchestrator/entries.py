@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from orchestrator.estimates import Estimate, number_text
@@ -39,6 +39,10 @@ class Column:
         return f"vs {self.delta_to} (points)"
 
 
+Kind = Literal["measured", "published only", "not asked"]
+"""published only: a row of the paper that is none of ours; not asked: a row that another sweep of the table has."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
     """One row in one column: what was measured and what it rests on."""
@@ -52,6 +56,8 @@ class Entry:
     step_ids: tuple[str, ...]
     """The runs behind the values, in the order of the seeds."""
     delta: Estimate | None = None
+    is_sequential: bool = False
+    """Whether the seeds of the difference were added by looking at it, and its interval is corrected for that."""
     published: float | None = None
     protocols: tuple[str, ...] = ()
     """That the values were judged by; of several no mean is shown."""
@@ -59,6 +65,9 @@ class Entry:
     """That clips/s was measured on; of several no mean is shown."""
     notes: tuple[str, ...] = ()
     """Why seeds failed, or what failed that they wait for."""
+    kind: Kind = "measured"
+    links: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+    """(seed, page of its MLflow run) of the values, where the address of a tracking server is known."""
 
     @property
     def n(self) -> int:
@@ -70,7 +79,9 @@ class Entry:
 
     @property
     def state(self) -> str:
-        """complete, partial, or what all seeds are that have no value (mixed where they differ)."""
+        """complete, partial, or what all seeds are that have no value (mixed where they differ); the kind of others."""
+        if self.kind != "measured":
+            return self.kind
         if self.n:
             return "complete" if self.n == self.num_seeds else "partial"
         states = {state for _, state in self.seed_states}
@@ -79,6 +90,8 @@ class Entry:
     @property
     def text(self) -> str:
         """The numbers, and in words what is missing."""
+        if self.kind != "measured":
+            return "-"
         averages = len(self.protocols) <= 1 and len(self.devices) <= 1
         shown = self.estimate.text(unit=self.unit, average=averages)
         if self.n == self.num_seeds:
@@ -96,7 +109,14 @@ class Entry:
 
     @property
     def delta_text(self) -> str:
-        return "" if self.delta is None else self.delta.text(unit=self.unit, signed=True)
+        """The difference, over how many pairs where seeds are missing, and whether it was looked at repeatedly."""
+        if self.delta is None:
+            return ""
+        shown = self.delta.text(unit=self.unit, signed=True)
+        labels = ["sequential"] if self.is_sequential and self.delta.n else []
+        if 0 < self.delta.n < self.num_seeds:
+            labels.append(f"{self.delta.n} pairs" if self.delta.n > 1 else "1 pair")
+        return f"{shown} ({', '.join(labels)})" if labels else shown
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,6 +139,19 @@ class Plot:
     heading: str
     """Of the accuracy."""
     points: tuple[PlotPoint, ...]
+    peers: tuple[tuple[str, float, float], ...] = ()
+    """(method, GMACs, accuracy in percent) as published for the same data set and metric; never joined with points."""
+    peers_from: str = ""
+    """Where these are published."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figure:
+    """A further figure of the report, drawn when it is written."""
+
+    file: str
+    title: str
+    png: Callable[[], bytes]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,8 +166,18 @@ class Table:
     """Sentences that a reader of the numbers must know."""
     columns: tuple[Column, ...]
     rows: tuple[str, ...]
+    """That were or are to be measured."""
     entries: Mapping[tuple[str, str], Entry]
     plot: Plot | None = None
+    figures: tuple[Figure, ...] = ()
+    peers: tuple[str, ...] = ()
+    """Rows of the paper's table that are none of ours: published figures and nothing else. They stand first."""
+    data: str = ""
+    """The data set in words; empty where the rows have several."""
+
+    @property
+    def all_rows(self) -> tuple[str, ...]:
+        return (*self.peers, *self.rows)
 
     @property
     def headings(self) -> list[str]:
@@ -148,10 +191,19 @@ class Table:
     def cells(self, row: str) -> list[str]:
         """A row's texts under `headings`."""
         texts = [row]
-        for column in self.columns:
+        for index, column in enumerate(self.columns):
             entry = self.entries[row, column.key]
-            texts.append(entry.text)
+            texts.append("published only" if row in self.peers and not index else entry.text)
             if column.delta_to:
                 texts.append("reference" if row == column.delta_to else entry.delta_text)
             texts += [entry.published_text] if column.published_heading else []
         return texts
+
+    def links(self, row: str) -> list[tuple[tuple[str, str], ...]]:
+        """Of each of a row's cells, (seed, page of its run); of several that rest on the same runs the first."""
+        links: list[tuple[tuple[str, str], ...]] = [()]
+        for column in self.columns:
+            found = self.entries[row, column.key].links
+            links.append(() if found in links else found)
+            links += [()] * (bool(column.delta_to) + bool(column.published_heading))
+        return links

@@ -19,6 +19,8 @@ class Estimate:
     """Values by seed, in the unit they are shown in."""
 
     by_seed: tuple[tuple[int, float], ...]
+    confidence: float = CONFIDENCE
+    """Of the interval; higher where several looks share 95 %."""
 
     @property
     def values(self) -> tuple[float, ...]:
@@ -34,11 +36,16 @@ class Estimate:
 
     @property
     def half_width(self) -> float | None:
-        """Half the 95 % t-interval of the mean; None below three seeds."""
+        """Half the t-interval of the mean, of 95 % unless said otherwise; None below three seeds."""
         if self.n < MIN_SEEDS:
             return None
-        quantile = float(stdtrit(self.n - 1, (1 + CONFIDENCE) / 2))
+        quantile = float(stdtrit(self.n - 1, (1 + self.confidence) / 2))
         return quantile * statistics.stdev(self.values) / math.sqrt(self.n)
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether there is an interval and zero is outside it."""
+        return self.half_width is not None and self.mean is not None and abs(self.mean) > self.half_width
 
     def text(self, *, unit: str, signed: bool = False, average: bool = True) -> str:
         """`94.3 ± 1.2` from three seeds on, else each value; nothing where there is none."""
@@ -52,9 +59,12 @@ class Estimate:
         return f"{number_text(self.mean, unit=unit, signed=signed)} ± {self.half_width:.{decimals}f}"
 
 
-def paired_difference(values: Mapping[int, float], reference: Mapping[int, float]) -> Estimate:
+def paired_difference(
+    values: Mapping[int, float], reference: Mapping[int, float], *, confidence: float = CONFIDENCE
+) -> Estimate:
     """values - reference, seed by seed, over the seeds that both have."""
-    return Estimate(tuple((seed, values[seed] - reference[seed]) for seed in sorted(values) if seed in reference))
+    shared = [seed for seed in sorted(values) if seed in reference]
+    return Estimate(tuple((seed, values[seed] - reference[seed]) for seed in shared), confidence=confidence)
 
 
 def num_decimals(value: float, *, unit: str) -> int:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from orchestrator.compatible import check_models
+from orchestrator.estimates import paired_difference
 from orchestrator.plan import Plan, make_plan
 from orchestrator.published import load_published
-from orchestrator.steps import Step, build_steps
+from orchestrator.sequential import Look, look_at
+from orchestrator.step_record import StepRecord, records_from_store
+from orchestrator.steps import Step, build_steps, steps_of
 from orchestrator.store import Store
 from orchestrator.strict import naming
 from orchestrator.sweep import Sweep, load
@@ -38,6 +41,28 @@ class Prepared:
     """By sha256, which a step's payload names."""
     unseen: tuple[str, ...] = field(default=())
     """Data sets of which neither videos nor manifest are here; steps that need them have provisional ids."""
+    possible: dict[str, Step] = field(default_factory=dict)
+    """With `seeds: auto`, the steps of every seed up to the limit; `steps` are those that are wanted now."""
+    look: Look | None = None
+    """Where the comparison of `seeds: auto` stands."""
+
+    def grown(self) -> Prepared:
+        """With the seeds that `seeds: auto` asks for, from what the store says now; itself without such a rule."""
+        sweep, auto = self.sweep, self.sweep.auto
+        if auto is None:
+            return self
+        compared = [cell for cell in sweep.with_seeds(auto.limit).cells if cell.row in auto.compare]
+        records = records_from_store(self.store, steps_of(self.possible, compared))
+        values, reference = (_percent_by_seed(records, row, auto.column) for row in auto.compare)
+        look = look_at(dict(paired_difference(values, reference).by_seed), auto)
+        grown = sweep.with_seeds(look.num_seeds)
+        return replace(self, sweep=grown, steps=steps_of(self.possible, grown.cells), look=look)
+
+    def look_dict(self) -> dict[str, Any]:
+        """`sequential`: the rule and where it stands, in plain values; nothing without such a rule."""
+        if self.sweep.auto is None or self.look is None:
+            return {}
+        return {"sequential": {**asdict(self.sweep.auto), **asdict(self.look)}}
 
     def manifest(self, step: Step) -> Manifest:
         return self.manifests[step.payload["manifest_sha256"]]
@@ -66,8 +91,18 @@ def prepare(path: Path, *, changes: Sequence[str] = (), store: Store) -> Prepare
         manifests[manifest.sha256] = manifest
         return manifest.sha256
 
-    steps = build_steps(sweep, manifest_of=manifest_sha256)
-    return Prepared(sweep, store, steps, manifests, tuple(dict.fromkeys(unseen)))
+    limit = sweep.auto.limit if sweep.auto else 0
+    steps = build_steps(sweep.with_seeds(limit), manifest_of=manifest_sha256)
+    return Prepared(sweep, store, steps, manifests, tuple(dict.fromkeys(unseen)), possible=steps).grown()
+
+
+def _percent_by_seed(records: Mapping[str, StepRecord], row: str, column: str) -> dict[int, float]:
+    return {
+        seed: 100 * record.metrics[column]
+        for record in records.values()
+        for name, seed in record.cells
+        if name == row and column in record.metrics
+    }
 
 
 def _manifest(spec: DataSpec, store: Store) -> Manifest | None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from orchestrator.strict import naming
 from reskd.errors import BadInput
+from reskd.protocol import parse_protocol
 
+TABLE_OPTIONS = ("note", "backbones", "networks", "conditions")
 PUBLISHED_FILE = Path(__file__).with_name("published.yaml")
 
 
@@ -42,6 +45,20 @@ class PublishedNetwork:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Conditions:
+    """How published figures came about, as far as anyone knows; None where nobody does."""
+
+    rows: tuple[str, ...] | None = None
+    """None: all of the table."""
+    columns: tuple[str, ...] | None = None
+    protocol: str | None = None
+    """A name such as `val-f16-v1x1`: frames, views x crops."""
+    epochs: int | None = None
+    resolution: int | None = None
+    """Pixels that the student sees."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PublishedTable:
     """One published table; `rows` maps row -> column -> value and leaves unknown figures out."""
 
@@ -54,18 +71,37 @@ class PublishedTable:
     networks: Mapping[str, Mapping[str, PublishedNetwork]]
     """Row -> column of GFLOPs -> the network, where it is one of ours."""
     note: str | None = None
+    conditions: tuple[Conditions, ...] = ()
+    """Each says what it knows of its rows and columns."""
 
     def column_beside(self, measured: str, *, data_name: str) -> PublishedColumn | None:
-        """The published column to show beside a measured one, preferably of the same data set.
+        """The published column to show beside a measured one: of the same data set where the paper has that.
 
         Where the paper has no such metric an accuracy stands beside an accuracy: top-1 of another task is no
         less comparable to mAP than mAP of another task is.
         """
-        fitting = [column for column in self.columns if column.measured == measured]
+        columns = [column for column in self.columns if column.data == data_name] or list(self.columns)
+        fitting = [column for column in columns if column.measured == measured]
         if not fitting and measured in ("test/top1", "test/mAP"):
-            fitting = [column for column in self.columns if column.measured.startswith("test/")]
-        same_data = [column for column in fitting if column.data == data_name]
-        return next(iter(same_data or fitting), None)
+            fitting = [column for column in columns if column.measured.startswith("test/")]
+        return next(iter(fitting), None)
+
+    def conditions_of(self, row: str, column: str) -> Conditions:
+        """All that is known of one figure."""
+        known = Conditions(rows=(row,), columns=(column,))
+        for found in self.conditions:
+            if row in (found.rows or self.rows) and column in (found.columns or [each.name for each in self.columns]):
+                known = replace(
+                    known,
+                    protocol=found.protocol or known.protocol,
+                    epochs=found.epochs or known.epochs,
+                    resolution=found.resolution or known.resolution,
+                )
+        return known
+
+    def label(self, row: str) -> str:
+        """`LiteEval (MN+RN101)`: the row with its backbones, where they are known."""
+        return f"{row} ({self.backbones[row]})" if row in self.backbones else row
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +116,29 @@ class Published:
         if key not in self.tables:
             raise BadInput(f"published: {key!r} is not a published table; choose one of {', '.join(self.tables)}")
         return self.tables[key]
+
+
+PEERS = "table1"
+"""The published table that compares methods by accuracy and cost."""
+
+
+def published_peers(
+    published: Published, *, measured: str, data_name: str
+) -> tuple[tuple[tuple[str, float, float], ...], str]:
+    """(method, GMACs, accuracy) of the methods published for this very data set and metric, and where; none of others.
+
+    The paper's GFLOPs are multiply-accumulates, as our GMACs are.
+    """
+    table = published.tables.get(PEERS)
+    columns = [column for column in table.columns if column.data == data_name] if table else []
+    accuracy = next((column.name for column in columns if column.measured == measured), None)
+    cost = next((column.name for column in columns if column.measured == "GMACs"), None)
+    if table is None or accuracy is None or cost is None:
+        return (), ""
+    peers = [
+        (row, values[cost], values[accuracy]) for row, values in table.rows.items() if {cost, accuracy} <= set(values)
+    ]
+    return tuple(peers), table.source
 
 
 @cache
@@ -100,8 +159,7 @@ def load_published(path: Path = PUBLISHED_FILE) -> Published:
 
 
 def _table(key: str, content: object, where: str, data_sets: Collection[str]) -> PublishedTable:
-    optional = ("note", "backbones", "networks")
-    table = _fields(content, where, required=("title", "source", "columns", "rows"), optional=optional)
+    table = _fields(content, where, required=("title", "source", "columns", "rows"), optional=TABLE_OPTIONS)
     columns = tuple(_column(str(name), column, where, data_sets) for name, column in table["columns"].items())
     names = [column.name for column in columns]
     rows = {str(row): _row(values, f"{where}: row {row!r}", names) for row, values in table["rows"].items()}
@@ -118,7 +176,26 @@ def _table(key: str, content: object, where: str, data_sets: Collection[str]) ->
         backbones=backbones,
         networks=networks,
         note=table.get("note"),
+        conditions=tuple(
+            _conditions(each, f"{where}: conditions[{index}]", rows=rows, columns=names)
+            for index, each in enumerate(table.get("conditions", []))
+        ),
     )
+
+
+def _conditions(content: object, where: str, *, rows: Collection[str], columns: Collection[str]) -> Conditions:
+    found = _fields(content, where, optional=("rows", "columns", "protocol", "epochs", "resolution"))
+    for part, known in (("rows", rows), ("columns", columns)):
+        for name in found.get(part, []):
+            _known(name, known, f"{where}: {part}")
+    if "protocol" in found:
+        with naming(f"{where}: protocol"):
+            parse_protocol(str(found["protocol"]))
+    for name in ("epochs", "resolution"):
+        value = found.get(name, 1)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise BadInput(f"{where}: {name}: {value!r} is not a positive whole number")
+    return Conditions(**found | {part: tuple(found[part]) for part in ("rows", "columns") if part in found})
 
 
 def _column(name: str, content: object, where: str, data_sets: Collection[str]) -> PublishedColumn:

@@ -27,10 +27,18 @@ MAX_NAME_WIDTH = 32
 
 
 def write_report(tables: Sequence[Table], folder: Path) -> list[Path]:
+    """Write the report's files; their paths."""
+    files = report_files(tables)
+    for name, content in files.items():
+        write_atomic(folder / name, content)
+    return [folder / name for name in files]
+
+
+def report_files(tables: Sequence[Table]) -> dict[str, str | bytes]:
     """<key>.md, .csv, .tex and .html of each table, the figure if a table has one, and report.md with all of it."""
-    if not tables:
-        return []
     files: dict[str, str | bytes] = {}
+    if not tables:
+        return files
     for table in tables:
         files[f"{table.key}.md"] = f"# {table.title}\n\n{table.question}\n\n{table_markdown(table)}"
         files[f"{table.key}.csv"] = table_csv(table)
@@ -39,24 +47,28 @@ def write_report(tables: Sequence[Table], folder: Path) -> list[Path]:
     plot = next((table.plot for table in tables if table.plot and table.plot.points), None)
     if plot:
         files[PLOT_FILE] = accuracy_vs_gmacs(plot)
+    files |= {figure.file: figure.png() for table in tables for figure in table.figures}
     files[INDEX_FILE] = _index(tables, has_plot=plot is not None)
-    for name, content in files.items():
-        write_atomic(folder / name, content)
-    return [folder / name for name in files]
+    return files
 
 
 def table_markdown(table: Table) -> str:
     """What the numbers rest on as a list, then the table."""
     head = "".join(f"- {sentence}\n" for sentence in table.head)
     rule = ["---", *["---:"] * (len(table.headings) - 1)]  # numbers to the right
-    lines = [table.headings, rule, *(table.cells(row) for row in table.rows)]
-    return f"{head}\n" + "".join(_markdown_row(line) for line in lines)
+    lines = [_escaped(table.headings), rule]
+    for row in table.all_rows:
+        cells = zip(_escaped(table.cells(row)), table.links(row), strict=True)
+        lines.append([text + _links(pages) for text, pages in cells])
+    return f"{head}\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def table_csv(table: Table) -> str:
     """One line an entry with every number, unrounded; several values in a field are separated by `;`."""
     lines = [
-        _csv_line(table.key, column, table.entries[row, column.key]) for row in table.rows for column in table.columns
+        _csv_line(table.key, column, table.entries[row, column.key])
+        for row in table.all_rows
+        for column in table.columns
     ]
     file = io.StringIO()
     writer = csv.DictWriter(file, fieldnames=list(lines[0]), lineterminator="\n")
@@ -67,7 +79,7 @@ def table_csv(table: Table) -> str:
 
 def table_dict(table: Table) -> dict[str, Any]:
     """Plain values, for --json: the sentences over the table and every entry with its numbers unrounded."""
-    entries = [table.entries[row, column.key] for row in table.rows for column in table.columns]
+    entries = [table.entries[row, column.key] for row in table.all_rows for column in table.columns]
     return {
         "key": table.key,
         "title": table.title,
@@ -76,6 +88,7 @@ def table_dict(table: Table) -> dict[str, Any]:
         "head": list(table.head),
         "columns": [asdict(column) for column in table.columns],
         "rows": list(table.rows),
+        "peers": list(table.peers),
         "entries": [{**asdict(entry), "state": entry.state, "text": entry.text} for entry in entries],
     }
 
@@ -89,12 +102,13 @@ def render(table: Table) -> rich.console.RenderableType:
         pad_edge=False,
         collapse_padding=True,
     )
-    are_names_short = max(map(len, table.rows)) <= MAX_NAME_WIDTH
+    are_names_short = max(map(len, table.all_rows)) <= MAX_NAME_WIDTH
     for index, heading in enumerate(table.headings):
         justify: Literal["left", "right"] = "right" if index else "left"
         shown.add_column(Text(heading), justify=justify, overflow="fold", no_wrap=not index and are_names_short)
-    for row in table.rows:
-        shown.add_row(*(Text(cell) for cell in table.cells(row)))
+    for row in table.all_rows:
+        style = "dim" if row in table.peers else ""
+        shown.add_row(*(Text(cell, style=style) for cell in table.cells(row)), end_section=row in table.peers[-1:])
     # Not as the table's caption, which would be as narrow as the table.
     return rich.console.Group(shown, Text("\n".join([*table.head, ""])))
 
@@ -104,14 +118,20 @@ def _index(tables: Sequence[Table], *, has_plot: bool) -> str:
     for table in tables:
         evidence = f"Every number with its runs: [{table.key}.csv]({table.key}.csv)"
         parts += [f"## {table.title}", table_markdown(table).rstrip("\n"), evidence]
+        for figure in table.figures:
+            parts += [f"### {figure.title}", f"![{figure.title}]({figure.file})"]
     if has_plot:
         parts += ["## Accuracy against cost", f"![accuracy against GMACs]({PLOT_FILE})"]
     return "\n\n".join(parts) + "\n"
 
 
-def _markdown_row(cells: Iterable[str]) -> str:
-    escaped = [cell.replace("|", "\\|").replace("\n", " ") for cell in cells]
-    return f"| {' | '.join(escaped)} |\n"
+def _links(pages: Iterable[tuple[str, str]]) -> str:
+    shown = " ".join(f"[{seed}]({url})" for seed, url in pages)
+    return f" (runs {shown})" if shown else ""
+
+
+def _escaped(cells: Iterable[str]) -> list[str]:
+    return [cell.replace("|", "\\|").replace("\n", " ") for cell in cells]
 
 
 def _csv_line(key: str, column: Column, entry: Entry) -> dict[str, object]:
@@ -126,6 +146,7 @@ def _csv_line(key: str, column: Column, entry: Entry) -> dict[str, object]:
         **_numbers(entry.estimate, prefix=""),
         "delta_to": column.delta_to or "",
         **_numbers(entry.delta or Estimate(()), prefix="delta_"),
+        "delta_confidence": _number(entry.delta.confidence) if entry.delta else "",
         "published": _number(entry.published),
         "published_column": published.name if published else "",
         "published_data": published.data if published else "",

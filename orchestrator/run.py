@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
@@ -24,6 +24,7 @@ from orchestrator.prepare import Prepared, check_before_start, provenance
 from orchestrator.publish import Publisher
 from orchestrator.quiet import quiet
 from orchestrator.searcher import Capacity, JobState
+from orchestrator.sequential import sentence
 from orchestrator.sweep import recipe_to_dict
 from reskd.errors import BadInput, ReskdError
 
@@ -58,8 +59,28 @@ class Outcome:
 
 def run_sweep(
     prepared: Prepared, *, tracking_uri: str | None, retry_failed: bool, console: Console
+) -> tuple[Prepared, Outcome, Publisher]:
+    """Train what is missing; with `seeds: auto`, seed after seed, until the comparison needs no more.
+
+    The sweep with the seeds that it came to, how it ended, and its MLflow. BadInput when nothing can start;
+    everything later is in the outcome.
+    """
+    started = time.monotonic()
+    while True:
+        outcome, publisher = _run_seeds(prepared, tracking_uri=tracking_uri, retry_failed=retry_failed, console=console)
+        grown = prepared.grown()
+        if outcome.exit_code or grown.sweep.cells == prepared.sweep.cells:
+            return grown, replace(outcome, wall_s=time.monotonic() - started), publisher
+        prepared = grown
+        assert grown.sweep.auto is not None
+        assert grown.look is not None
+        console.print(sentence(grown.look, grown.sweep.auto), style="cyan", markup=False, highlight=False)
+
+
+def _run_seeds(
+    prepared: Prepared, *, tracking_uri: str | None, retry_failed: bool, console: Console
 ) -> tuple[Outcome, Publisher]:
-    """Train what is missing. BadInput when nothing can start; everything later is in the outcome."""
+    """Train what is missing of the seeds there are."""
     if prepared.unseen:
         raise BadInput(f"{prepared.sweep.path}: no videos and no manifest of {', '.join(prepared.unseen)} here")
     check_before_start(prepared)

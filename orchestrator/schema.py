@@ -11,7 +11,7 @@ from copy import deepcopy
 from typing import Any
 
 from orchestrator.strict import json_schema
-from orchestrator.sweep import SweepFile, TableSpec
+from orchestrator.sweep import SeedRule, SweepFile, TableSpec
 from reskd.models import MODELS, TIMM_PREFIX
 from reskd.recipe import Recipe
 
@@ -47,7 +47,7 @@ def sweep_schema() -> Schema:
     top["properties"] |= {
         "base": {**_ref("Base"), "description": "The recipe of every row, unless the row says otherwise."},
         "rows": {**_closed(ways), "minProperties": 1},
-        "seeds": {**top["properties"]["seeds"], "minItems": 1, "uniqueItems": True},
+        "seeds": {**top["properties"]["seeds"], **_seeds(definitions)},
         "tables": {"type": "object", "additionalProperties": _ref("Table")},
     }
     used = _reached(top, definitions)
@@ -112,12 +112,27 @@ def _axis(value: Schema) -> Schema:
     return {"anyOf": [listed, _closed({key: _axis(inner) for key, inner in nested["properties"].items()})]}
 
 
+def _seeds(definitions: Schema) -> Schema:
+    rule = json_schema(SeedRule)
+    definitions |= rule.pop("$defs", {})
+    compare = definitions["AutoSeeds"]["properties"]["compare"]
+    compare |= {"minItems": 2, "maxItems": 2, "uniqueItems": True}
+    listed = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "uniqueItems": True}
+    return {"anyOf": [listed, rule]}
+
+
 def _table(schema: Schema, definitions: Schema) -> Schema:
     definitions |= schema.pop("$defs", {})
     rows = schema["properties"]["rows"]
     schema["properties"]["rows"] = {"anyOf": [{"const": "row"}, rows], "description": "`row`, the default: all rows."}
+    plot = schema["properties"]["plot"]
+    schema["properties"]["plot"] = {"anyOf": [{"type": "null"}, plot["items"], plot], **_described(plot)}
     schema["required"] = [name for name in schema["required"] if name != "rows"]
     return schema
+
+
+def _described(schema: Schema) -> Schema:
+    return {"description": schema["description"]} if "description" in schema else {}
 
 
 def _plain(value: Schema) -> Schema:

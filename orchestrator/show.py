@@ -16,6 +16,7 @@ from orchestrator.plan import Plan
 from orchestrator.prepare import Prepared
 from orchestrator.publish import Publisher
 from orchestrator.run import Outcome
+from orchestrator.sequential import sentence
 from orchestrator.step_record import children_of, last_lines
 from orchestrator.steps import name_of
 from orchestrator.store import Store
@@ -39,6 +40,7 @@ def show_plan(prepared: Prepared, plan: Plan, console: Console, *, cells: bool =
     console.print(f"{prepared.sweep.name}: {prepared.sweep.question}", style="bold", markup=False)
     for name in prepared.unseen:
         console.print(f"data not seen here: {name}; step ids are provisional", style="yellow", markup=False)
+    show_look(prepared, console)
     if cells:
         console.print(_cells(plan))
         teachers = [step for step in prepared.steps.values() if not step.cells]
@@ -51,6 +53,12 @@ def show_plan(prepared: Prepared, plan: Plan, console: Console, *, cells: bool =
         console.print(_jobs(prepared, plan))
     counts = ", ".join(f"{number} {verdict}" for verdict, number in plan.counts.items())
     console.print(f"{len(plan.cells)} cells, {len(plan.steps)} steps: {counts}; {len(plan.jobs)} jobs to run")
+
+
+def show_look(prepared: Prepared, console: Console) -> None:
+    """Where the comparison of `seeds: auto` stands, if the sweep has one."""
+    if prepared.sweep.auto is not None and prepared.look is not None:
+        console.print(sentence(prepared.look, prepared.sweep.auto), style="cyan", markup=False, highlight=False)
 
 
 def _line(what: str, step_id: str, verdict: str, reason: str) -> Text:
@@ -143,6 +151,7 @@ def status_rows(prepared: Prepared) -> list[dict[str, Any]]:
 
 
 def show_status(prepared: Prepared, console: Console) -> None:
+    show_look(prepared, console)
     table = Table(box=None, pad_edge=False)
     for heading in ("step", "name", "seed", "state", "epoch", "loss", "accuracy", "why"):
         table.add_column(heading)

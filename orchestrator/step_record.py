@@ -11,6 +11,7 @@ from typing import Any, Literal
 from orchestrator.steps import Step, name_of
 from orchestrator.store import Store
 from reskd.files import Json
+from reskd.flops import Complexity
 from reskd.recipe import Recipe
 
 State = Literal["done", "failed", "running", "interrupted"]
@@ -40,10 +41,12 @@ class StepRecord:
     """(row, seed) pairs that this step answers."""
     data_name: str
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """test/*, GMACs, GFLOPs, params_M, clips/s, data/damaged_clips; empty until the step is done."""
+    """test/*, GMACs, GMACs_with_attention, GFLOPs, params_M, clips/s, data/damaged_clips; empty until it is done."""
     num_clips: int | None = None
     """Clips that the default protocol's figures are over."""
     num_skipped: int | None = None
+    num_missing: int = 0
+    """Annotated clips whose videos were not there: in neither of the two above."""
     protocol: str | None = None
     evaluations: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Protocols it was evaluated by later -> clips that their figures are over, and clips skipped."""
@@ -123,6 +126,7 @@ def _record(store: Store, step: Step, *, done: Json | None, failure: Json | None
         metrics=_final_metrics(done, evaluations, speed),
         num_clips=judged.get("num_clips"),
         num_skipped=judged.get("num_skipped"),
+        num_missing=judged.get("num_missing", 0),
         protocol=done["protocol"],
         evaluations={
             protocol: (record["num_clips"], record["num_skipped"])
@@ -139,6 +143,7 @@ def _final_metrics(done: Json, evaluations: Mapping[str, Json], speed: Json | No
     metrics = {
         **done["metrics"],
         "GMACs": cost["gmacs"],
+        "GMACs_with_attention": Complexity(**cost).gmacs_with_attention,
         "GFLOPs": cost["gflops"],
         "params_M": cost["num_params"] / 1e6,
         "data/damaged_clips": len(done["damaged"]),
@@ -171,6 +176,7 @@ def _tags(step: Step, record: StepRecord, facts: Json, *, steps: Mapping[str, St
         "protocol": record.protocol,
         "num_clips": record.num_clips,
         "num_skipped": record.num_skipped,
+        "num_missing": record.num_missing or None,
         "evaluations": json.dumps(record.evaluations, sort_keys=True) if record.evaluations else None,
         "device": record.device,
         "reason": record.note or None,
@@ -214,6 +220,7 @@ def record_from_run(tags: Mapping[str, str], metrics: Mapping[str, float], *, st
         metrics={key: value for key, value in metrics.items() if not key.startswith(EPOCH_METRICS)} if is_done else {},
         num_clips=int(own["num_clips"]) if "num_clips" in own else None,
         num_skipped=int(own["num_skipped"]) if "num_skipped" in own else None,
+        num_missing=int(own.get("num_missing", 0)),
         protocol=own.get("protocol"),
         evaluations={name: (clips, skipped) for name, (clips, skipped) in _json(own.get("evaluations")).items()},
         device=own.get("device"),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from orchestrator.identity import canonical_json, file_sha256, is_weights_file, payload, short, step_id
-from orchestrator.sweep import Sweep
+from orchestrator.sweep import Cell, Sweep
 from reskd.errors import BadInput
+from reskd.protocol import recipe_protocol
 from reskd.recipe import DataSpec, Recipe
 
 
@@ -55,13 +56,38 @@ def build_steps(sweep: Sweep, *, manifest_of: Callable[[DataSpec], str]) -> dict
     """The steps of a sweep by id, each teacher before its students; equal recipes are one step.
 
     ``manifest_of`` gives the sha256 of a data set's manifest; it is asked once for each data set.
-    Raises BadInput for a weights file or a checkpoint that cannot be read.
+    Raises BadInput for a weights file or a checkpoint that cannot be read, and for rows that are one step but ask for
+    different final tests; a row's test goes before that of a teacher that is the same step.
     """
     builder = StepBuilder(manifest_of)
     for cell in sweep.cells:
         known = builder.add(cell.recipe)
+        if known.cells:
+            _refuse_other_test(known, cell)
+        else:
+            known = replace(known, recipe=replace(known.recipe, eval=cell.recipe.eval))
         builder.steps[known.id] = replace(known, cells=(*known.cells, (cell.row, cell.seed)))
     return builder.steps
+
+
+def _refuse_other_test(known: Step, cell: Cell) -> None:
+    ours, theirs = recipe_protocol(known.recipe), recipe_protocol(cell.recipe)
+    if ours != theirs:
+        raise BadInput(
+            f"rows {name_of(known)!r} and {cell.row!r} are one training, judged at its end by {ours.name} and by "
+            f"{theirs.name}; keep one of them, and show the other test as a column: test/{theirs.name}/<metric>, after "
+            "`reskd eval`"
+        )
+
+
+def steps_of(steps: Mapping[str, Step], cells: Iterable[Cell]) -> dict[str, Step]:
+    """The steps that some of the cells ask for, in their order, with their teachers."""
+    asked = {(cell.row, cell.seed) for cell in cells}
+    kept = {step.id: tuple(cell for cell in step.cells if cell in asked) for step in steps.values()}
+    teachers = {step.teacher_id for step in steps.values() if kept[step.id]}
+    return {
+        step.id: replace(step, cells=kept[step.id]) for step in steps.values() if kept[step.id] or step.id in teachers
+    }
 
 
 @dataclass
@@ -109,7 +135,7 @@ class StepBuilder:
 
     def _manifest(self, data: DataSpec) -> str:
         # These fields alone say which clips there are, so a grid over frames or crops asks once.
-        key = (data.name, data.root, data.annotations, data.train, data.val, data.classes)
+        key = (data.name, data.root, data.annotations, data.train, data.val, data.classes, str(data.allow_missing))
         if key not in self.manifests:
             self.manifests[key] = self.manifest_of(data)
         return self.manifests[key]

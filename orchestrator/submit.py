@@ -23,7 +23,7 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 
 import reskd
 from orchestrator.prepare import COMMIT_VARIABLE, provenance
-from orchestrator.shared_paths import refuse_relative_paths
+from orchestrator.shared_paths import refuse_relative_paths, refuse_relative_store
 from orchestrator.sweep import load
 from reskd.errors import BadInput, ReskdError
 
@@ -100,11 +100,8 @@ def submit(
     """
     load(path, changes=changes)
     refuse_relative_paths(path, changes)
-    if store is not None and not Path(store).is_absolute():
-        raise BadInput(
-            f"--store {store}: a relative path is another folder on every machine; give the absolute path of a folder "
-            f"that all machines of the cluster share, such as /shared/reskd"
-        )
+    if store is not None:
+        refuse_relative_store(store)
     client = connect(address)
     variables = {"PYTHONUNBUFFERED": "1"}
     commit = provenance()["commit"]
@@ -181,7 +178,7 @@ def find(client: JobSubmissionClient, job: str) -> JobLine:
         if "404" in str(error):
             address = client.get_address()
             raise BadInput(
-                f"{job!r} is no job of {address}; its jobs are listed by `reskd jobs --address {address}`"
+                f"{job!r} is no job of {address}; its jobs are listed by `reskd status --address {address}`"
             ) from error
         raise ReskdError(f"job {job}: {_first(error)}") from error
 

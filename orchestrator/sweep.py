@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 from orchestrator.changes import apply_changes, name_of_changes, refuse_idle, split_changes
 from orchestrator.expand import Cell, check_keys, expand, flatten, list_rows
+from orchestrator.expect import Expect
+from orchestrator.sequential import AutoSeeds
 from orchestrator.strict import check, did_you_mean, naming
 from orchestrator.sweep_yaml import read_yaml
 from reskd.errors import BadInput
@@ -20,8 +22,11 @@ from reskd.recipe import Recipe
 
 __all__ = ["Cell", "CohortSpec", "Resources", "Sweep", "TableSpec", "load", "recipe_from_dict", "recipe_to_dict"]
 
-COSTS = ("GMACs", "GFLOPs", "params_M", "clips/s")
+COSTS = ("GMACs", "GMACs_with_attention", "GFLOPs", "params_M", "clips/s")
 """Columns beside the test metrics, ``test/...``."""
+
+
+PlotKind = Literal["accuracy_vs_gmacs", "learning_curves", "class_gain"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,7 +92,12 @@ class TableSpec:
     """Table in published.yaml."""
     published_rows: dict[str, str] = field(default_factory=dict)
     """Our row -> the published row beside it, where the names differ."""
-    plot: Literal["accuracy_vs_gmacs"] | None = None
+    plot: tuple[PlotKind, ...] = ()
+    """Figures of the report, one or a list; class_gain is against `delta_to`."""
+    peers: bool = False
+    """Show the published rows that are none of ours too, without a measured figure."""
+    expect: dict[str, dict[str, Expect]] = field(default_factory=dict)
+    """Row -> column -> bounds that `reskd tables --check` holds its mean against; `row` stands for every row."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,15 +110,38 @@ class Sweep:
     question: str
     cells: tuple[Cell, ...]
     seeds: tuple[int, ...]
+    """Of every row; with `auto` its two rows may have more."""
     resources: Resources
     cohort: CohortSpec
     tables: dict[str, TableSpec]
     teacher_seed: int | None
     """The teachers' seed where the sweep fixes it; otherwise a teacher has its students' seed."""
+    auto: AutoSeeds | None = None
+    """The comparison that decides how many seeds its rows get."""
+    further: tuple[Cell, ...] = ()
+    """Cells of its two rows beyond `seeds`, up to the limit; `with_seeds` makes some of them cells of the sweep."""
 
     @property
     def rows(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(cell.row for cell in self.cells))
+
+    def seeds_of(self, row: str) -> tuple[int, ...]:
+        return tuple(cell.seed for cell in self.cells if cell.row == row)
+
+    def with_seeds(self, num_seeds: int) -> Sweep:
+        """The sweep whose compared rows have so many seeds, each after the row's others."""
+        more = [cell for cell in self.further if cell.seed < num_seeds]
+        first = [cell for cell in self.cells if cell.seed in self.seeds]
+        order = {row: index for index, row in enumerate(self.rows)}
+        return replace(self, cells=tuple(sorted([*first, *more], key=lambda cell: (order[cell.row], cell.seed))))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SeedRule:
+    """`seeds` where it is a mapping and no list."""
+
+    auto: AutoSeeds
+    """A named comparison gets seeds while its interval contains zero."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,7 +151,8 @@ class SweepFile:
     question: str
     base: dict[str, Any]
     rows: dict[str, Any]
-    seeds: tuple[int, ...]
+    seeds: Any
+    """A list of seeds, or `auto: {compare: [row, row], column: test/top1, start: 3, limit: 10}`."""
     resources: Resources = field(default_factory=Resources)
     cohort: CohortSpec = field(default_factory=CohortSpec)
     tables: dict[str, Any] = field(default_factory=dict)
@@ -138,21 +172,31 @@ def load(path: Path, *, changes: Sequence[str] = ()) -> Sweep:
         base = check_keys(flatten(file.base))
         listed = list_rows(file.rows)
         refuse_idle(changed, listed)
-        cells = expand(base, listed, seeds=file.seeds)
+        seeds, auto = _seeds(file.seeds)
+        cells = expand(base, listed, seeds=seeds)
         for cell in cells:
             _check_workers(cell, file.resources)
         rows = [row for row, _ in listed]
+        further: tuple[Cell, ...] = ()
+        if auto is not None:
+            for row in auto.compare:
+                if row not in rows:
+                    raise BadInput(f"'seeds.auto.compare' names {row!r}, which is not a row{did_you_mean(row, rows)}")
+            compared = [(row, changes) for row, changes in listed if row in auto.compare]
+            further = expand(base, compared, seeds=range(auto.start, auto.limit))
         teacher_seed = base.get("teacher.seed")
         return Sweep(
             name=path.stem + name_of_changes(changed),
             path=path,
             question=file.question.strip(),
             cells=cells,
-            seeds=file.seeds,
+            seeds=seeds,
             resources=file.resources,
             cohort=file.cohort,
             tables={key: _table(key, table, rows) for key, table in file.tables.items()},
             teacher_seed=teacher_seed if isinstance(teacher_seed, int) else None,
+            auto=auto,
+            further=further,
         )
 
 
@@ -170,14 +214,25 @@ def recipe_from_dict(tree: Mapping[str, Any]) -> Recipe:
 def _check_top(file: SweepFile) -> None:
     if not file.question.strip():
         raise BadInput("'question' is empty; say what the sweep is to answer")
-    if not file.seeds:
+    file.resources.refuse_too_large(file.resources.workers, who="a job")
+
+
+def _seeds(tree: object) -> tuple[tuple[int, ...], AutoSeeds | None]:
+    """The seeds of every row, and what decides on further ones where the file says `auto`."""
+    if tree == "auto":
+        raise BadInput("'seeds.auto' must say what to compare: seeds: {auto: {compare: [row, row], column: test/top1}}")
+    if isinstance(tree, dict):
+        rule: SeedRule = check(SeedRule, tree, name="seeds")
+        return tuple(range(rule.auto.start)), rule.auto
+    seeds: tuple[int, ...] = check(tuple[int, ...], tree, name="seeds")
+    if not seeds:
         raise BadInput("'seeds' is empty; give at least one, such as [0]")
-    for index, seed in enumerate(file.seeds):
+    for index, seed in enumerate(seeds):
         if seed < 0:
             raise BadInput(f"'seeds[{index}]' must be at least 0, got {seed}")
-        if seed in file.seeds[:index]:
+        if seed in seeds[:index]:
             raise BadInput(f"'seeds' has {seed} twice; keep one")
-    file.resources.refuse_too_large(file.resources.workers, who="a job")
+    return seeds, None
 
 
 def _check_workers(cell: Cell, resources: Resources) -> None:
@@ -199,6 +254,8 @@ def _table(key: str, tree: object, rows: Sequence[str]) -> TableSpec:
         raise BadInput(f"'tables' has the key {key!r}; it names files, so use letters, digits, _ and - only")
     if isinstance(tree, dict) and tree.get("rows", "row") == "row":
         tree = {**tree, "rows": list(rows)}
+    if isinstance(tree, dict) and not isinstance(tree.get("plot", []), list):
+        tree = {**tree, "plot": [] if tree["plot"] is None else [tree["plot"]]}
     table: TableSpec = check(TableSpec, tree, name=name)
     for part, values in (("rows", table.rows), ("columns", table.columns)):
         if not values:
@@ -213,6 +270,26 @@ def _table(key: str, tree: object, rows: Sequence[str]) -> TableSpec:
     for column in table.columns:
         if not column.startswith("test/") and column not in COSTS:
             raise BadInput(f"'{name}.columns' has {column!r}; a column is test/<metric> or one of {', '.join(COSTS)}")
-    if table.published_rows and table.published is None:
-        raise BadInput(f"'{name}.published_rows' needs '{name}.published', the table that the rows are from")
+    for part, is_used in (("published_rows", table.published_rows), ("peers", table.peers)):
+        if is_used and table.published is None:
+            raise BadInput(f"'{name}.{part}' needs '{name}.published', the table that the rows are from")
+    if "class_gain" in table.plot and table.delta_to is None:
+        raise BadInput(f"'{name}.plot: class_gain' needs '{name}.delta_to', the row that classes are compared with")
+    _check_expect(table, name)
     return replace(table, title=table.title or key)
+
+
+def _check_expect(table: TableSpec, name: str) -> None:
+    """Expectations that can be met or not: of rows and columns of the table, with what they compare to."""
+    for row, columns in table.expect.items():
+        if row not in ("row", *table.rows):
+            raise BadInput(f"'{name}.expect' names {row!r}, which is not a row of it{did_you_mean(row, table.rows)}")
+        for column, expected in columns.items():
+            where = f"'{name}.expect.{row}.{column}'"
+            if column not in table.columns:
+                raise BadInput(f"{where}: not a column of the table{did_you_mean(column, table.columns)}")
+            if expected.is_about_published and table.published is None:
+                raise BadInput(f"{where} needs '{name}.published', the table whose figure it is about")
+            has_delta = column not in COSTS and not column.endswith("/agreement")
+            if expected.is_about_delta and (table.delta_to in (None, row) or not has_delta):
+                raise BadInput(f"{where} has no difference to expect: it needs '{name}.delta_to', another row")

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Sequence
 from html import escape
+from unicodedata import lookup
 
 from orchestrator.entries import Table
+
+HEADING_WIDTH = 14
+"""Letters in a line of a heading in LaTeX."""
+LONG = 40
+"""Letters of a cell from which it may break into lines in HTML."""
+WIDE = 6
+"""Columns beyond which a table is shrunk in LaTeX."""
+
+Links = tuple[tuple[str, str], ...]
+"""(seed, page of its run)."""
 
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -24,36 +37,61 @@ LATEX = {
     "\N{MINUS SIGN}": r"$-$",
     "\N{MULTIPLICATION SIGN}": r"$\times$",
     "→": r"$\rightarrow$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    # After the end of a row, LaTeX would take them for an option of it.
+    "[": "{[}",
+    "*": "{*}",
     "\n": " ",
 }
-"""What LaTeX reads as a command, and signs that its default fonts lack; the rest is UTF-8, which it takes."""
+"""What LaTeX reads as a command, and signs that its default fonts lack; of the rest it takes Latin letters."""
+GREEK = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau phi chi psi omega"
+LATEX |= {lookup(f"GREEK SMALL LETTER {name.replace('lambda', 'lamda')}"): rf"$\{name}$" for name in GREEK.split()}
+LATEX |= {lookup(f"GREEK CAPITAL LETTER {name}"): rf"$\{name.capitalize()}$" for name in ("delta", "sigma", "omega")}
 
 STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a}"
+    "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;padding:0 1rem;color:#1a1a1a;width:fit-content}"
+    "body{max-width:calc(100vw - 2rem);box-sizing:border-box}"
+    "h1,p,ul{max-width:70rem}"
+    "div{overflow-x:auto}"  # a wide table scrolls, and the page does not
     "table{border-collapse:collapse;margin:1rem 0}"
     "th,td{padding:.3rem .8rem;text-align:right;border-bottom:1px solid #ddd;vertical-align:top}"
     "th{border-bottom:2px solid #888}"
-    "th:first-child,td:first-child{text-align:left}"
+    "th:first-child,td:first-child{text-align:left;white-space:nowrap;position:sticky;left:0;background:#fff}"
     ".published{color:#555;font-style:italic}"
+    "td{white-space:nowrap}"  # a number stays beside its interval
+    "td.words{white-space:normal;min-width:16rem}"
+    ".peer td{color:#777}"
+    ".peer+tr:not(.peer) td{border-top:2px solid #888}"
+    "small{display:block;color:#777}"
     "li{color:#444}"
 )
 
 
 def table_tex(table: Table) -> str:
-    r"""A `table` with a plain `tabular`, no package needed; the sentences stand below it, as its caption's rest."""
-    rows = [" & ".join(map(latex, cells)) + r" \\" for cells in map(table.cells, table.rows)]
+    r"""A `table` with a plain `tabular`; the sentences stand below it, as its caption's rest.
+
+    No package is needed, but graphicx for a table of very many columns, which is shrunk to the width of the text.
+    """
+    peers, rows = (
+        [" & ".join(map(latex, table.cells(row))) + r" \\" for row in part] for part in (table.peers, table.rows)
+    )
+    is_wide = len(table.headings) > WIDE
     lines = [
+        *([r"% needs \usepackage{graphicx}"] if is_wide else []),
         r"\begin{table}",
-        r"\centering",
+        r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
         rf"\caption{{{latex(table.title)}}}",
         rf"\label{{tab:{table.key}}}",
+        *([r"\resizebox{\linewidth}{!}{%"] if is_wide else []),
         rf"\begin{{tabular}}{{l{'r' * (len(table.headings) - 1)}}}",
         r"\hline",
-        " & ".join(map(latex, table.headings)) + r" \\",
+        " & ".join(map(_stacked, table.headings)) + r" \\",
         r"\hline",
+        *([*peers, r"\hline"] if peers else []),
         *rows,
         r"\hline",
-        r"\end{tabular}",
+        r"\end{tabular}" + "}" * is_wide,
         "",
         r"\raggedright\footnotesize",
         *(latex(sentence) for sentence in table.head),
@@ -66,13 +104,16 @@ def table_html(table: Table) -> str:
     """A whole page that needs no other file; published figures, in columns of their own, look like a quotation."""
     quoted = [text in {column.published_heading for column in table.columns} for text in table.headings]
     head = "".join(f"<li>{escape(sentence)}</li>\n" for sentence in table.head)
-    body = "".join(_row("td", table.cells(row), quoted) for row in table.rows)
+    body = "".join(
+        _row("td", table.cells(row), quoted, links=table.links(row), is_peer=row in table.peers)
+        for row in table.all_rows
+    )
     title = escape(table.title)
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
         f"<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n<p>{escape(table.question)}</p>\n"
-        f"<ul>\n{head}</ul>\n<table>\n<thead>\n{_row('th', table.headings, quoted)}</thead>\n"
-        f"<tbody>\n{body}</tbody>\n</table>\n</body>\n</html>\n"
+        f"<ul>\n{head}</ul>\n<div>\n<table>\n<thead>\n{_row('th', table.headings, quoted)}</thead>\n"
+        f"<tbody>\n{body}</tbody>\n</table>\n</div>\n</body>\n</html>\n"
     )
 
 
@@ -81,9 +122,24 @@ def latex(text: str) -> str:
     return "".join(LATEX.get(sign, sign) for sign in text)
 
 
-def _row(tag: str, texts: list[str], quoted: list[bool]) -> str:
-    cells = [
-        f"<{tag}{' class=published' if is_quoted else ''}>{escape(text)}</{tag}>"
-        for text, is_quoted in zip(texts, quoted, strict=True)
-    ]
-    return f"<tr>{''.join(cells)}</tr>\n"
+def _stacked(heading: str) -> str:
+    """A heading in lines of a few words, so that it is no wider than the numbers below it need."""
+    lines = [latex(line) for line in textwrap.wrap(heading, HEADING_WIDTH, break_long_words=False)]
+    stack = r" \\ ".join(lines)
+    return rf"\shortstack[r]{{{stack}}}" if len(lines) > 1 else stack
+
+
+def _row(
+    tag: str, texts: list[str], quoted: list[bool], *, links: Sequence[Links] | None = None, is_peer: bool = False
+) -> str:
+    cells = []
+    for text, is_quoted, pages in zip(texts, quoted, links or [()] * len(texts), strict=True):
+        kind = " class=published" if is_quoted else " class=words" if tag == "td" and len(text) > LONG else ""
+        cells.append(f"<{tag}{kind}>{escape(text)}{_links(pages)}</{tag}>")
+    return f"<tr{' class=peer' if is_peer else ''}>{''.join(cells)}</tr>\n"
+
+
+def _links(pages: Links) -> str:
+    """A line below the number: of each seed, the link that opens its run."""
+    shown = [f'<a href="{escape(url)}" title="MLflow run of seed {seed}">{seed}</a>' for seed, url in pages]
+    return f"<small>runs {' '.join(shown)}</small>" if shown else ""

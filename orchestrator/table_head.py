@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from orchestrator.entries import Column, Entry
 from orchestrator.estimates import MIN_SEEDS
 from orchestrator.published import PublishedTable
+from orchestrator.sequential import Look, percent, sentence
 from orchestrator.step_record import StepRecord
-from orchestrator.sweep import Sweep
+from orchestrator.sweep import Sweep, TableSpec
+from orchestrator.unlike import unlike_published
 from reskd.protocol import parse_protocol
 
 FRAMES_USED = "test/frames_used"
@@ -17,23 +19,27 @@ FRAMES_USED = "test/frames_used"
 
 def head_sentences(
     sweep: Sweep,
+    spec: TableSpec,
     *,
-    rows: Sequence[str],
     columns: Sequence[Column],
-    entries: Collection[Entry],
+    entries: Mapping[tuple[str, str], Entry],
     records: Collection[StepRecord],
     paper: PublishedTable | None,
+    look: Look | None = None,
+    num_peers: int = 0,
 ) -> tuple[str, ...]:
     """Everything that a reader must know; `records` are the finished runs behind the table."""
     return (
         *_seeds(sweep),
+        *_sequential(sweep, look, rows=spec.rows, columns=columns),
         *_clips(records),
         *_evaluated_again(columns, records),
-        *_devices(columns, entries),
+        *_devices(columns, entries.values()),
         *_early_exits(columns, records),
-        *_epochs(sweep, rows),
-        *_gaps(entries),
-        *_published(paper, columns),
+        *_epochs(sweep, spec.rows),
+        *_gaps(entries.values()),
+        *_published(paper, columns, num_peers=num_peers),
+        *unlike_published(sweep, spec, paper, columns=columns, entries=entries),
     )
 
 
@@ -54,11 +60,30 @@ def _seeds(sweep: Sweep) -> Iterator[str]:
         )
 
 
+def _sequential(sweep: Sweep, look: Look | None, *, rows: Sequence[str], columns: Iterable[Column]) -> Iterator[str]:
+    """Of `seeds: auto`, where one of its rows is in the table."""
+    auto = sweep.auto
+    if auto is None or look is None or not set(auto.compare) & set(rows):
+        return
+    yield sentence(look, auto)
+    more = [f"{row} {len(sweep.seeds_of(row))}" for row in auto.compare if row in rows]
+    if look.num_seeds > auto.start:
+        yield f"Seeds of the sequential rows: {', '.join(more)}; the intervals of their own means are plain ones."
+    if any(column.delta_to in auto.compare for column in columns):
+        yield f'"sequential": a difference between these two rows, its interval at {percent(auto.confidence)}.'
+
+
 def _clips(records: Iterable[StepRecord]) -> Iterator[str]:
     """How many clips the default protocol's figures are over."""
-    judged = {(record.data_name, record.protocol, record.num_clips, record.num_skipped) for record in records}
-    for data_name, protocol, num_clips, num_skipped in sorted(judged, key=str):
-        yield f"{data_name}: {num_clips} clips evaluated, {num_skipped} skipped as damaged; protocol {protocol}."
+    judged = {
+        (record.data_name, record.protocol, record.num_clips, record.num_skipped, record.num_missing)
+        for record in records
+    }
+    for data_name, protocol, num_clips, num_skipped, num_missing in sorted(judged, key=str):
+        missing = f", {num_missing} left out because their videos are missing" if num_missing else ""
+        yield (
+            f"{data_name}: {num_clips} clips evaluated, {num_skipped} skipped as damaged{missing}; protocol {protocol}."
+        )
 
 
 def _evaluated_again(columns: Iterable[Column], records: Collection[StepRecord]) -> Iterator[str]:
@@ -123,7 +148,7 @@ def _gaps(entries: Iterable[Entry]) -> Iterator[str]:
         yield "Values of one entry were judged by different protocols; they do not average."
 
 
-def _published(paper: PublishedTable | None, columns: Iterable[Column]) -> Iterator[str]:
+def _published(paper: PublishedTable | None, columns: Iterable[Column], *, num_peers: int) -> Iterator[str]:
     shown = [column for column in columns if column.published]
     if paper is None or not shown:
         return
@@ -131,3 +156,5 @@ def _published(paper: PublishedTable | None, columns: Iterable[Column]) -> Itera
     yield f"Published: Ma et al., NeurIPS 2022 (arXiv 2209.12797), {paper.source}, one run each.{note}"
     if any(column.key == "GMACs" for column in shown):
         yield "What the paper prints as GFLOPs are multiply-accumulates, so they stand beside GMACs."
+    if num_peers:
+        yield f"{num_peers} rows are published only: their figures are quoted, nothing of them was measured here."

@@ -7,58 +7,23 @@ their own.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from orchestrator.columns import ACCURACIES, check_tables, make_column
 from orchestrator.entries import Column, Entry, Plot, PlotPoint, SeedState, Table
-from orchestrator.estimates import Estimate, paired_difference
-from orchestrator.published import Published, PublishedTable
+from orchestrator.estimates import CONFIDENCE, Estimate, paired_difference
+from orchestrator.published import Published, PublishedTable, published_peers
+from orchestrator.sequential import Look
 from orchestrator.step_record import StepRecord, records_from_store
 from orchestrator.steps import Step
-from orchestrator.strict import naming
 from orchestrator.sweep import Sweep, TableSpec
 from orchestrator.table_head import head_sentences
 from reskd.errors import BadInput
-from reskd.protocol import parse_protocol
 
 __all__ = ["Column", "Entry", "StepRecord", "Table", "build_table", "check_tables", "records_from_store"]
 
-ACCURACIES = {"top1": "top-1", "top5": "top-5", "mAP": "mAP", "agreement": "agreement with teacher"}
-COSTS = {
-    "GMACs": ("GMACs a clip", "G"),
-    "GFLOPs": ("GFLOPs a clip", "G"),
-    "params_M": ("parameters (M)", "M"),
-    "clips/s": ("clips/s", "clips/s"),
-}
-
-
-def check_tables(sweep: Sweep, published: Published) -> None:
-    """BadInput for a column that no run can have and for published tables or rows that the paper has not."""
-    for key, spec in sweep.tables.items():
-        where = f"{sweep.path}: 'tables.{key}"
-        for column in spec.columns:
-            if column not in COSTS and column.split("/")[-1] not in ACCURACIES:
-                raise BadInput(f"{where}.columns' has {column!r}; the metrics of test/ are {', '.join(ACCURACIES)}")
-            if column not in COSTS:
-                _check_protocol(column, where)
-        if spec.published is None:
-            continue
-        if spec.published not in published.tables:
-            raise BadInput(f"{where}.published' names {spec.published!r}; there are {', '.join(published.tables)}")
-        rows = published.tables[spec.published].rows
-        for row in spec.published_rows.values():
-            if row not in rows:
-                raise BadInput(f"{where}.published_rows' names {row!r}; there are {', '.join(rows)}")
-
-
-def _check_protocol(column: str, where: str) -> None:
-    """A test column is test/<metric> or test/<protocol>/<metric>."""
-    parts = column.split("/")[1:-1]
-    if len(parts) > 1:
-        raise BadInput(f"{where}.columns' has {column!r}; write test/<metric> or test/<protocol>/<metric>")
-    for name in parts:
-        with naming(f"{where}.columns' has {column!r}"):
-            parse_protocol(name)
+PER_CLIP = ("GMACs", "GMACs_with_attention", "GFLOPs")
 
 
 def build_table(
@@ -69,24 +34,33 @@ def build_table(
     steps: Mapping[str, Step],
     records: Mapping[str, StepRecord],
     published: Published,
+    look: Look | None = None,
 ) -> Table:
     """Entries of every row and column, what a reader must know about them, and the plot's points if it is asked for."""
     recipes = {cell.row: cell.recipe for cell in sweep.cells}
     data_names = {recipes[row].data.name for row in spec.rows}
     paper = published.table(spec.published) if spec.published else None
-    columns = tuple(_column(name, spec, paper, data_names, published) for name in spec.columns)
+    columns = tuple(make_column(name, spec, paper, data_names, published) for name in spec.columns)
     seeds = _Seeds(sweep, steps, records)
     entries: dict[tuple[str, str], Entry] = {}
     for row in spec.rows:
         for column in columns:
             entry = seeds.entry(row, column)
             if column.delta_to and row != column.delta_to:
-                entry = replace(entry, delta=seeds.delta(row, column))
+                is_sequential = sweep.auto is not None and {row, column.delta_to} == set(sweep.auto.compare)
+                confidence = sweep.auto.confidence if sweep.auto and is_sequential else CONFIDENCE
+                delta = seeds.delta(row, column, confidence=confidence)
+                entry = replace(entry, delta=delta, is_sequential=is_sequential)
             if paper and column.published:
                 values = paper.rows.get(spec.published_rows.get(row, row), {})
                 entry = replace(entry, published=values.get(column.published.name))
             entries[row, column.key] = entry
-    used = {seeds.step_id(row, seed) for row in spec.rows for seed in sweep.seeds}
+    peers = _peers(spec, paper, columns)
+    for row, label in peers.items():
+        for column in columns:
+            entries[label, column.key] = _peer_entry(label, column, paper.rows[row] if paper else {})
+    used = {seeds.step_id(row, seed) for row in spec.rows for seed in sweep.seeds_of(row)}
+    data_name = next(iter(data_names)) if len(data_names) == 1 else ""
     return Table(
         key=key,
         title=spec.title or key,
@@ -94,16 +68,42 @@ def build_table(
         question=sweep.question,
         head=head_sentences(
             sweep,
-            rows=spec.rows,
+            spec,
             columns=columns,
-            entries=list(entries.values()),
+            entries=entries,
             records=[record for step_id, record in records.items() if step_id in used and record.state == "done"],
             paper=paper,
+            look=look,
+            num_peers=len(peers),
         ),
         columns=columns,
         rows=spec.rows,
         entries=entries,
-        plot=_plot(sweep, spec, seeds) if spec.plot else None,
+        plot=_plot(sweep, spec, seeds, data_name, published) if "accuracy_vs_gmacs" in spec.plot else None,
+        peers=tuple(peers.values()),
+        data=published.data_sets.get(data_name, data_name),
+    )
+
+
+def _peers(spec: TableSpec, paper: PublishedTable | None, columns: Sequence[Column]) -> dict[str, str]:
+    """Published row -> its label, of the rows that are none of ours and have a figure in some column."""
+    if paper is None or not spec.peers:
+        return {}
+    ours = {spec.published_rows.get(row, row) for row in spec.rows}
+    shown = {column.published.name for column in columns if column.published}
+    return {row: paper.label(row) for row, values in paper.rows.items() if row not in ours and shown & values.keys()}
+
+
+def _peer_entry(row: str, column: Column, values: Mapping[str, float]) -> Entry:
+    return Entry(
+        row=row,
+        column=column.key,
+        unit=column.unit,
+        estimate=Estimate(()),
+        seed_states=(),
+        step_ids=(),
+        published=values.get(column.published.name) if column.published else None,
+        kind="published only",
     )
 
 
@@ -131,7 +131,9 @@ class _Seeds:
     def entry(self, row: str, column: Column) -> Entry:
         values = self.values(row, column.key)
         records = [record for seed in values if (record := self._record(row, seed))]
-        protocols = {column.protocol or record.protocol or "" for record in records if column.key.startswith("test/")}
+        # A cost is of a clip too, so of all the views that the step's own protocol takes.
+        depends = column.key.startswith("test/") or column.key in PER_CLIP
+        protocols = {column.protocol or record.protocol or "" for record in records if depends}
         devices = {record.device for record in records if record.device and column.key == "clips/s"}
         return Entry(
             row=row,
@@ -143,11 +145,17 @@ class _Seeds:
             protocols=tuple(sorted(protocols)),
             devices=tuple(sorted(devices)),
             notes=tuple(note for seed in self._seeds[row] if (note := self._note(row, seed))),
+            links=tuple(
+                (str(seed), record.url)
+                for seed in values
+                if (record := self._record(row, seed)) and record.url and record.url.startswith("http")
+            ),
         )
 
-    def delta(self, row: str, column: Column) -> Estimate:
+    def delta(self, row: str, column: Column, *, confidence: float) -> Estimate:
         assert column.delta_to is not None
-        return paired_difference(self.values(row, column.key), self.values(column.delta_to, column.key))
+        values, reference = self.values(row, column.key), self.values(column.delta_to, column.key)
+        return paired_difference(values, reference, confidence=confidence)
 
     def _record(self, row: str, seed: int) -> StepRecord | None:
         return self._records.get(self._step_of.get((row, seed), ""))
@@ -213,40 +221,11 @@ def _why(record: StepRecord) -> str:
     return f"{record.note} ({trace})" if trace else record.note
 
 
-def _column(
-    key: str, spec: TableSpec, paper: PublishedTable | None, data_names: Collection[str], published: Published
-) -> Column:
-    """The column with its headings; a delta only where a row without teacher can have the metric too."""
-    if key in COSTS:
-        heading, unit = COSTS[key]
-        column = Column(key=key, heading=heading, unit=unit)
-    else:
-        protocol, _, metric = key.removeprefix("test/").rpartition("/")
-        heading = f"{ACCURACIES.get(metric, metric)} (%)" + (f", {protocol}" if protocol else "")
-        has_delta = metric != "agreement"
-        column = Column(key=key, heading=heading, unit="%", delta_to=spec.delta_to if has_delta else None)
-    data_name = next(iter(data_names)) if len(data_names) == 1 else ""
-    plain = f"test/{key.split('/')[-1]}" if column.protocol else key
-    # The paper's figure stands once, beside the default protocol's where the table has that too.
-    is_shown = column.protocol is None or plain not in spec.columns
-    beside = paper.column_beside(plain, data_name=data_name) if paper and is_shown else None
-    if beside is None:
-        return column
-    is_comparable = beside.data == data_name
-    metric = beside.measured.removeprefix("test/")
-    # MLflow cuts long headings at their end, so what must not be missed comes first.
-    other = f"other task, not comparable: {published.data_sets[beside.data]} {ACCURACIES.get(metric, metric)}"
-    return replace(
-        column,
-        published=beside,
-        is_comparable=is_comparable,
-        published_heading="published" if is_comparable else other,
-    )
-
-
-def _plot(sweep: Sweep, spec: TableSpec, seeds: _Seeds) -> Plot | None:
+def _plot(sweep: Sweep, spec: TableSpec, seeds: _Seeds, data_name: str, published: Published) -> Plot | None:
     key = next((key for key in spec.columns if key.startswith("test/") and "agreement" not in key), None)
     if key is None:
-        raise BadInput(f"{sweep.path}: plot {spec.plot!r} needs a column test/...; add one to the table")
+        raise BadInput(f"{sweep.path}: plot 'accuracy_vs_gmacs' needs a column test/...; add one to the table")
     metric = ACCURACIES.get(key.split("/")[-1], key)
-    return Plot(heading=f"{metric} (%)", points=seeds.plot_points(key, table_rows=spec.rows))
+    peers, peers_from = published_peers(published, measured=key, data_name=data_name)
+    points = seeds.plot_points(key, table_rows=spec.rows)
+    return Plot(heading=f"{metric} (%)", points=points, peers=peers, peers_from=peers_from)

@@ -29,7 +29,15 @@ def why(prepared: Prepared, *, table: str, row: str, column: str) -> Chain:
     _known(row, spec.rows, what=f"{where}table {table!r} has no row {row!r}")
     _known(column, spec.columns, what=f"{where}table {table!r} has no column {column!r}")
     records = records_from_store(prepared.store, prepared.steps)
-    built = build_table(table, spec, sweep=sweep, steps=prepared.steps, records=records, published=load_published())
+    built = build_table(
+        table,
+        spec,
+        sweep=sweep,
+        steps=prepared.steps,
+        records=records,
+        published=load_published(),
+        look=prepared.look,
+    )
     entry = built.entries[row, column]
     heading = next(found.published_heading for found in built.columns if found.key == column)
     step_of = {cell: step for step in prepared.steps.values() for cell in step.cells}

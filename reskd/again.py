@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from reskd.finish import evaluation_record, versions
 from reskd.metrics import evaluate_scores
 from reskd.precision import autocast_dtype, dtype_of, tf32
 from reskd.protocol import Protocol
-from reskd.recipe import Recipe
+from reskd.recipe import DataSpec, Recipe
 from reskd.teacher import load_teacher
 from reskd.throughput import device_name
 from reskd.workers import Workers
@@ -48,7 +49,7 @@ class Judgement:
     arrays: dict[str, np.ndarray]
 
 
-def pass_key(recipe: Recipe, *, num_frames: int) -> PassKey:
+def pass_key(recipe: Recipe, *, protocol: Protocol) -> PassKey:
     """Steps of equal keys can share one decode pass and one precision."""
     data = recipe.data
     read = (
@@ -61,7 +62,7 @@ def pass_key(recipe: Recipe, *, num_frames: int) -> PassKey:
         data.short_side,
         data.crop_size,
     )
-    return (*read, data.max_damaged, num_frames, recipe.precision, recipe.optim.group_size)
+    return (*read, data.max_damaged, protocol, recipe.precision, recipe.optim.group_size)
 
 
 def judge_again(
@@ -83,12 +84,14 @@ def judge_again(
     dataset = VideoDataset(
         manifest.val,
         root=root,
-        spec=replace(recipe.data, num_frames=protocol.num_frames),
+        spec=_spec_of(recipe.data, protocol),
         num_classes=len(manifest.classes),
         split="val",
         data_seed=recipe.data_seed,
         num_views=protocol.num_views,
         num_crops=protocol.num_crops,
+        twice=protocol.twice,
+        num_missing=manifest.num_missing("val"),
     )
     paths = dict.fromkeys(path for step in steps for path in (step.weights, step.teacher) if path is not None)
     models = {str(path): _load(path, manifest=manifest, recipe=recipe, device=device) for path in paths}
@@ -108,7 +111,13 @@ def judge_again(
     if len(clips.indices) == 0:
         raise BadInput(f"{root}: no clip of {recipe.data.val} decodes, so there is nothing to evaluate")
     facts = {"evaluated_ms": int(time.time() * 1000), "device": device_name(device), "versions": versions()}
-    return {step.step_id: _judgement(step, clips, protocol=protocol, num=len(dataset), facts=facts) for step in steps}
+    return {step.step_id: _judgement(step, clips, dataset, protocol=protocol, facts=facts) for step in steps}
+
+
+def _spec_of(data: DataSpec, protocol: Protocol) -> DataSpec:
+    """Frames as the protocol has them, all else as in training."""
+    sampling: Literal["segments", "dense"] = "segments" if protocol.stride is None else "dense"
+    return replace(data, num_frames=protocol.num_frames, sampling=sampling, frame_stride=protocol.stride or 1)
 
 
 def _load(path: Path, *, manifest: Manifest, recipe: Recipe, device: torch.device) -> Judged:
@@ -116,7 +125,9 @@ def _load(path: Path, *, manifest: Manifest, recipe: Recipe, device: torch.devic
     return Judged(frozen.model, frozen.spec)
 
 
-def _judgement(step: Finished, clips: ClipLogits, *, protocol: Protocol, num: int, facts: Mapping) -> Judgement:
+def _judgement(
+    step: Finished, clips: ClipLogits, dataset: VideoDataset, *, protocol: Protocol, facts: Mapping
+) -> Judgement:
     logits = clips.logits[str(step.weights)]
     if not np.isfinite(logits).all():
         raise ReskdError(f"step {step.step_id}: its logits are not finite under {protocol.name}; nothing was written")
@@ -125,5 +136,7 @@ def _judgement(step: Finished, clips: ClipLogits, *, protocol: Protocol, num: in
     if str(step.weights) in clips.frames_used:
         scores["frames_used"] = float(clips.frames_used[str(step.weights)].mean())
     metrics = {name: value for name, value in scores.items() if math.isfinite(value)}
-    record = evaluation_record(clips, protocol=protocol, metrics=metrics, num_in_split=num)
+    record = evaluation_record(
+        clips, protocol=protocol, metrics=metrics, num_in_split=len(dataset), num_missing=dataset.num_missing
+    )
     return Judgement({**record, "average": "prob", **facts}, clips.arrays(str(step.weights)))

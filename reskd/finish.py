@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import socket
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -24,7 +24,7 @@ from reskd.throughput import device_name
 def versions() -> dict[str, str]:
     """Versions that a result may depend on; recorded, never part of identity."""
     found = {"python": platform.python_version()}
-    for name in ("reskd", "torch", "torchvision", "av", "numpy"):
+    for name in ("reskd", "torch", "torchvision", "av", "pillow", "numpy"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -40,6 +40,7 @@ def weights_content(member: Member, *, classes: tuple[str, ...]) -> Json:
         "model_spec": asdict(member.recipe.model),
         "classes": list(classes),
         "num_frames": data.num_frames,
+        "stride": data.stride,
         "short_side": data.short_side,
         "crop_size": data.crop_size,
         "decode": data.decode,
@@ -48,14 +49,18 @@ def weights_content(member: Member, *, classes: tuple[str, ...]) -> Json:
 
 
 def evaluation_record(
-    clips: ClipLogits, *, protocol: Protocol, metrics: Mapping[str, float], num_in_split: int
+    clips: ClipLogits, *, protocol: Protocol, metrics: Mapping[str, float], num_in_split: int, num_missing: int
 ) -> Json:
-    """The record beside which the logits lie; skipped clips are named, and n says how many were judged."""
+    """The record beside which the logits lie; skipped clips are named, and n says how many were judged.
+
+    ``num_missing``: annotated clips that are not among the ``num_in_split``, since their videos are not here.
+    """
     return {
         "protocol": protocol.to_dict(),
         "metrics": dict(metrics),
         "num_clips": len(clips.indices),
         "num_skipped": num_in_split - len(clips.indices),
+        "num_missing": num_missing,
         "skipped": sorted(damage.path for damage in clips.damaged),
     }
 
@@ -76,12 +81,15 @@ def done_record(
     """
     recipe = member.recipe
     resolution, num_frames = recipe.model.resolution, recipe.data.num_frames
+    num_views = protocol.num_forwards
     exits: Json = {}
     if frames_used is None:
-        measured = complexity(member.model, resolution=resolution, num_frames=num_frames)
+        measured = complexity(member.model, resolution=resolution, num_frames=num_frames, num_views=num_views)
     else:
-        clips_by_frames = Counter(map(int, frames_used))
-        measured = mean_complexity(member.model, resolution=resolution, clips_by_frames=clips_by_frames)
+        clips_by_frames = count_frames(frames_used)
+        measured = mean_complexity(
+            member.model, resolution=resolution, clips_by_frames=clips_by_frames, num_views=num_views
+        )
         exits = {"clips_by_frames": {str(frames): clips for frames, clips in sorted(clips_by_frames.items())}}
     return {
         "step_id": member.step_id,
@@ -100,3 +108,17 @@ def done_record(
         "finished_ms": int(time.time() * 1000),
         **facts,
     }
+
+
+def count_frames(frames_used: np.ndarray) -> dict[int, float]:
+    """Frames looked at -> number of clips. A mean over a clip's views that is no whole number counts for both of its
+    neighbours, by nearness: between the two the cost is linear in the frames.
+    """
+    counts: defaultdict[int, float] = defaultdict(float)
+    for frames in frames_used.tolist():
+        below = int(frames)
+        share = frames - below
+        counts[below] += 1 - share
+        if share:
+            counts[below + 1] += share
+    return dict(counts)

@@ -73,15 +73,17 @@ def complexity(model: VideoModel, *, resolution: int, num_frames: int, num_views
     )
 
 
-def mean_complexity(model: VideoModel, *, resolution: int, clips_by_frames: Mapping[int, int]) -> Complexity:
-    """The mean cost of clips of which some stopped early; ``clips_by_frames``: frames looked at -> number of clips.
+def mean_complexity(
+    model: VideoModel, *, resolution: int, clips_by_frames: Mapping[int, float], num_views: int = 1
+) -> Complexity:
+    """The mean cost of clips of which some stopped early; ``clips_by_frames``: frames of a view -> number of clips.
 
     A clip that stopped after t frames costs what a forward of t frames does: the gates and classifiers of all exits
     that it came by too.
     """
     num_clips = sum(clips_by_frames.values())
     shares = [
-        (complexity(model, resolution=resolution, num_frames=num_frames), clips / num_clips)
+        (complexity(model, resolution=resolution, num_frames=num_frames, num_views=num_views), clips / num_clips)
         for num_frames, clips in clips_by_frames.items()
     ]
     costs = ("gmacs", "gmacs_layers", "gflops")

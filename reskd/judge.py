@@ -10,11 +10,12 @@ from reskd.checkpoint import Sink
 from reskd.cohort import Cohort
 from reskd.damage import DamageLog
 from reskd.data.dataset import VideoDataset
-from reskd.evaluate import ClipLogits, Judged, Protocol, collect_logits
+from reskd.evaluate import ClipLogits, Judged, collect_logits
 from reskd.files import Json
 from reskd.finish import done_record, evaluation_record, weights_content
 from reskd.member import Failure, Member
 from reskd.metrics import evaluate_scores
+from reskd.protocol import Protocol
 from reskd.throughput import measure_throughput
 from reskd.workers import Workers
 
@@ -22,38 +23,41 @@ TEACHER = "teacher"  # its name among the models of an evaluation; step ids are 
 
 
 class Judge:
-    """The validation split, and the frozen teacher's answers on it, asked once."""
+    """The validation split, and the frozen teacher's answers on it, asked once for each protocol."""
 
     def __init__(
         self, dataset: VideoDataset, *, cohort: Cohort, workers: Workers, damage: DamageLog, loader_workers: int
     ) -> None:
         self._dataset, self._cohort, self._workers, self._damage = dataset, cohort, workers, damage
         self._loader_workers = loader_workers
-        self._teacher_logits: np.ndarray | None = None
-        self.protocol = Protocol(num_frames=cohort.members[0].recipe.data.num_frames)
+        self._teacher_logits: dict[Protocol, np.ndarray] = {}
+        data = cohort.members[0].recipe.data
+        self.one_view = Protocol(num_frames=data.num_frames, stride=data.stride)
+        """What validations on the way take."""
 
-    def logits(self, members: list[Member]) -> ClipLogits | None:
+    def logits(self, members: list[Member], *, protocol: Protocol) -> ClipLogits | None:
         """Logits of these members on every clip, on every worker; None without members. A collective."""
         if not members:
             return None
         judged = {member.step_id: Judged(member.model, member.recipe.model) for member in members}
         teacher = self._cohort.teacher
-        if teacher is not None and self._teacher_logits is None:
+        if teacher is not None and protocol not in self._teacher_logits:
             judged[TEACHER] = Judged(teacher.model, teacher.spec)
         clips = collect_logits(
             judged,
-            self._dataset,
+            self._dataset.with_views(num_views=protocol.num_views, num_crops=protocol.num_crops, twice=protocol.twice),
             workers=self._workers,
             batch_size=members[0].recipe.optim.group_size,
             dtype=self._cohort.dtype,
             autocast=self._cohort.autocast,
             loader_workers=self._loader_workers,
         )
-        self._teacher_logits = clips.logits.get(TEACHER, self._teacher_logits)
+        if TEACHER in clips.logits:
+            self._teacher_logits[protocol] = clips.logits[TEACHER]
         self._damage.share("val", clips.damaged)
         return clips
 
-    def metrics(self, member: Member, clips: ClipLogits, *, step: int) -> dict[str, float]:
+    def metrics(self, member: Member, clips: ClipLogits, *, protocol: Protocol, step: int) -> dict[str, float]:
         """top1, top5, mAP and, with a teacher, agreement, with early exits, frames_used.
 
         A member whose logits are not finite leaves instead.
@@ -63,7 +67,7 @@ class Judge:
             reason = f"its validation logits are not finite after step {step}; lower optim.lr or set optim.clip_norm"
             member.failure = Failure(step, reason, reason)
             return {}
-        teacher_logits = self._teacher_logits if member.recipe.has_teacher else None
+        teacher_logits = self._teacher_logits.get(protocol) if member.recipe.has_teacher else None
         scores = evaluate_scores(logits, clips.targets, teacher_logits=teacher_logits)
         if member.step_id in clips.frames_used:
             scores["frames_used"] = float(clips.frames_used[member.step_id].mean())
@@ -75,14 +79,21 @@ class Judge:
         clips: ClipLogits,
         metrics: dict[str, float],
         *,
+        protocol: Protocol,
         sink: Sink,
         classes: tuple[str, ...],
         facts: Json,
     ) -> None:
         """Evaluation record, throughput, weights, and DONE last. For rank 0; `facts` go into DONE as they are."""
         recipe = member.recipe
-        record = evaluation_record(clips, protocol=self.protocol, metrics=metrics, num_in_split=len(self._dataset))
-        sink.write_evaluation(member.step_id, self.protocol.name, record, clips.arrays(member.step_id))
+        record = evaluation_record(
+            clips,
+            protocol=protocol,
+            metrics=metrics,
+            num_in_split=len(self._dataset),
+            num_missing=self._dataset.num_missing,
+        )
+        sink.write_evaluation(member.step_id, protocol.name, record, clips.arrays(member.step_id))
         speed = measure_throughput(
             member.model,
             resolution=recipe.model.resolution,
@@ -92,7 +103,7 @@ class Judge:
         sink.write_throughput(member.step_id, speed.to_dict())
         record = done_record(
             member,
-            protocol=self.protocol,
+            protocol=protocol,
             metrics=metrics,
             frames_used=clips.frames_used.get(member.step_id),
             damaged=self._damage.to_list(),

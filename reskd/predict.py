@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reskd.data.decode import read_frames
-from reskd.data.sampling import segment_indices
+from reskd.data.decode.frames import FRAME_SUFFIXES, holds_only_frames
+from reskd.data.sampling import eval_indices
 from reskd.data.transforms import test_crop
 from reskd.errors import BadInput, DecodeError
 from reskd.export import Logits, open_exported, own_logits
@@ -57,15 +58,18 @@ def open_model(path: Path) -> tuple[Logits, Card]:
 def find_videos(paths: Sequence[Path]) -> list[Path]:
     """The files named, and the videos in the folders named and all below them, by name; each once.
 
-    Hidden files and folders are passed over. BadInput for a path that is not there and for a folder without videos,
-    OSError for a folder that cannot be read.
+    A folder that is named and holds nothing but frames is one clip. Hidden files and folders are passed over. BadInput
+    for a path that is not there and for a folder without videos, OSError for a folder that cannot be read.
     """
     found: dict[Path, None] = {}
     for path in paths:
-        if path.is_dir():
+        if path.is_dir() and holds_only_frames(path, videos=VIDEO_SUFFIXES):
+            found[path] = None
+        elif path.is_dir():
             inside = sorted(_videos_below(path))
             if not inside:
-                raise BadInput(f"{path}: no video in it; looked for {' '.join(sorted(VIDEO_SUFFIXES))}")
+                looked = f"looked for {' '.join(sorted(VIDEO_SUFFIXES))}, and for frames ({' '.join(FRAME_SUFFIXES)})"
+                raise BadInput(f"{path}: no video in it; {looked}")
             found.update(dict.fromkeys(inside))
         elif path.exists():
             found[path] = None
@@ -81,7 +85,7 @@ def predict(
     with ThreadPoolExecutor(workers) as pool:  # decoders give up the interpreter's lock
         for first in range(0, len(paths), batch_size):
             batch = paths[first : first + batch_size]
-            clips = list(pool.map(partial(_clip, card=card), batch))
+            clips = list(pool.map(partial(read_clip, card=card), batch))
             whole = [clip for clip in clips if isinstance(clip, Tensor)]
             answers = iter(_softmax(logits(torch.stack(whole)))) if whole else iter(())
             for path, clip in zip(batch, clips, strict=True):
@@ -102,10 +106,10 @@ def _videos_below(folder: Path) -> Iterator[Path]:
                 yield Path(here, name)
 
 
-def _clip(path: Path, *, card: Card) -> Tensor | str:
+def read_clip(path: Path, *, card: Card) -> Tensor | str:
     """uint8 (T, 3, S, S), made as a validation clip is; or the reason why not."""
     spec = DataSpec(num_frames=card.num_frames, short_side=card.short_side, crop_size=card.crop_size)
-    choose = partial(segment_indices, num_frames=card.num_frames, rng=None)
+    choose = partial(eval_indices, num_frames=card.num_frames, stride=card.stride)
     try:
         frames = read_frames(path, choose, backend=card.decode)
     except DecodeError as error:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from reskd.errors import BadInput
+from reskd.protocol import parse_views
 
 KDLevel = Literal["none", "clip", "frame", "pixel", "pixel_kl"]
 TeacherMode = Literal["eval", "batch", "official_train"]
@@ -50,29 +51,43 @@ class DataSpec:
     """The data set's name; the folder under $RESKD_DATA when `root` is not given."""
     root: str | None = not_identity(None)
     """Folder that the annotation paths are relative to, on this machine."""
-    annotations: Literal["csv", "folders", "activitynet"] = not_identity("csv")
+    annotations: Literal["csv", "folders", "activitynet", "fcvid", "kinetics", "mini_kinetics", "ssv2", "ssv1"] = (
+        not_identity("csv")
+    )
     """How labels are written; what they say is in the manifest, so the form is no identity.
-    csv: path,label[,label...]; folders: train and val hold a folder of videos for each class;
-    activitynet: train and val name its JSON, whose subsets are the splits; videos are v_<id>.* under the root."""
+    csv: path,label[,label...]; folders: train and val hold a folder of videos for each class; activitynet: train and
+    val name its JSON, whose subsets are the splits; fcvid, kinetics, mini_kinetics, ssv2, ssv1: as docs/datasets.md
+    says of each. Videos are found by name anywhere under the root."""
     train: str = not_identity("train.csv")
     """Annotation file, or folder, of the training split, relative to the root."""
     val: str = not_identity("val.csv")
     """Annotation file, or folder, of the validation split."""
     classes: str | None = not_identity(None)
     """File with one class name a line, in order; without it, the training labels sorted."""
+    allow_missing: float = not_identity(0.0)
+    """Videos of a split that may be missing: a share below 1, a number from 1 on. They are counted, named and left out;
+    which clips there are is in the manifest."""
     max_damaged: float = not_identity(0.01)
     """Share of a split that may fail to decode before the run stops."""
-    decode: Literal["pyav", "decord"] = "pyav"
+    decode: Literal["pyav", "decord", "torchcodec"] = "pyav"
     """Decode backend; part of identity, since backends may differ in the frames they return. pyav is exact; decord
-    refuses files that it would read wrongly."""
+    and torchcodec refuse files that they would read wrongly. A folder of .jpg or .png frames is read alike by all."""
     num_frames: int = 16
-    """Frames sampled from a clip, one in each of as many uniform segments."""
+    """Frames of a clip."""
+    sampling: Literal["segments", "dense"] = added("segments", since=3)
+    """segments: one frame in each of num_frames uniform segments of the video (TSN, TSM); dense: num_frames frames,
+    frame_stride apart, from one place of it (SlowOnly, Swin)."""
+    frame_stride: int = added(1, since=3)
+    """dense only: from one frame of a clip to the next."""
     short_side: int = 256
     """Pixels of the shorter side before cropping."""
     crop_size: int = 224
     """Pixels of the square crop that every model takes its view from."""
+    crop: Literal["multi_scale", "random_resized"] = added("multi_scale", since=3)
+    """In training. multi_scale: sides from crop_scales, at one of 13 places; random_resized: 8 to 100 % of the area,
+    sides 3:4 to 4:3, anywhere."""
     crop_scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
-    """Multi-scale crop in training: sides as shares of the short side."""
+    """multi_scale only: sides as shares of the short side."""
     flip: bool = True
     """Mirror half of the training clips; off where direction is the label."""
 
@@ -92,6 +107,17 @@ class DataSpec:
             "one or more shares in (0, 1]",
         )
         _require(0 <= self.max_damaged <= 1, "data.max_damaged", self.max_damaged, "a share in [0, 1]")
+        is_limit = self.allow_missing >= 0 and (self.allow_missing < 1 or float(self.allow_missing).is_integer())
+        must = "a share in [0, 1), or a whole number of videos"
+        _require(is_limit, "data.allow_missing", self.allow_missing, must)
+        must = "at least 1" if self.sampling == "dense" else "1 with data.sampling segments; only dense has a stride"
+        is_right = self.frame_stride >= 1 if self.sampling == "dense" else self.frame_stride == 1
+        _require(is_right, "data.frame_stride", self.frame_stride, must)
+
+    @property
+    def stride(self) -> int | None:
+        """From frame to frame of a dense clip; None where frames come from segments."""
+        return self.frame_stride if self.sampling == "dense" else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -227,9 +253,14 @@ class EvalSpec:
     """Epochs between two validations; the last epoch is always validated."""
     metric: Literal["top1", "mAP"] = not_identity("top1")
     """What `reskd status` shows of a step."""
+    views: str = not_identity("1x1")
+    """Temporal views x crops of the test that ends the training, such as 10x3; validations on the way take one."""
+    twice: bool = not_identity(False)
+    """In that test every temporal view twice: from the middle of its segments and from their beginning."""
 
     def __post_init__(self) -> None:
         _require(self.every >= 1, "eval.every", self.every, "at least 1")
+        parse_views(self.views, what="eval.views")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

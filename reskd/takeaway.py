@@ -29,7 +29,10 @@ class Card:
     classes: tuple[str, ...]
     """In the order of the logits."""
     num_frames: int
-    """Of a clip: the middles of as many equal segments of the video."""
+    """Of a clip: the middles of as many equal segments of the video, or with a stride one run of frames."""
+    stride: int | None = None
+    """From one frame to the next of a clip out of the video's middle (num_frames * stride frames of it); null: the
+    frames come from segments."""
     short_side: int
     """Pixels to which a frame's shorter side is resized, antialiased bilinear, before the crop."""
     crop_size: int
@@ -86,6 +89,7 @@ def load_trained(path: Path, *, recipe: Json | None = None) -> Trained:
             model=spec.name,
             classes=classes,
             num_frames=content["num_frames"],
+            stride=content.get("stride"),
             short_side=content["short_side"],
             crop_size=content["crop_size"],
             resolution=spec.resolution,

@@ -23,6 +23,7 @@ from reskd.judge import Judge
 from reskd.member import Failure, Member
 from reskd.precision import dtype_of, tf32
 from reskd.progress import EpochSums
+from reskd.protocol import Protocol, recipe_protocol
 from reskd.recipe import Recipe
 from reskd.resume import check_same_weights, newest_common
 from reskd.teacher import Teacher, load_teacher
@@ -110,6 +111,7 @@ class _Run:
                 num_classes=len(self.classes),
                 split=split,
                 data_seed=self.recipe.data_seed,
+                num_missing=manifest.num_missing(split),
             )
             for split in ("train", "val")
         )
@@ -222,29 +224,29 @@ class _Run:
             for member in members
             if member.failure is None and (epoch % member.recipe.eval.every == 0 or epoch == member.recipe.optim.epochs)
         ]
-        clips = self.judge.logits(due)
+        clips = self.judge.logits(due, protocol=self.judge.one_view)
         judged = self._judge(due, clips, epoch=epoch)
         self._record_failures(epoch, members)
         seconds = time.perf_counter() - started
         staying = [member for member in members if member.failure is None]
+        self._spend(staying, seconds)
         for member in staying:
             step_id = member.step_id
             metrics[step_id] |= {f"val/{name}": value for name, value in judged.get(step_id, {}).items()}
-            wall_s, device_s = self.spent_s[step_id]
-            device_s += seconds * self.workers.world_size / len(staying)
-            self.spent_s[step_id] = (wall_s + seconds, device_s)
             if self.damage.clips:
                 metrics[step_id]["data/damaged_clips"] = float(len(self.damage.clips))
             if self.workers.is_first:
                 self.sink.save(step_id, epoch, self._state(member), metrics[step_id])
-        self._finish([member for member in staying if epoch == member.recipe.optim.epochs], clips, judged)
+        self._finish(epoch, [member for member in staying if epoch == member.recipe.optim.epochs], clips, judged)
 
-    def _judge(self, members: list[Member], clips: ClipLogits | None, *, epoch: int) -> dict[str, dict[str, float]]:
+    def _judge(
+        self, members: list[Member], clips: ClipLogits | None, *, epoch: int, protocol: Protocol | None = None
+    ) -> dict[str, dict[str, float]]:
         """Metrics by step id; on every worker alike, as a member may leave here."""
         if clips is None:
             return {}
-        step = epoch * self.steps_per_epoch
-        return {member.step_id: self.judge.metrics(member, clips, step=step) for member in members}
+        step, by = epoch * self.steps_per_epoch, protocol or self.judge.one_view
+        return {member.step_id: self.judge.metrics(member, clips, protocol=by, step=step) for member in members}
 
     def _record_failures(self, epoch: int, members: list[Member]) -> None:
         for member in members:
@@ -262,14 +264,41 @@ class _Run:
     def _finish_resumed(self) -> None:
         """A crash between a member's last checkpoint and its DONE leaves only the judging to do."""
         members = [member for member in self.cohort.members if member.recipe.optim.epochs == self.epoch]
-        clips = self.judge.logits(members)
+        clips = self.judge.logits(members, protocol=self.judge.one_view)
         judged = self._judge(members, clips, epoch=self.epoch)
         self._record_failures(self.epoch, members)
-        self._finish([member for member in members if member.failure is None], clips, judged)
+        self._finish(self.epoch, [member for member in members if member.failure is None], clips, judged)
 
-    def _finish(self, members: list[Member], clips: ClipLogits | None, judged: Mapping[str, dict[str, float]]) -> None:
-        """Write what members leave that have had all their epochs."""
-        if clips is None or not self.workers.is_first:
+    def _finish(
+        self, epoch: int, members: list[Member], clips: ClipLogits | None, judged: dict[str, dict[str, float]]
+    ) -> None:
+        """Judge members that have had all their epochs by their own protocols, and write what they leave.
+
+        clips and judged are of the validation just done, which is the test of those who ask for no more than one view.
+        """
+        for protocol in dict.fromkeys(recipe_protocol(member.recipe) for member in members):
+            ending = [member for member in members if recipe_protocol(member.recipe) == protocol]
+            found, metrics = clips, judged
+            if protocol != self.judge.one_view:
+                started = time.perf_counter()
+                found = self.judge.logits(ending, protocol=protocol)
+                metrics = self._judge(ending, found, epoch=epoch, protocol=protocol)
+                self._record_failures(epoch, ending)
+                self._spend(ending, time.perf_counter() - started)
+            assert found is not None
+            self._write([member for member in ending if member.failure is None], found, metrics, protocol)
+
+    def _spend(self, members: list[Member], seconds: float) -> None:
+        """Count wall seconds of these members' jobs, and their equal share of the device's."""
+        for member in members:
+            wall_s, device_s = self.spent_s[member.step_id]
+            device_s += seconds * self.workers.world_size / len(members)
+            self.spent_s[member.step_id] = (wall_s + seconds, device_s)
+
+    def _write(
+        self, members: list[Member], clips: ClipLogits, judged: Mapping[str, dict[str, float]], protocol: Protocol
+    ) -> None:
+        if not self.workers.is_first:
             return
         for member in members:
             wall_s, device_s = self.spent_s[member.step_id]
@@ -280,7 +309,9 @@ class _Run:
                 **self.specs[member.step_id].provenance,
             }
             metrics = judged[member.step_id]
-            self.judge.write_results(member, clips, metrics, sink=self.sink, classes=self.classes, facts=facts)
+            self.judge.write_results(
+                member, clips, metrics, protocol=protocol, sink=self.sink, classes=self.classes, facts=facts
+            )
 
 
 def _check_workers(recipe: Recipe, num_workers: int) -> None:

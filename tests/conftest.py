@@ -1,17 +1,26 @@
-"""Fixtures that several test files share: the pool of two workers, and small real videos."""
+"""Fixtures that several test files share: the pool of two workers, and small real videos; an S3 server."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import boto3
 import pytest
 import torch
+from moto.server import ThreadedMotoServer
 
+from orchestrator.bucket import Bucket
 from reskd.data.manifest import Manifest, build_manifest
 from reskd.data.synthetic import make_demo
 from reskd.recipe import DataSpec
 from tests.pool import Pool
+
+
+def pytest_configure() -> None:
+    # A shell starts what runs in the background with Ctrl-C ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
@@ -50,3 +59,36 @@ def demo_data(demo_root: Path) -> DataSpec:
 @pytest.fixture(scope="session")
 def demo_manifest(demo_data: DataSpec) -> Manifest:
     return build_manifest(demo_data)
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3_url(s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty bucket that boto3's and our own settings lead to."""
+    settings = {
+        "AWS_ENDPOINT_URL": s3_endpoint,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "RESKD_CACHE": str(tmp_path / "cache"),
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3")
+    if any(bucket["Name"] == "experiments" for bucket in client.list_buckets()["Buckets"]):
+        bucket = Bucket("s3://experiments")
+        keys = [entry.key for entry in bucket.list("")]
+        bucket.delete(keys)
+    else:
+        client.create_bucket(Bucket="experiments")
+    return "s3://experiments/group/reskd"

@@ -32,13 +32,19 @@ def test_a_sweep_evaluated_again_is_in_mlflow_and_in_its_table(
     assert "3 evaluated, 0 had this record already" in text
     code, text = call(monkeypatch, capsys, "eval", path, "--views", "2x3", "--store", store.home)
     assert (code, "0 evaluated, 3 had this record already" in text) == (0, True)
+    code, text = call(monkeypatch, capsys, "eval", path, "--views", "1x1", "--twice", "--store", store.home)
+    assert (code, "3 evaluated, 0 had this record already" in text) == (0, True)
+    assert "1 temporal view taken twice (middle and beginning) x 1 crop" in " ".join(text.split())
     publisher = Publisher(store, sweep=trained.sweep, steps=trained.steps, tracking_uri=None)
     from_mlflow = publisher.records()
     assert from_mlflow == records_from_store(store, trained.steps)
     for step_id, record in from_mlflow.items():
         stored = store.evaluations(step_id)["val-f4-v2x3"]
         assert record.metrics["test/val-f4-v2x3/top1"] == stored["metrics"]["top1"]
-        assert record.evaluations == {"val-f4-v2x3": (7, 0)}
+        twice = store.evaluations(step_id)["val-f4-v1x1-twice"]
+        assert record.metrics["test/val-f4-v1x1-twice/top1"] == twice["metrics"]["top1"]
+        assert twice["protocol"] == {"split": "val", "num_frames": 4, "views": 1, "crops": 1, "twice": True}
+        assert record.evaluations == {"val-f4-v2x3": (7, 0), "val-f4-v1x1-twice": (7, 0)}
     texts = [
         call(monkeypatch, capsys, "tables", path, "--store", store.home, "--from", source)[1].partition("tables:")[0]
         for source in ("mlflow", "store")

@@ -119,11 +119,19 @@ def test_names_of_protocols_are_read_back_and_odd_ones_refused():
     protocol = Protocol("val", 32, 10, 3)
     assert protocol.name == "val-f32-v10x3"
     assert parse_protocol(protocol.name) == protocol
+    for name, other in {
+        "val-f8s8-v10x3": Protocol("val", 8, 10, 3, stride=8),
+        "val-f32s1-v1x1": Protocol("val", 32, stride=1),
+        "val-f8-v1x3-twice": Protocol("val", 8, 1, 3, twice=True),
+        "val-f8s2-v4x3-twice": Protocol("val", 8, 4, 3, stride=2, twice=True),
+    }.items():
+        assert other.name == name
+        assert parse_protocol(name) == other
     assert parse_views("10x3") == (10, 3)
     for odd in ("10", "x3", "0x1", "3x2", "10x3x1", "-1x3", "a"):
         with pytest.raises(BadInput, match="temporal views x crops"):
             parse_views(odd)
-    for odd in ("val-f32-v10x2", "test-f1-v1x1", "val-f32", "f32-v1x1"):
+    for odd in ("val-f32-v10x2", "test-f1-v1x1", "val-f32", "f32-v1x1", "val-f8s0-v1x1", "val-f8-v1x1twice"):
         with pytest.raises(BadInput):
             parse_protocol(odd)
 

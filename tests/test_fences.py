@@ -22,6 +22,7 @@ def test_importing_all_of_reskd_loads_no_library_of_another_room() -> None:
         "pydantic",
         "orchestrator",
         "decord",
+        "torchcodec",
         "sklearn",
         "matplotlib",
         "onnxruntime",

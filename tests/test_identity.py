@@ -94,9 +94,11 @@ def test_every_other_field_changes_the_id(path):
         ("optim", "group_size"): {"group_size": 16},
         ("optim", "batch_size"): {"batch_size": 32},
         ("optim", "milestones"): {"schedule": "step", "milestones": (3,)},
+        ("data", "frame_stride"): {"sampling": "dense", "frame_stride": 2},
     }
     if path in by_hand:
-        other = replace(STUDENT, optim=replace(STUDENT.optim, **by_hand[path]))
+        room = getattr(STUDENT, path[0])
+        other = replace(STUDENT, **{path[0]: replace(room, **by_hand[path])})
     else:
         other = changed(STUDENT, path)
     assert id_of(other) != id_of(STUDENT)
@@ -198,3 +200,14 @@ def test_the_step_schedules_fields_are_absent_from_the_ids_of_other_schedules():
     later = replace(STUDENT, optim=OptimSpec(schedule="step", milestones=(20, 41)))
     assert payload(stepped, manifest_sha256=MANIFEST, teacher="t")["optim"]["milestones"] == [20, 40]
     assert id_of(stepped) != id_of(later)
+
+
+def test_dense_sampling_and_its_stride_count_and_plain_segments_leave_no_trace():
+    plain = payload(STUDENT, manifest_sha256=MANIFEST, teacher="t")["data"]
+    assert not {"sampling", "frame_stride", "crop"} & set(plain)
+    ids = {id_of(replace(STUDENT, data=DataSpec(sampling="dense", frame_stride=stride))) for stride in (1, 2, 8)}
+    assert len(ids | {id_of(STUDENT)}) == 4
+
+
+def test_the_views_of_the_final_test_are_no_part_of_the_id():
+    assert id_of(replace(STUDENT, eval=EvalSpec(views="10x3", twice=True))) == id_of(STUDENT)

@@ -2,10 +2,12 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import average_precision_score
+from torchmetrics.functional.classification import multiclass_accuracy, multilabel_average_precision
 
 from reskd.metrics import agreement, evaluate_scores, mean_average_precision, softmax, top_k
 
@@ -70,6 +72,33 @@ def test_map_equals_scikit_learns_macro_average_where_every_class_has_positives(
     scores, targets = rng.normal(size=(50, 6)), rng.random((50, 6)) < 0.3
     expected = average_precision_score(targets, scores, average="macro")
     assert mean_average_precision(scores, targets) == pytest.approx(expected)
+
+
+def test_map_equals_scikit_learns_and_torchmetrics_on_the_columns_with_positives():
+    rng = np.random.default_rng(1)
+    scores, targets = softmax(rng.normal(size=(80, 12))), rng.random((80, 12)) < 0.1
+    targets[:, [2, 7]] = False
+    held = targets.any(axis=0)
+    assert held.sum() == 10
+    expected = average_precision_score(targets[:, held], scores[:, held], average="macro")
+    # scikit-learn warns of the empty columns and counts 0, so with them its mean is too low.
+    with pytest.warns(UserWarning, match="No positive class"):
+        assert average_precision_score(targets, scores, average="macro") == pytest.approx(expected * 10 / 12)
+    assert mean_average_precision(scores, targets) == pytest.approx(expected, abs=1e-12)
+    columns = torch.from_numpy(scores[:, held]), torch.from_numpy(targets[:, held].astype(int))
+    assert mean_average_precision(scores, targets) == pytest.approx(
+        float(multilabel_average_precision(*columns, num_labels=10, average="macro")), abs=1e-6
+    )
+
+
+@pytest.mark.parametrize("k", [1, 2, 5, 11])
+def test_top_k_equals_torchmetrics(k):
+    rng = np.random.default_rng(k)
+    scores, labels = rng.normal(size=(200, 11)), rng.integers(0, 11, size=200)
+    expected = multiclass_accuracy(
+        torch.from_numpy(scores), torch.from_numpy(labels), num_classes=11, top_k=k, average="micro"
+    )
+    assert top_k(scores, one_hot(labels.tolist(), 11), k=k) == pytest.approx(float(expected), abs=1e-6)
 
 
 def test_map_without_any_positive_is_nan():

@@ -1,4 +1,5 @@
-"""A cluster of several machines, one of which goes in the middle of a job; the machines are processes of this one."""
+"""A cluster of several machines, one of which goes in the middle of a job, with the store in a bucket; the machines are
+processes of this one."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from orchestrator.prepare import prepare
-from orchestrator.store import Store
+from orchestrator.store import Store, store_at
 
 pytestmark = pytest.mark.ray
 
@@ -34,8 +35,11 @@ WAIT_S = 240
 
 
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    """A head without CPUs and two machines of one CPU each, so that a job of two workers needs both."""
+def cluster(s3_url: str) -> Iterator[Cluster]:
+    """A head without CPUs and two machines of one CPU each, so that a job of two workers needs both.
+
+    Started after the S3 server, whose settings every process of theirs inherits.
+    """
     quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 5}
     head = {"num_cpus": 0, "include_dashboard": False, "_system_config": quick}
     found = Cluster(initialize_head=True, head_node_args=head)
@@ -45,26 +49,26 @@ def cluster() -> Iterator[Cluster]:
         found.shutdown()
 
 
-def _command(sweep: Path, store: Path) -> list[str]:
+def _command(sweep: Path, store: str | Path) -> list[str]:
     return [str(Path(sys.executable).with_name("reskd")), "run", str(sweep), "--store", str(store)]
 
 
 def test_a_machine_that_goes_in_mid_job_changes_no_bit_of_the_result(
-    cluster: Cluster, tmp_path: Path, demo_root: Path
+    cluster: Cluster, s3_url: str, tmp_path: Path, demo_root: Path
 ) -> None:
     sweep = tmp_path / "nodes.yaml"
     sweep.write_text(SWEEP.replace("ROOT", str(demo_root)))
     machines = [cluster.add_node(num_cpus=1) for _ in range(2)]
-    store = Store(tmp_path / "cluster")
+    store = store_at(s3_url)
     (step_id,) = prepare(sweep, store=store).steps
     on_cluster = {**os.environ, "RAY_ADDRESS": cluster.address, "RAY_AUTH_MODE": "disabled"}
     with open(tmp_path / "log.txt", "w") as log:
-        run = subprocess.Popen(_command(sweep, store.home), env=on_cluster, stdout=log, stderr=log)
+        run = subprocess.Popen(_command(sweep, s3_url), env=on_cluster, stdout=log, stderr=log)
         until = time.monotonic() + WAIT_S
         while max(store.epochs(step_id), default=0) < 3:
             assert run.poll() is None, (tmp_path / "log.txt").read_text()
             assert time.monotonic() < until, "waited too long"
-            time.sleep(0.02)
+            time.sleep(0.1)  # a look is a request
         cluster.remove_node(machines[1], allow_graceful=False)
         left_at = max(store.epochs(step_id))
         assert left_at < 30, "the job ended before the machine went"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,8 @@ def test_a_smoke_form_keeps_rows_tables_and_annotation_format_and_plans_two_step
         assert len(small.manifest(step).train) // recipe.optim.batch_size == 2
     if original is not None:
         assert small.sweep.rows == original.sweep.rows
-        assert small.sweep.tables == original.sweep.tables
+        plain = {key: replace(table, expect={}) for key, table in original.sweep.tables.items()}
+        assert small.sweep.tables == plain  # numbers that mean nothing are not held against anything
         assert small.sweep.cells[0].recipe.data.annotations == "activitynet"
         assert any(len(clip.labels) == 2 for step in small.steps.values() for clip in small.manifest(step).val)
 

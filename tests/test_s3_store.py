@@ -8,16 +8,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FunctionType
 
-import boto3
 import numpy as np
 import pytest
 import torch
-from moto.server import ThreadedMotoServer
 
 from orchestrator.bucket import Bucket
 from orchestrator.lease import Leases, read_lease
@@ -35,48 +33,14 @@ from tests.training import student_recipe, teacher_recipe
 
 STEP = "0123456789abcdef"
 INFO = {"workers": 2, "threads": 1, "started_ms": 1, "host": "here"}
-URL = "s3://experiments/group/reskd"
 PLACES_OF_THIS_MACHINE = {"folder", "mlflow_db", "artifacts", "tables", "ray_folder", "hash_cache"}
 """Of the cache folder, with what is only put together from other methods."""
 BUILT_FROM_OTHERS = {"manifest_path", "weights_path", "weights", "find_step", "metrics", "lease", "status"}
 
 
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture
-def url(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """An empty bucket that boto3's and our own settings lead to."""
-    settings = {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "us-east-1",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "RESKD_CACHE": str(tmp_path / "cache"),
-    }
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
-    client = boto3.client("s3")
-    if any(bucket["Name"] == "experiments" for bucket in client.list_buckets()["Buckets"]):
-        bucket = Bucket("s3://experiments")
-        keys = [entry.key for entry in bucket.list("")]
-        bucket.delete(keys)
-    else:
-        client.create_bucket(Bucket="experiments")
-    return URL
-
-
-@pytest.fixture
-def store(url: str) -> S3Store:
-    found = store_at(url)
+def store(s3_url: str) -> S3Store:
+    found = store_at(s3_url)
     assert isinstance(found, S3Store)
     return found
 
@@ -100,8 +64,8 @@ def test_every_method_of_the_folder_store_has_its_counterpart() -> None:
     assert public - set(vars(S3Store)) == PLACES_OF_THIS_MACHINE | BUILT_FROM_OTHERS
 
 
-def test_a_bucket_lists_by_prefix_and_deletes_more_keys_than_one_request_takes(url: str) -> None:
-    bucket = Bucket(url)
+def test_a_bucket_lists_by_prefix_and_deletes_more_keys_than_one_request_takes(s3_url: str) -> None:
+    bucket = Bucket(s3_url)
     for key in ("b/1", "a/2", "a/1"):
         bucket.write(key, b"x")
     assert [entry.key for entry in bucket.list("a/")] == ["a/1", "a/2"]
@@ -109,8 +73,8 @@ def test_a_bucket_lists_by_prefix_and_deletes_more_keys_than_one_request_takes(u
     assert [entry.key for entry in bucket.list("")] == ["a/2", "b/1"]
 
 
-def test_conditional_writes_write_only_when_their_condition_holds(url: str) -> None:
-    bucket = Bucket(url)
+def test_conditional_writes_write_only_when_their_condition_holds(s3_url: str) -> None:
+    bucket = Bucket(s3_url)
     assert bucket.read_version("a") == (None, None)
     assert not bucket.write_if_match("a", b"0", '"0123"')
     assert bucket.write_if_absent("a", b"1")
@@ -158,7 +122,7 @@ def test_a_crash_between_checkpoint_and_its_metrics_is_made_good(store: S3Store)
 def test_a_damaged_checkpoint_is_named_with_its_url(store: S3Store) -> None:
     save(store, 1)
     store.bucket.write(f"runs/{STEP}/checkpoints/epoch_0001.pt", b"garbage")
-    with pytest.raises(BadInput, match=f"{URL}/runs/{STEP}/checkpoints/epoch_0001.pt: damaged checkpoint"):
+    with pytest.raises(BadInput, match=f"{store.address}/runs/{STEP}/checkpoints/epoch_0001.pt: damaged checkpoint"):
         store.load(STEP, 1)
 
 
@@ -184,13 +148,13 @@ def test_records_come_back_as_they_were_written(store: S3Store) -> None:
 
 
 def test_a_manifest_written_on_one_machine_is_found_on_another(
-    store: S3Store, url: str, tmp_path: Path, demo_manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+    store: S3Store, s3_url: str, tmp_path: Path, demo_manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.write_manifest(demo_manifest)
     reference = store.reference(store.manifest_path("demo", demo_manifest.sha256))
-    assert reference.startswith(URL)
+    assert reference.startswith(store.address)
     monkeypatch.setenv("RESKD_CACHE", str(tmp_path / "other"))
-    other = store_at(url)
+    other = store_at(s3_url)
     assert other.newest_manifest("dem") is None
     found = other.newest_manifest("demo")
     assert found is not None
@@ -243,7 +207,7 @@ def race(key: str, takers: list[Leases], buckets: list[Bucket]) -> list[Leases]:
 
 @pytest.mark.parametrize("present", ["none", "given back", "stale"])
 def test_of_eight_takers_one_wins_every_race(store: S3Store, present: str) -> None:
-    buckets = [Bucket(URL) for _ in range(8)]  # a client each, as processes have
+    buckets = [Bucket(store.address) for _ in range(8)]  # a client each, as processes have
     for number in range(5):
         key = f"runs/{number:016d}/lease.json"
         lease = LeaseKey(key, store.bucket)
@@ -272,7 +236,7 @@ def test_of_eight_takers_one_wins_every_race(store: S3Store, present: str) -> No
 def test_a_holder_whose_lease_was_taken_over_notices_at_its_next_beat(store: S3Store) -> None:
     lease = store.lease_path(STEP)
     holder, taker = Leases(elsewhere("slow"), beat_s=0.2), Leases(elsewhere("quick"), beat_s=1000, stale_s=-1)
-    sink = LeasedS3Sink(URL, owner_id="slow")
+    sink = LeasedS3Sink(store.address, owner_id="slow")
     try:
         assert holder.take(lease)
         save(sink, 1)
@@ -329,8 +293,8 @@ def test_a_store_survives_the_pickling_that_tune_does_to_its_searcher(store: S3S
     assert pickle.loads(pickle.dumps(store)).epochs(STEP) == (1,)
 
 
-def test_workers_get_the_kind_of_store_that_its_address_names(url: str, tmp_path: Path) -> None:
-    assert type(leased_sink(url, owner_id="x")) is LeasedS3Sink
+def test_workers_get_the_kind_of_store_that_its_address_names(s3_url: str, tmp_path: Path) -> None:
+    assert type(leased_sink(s3_url, owner_id="x")) is LeasedS3Sink
     assert type(leased_sink(str(tmp_path), owner_id="x")) is LeasedSink
 
 
@@ -411,7 +375,7 @@ def sweep_in(folder: Path, demo_root: Path) -> Path:
     ],
 )
 def test_an_address_that_leads_nowhere_is_one_line_and_nothing_starts(
-    url: str,
+    s3_url: str,
     tmp_path: Path,
     demo_root: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -433,11 +397,11 @@ def test_an_address_that_leads_nowhere_is_one_line_and_nothing_starts(
 
 
 def test_without_boto3_a_line_says_what_to_install(
-    url: str, tmp_path: Path, demo_root: Path, monkeypatch: pytest.MonkeyPatch
+    s3_url: str, tmp_path: Path, demo_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = sweep_in(tmp_path / "place", demo_root)
     program = "import sys; sys.modules['boto3'] = None; from orchestrator.cli import main; main()"
-    command = [sys.executable, "-P", "-c", program, "plan", "small.yaml", "--store", url]
+    command = [sys.executable, "-P", "-c", program, "plan", "small.yaml", "--store", s3_url]
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=60)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
@@ -446,7 +410,7 @@ def test_without_boto3_a_line_says_what_to_install(
 
 @pytest.mark.ray
 def test_a_sweep_run_half_here_and_half_there_ends_with_the_tables_of_one_undisturbed_run(
-    url: str, tmp_path: Path, demo_root: Path, monkeypatch: pytest.MonkeyPatch
+    s3_url: str, tmp_path: Path, demo_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     undisturbed = sweep_in(tmp_path / "undisturbed", demo_root)
     done = reskd(undisturbed, "run", "small.yaml", "--store", "store")
@@ -456,31 +420,31 @@ def test_a_sweep_run_half_here_and_half_there_ends_with_the_tables_of_one_undist
     monkeypatch.setenv("RESKD_CACHE", str(tmp_path / "cache-here"))
     text = (here / "small.yaml").read_text()
     (here / "small.yaml").write_text(text.replace("    - {row: pixel}\n", "").split("tables:")[0])
-    first = reskd(here, "run", "small.yaml", "--store", url)
+    first = reskd(here, "run", "small.yaml", "--store", s3_url)
     assert first.returncode == 0, first.stdout + first.stderr
-    finished = {key for key in _all_keys(url) if key.endswith("DONE.json")}
+    finished = {key for key in _all_keys(s3_url) if key.endswith("DONE.json")}
     assert len(finished) == 3
 
     monkeypatch.setenv("RESKD_CACHE", str(tmp_path / "cache-there"))
-    second = reskd(there, "run", "small.yaml", "--store", url)
+    second = reskd(there, "run", "small.yaml", "--store", s3_url)
     assert second.returncode == 0, second.stdout + second.stderr
     assert "training 1 step in 1 job" in second.stdout
-    assert f"ui --store {url}" in second.stdout
+    assert f"ui --store {s3_url}" in second.stdout
     assert _tables(tmp_path / "cache-there") == _tables(undisturbed / "store")
-    assert not [key for key in _all_keys(url) if "/ray/" in key or "mlflow" in key]
+    assert not [key for key in _all_keys(s3_url) if "/ray/" in key or "mlflow" in key]
 
     monkeypatch.setenv("RESKD_CACHE", str(tmp_path / "cache-laptop"))
     for command in (["publish"], ["tables"], ["tables", "--from", "store"]):
-        again = reskd(there, *command, "small.yaml", "--store", url)
+        again = reskd(there, *command, "small.yaml", "--store", s3_url)
         assert again.returncode == 0, again.stdout + again.stderr
         assert _tables(tmp_path / "cache-laptop") == _tables(undisturbed / "store"), command
     assert len(list((tmp_path / "cache-laptop").glob("*/mlflow.db"))) == 1
-    status = reskd(there, "status", "small.yaml", "--store", url, "--json")
+    status = reskd(there, "status", "small.yaml", "--store", s3_url, "--json")
     assert [row["verdict"] for row in json.loads(status.stdout)] == ["done"] * 4
 
 
-def _all_keys(url: str) -> list[str]:
-    return [entry.key for entry in Bucket(url).list("")]
+def _all_keys(s3_url: str) -> list[str]:
+    return [entry.key for entry in Bucket(s3_url).list("")]
 
 
 def _tables(folder: Path) -> dict[str, bytes]:

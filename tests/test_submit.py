@@ -7,12 +7,13 @@ import math
 import os
 import secrets
 import shlex
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -23,7 +24,9 @@ import requests
 
 from orchestrator.cluster_check import find_fault, worker_nodes
 from orchestrator.launch import cluster_capacity
+from orchestrator.prepare import prepare
 from orchestrator.shared_paths import refuse_relative_paths, refuse_relative_store
+from orchestrator.store import Store
 from orchestrator.submit import command_of, connect, submit
 from orchestrator.sweep import Resources
 from reskd.errors import BadInput
@@ -40,6 +43,8 @@ seeds: [0]
 resources: {max_cpus: 1}
 tables: {one: {rows: row, columns: [test/top1]}}
 """
+
+WAIT_S = 240
 
 
 def write_sweep(folder: Path, root: str) -> Path:
@@ -147,15 +152,24 @@ def test_declared_gpus_admit_jobs_while_no_node_is_up(monkeypatch: pytest.Monkey
     assert (present.cpus, present.gpus) == (4, 2)
 
 
+def test_a_bucket_is_a_store_that_a_cluster_can_use(tmp_path: Path) -> None:
+    """It is refused for the address that nobody answers at, not for the store."""
+    path, dead = write_sweep(tmp_path, "/shared/demo"), f"http://127.0.0.1:{free_port()}"
+    with pytest.raises(BadInput, match="nobody answers"):
+        submit(path, address=dead, store="s3://bucket/reskd", tracking_uri=None)
+
+
 @dataclass(frozen=True)
 class Cluster:
     address: str
     environment: dict[str, str]
 
+    def command(self, *words: str) -> list[str]:
+        return [str(Path(sys.executable).with_name("reskd")), *words, "--address", self.address]
+
     def reskd(self, *words: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-        program = str(Path(sys.executable).with_name("reskd"))
         return subprocess.run(
-            [program, *words, "--address", self.address],
+            self.command(*words),
             cwd=folder,
             env={**self.environment, **environment},
             capture_output=True,
@@ -164,9 +178,10 @@ class Cluster:
         )
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A head with a token on loopback, in a process group of its own that is killed at the end."""
+    tmp_path = tmp_path_factory.mktemp("cluster")
     token = tmp_path / "auth_token"
     token.write_text(secrets.token_hex(32))
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "RESKD_"))}
@@ -243,6 +258,77 @@ def test_a_sweep_is_submitted_from_another_folder_and_a_second_time_trains_nothi
     assert second.returncode == 0, second.stdout + second.stderr
     assert "0 jobs to run" in second.stdout
     assert [path.stat().st_mtime_ns for path in store.glob("runs/*/DONE.json")] == written
-    listed = cluster.reskd("jobs", folder=elsewhere)
+    listed = cluster.reskd("status", sweep.name, folder=elsewhere)
     assert listed.stdout.count("succeeded") == 2
     assert listed.stdout.count("failed") == 1
+
+
+@pytest.mark.ray
+def test_a_job_goes_on_without_its_terminal_and_a_cancelled_one_resumes_to_the_same_result(
+    cluster: Cluster, tmp_path: Path, demo_root: Path
+) -> None:
+    sweep = write_sweep(tmp_path, str(demo_root))
+    sweep.write_text(sweep.read_text().replace("epochs: 1,", "epochs: 120,"))
+    store = Store(tmp_path / "store")
+    (step_id,) = prepare(sweep, store=store).steps
+    arguments = ["submit", sweep.name, "--store", str(store.home)]
+
+    terminal = subprocess.Popen(
+        cluster.command(*arguments),
+        cwd=tmp_path,
+        env=cluster.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    wait_until(lambda: len(store.epochs(step_id)) > 1)
+    terminal.send_signal(signal.SIGINT)
+    said, _ = terminal.communicate(timeout=60)
+    assert terminal.returncode == 3, said
+    assert "goes on without this terminal" in said
+    assert "1 job to run" in said, "the log was not followed"
+    job = said.split()[1]
+    assert f"follow it again: reskd logs {job} --address {cluster.address}" in said
+
+    epoch = max(store.epochs(step_id))
+    wait_until(lambda: max(store.epochs(step_id)) > epoch)  # so Ctrl-C did not reach the job
+    again = subprocess.Popen(
+        cluster.command("logs", job),
+        cwd=tmp_path,
+        env=cluster.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    cancelled = cluster.reskd("cancel", job, folder=tmp_path)
+    assert f"job {job}: stopped" in cancelled.stdout, cancelled.stdout + cancelled.stderr
+    followed, _ = again.communicate(timeout=60)
+    assert again.returncode == 3, followed  # the code of a job that somebody stopped
+    assert "1 job to run" in followed
+    assert not store.is_finished(step_id), "the job ended before it could be cancelled"
+    kept = store.metrics(step_id)
+    assert kept
+
+    second = cluster.reskd(*arguments, folder=tmp_path)
+    assert second.returncode == 0, second.stdout + second.stderr
+    lines = store.metrics(step_id)
+    assert lines[: len(kept)] == kept, "epochs before the cancellation were trained again"
+    assert [line["epoch"] for line in lines] == list(range(1, 121))
+
+    local = Store(tmp_path / "local")
+    here = {key: value for key, value in cluster.environment.items() if not key.startswith("RAY_")}
+    run = [str(Path(sys.executable).with_name("reskd")), "run", sweep.name, "--store", str(local.home)]
+    subprocess.run(run, cwd=tmp_path, env=here, check=True, capture_output=True, timeout=WAIT_S)
+    ours, theirs = store.done(step_id), local.done(step_id)
+    assert ours is not None
+    assert theirs is not None
+    assert ours["state_hash"] == theirs["state_hash"]
+    # clips/s is no column of this sweep, so both tables hold the same bytes
+    assert (store.tables("tiny") / "one.md").read_bytes() == (local.tables("tiny") / "one.md").read_bytes()
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    until = time.monotonic() + WAIT_S
+    while not holds():
+        assert time.monotonic() < until, "waited too long"
+        time.sleep(0.05)

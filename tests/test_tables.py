@@ -137,6 +137,13 @@ def test_the_head_says_what_the_numbers_rest_on(full: StoredSweep):
     assert "teacher" not in head
 
 
+def test_the_head_counts_the_clips_whose_videos_are_missing(tmp_path: Path):
+    stored = StoredSweep(tmp_path, seeds=(0,), num_missing=7)
+    finish_all(stored)
+    head = " ".join(table_of(stored).head)
+    assert "299 clips evaluated, 1 skipped as damaged, 7 left out because their videos are missing; protocol" in head
+
+
 def test_the_head_names_a_fixed_teacher_seed_and_rows_with_other_epochs(tmp_path: Path):
     text = SWEEP.replace("optim.epochs: 3}", "optim.epochs: 3, seed: 7}").replace(
         "kd.level: clip}", "kd.level: clip, optim.epochs: 5}"

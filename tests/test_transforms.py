@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from reskd.data import transforms
-from reskd.data.transforms import box_corners, box_sizes, draw_box, normalise, resize_short_side, train_crop, view
+from reskd.data.transforms import (
+    box_corners,
+    box_sizes,
+    draw_box,
+    draw_resized_box,
+    normalise,
+    resize_short_side,
+    train_crop,
+    view,
+)
 from reskd.recipe import DataSpec
 
 SCALES = (1.0, 0.875, 0.75, 0.66)
@@ -81,6 +90,63 @@ def test_sizes_and_places_are_drawn_equally_often():
     smallest = collections.Counter((box.top, box.left) for box in boxes if (box.height, box.width) == (168, 168))
     assert len(smallest) == 13
     assert all(50 < count < 150 for count in smallest.values())
+
+
+def test_a_random_resized_box_is_the_formula_of_its_four_draws():
+    for seed in range(50):
+        rng = random.Random(seed)
+        while True:
+            share, log_ratio = (
+                0.08 + 0.92 * rng.random(),
+                np.log(3 / 4) + (np.log(4 / 3) - np.log(3 / 4)) * rng.random(),
+            )
+            height = int(np.rint(np.sqrt(share * 256 * 340 / np.exp(log_ratio))))
+            width = int(np.rint(np.sqrt(share * 256 * 340 * np.exp(log_ratio))))
+            if height <= 256 and width <= 340:
+                break
+        corner = rng.randint(0, 256 - height), rng.randint(0, 340 - width)
+        assert draw_resized_box(256, 340, rng=random.Random(seed)) == (*corner, height, width)
+
+
+def test_random_resized_boxes_spread_over_areas_and_ratios_evenly():
+    rng = random.Random(0)
+    boxes = [draw_resized_box(1000, 1000, rng=rng) for _ in range(4000)]
+    shares = np.array([box.height * box.width / 1e6 for box in boxes])
+    ratios = np.array([box.width / box.height for box in boxes])
+    assert 0.0795 < shares.min() < 0.09
+    assert 0.745 < ratios.min() < 0.76
+    assert 1.32 < ratios.max() < 1.342
+    # Below half of the area every draw fits, so the quarters of (0.08, 0.5) are equally likely.
+    counts, _ = np.histogram(shares, bins=np.linspace(0.08, 0.5, 5))
+    assert counts.max() - counts.min() < 0.25 * counts.mean()
+
+
+@given(st.integers(1, 900), st.integers(1, 900), st.integers(0, 2**32 - 1))
+def test_every_random_resized_box_lies_inside_the_frame(height, width, seed):
+    box = draw_resized_box(height, width, rng=random.Random(seed))
+    assert 0 <= box.top <= box.top + box.height <= height
+    assert 0 <= box.left <= box.left + box.width <= width
+    assert min(box.height, box.width) >= 1
+
+
+def test_a_frame_too_long_for_any_box_gives_its_centre_square():
+    # The flattest box of the smallest area, 0.08 * 10 * 1000 at 4 : 3, is sqrt(600) = 24.5 pixels high
+    boxes = {draw_resized_box(10, 1000, rng=random.Random(seed)) for seed in range(30)}
+    assert boxes == {(0, 495, 10, 10)}
+
+
+def test_a_random_resized_training_crop_is_the_box_resized_and_one_for_all_frames():
+    spec = DataSpec(short_side=128, crop_size=64, crop="random_resized", flip=False)
+    frames = ramp(128, 160).expand(3, -1, -1, -1)
+    crop = train_crop(frames, spec=spec, rng=random.Random(5))
+    box = draw_resized_box(128, 160, rng=random.Random(5))
+    assert torch.equal(crop[0], crop[2])
+    rows, columns = crop[0, 0].float(), crop[0, 1].float()
+    # A pixel's centre in the crop is at (i + 0.5) * side / 64 - 0.5 of the box
+    expected = box.left + (torch.arange(64) + 0.5) * box.width / 64 - 0.5
+    assert (columns[32, 3:-3] - expected[3:-3]).abs().max() <= 1
+    expected = box.top + (torch.arange(64) + 0.5) * box.height / 64 - 0.5
+    assert (rows[3:-3, 32] - expected[3:-3]).abs().max() <= 1
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ for any number of loader processes and of workers."""
 
 from __future__ import annotations
 
+import copy
 import errno
 import random
 import time
@@ -17,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from reskd.data.decode import read_frames
 from reskd.data.manifest import Clip
-from reskd.data.sampling import seed_of, segment_indices, view_indices
+from reskd.data.sampling import eval_indices, seed_of, train_indices
 from reskd.data.transforms import train_crop, view_crops
 from reskd.errors import BadInput, DecodeError, TooManyDamaged
 from reskd.recipe import DataSpec
@@ -97,10 +98,14 @@ class VideoDataset(Dataset[Item]):
         data_seed: int,
         num_views: int = 1,
         num_crops: int = 1,
+        twice: bool = False,
+        num_missing: int = 0,
         retry_pause_s: float = 0.5,
     ) -> None:
-        """num_views, num_crops: temporal views of a validation clip and crops of each, all from one decode."""
-        assert split == "val" or num_views * num_crops == 1, split
+        """num_views, num_crops, twice: temporal views of a validation clip, crops of each, and whether each view is
+        taken a second time from the beginning of its segments; all from one decode. num_missing: annotated clips of the
+        split that are not among `clips`, for the record."""
+        assert split == "val" or (num_views * num_crops == 1 and not twice), split
         self.clips = tuple(clips)
         self.root = root
         self.spec = spec
@@ -109,6 +114,8 @@ class VideoDataset(Dataset[Item]):
         self.data_seed = data_seed
         self.num_views = num_views
         self.num_crops = num_crops
+        self.twice = twice
+        self.num_missing = num_missing
         self.retry_pause_s = retry_pause_s
 
     def __len__(self) -> int:
@@ -116,7 +123,14 @@ class VideoDataset(Dataset[Item]):
 
     @property
     def views_per_clip(self) -> int:
-        return self.num_views * self.num_crops
+        return self.num_views * (1 + self.twice) * self.num_crops
+
+    def with_views(self, *, num_views: int, num_crops: int, twice: bool) -> VideoDataset:
+        """The same validation clips in other views."""
+        assert self.split == "val", self.split
+        other = copy.copy(self)
+        other.num_views, other.num_crops, other.twice = num_views, num_crops, twice
+        return other
 
     def __getitem__(self, key: Key) -> Item:
         epoch, sample = key
@@ -162,8 +176,11 @@ class VideoDataset(Dataset[Item]):
         frames_seed = rng.getrandbits(32)
         frames = self._read(
             index,
-            lambda num_total: segment_indices(
-                num_total, num_frames=self.spec.num_frames, rng=random.Random(frames_seed)
+            lambda num_total: train_indices(
+                num_total,
+                num_frames=self.spec.num_frames,
+                stride=self.spec.stride,
+                rng=random.Random(frames_seed),
             ),
         )
         return train_crop(frames, spec=self.spec, rng=rng), label
@@ -173,12 +190,19 @@ class VideoDataset(Dataset[Item]):
         try:
             frames = self._read(
                 sample,
-                lambda num_total: view_indices(num_total, num_frames=self.spec.num_frames, num_views=self.num_views),
+                lambda num_total: eval_indices(
+                    num_total,
+                    num_frames=self.spec.num_frames,
+                    stride=self.spec.stride,
+                    num_views=self.num_views,
+                    twice=self.twice,
+                ),
             )
         except DecodeError as error:
             return Item(None, sample, clip.labels[0], clip.labels, (Damage(clip.path, error.reason),))
         crops = torch.stack(view_crops(frames, spec=self.spec, num_crops=self.num_crops))  # (crops, views * T, ...)
-        views = crops.unflatten(1, (self.num_views, -1)).transpose(0, 1).flatten(0, 1)  # (views * crops, T, ...)
+        # (crops, views * T, ...) -> (views * crops, T, ...)
+        views = crops.unflatten(1, (-1, self.spec.num_frames)).transpose(0, 1).flatten(0, 1)
         return Item(views if self.views_per_clip > 1 else views[0], sample, clip.labels[0], clip.labels, ())
 
     def _read(self, index: int, choose: Callable[[int], list[int]]) -> Tensor:

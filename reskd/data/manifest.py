@@ -5,15 +5,18 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import logging
 import stat
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from reskd.data.annotations import VideoRecord, data_root, load_annotations
+from reskd.data.decode.frames import frame_names
+from reskd.data.layouts.rows import Split, some
 from reskd.errors import BadInput
 from reskd.files import write_atomic
 from reskd.recipe import DataSpec
@@ -24,6 +27,11 @@ CHUNK_BYTES = 64 << 10
 NUM_THREADS = 8
 SETTLED_NS = 2_000_000_000
 
+Stamp = tuple[int, int]
+"""Bytes, and modification time in nanoseconds."""
+
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Clip:
@@ -32,9 +40,9 @@ class Clip:
     path: str
     """Posix, relative to the data root."""
     size: int
-    """Bytes."""
+    """Bytes; of a folder of frames, of all of them."""
     digest: str
-    """Of the content; see ``file_digest``."""
+    """Of the content; see ``file_digest`` and ``folder_digest``."""
     labels: tuple[int, ...]
     """Indices into the classes: at least one, each once, ascending."""
 
@@ -47,15 +55,20 @@ class Manifest:
     classes: tuple[str, ...]
     train: tuple[Clip, ...]
     val: tuple[Clip, ...]
+    missing: Mapping[Split, tuple[str, ...]] = field(default_factory=dict, compare=False)
+    """Annotated videos that are not here, by split, and so left out; no part of the hash: the clips say it all."""
 
     @functools.cached_property
     def sha256(self) -> str:
         """Hex, over the canonical JSON of the classes and of both splits in their order; the name is left out."""
-        payload = {key: value for key, value in _as_json(self).items() if key != "name"}
+        payload = {key: value for key, value in _as_json(self).items() if key not in ("name", "missing")}
         canonical = json.dumps(payload, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
-    def split(self, split: Literal["train", "val"]) -> tuple[Clip, ...]:
+    def num_missing(self, split: Split) -> int:
+        return len(self.missing.get(split, ()))
+
+    def split(self, split: Split) -> tuple[Clip, ...]:
         return self.train if split == "train" else self.val
 
 
@@ -63,16 +76,28 @@ def build_manifest(spec: DataSpec, *, cache: Path | None = None) -> Manifest:
     """The manifest of the data as it lies on this machine's disk.
 
     ``cache`` is a JSON file of digests by path, size and modification time; a file that still has all three is not read
-    again. BadInput if videos are missing, with their number and the first names.
+    again. BadInput if more videos are missing than ``spec.allow_missing`` says, with their number and the first names.
     """
-    annotations = load_annotations(spec)
-    paths = dict.fromkeys(record.path for record in (*annotations.train, *annotations.val))
-    facts = _file_facts(data_root(spec), tuple(paths), cache=cache)
+    annotations, root = load_annotations(spec), data_root(spec)
+    paths = tuple(dict.fromkeys(record.path for record in (*annotations.train, *annotations.val)))
+    now_ns = time.time_ns()
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
+        found = zip(paths, pool.map(lambda path: size_and_time(root / path), paths), strict=True)
+        stamps = {path: stamp for path, stamp in found if stamp is not None}
+    records: dict[Split, tuple[VideoRecord, ...]] = {"train": annotations.train, "val": annotations.val}
+    missing = _missing(records, stamps, spec=spec, root=root)
+    digests = _digests(root, stamps, cache=cache, now_ns=now_ns)
 
-    def clips(records: Iterable[VideoRecord]) -> tuple[Clip, ...]:
-        return tuple(Clip(record.path, *facts[record.path], record.labels) for record in records)
+    def clips(split: Split) -> tuple[Clip, ...]:
+        here = (record for record in records[split] if record.path in stamps)
+        return tuple(Clip(record.path, stamps[record.path][0], digests[record.path], record.labels) for record in here)
 
-    return Manifest(spec.name, annotations.classes, clips(annotations.train), clips(annotations.val))
+    return Manifest(spec.name, annotations.classes, clips("train"), clips("val"), missing)
+
+
+def num_allowed_missing(allow_missing: float, *, num_videos: int) -> int:
+    """Videos of a split that may be missing by a limit that is a share below 1 and a number from 1 on."""
+    return int(allow_missing * num_videos + 1e-9) if allow_missing < 1 else int(allow_missing)
 
 
 def file_digest(path: Path, *, size: int) -> str:
@@ -92,6 +117,21 @@ def file_digest(path: Path, *, size: int) -> str:
         return digest.hexdigest()
 
 
+def folder_digest(folder: Path) -> str:
+    """sha256, hex, of a folder of frames: of the names and sizes of all, and of the content of NUM_CHUNKS of them.
+
+    Those are at even distances, the first and the last among them; of fewer frames it is all.
+    """
+    names = frame_names(folder)
+    sizes = [(folder / name).stat().st_size for name in names]
+    digest = hashlib.sha256(json.dumps([names, sizes]).encode())
+    last = len(names) - 1
+    places = range(len(names)) if last < NUM_CHUNKS else [i * last // (NUM_CHUNKS - 1) for i in range(NUM_CHUNKS)]
+    for place in places:
+        digest.update((folder / names[place]).read_bytes())
+    return digest.hexdigest()
+
+
 def write_manifest(manifest: Manifest, path: Path) -> None:
     """As JSON with its hash, by a rename: a reader sees the old file or the new one, never a part."""
     write_atomic(path, json.dumps({"sha256": manifest.sha256, **_as_json(manifest)}, indent=0))
@@ -105,7 +145,8 @@ def read_manifest(path: Path) -> Manifest:
             tuple(Clip(file, size, digest, tuple(labels)) for file, size, digest, labels in content[split])
             for split in ("train", "val")
         )
-        manifest = Manifest(content["name"], tuple(content["classes"]), train, val)
+        missing = {split: tuple(paths) for split, paths in content.get("missing", {}).items()}
+        manifest = Manifest(content["name"], tuple(content["classes"]), train, val, missing)
         is_whole = manifest.sha256 == content["sha256"]
     except (ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{path}: not a manifest ({error!r}); build it again from the data") from error
@@ -123,52 +164,78 @@ def _as_json(manifest: Manifest) -> dict[str, Any]:
         "classes": list(manifest.classes),
         "train": rows(manifest.train),
         "val": rows(manifest.val),
+        **({"missing": manifest.missing} if manifest.missing else {}),
     }
 
 
-def _file_facts(root: Path, paths: Sequence[str], *, cache: Path | None) -> dict[str, tuple[int, str]]:
-    """Size and digest of every file, by relative path; looks whether all are there before it reads any."""
-    now_ns = time.time_ns()
+def _missing(
+    records: Mapping[Split, Sequence[VideoRecord]], stamps: Mapping[str, Stamp], *, spec: DataSpec, root: Path
+) -> dict[Split, tuple[str, ...]]:
+    """The splits' missing videos, which the log names; BadInput where they are more than the limit, or all."""
+    missing = {
+        split: tuple(record.path for record in of_split if record.path not in stamps)
+        for split, of_split in records.items()
+    }
+    too_many = {
+        split: paths
+        for split, paths in missing.items()
+        if len(paths) > num_allowed_missing(spec.allow_missing, num_videos=len(records[split]))
+    }
+    if too_many:
+        names = list(dict.fromkeys(path for paths in missing.values() for path in paths))
+        num_videos = len({record.path for of_split in records.values() for record in of_split})
+        raise BadInput(
+            f"{root}: {len(names)} of {num_videos} videos are missing: {some(names)}; put them there, set data.root to "
+            f"where they are, or allow it with data.allow_missing, now {spec.allow_missing:g}: a share of a split "
+            "below 1, a number of its videos from 1 on"
+        )
+    for split, paths in missing.items():
+        if len(paths) == len(records[split]):
+            raise BadInput(f"{root}: all {len(paths)} videos of data.{split} are missing: {some(paths)}")
+        if paths:
+            text = "%s: %d of %d %s videos are missing and left out: %s"
+            logger.warning(text, root, len(paths), len(records[split]), split, some(paths))
+    return {split: paths for split, paths in missing.items() if paths}
+
+
+def _digests(root: Path, stamps: Mapping[str, Stamp], *, cache: Path | None, now_ns: int) -> dict[str, str]:
+    """Digest of every file or folder of frames, by relative path; what the cache knows as it is now is not read."""
     known = _read_cache(cache)
 
-    def digest(path: str, size: int, mtime_ns: int) -> str:
+    def digest(path: str) -> str:
         *same, cached = known.get(str(root / path), (-1, -1, ""))
-        return cached if same == [size, mtime_ns] else file_digest(root / path, size=size)
+        if tuple(same) == stamps[path]:
+            return cached
+        return folder_digest(root / path) if (root / path).is_dir() else file_digest(root / path, size=stamps[path][0])
 
     with ThreadPoolExecutor(NUM_THREADS) as pool:
-        stamps = _present(root, paths, pool.map(lambda path: _size_and_time(root / path), paths))
-        digests = list(pool.map(lambda path: digest(path, *stamps[path]), paths))
+        digests = dict(zip(stamps, pool.map(digest, stamps), strict=True))
     if cache is not None:
         # A file written a moment ago may change again without another time stamp: it is read again next time.
         settled = {
-            str(root / path): (*stamps[path], found)
-            for path, found in zip(paths, digests, strict=True)
-            if stamps[path][1] < now_ns - SETTLED_NS
+            str(root / path): (*stamp, digests[path])
+            for path, stamp in stamps.items()
+            if stamp[1] < now_ns - SETTLED_NS
         }
         if any(known.get(path) != fact for path, fact in settled.items()):
             write_atomic(cache, json.dumps({**known, **settled}, indent=0))
-    return {path: (stamps[path][0], found) for path, found in zip(paths, digests, strict=True)}
+    return digests
 
 
-def _size_and_time(path: Path) -> tuple[int, int] | None:
-    """Bytes and modification time in nanoseconds; None where there is no file. Other OSErrors pass."""
+def size_and_time(path: Path) -> Stamp | None:
+    """Bytes and modification time in nanoseconds; None where there is no file. Other OSErrors pass.
+
+    Of a folder, the sum of its frames and the newest time among them and its own; None without frames.
+    """
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
+    if stat.S_ISDIR(status.st_mode):
+        frames = [(path / name).stat() for name in frame_names(path)]
+        newest = max([status.st_mtime_ns, *(frame.st_mtime_ns for frame in frames)])
+        return (sum(frame.st_size for frame in frames), newest) if frames else None
     return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
-
-
-def _present(root: Path, paths: Sequence[str], stamps: Iterable[tuple[int, int] | None]) -> dict[str, tuple[int, int]]:
-    found = {path: stamp for path, stamp in zip(paths, stamps, strict=True) if stamp is not None}
-    missing = [path for path in paths if path not in found]
-    if missing:
-        names = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        raise BadInput(
-            f"{root}: {len(missing)} of {len(paths)} videos are missing: {names}; put them there, set data.root to "
-            "where they are, or take them out of the annotation files"
-        )
-    return found
 
 
 def _read_cache(cache: Path | None) -> dict[str, tuple[int, int, str]]:

@@ -2,44 +2,43 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
-from reskd.data.synthetic import CLASSES, draw_clip, encode
+from reskd.data.layouts import LAYOUTS
+from reskd.data.layouts.drawn import DrawnClip
+from reskd.data.layouts.rows import Split
+from reskd.data.synthetic import CLASSES, draw_clip
 from reskd.recipe import DataSpec
 
 NUM_CLASSES = 3
 NUM_VIDEOS = {"train": 4, "val": 3}
-SUBSETS = {"train": "training", "val": "validation"}
 
 
-def make_smoke(folder: Path, *, annotations: Literal["csv", "folders", "activitynet"]) -> DataSpec:
-    """Writes four training and three validation clips of three classes into a new folder and says how to read them.
+def make_smoke(folder: Path, *, like: DataSpec) -> DataSpec:
+    """Writes four training and three validation clips, annotated in the format of `like`, and says how to read them.
 
-    Every class is in both splits. In CSV and ActivityNet's JSON the first video of a split has two labels.
+    Each of three classes is in both splits. The first video of a split has two labels, in the formats that allow it.
     """
-    database: dict[str, object] = {}
-    for split_number, (split, num_videos) in enumerate(NUM_VIDEOS.items()):
-        lines = ["path,label,label"]
-        for number in range(num_videos):
-            label = number % NUM_CLASSES
-            names = [CLASSES[label]] + [CLASSES[1]] * (number == 0)
-            video_id = f"{split}{number}"
-            path = f"{split}/{names[0]}/v_{video_id}.mp4"
-            target = folder / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(encode(draw_clip(label, rng=np.random.default_rng([split_number, number]))))
-            segments = [{"label": name, "segment": [0.0, 2.0]} for name in names]
-            database[video_id] = {"subset": SUBSETS[split], "duration": 2.0, "annotations": segments}
-            lines.append(",".join([path, *names]))
-        (folder / f"{split}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (folder / "activitynet.json").write_text(json.dumps({"version": "1.3", "database": database}), encoding="utf-8")
-    train, val = {
-        "csv": ("train.csv", "val.csv"),
-        "folders": ("train", "val"),
-        "activitynet": ("activitynet.json", "activitynet.json"),
-    }[annotations]
-    return DataSpec(name="smoke", root=str(folder), annotations=annotations, train=train, val=val)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = LAYOUTS[like.annotations].write(folder, [*_draw("train"), *_draw("val")])
+    return DataSpec(
+        name="smoke",
+        root=str(folder),
+        annotations=like.annotations,
+        train=written.train,
+        val=written.val,
+        classes=written.classes,
+    )
+
+
+def _draw(split: Split) -> list[DrawnClip]:
+    first = 0 if split == "train" else NUM_VIDEOS["train"]
+    clips = []
+    for place in range(NUM_VIDEOS[split]):
+        label = place % NUM_CLASSES
+        labels = (CLASSES[label], CLASSES[1]) if place == 0 else (CLASSES[label],)
+        frames = draw_clip(label, rng=np.random.default_rng([int(split == "val"), place]))
+        clips.append(DrawnClip(split, first + place, labels, frames))
+    return clips

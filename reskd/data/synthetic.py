@@ -88,21 +88,21 @@ def draw_clip(label: int, *, rng: np.random.Generator) -> NDArray[np.uint8]:
     return np.clip(frames * 40 + 128, 0, 255).astype(np.uint8)
 
 
-def encode(frames: NDArray[np.uint8]) -> bytes:
-    """(T, H, W, 3) RGB to an mp4 file with H.264 in it; the same frames give the same bytes in every process."""
+def encode(frames: NDArray[np.uint8], *, container: str = "mp4") -> bytes:
+    """(T, H, W, 3) RGB to a file with H.264 in it, or VP9 in a webm; H.264's bytes are the same in every process."""
     import av
 
     buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=FRAMES_PER_S)
+    with av.open(buffer, "w", format=container) as file:
+        stream = file.add_stream("libvpx-vp9" if container == "webm" else "libx264", rate=FRAMES_PER_S)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1
         # With its macroblock tree x264 gives other bytes for the same frames from process to process.
-        stream.options = {"crf": str(CRF), "x264-params": "mbtree=0"}
+        stream.options = {"crf": str(CRF)} if container == "webm" else {"crf": str(CRF), "x264-params": "mbtree=0"}
         for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        file.mux(stream.encode())
     return buffer.getvalue()
 
 

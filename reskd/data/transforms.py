@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import random
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -17,6 +18,14 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
+AREA_SHARES = (0.08, 1.0)
+"""Of the frame, that a random resized crop may take."""
+SIDE_RATIOS = (3 / 4, 4 / 3)
+"""Width over height of a random resized crop."""
+NUM_ATTEMPTS = 10
+"""To fit such a crop into the frame, before the largest centre square is taken."""
+
+
 class Box(NamedTuple):
     """A rectangle of pixels inside a frame."""
 
@@ -27,9 +36,12 @@ class Box(NamedTuple):
 
 
 def train_crop(frames: Tensor, *, spec: DataSpec, rng: random.Random) -> Tensor:
-    """uint8 (T, C, H, W) -> uint8 (T, C, S, S): short-side resize, multi-scale crop, mirror; one choice for a clip."""
+    """uint8 (T, C, H, W) -> uint8 (T, C, S, S): short-side resize, random crop, mirror; one choice for a clip."""
     frames = resize_short_side(frames, short_side=spec.short_side)
-    box = draw_box(*frames.shape[-2:], crop_size=spec.crop_size, scales=spec.crop_scales, rng=rng)
+    if spec.crop == "random_resized":
+        box = draw_resized_box(*frames.shape[-2:], rng=rng)
+    else:
+        box = draw_box(*frames.shape[-2:], crop_size=spec.crop_size, scales=spec.crop_scales, rng=rng)
     frames = _resize(_cut(frames, box), height=spec.crop_size, width=spec.crop_size)
     return frames.flip(-1) if spec.flip and rng.random() < 0.5 else frames
 
@@ -76,6 +88,22 @@ def draw_box(height: int, width: int, *, crop_size: int, scales: Sequence[float]
     box_height, box_width = rng.choice(box_sizes(min(height, width), crop_size=crop_size, scales=scales))
     top, left = rng.choice(box_corners(height - box_height, width - box_width))
     return Box(top, left, box_height, box_width)
+
+
+def draw_resized_box(height: int, width: int, *, rng: random.Random) -> Box:
+    """The random resized crop of Inception (Szegedy et al. 2015), as torchvision and mmaction2 draw it.
+
+    The share of the area is uniform in AREA_SHARES and the ratio of the sides log-uniform in SIDE_RATIOS; sides are
+    the nearest whole pixels and the place is uniform. After NUM_ATTEMPTS that do not fit, the largest centre square.
+    """
+    for _ in range(NUM_ATTEMPTS):
+        area = rng.uniform(*AREA_SHARES) * height * width
+        ratio = math.exp(rng.uniform(math.log(SIDE_RATIOS[0]), math.log(SIDE_RATIOS[1])))
+        box_height, box_width = max(1, round(math.sqrt(area / ratio))), max(1, round(math.sqrt(area * ratio)))
+        if box_height <= height and box_width <= width:
+            return Box(rng.randint(0, height - box_height), rng.randint(0, width - box_width), box_height, box_width)
+    shorter = min(height, width)
+    return Box((height - shorter) // 2, (width - shorter) // 2, shorter, shorter)
 
 
 def box_sizes(shorter: int, *, crop_size: int, scales: Sequence[float]) -> list[tuple[int, int]]:

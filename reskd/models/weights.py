@@ -53,6 +53,8 @@ IMAGENET_V1: dict[str, WeightsEnum] = {
     "slowonly_resnet50": ResNet50_Weights.IMAGENET1K_V1,
 }
 
+# R3D-18 and MViTv2-S saw pixels normalised by other means and deviations than ImageNet's, which every clip here is;
+# Video Swin saw the same.
 KINETICS_V1: dict[str, WeightsEnum] = {
     "swin3d_t": Swin3D_T_Weights.KINETICS400_V1,
     "swin3d_s": Swin3D_S_Weights.KINETICS400_V1,

@@ -1,4 +1,8 @@
-"""Frames of a video file by number. One call opens, reads and closes: no reader outlives it or crosses a process."""
+"""Frames of a clip by number. One call opens, reads and closes: no reader outlives it or crosses a process.
+
+A clip is a video file, read by the backend that is named, or a folder of frames, which needs no backend: that it is a
+folder decides.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +39,8 @@ class Survey:
     num_decoded: int
     reason: str
     """Why fewer frames decode than the file claims; empty when all do."""
+    duration_s: float | None = None
+    """As the file says it; None where it does not, and of a folder of frames, which has no rate."""
 
 
 class Backend(Protocol):
@@ -59,14 +65,26 @@ def _decord() -> Backend:
     return decord
 
 
-BACKENDS: dict[str, Callable[[], Backend]] = {"pyav": _pyav, "decord": _decord}
+def _torchcodec() -> Backend:
+    from reskd.data.decode import torchcodec
+
+    return torchcodec
+
+
+def _frames() -> Backend:
+    from reskd.data.decode import frames
+
+    return frames
+
+
+BACKENDS: dict[str, Callable[[], Backend]] = {"pyav": _pyav, "decord": _decord, "torchcodec": _torchcodec}
 """Imported when first used: a backend's library need not be installed to use another."""
 
 
-def _backend(name: str) -> Backend:
+def _backend(name: str, path: Path) -> Backend:
     if name not in BACKENDS:
         raise BadInput(f"data.decode must be one of {', '.join(sorted(BACKENDS))}, got {name!r}")
-    return BACKENDS[name]()
+    return _frames() if path.is_dir() else BACKENDS[name]()
 
 
 def read_frames(path: Path, indices: Indices, *, backend: str = "pyav") -> NDArray[np.uint8]:
@@ -76,10 +94,11 @@ def read_frames(path: Path, indices: Indices, *, backend: str = "pyav") -> NDArr
     from the i-th packet. A function in place of indices gets the number of frames; it is called a second time, with
     the right number, where the first one proves wrong while decoding.
 
-    Errors: VideoOpenError when the file is not a video; VideoReadError when a frame that was asked for is not there or
-    does not decode, never another frame in its place; OSError as it is when the file system is the trouble.
+    Errors: VideoOpenError when the file is not a video, or the folder has no frames; VideoReadError when a frame that
+    was asked for is not there or does not decode, never another frame in its place; OSError as it is when the file
+    system is the trouble.
     """
-    return _backend(backend).read_frames(path, indices)
+    return _backend(backend, path).read_frames(path, indices)
 
 
 def probe(path: Path, *, backend: str = "pyav") -> VideoInfo:
@@ -87,7 +106,7 @@ def probe(path: Path, *, backend: str = "pyav") -> VideoInfo:
 
     Decodes one frame, or the whole file where its packets do not tell the number of frames.
     """
-    return _backend(backend).probe(path)
+    return _backend(backend, path).probe(path)
 
 
 def survey(path: Path, *, quick: bool, backend: str = "pyav") -> Survey:
@@ -95,4 +114,4 @@ def survey(path: Path, *, quick: bool, backend: str = "pyav") -> Survey:
 
     Damage, even a video stream without frames, is told in the result; VideoOpenError and OSError as in `read_frames`.
     """
-    return _backend(backend).survey(path, quick=quick)
+    return _backend(backend, path).survey(path, quick=quick)

@@ -109,13 +109,14 @@ def survey(path: Path, *, quick: bool) -> Survey:
     """See `reskd.data.decode.survey`."""
     with opened(path) as (container, stream):
         table = read_table(container, stream, file_size=path.stat().st_size)
+        duration_s = _duration_s(container, stream)
     if table.num_claimed == 0:
         return Survey(num_claimed=0, num_decoded=0, reason=NO_FRAMES)
     if quick:
         num_present, reason = table.num_present, ""
         if table.is_cut:
             reason = f"cut short: {num_present} of {table.num_claimed} frames are there"
-        return Survey(num_claimed=table.num_claimed, num_decoded=num_present, reason=reason)
+        return Survey(num_claimed=table.num_claimed, num_decoded=num_present, reason=reason, duration_s=duration_s)
     num_decoded, reason = 0, ""
     try:
         for _ in _decode(path):
@@ -127,7 +128,14 @@ def survey(path: Path, *, quick: bool) -> Survey:
     num_claimed = max(table.num_claimed, num_decoded) if is_told else num_decoded
     if num_decoded < num_claimed:
         reason = reason or f"only {num_decoded} of {num_claimed} frames decode"
-    return Survey(num_claimed=num_claimed, num_decoded=num_decoded, reason=reason)
+    return Survey(num_claimed=num_claimed, num_decoded=num_decoded, reason=reason, duration_s=duration_s)
+
+
+def _duration_s(container: InputContainer, stream: VideoStream) -> float | None:
+    """Of the video stream; Matroska and WebM state it for the file alone."""
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    return None if container.duration is None else container.duration / 1e6
 
 
 def all_frames(path: Path) -> Iterator[NDArray[np.uint8]]:

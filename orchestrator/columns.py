@@ -1,0 +1,113 @@
+"""Which columns a table may have, what they are headed, and which of the paper's figures stand beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from orchestrator.entries import Column
+from orchestrator.published import Published, PublishedColumn, PublishedTable
+from orchestrator.strict import naming
+from orchestrator.sweep import Sweep, TableSpec
+from reskd.errors import BadInput
+from reskd.protocol import parse_protocol
+
+ACCURACIES = {"top1": "top-1", "top5": "top-5", "mAP": "mAP", "agreement": "agreement with teacher"}
+COSTS = {
+    "GMACs": ("GMACs a clip", "G"),
+    "GMACs_with_attention": ("GMACs with attention", "G"),
+    "GFLOPs": ("GFLOPs a clip", "G"),
+    "params_M": ("parameters (M)", "M"),
+    "clips/s": ("clips/s", "clips/s"),
+}
+
+
+def check_tables(sweep: Sweep, published: Published) -> None:
+    """BadInput for a column that no run can have and for published tables, rows or figures that the paper has not."""
+    if sweep.auto is not None:
+        _check_accuracy(sweep.auto.column, f"{sweep.path}: 'seeds.auto.column'")
+    for key, spec in sweep.tables.items():
+        where = f"{sweep.path}: 'tables.{key}"
+        for column in spec.columns:
+            if column not in COSTS:
+                _check_accuracy(column, f"{where}.columns'")
+        if spec.published is None:
+            continue
+        if spec.published not in published.tables:
+            raise BadInput(f"{where}.published' names {spec.published!r}; there are {', '.join(published.tables)}")
+        paper = published.tables[spec.published]
+        for row in spec.published_rows.values():
+            if row not in paper.rows:
+                raise BadInput(f"{where}.published_rows' names {row!r}; there are {', '.join(paper.rows)}")
+        _check_expectations(sweep, spec, paper, where)
+
+
+def _check_accuracy(column: str, where: str) -> None:
+    """A test column is test/<metric> or test/<protocol>/<metric>."""
+    if column.split("/")[-1] not in ACCURACIES:
+        raise BadInput(f"{where} has {column!r}; the metrics of test/ are {', '.join(ACCURACIES)}")
+    parts = column.split("/")[1:-1]
+    if len(parts) > 1:
+        raise BadInput(f"{where} has {column!r}; write test/<metric> or test/<protocol>/<metric>")
+    for name in parts:
+        with naming(f"{where} has {column!r}"):
+            parse_protocol(name)
+
+
+def _check_expectations(sweep: Sweep, spec: TableSpec, paper: PublishedTable, where: str) -> None:
+    """An expectation about a published figure needs that figure; of `row` it is about those that have one."""
+    recipes = {cell.row: cell.recipe for cell in sweep.cells}
+    for row, columns in spec.expect.items():
+        for column, expected in columns.items():
+            if not expected.is_about_published or row == "row":
+                continue
+            data_name = recipes[row].data.name
+            beside = paper.column_beside(plain_key(column), data_name=data_name)
+            values = paper.rows.get(spec.published_rows.get(row, row), {})
+            if beside is None or beside.name not in values:
+                raise BadInput(
+                    f"{where}.expect.{row}.{column}' is about a published figure, but {spec.published} has none there; "
+                    "give low and high instead"
+                )
+
+
+def plain_key(key: str) -> str:
+    """`test/val-f32-v10x3/top1` -> `test/top1`."""
+    return f"test/{key.split('/')[-1]}" if key.startswith("test/") else key
+
+
+def make_column(
+    key: str, spec: TableSpec, paper: PublishedTable | None, data_names: Collection[str], published: Published
+) -> Column:
+    """The column with its headings; a delta only where a row without teacher can have the metric too."""
+    if key in COSTS:
+        heading, unit = COSTS[key]
+        column = Column(key=key, heading=heading, unit=unit)
+    else:
+        protocol, _, metric = key.removeprefix("test/").rpartition("/")
+        heading = f"{ACCURACIES.get(metric, metric)} (%)" + (f", {protocol}" if protocol else "")
+        has_delta = metric != "agreement"
+        column = Column(key=key, heading=heading, unit="%", delta_to=spec.delta_to if has_delta else None)
+    data_name = next(iter(data_names)) if len(data_names) == 1 else ""
+    beside = paper.column_beside(plain_key(key), data_name=data_name) if paper else None
+    if paper is None or beside is None or key != _place_of(beside, spec, paper, data_name):
+        return column
+    is_comparable = beside.data == data_name and beside.measured == plain_key(key)
+    metric = beside.measured.removeprefix("test/")
+    shown = ACCURACIES.get(metric, metric)
+    # MLflow cuts long headings at their end, so what must not be missed comes first.
+    other = f"other task, not comparable: {published.data_sets[beside.data]} {shown}"
+    if beside.data == data_name:
+        other = f"other metric, not comparable: {shown}"
+    return replace(
+        column,
+        published=beside,
+        is_comparable=is_comparable,
+        published_heading="published" if is_comparable else other,
+    )
+
+
+def _place_of(beside: PublishedColumn, spec: TableSpec, paper: PublishedTable, data_name: str) -> str:
+    """The one column that a published one stands beside: its own metric first, then each step's own protocol."""
+    fitting = [key for key in spec.columns if paper.column_beside(plain_key(key), data_name=data_name) == beside]
+    return min(fitting, key=lambda key: (plain_key(key) != beside.measured, plain_key(key) != key))

@@ -1,0 +1,128 @@
+"""`reskd tables`: a sweep's tables from its runs, as files and on the terminal, or held against the files there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+from rich.console import Console
+
+from orchestrator.entries import Table
+from orchestrator.join import join_tables
+from orchestrator.prepare import Prepared
+from orchestrator.publish import Publisher
+from orchestrator.published import load_published
+from orchestrator.report import render, report_files, table_dict, write_report
+from orchestrator.step_record import StepRecord, records_from_store
+from orchestrator.sweep_figures import with_figures
+from orchestrator.table_check import findings, stale
+from orchestrator.tables import build_table
+from reskd.errors import BadInput
+
+Source = Literal["mlflow", "store"]
+
+
+def rebuild(
+    prepared: Sequence[Prepared],
+    *,
+    source: Source,
+    tracking_uri: str | None,
+    links: str | None,
+    check: bool,
+    as_json: bool,
+    console: Console,
+) -> int:
+    """Every sweep's tables, then those whose key several sweeps have, joined; 1 when a check finds something."""
+    if links is not None and not links.startswith(("http://", "https://")):
+        raise BadInput(f"--links: {links!r} is no address of a web server; write it as http://127.0.0.1:5000")
+    groups: list[list[Table]] = []
+    found: list[str] = []
+    for one in prepared:
+        publisher = _publisher(one, tracking_uri, links) if source == "mlflow" else None
+        records = publisher.records() if publisher else records_from_store(one.store, one.steps)
+        built = build_tables(one, records)
+        groups.append(built)
+        if check:
+            found += findings(built, one.sweep.tables, report_files(built), one.store.tables(one.sweep.name))
+        else:
+            _write(one, built, records, publisher=publisher)
+    joined = join_tables(groups)
+    if joined:
+        folder = prepared[0].store.tables(joined_name(prepared))
+        if check:
+            found += stale(report_files(joined), folder)
+        else:
+            write_report(joined, folder)
+    if check:
+        _say(found, num_tables=sum(map(len, groups)) + len(joined), as_json=as_json, console=console)
+        return 1 if found else 0
+    shown = [table for built in groups for table in built] + joined
+    if as_json:
+        print(json.dumps([table_dict(table) for table in shown], indent=1))
+        return 0
+    for table in shown:
+        console.print(render(table))
+    for name in _folders(prepared, has_joined=bool(joined)):
+        console.print(f"tables: {name}")
+    return 0
+
+
+def build_tables(prepared: Prepared, records: Mapping[str, StepRecord]) -> list[Table]:
+    sweep, published = prepared.sweep, load_published()
+    tables = [
+        build_table(
+            key, spec, sweep=sweep, steps=prepared.steps, records=records, published=published, look=prepared.look
+        )
+        for key, spec in sweep.tables.items()
+    ]
+    return with_figures(tables, prepared)
+
+
+def write_tables(
+    prepared: Prepared, records: Mapping[str, StepRecord], *, publisher: Publisher, console: Console
+) -> None:
+    """The end of a run: files, MLflow, terminal."""
+    built = build_tables(prepared, records)
+    _write(prepared, built, records, publisher=publisher)
+    for table in built:
+        console.print(render(table))
+    console.print(f"tables: {prepared.store.tables(prepared.sweep.name)}")
+
+
+def joined_name(prepared: Sequence[Prepared]) -> str:
+    """Of the folder of joined tables: `table1_activitynet+table1_fcvid`."""
+    return "+".join(dict.fromkeys(one.sweep.name for one in prepared))
+
+
+def _publisher(prepared: Prepared, tracking_uri: str | None, links: str | None) -> Publisher:
+    return Publisher(
+        prepared.store, sweep=prepared.sweep, steps=prepared.steps, tracking_uri=tracking_uri, ui_address=links
+    )
+
+
+def _write(
+    prepared: Prepared, built: Sequence[Table], records: Mapping[str, StepRecord], *, publisher: Publisher | None
+) -> None:
+    folder = prepared.store.tables(prepared.sweep.name)
+    write_report(built, folder)
+    if publisher is not None:
+        publisher.log_report(folder)
+        publisher.register(records)
+
+
+def _folders(prepared: Sequence[Prepared], *, has_joined: bool) -> Iterator[str]:
+    for one in prepared:
+        yield str(one.store.tables(one.sweep.name))
+    if has_joined:
+        yield str(prepared[0].store.tables(joined_name(prepared)))
+
+
+def _say(found: Sequence[str], *, num_tables: int, as_json: bool, console: Console) -> None:
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    for line in found:
+        console.print(line, style="red", markup=False, soft_wrap=True, highlight=False)
+    if not found:
+        console.print(f"{num_tables} tables: up to date, complete and as expected")

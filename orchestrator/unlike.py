@@ -1,0 +1,75 @@
+"""Where our figures came about in another way than the published ones beside them: network, protocol..."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from orchestrator.entries import Column, Entry
+from orchestrator.published import PublishedTable
+from orchestrator.sweep import Sweep, TableSpec
+from reskd.protocol import recipe_protocol
+
+
+def unlike_published(
+    sweep: Sweep,
+    spec: TableSpec,
+    paper: PublishedTable | None,
+    *,
+    columns: Sequence[Column],
+    entries: Mapping[tuple[str, str], Entry],
+) -> Iterator[str]:
+    """A sentence for every difference, with its rows, then one for what is alike; only of comparable columns."""
+    unlike: dict[str, dict[str, list[str]]] = {}
+    alike: dict[str, None] = {}
+    for column in columns:
+        if paper is None or column.published is None or not column.is_comparable:
+            continue
+        for row in spec.rows:
+            entry = entries[row, column.key]
+            if entry.published is None:
+                continue
+            differing, same = _compare(sweep, spec, paper, column, entry)
+            alike |= dict.fromkeys(f"{column.heading}: {what}" for what in same)
+            for what in differing:
+                unlike.setdefault(what, {}).setdefault(column.heading, []).append(row)
+    for what, rows_of in unlike.items():
+        headings_of: dict[tuple[str, ...], list[str]] = {}
+        for heading, rows in rows_of.items():
+            headings_of.setdefault(tuple(rows), []).append(heading)
+        for shared, headings in headings_of.items():
+            yield f"Not as published: {what} ({' and '.join(headings)} of {', '.join(shared)})."
+    if alike:
+        yield f"As published: {'; '.join(alike)}."
+
+
+def _compare(
+    sweep: Sweep, spec: TableSpec, paper: PublishedTable, column: Column, entry: Entry
+) -> tuple[list[str], list[str]]:
+    """What of one entry differs from its published figure, and what is the same; only what is known of both."""
+    assert column.published is not None
+    beside = spec.published_rows.get(entry.row, entry.row)
+    known = paper.conditions_of(beside, column.published.name)
+    recipe = next(cell.recipe for cell in sweep.cells if cell.row == entry.row)
+    ours = ", ".join(entry.protocols) or column.protocol or recipe_protocol(recipe).name
+    pairs: list[tuple[str, object, object]] = [
+        ("network", recipe.model.name, _network(paper, beside, data=column.published.data)),
+        ("resolution", f"{recipe.model.resolution} px", _pixels(known.resolution)),
+    ]
+    if column.key != "clips/s":
+        pairs.append(("protocol", ours, known.protocol))
+    if column.unit == "%":
+        pairs.append(("epochs", recipe.optim.epochs, known.epochs))
+    told = [(what, ours, theirs) for what, ours, theirs in pairs if theirs is not None]
+    differing = [f"{what} {ours}, published with {theirs}" for what, ours, theirs in told if ours != theirs]
+    return differing, [what for what, ours, theirs in told if ours == theirs]
+
+
+def _network(paper: PublishedTable, row: str, *, data: str) -> str | None:
+    """Of a published row on a data set, as the costs name it."""
+    data_of = {column.name: column.data for column in paper.columns}
+    found = (network.model for name, network in paper.networks.get(row, {}).items() if data_of[name] == data)
+    return next(found, None)
+
+
+def _pixels(resolution: int | None) -> str | None:
+    return None if resolution is None else f"{resolution} px"

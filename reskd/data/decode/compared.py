@@ -1,0 +1,61 @@
+"""Frames of a reader that seeks wrongly in some files, each compared with the exact reader's: never another's.
+
+Whether such a reader is right hangs on which frames are asked for in which order, so no check of a file clears it and
+every read is checked. It then costs more than pyav alone; it is for those who must know whether its frames were right.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reskd.data.decode import Indices, Survey, pyav
+from reskd.errors import DecodeError, VideoReadError
+
+MAX_DIFFERENCE = 2.0
+"""Of 255, mean over a frame: rounding between two decoders stays below 1.5."""
+NUM_SURVEYED = 16
+WAY_OUT = "use data.decode: pyav"
+
+
+class Read(Protocol):
+    """(T, H, W, 3), uint8, as the reader gives them, right or wrong; a DecodeError where it gives none.
+
+    num_frames is what the file has; a reader that counts otherwise is wrong about the file.
+    """
+
+    def __call__(self, path: Path, numbers: list[int], *, num_frames: int) -> NDArray[np.uint8]: ...
+
+
+def read_compared(path: Path, indices: Indices, *, name: str, read: Read) -> NDArray[np.uint8]:
+    """See `reskd.data.decode.read_frames`. VideoReadError too where the reader's frames are not those asked for."""
+    asked: list[tuple[int, list[int]]] = []
+
+    def remember(num_frames: int) -> list[int]:
+        numbers = [int(number) for number in (indices(num_frames) if callable(indices) else indices)]
+        asked.append((num_frames, numbers))
+        return numbers
+
+    exact = pyav.read_frames(path, remember)
+    num_frames, numbers = asked[-1]  # a second call has the right number
+    found = read(path, numbers, num_frames=num_frames)
+    for number, right, ours in zip(numbers, exact, found, strict=True):
+        if right.shape != ours.shape or np.abs(right.astype(np.int16) - ours).mean() > MAX_DIFFERENCE:
+            raise VideoReadError(str(path), f"{name} returns another picture for frame {number}; {WAY_OUT}")
+    return found
+
+
+def survey_compared(path: Path, *, quick: bool, name: str, read: Read) -> Survey:
+    """See `reskd.data.decode.survey`; a file of which the reader reads some frames wrongly has none to give."""
+    found = pyav.survey(path, quick=quick)
+    if quick or found.reason:
+        return found
+    spread = lambda n: [(2 * i + 1) * n // (2 * NUM_SURVEYED) for i in range(NUM_SURVEYED)]  # noqa: E731
+    try:
+        read_compared(path, spread, name=name, read=read)
+    except DecodeError as error:
+        return Survey(num_claimed=found.num_claimed, num_decoded=0, reason=str(error))
+    return found

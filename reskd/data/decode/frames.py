@@ -1,0 +1,142 @@
+"""A clip that is a folder of frames, one .jpg or .png each, in the natural order of their names: img_2 before img_10.
+
+Pillow decodes them: torchvision 0.29's decode_png ends the whole process with a segmentation fault on a damaged file.
+"""
+
+from __future__ import annotations
+
+import io
+import operator
+import os
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from reskd.data.decode import Indices, Survey, VideoInfo
+from reskd.errors import VideoOpenError, VideoReadError
+
+FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
+EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
+"""Pillow's; it would cut what is deeper off at 255."""
+
+
+def frame_names(folder: Path) -> list[str]:
+    """Names of a folder's frames in order; hidden files, other files and folders inside are passed over."""
+    names = [name for name in os.listdir(folder) if _is_frame(name)]
+    return sorted(names, key=lambda name: ([_digits(part) for part in re.split(r"([0-9]+)", name)], name))
+
+
+def holds_only_frames(folder: Path, *, videos: frozenset[str]) -> bool:
+    """Whether a folder can be nothing but a clip: frames, and neither a folder nor a file that ends as a video does."""
+    with os.scandir(folder) as entries:
+        seen = [entry for entry in entries if not entry.name.startswith(".")]
+    others = any(entry.is_dir() or Path(entry.name).suffix.lower() in videos for entry in seen)
+    return not others and any(_is_frame(entry.name) for entry in seen)
+
+
+def read_frames(path: Path, indices: Indices) -> NDArray[np.uint8]:
+    """See `reskd.data.decode.read_frames`; index i is the i-th frame of the folder, whatever number its name has."""
+    names = _whole(path)
+    numbers = [operator.index(index) for index in (indices(len(names)) if callable(indices) else indices)]
+    assert numbers, "no frame was asked for"
+    for number in (min(numbers), max(numbers)):
+        if not 0 <= number < len(names):
+            raise VideoReadError(str(path), f"frame {number} was asked for, but the folder has {len(names)} frames")
+    each = dict.fromkeys(numbers)
+    decoded = dict(zip(each, _decode(path, [names[number] for number in each]), strict=True))
+    return np.stack([decoded[number] for number in numbers])
+
+
+def probe(path: Path) -> VideoInfo:
+    """See `reskd.data.decode.probe`; the codec is the first frame's file format."""
+    names = _whole(path)
+    height, width, _ = next(_decode(path, names)).shape
+    codec = "png" if names[0].lower().endswith(".png") else "jpeg"
+    return VideoInfo(num_frames=len(names), height=height, width=width, codec=codec)
+
+
+def survey(path: Path, *, quick: bool) -> Survey:
+    """See `reskd.data.decode.survey`; frames that a gap in the numbers tells of count as claimed."""
+    names = _some(path)
+    num_missing, reason = _gap(names)
+    if quick or reason:
+        return Survey(num_claimed=len(names) + num_missing, num_decoded=len(names), reason=reason)
+    num_decoded = 0
+    try:
+        for _ in _decode(path, names):
+            num_decoded += 1
+    except VideoReadError as error:
+        reason = error.reason
+    return Survey(num_claimed=len(names), num_decoded=num_decoded, reason=reason)
+
+
+def _is_frame(name: str) -> bool:
+    return not name.startswith(".") and name.lower().endswith(FRAME_SUFFIXES)
+
+
+def _digits(part: str) -> tuple[int, str]:
+    return (int(part), "") if part.isascii() and part.isdigit() else (-1, part)
+
+
+def _some(folder: Path) -> list[str]:
+    """The names of a folder's frames, of which there are some."""
+    names = frame_names(folder)
+    if not names:
+        raise VideoOpenError(str(folder), f"a folder without frames; looked for {' '.join(FRAME_SUFFIXES)}")
+    return names
+
+
+def _whole(folder: Path) -> list[str]:
+    """The names of a folder's frames, none of them missing."""
+    names = _some(folder)
+    _, reason = _gap(names)
+    if reason:
+        raise VideoReadError(str(folder), reason)
+    return names
+
+
+def _gap(names: list[str]) -> tuple[int, str]:
+    """How many frames are missing, and between which; of names that are one text and a number, at even steps."""
+    parts = [re.fullmatch(r"(.*?)([0-9]+)\.[^.]+", name) for name in names]
+    if None in parts or len({part[1] for part in parts if part}) > 1:
+        return 0, ""
+    numbers = [int(part[2]) for part in parts if part]
+    steps = [after - before for before, after in pairwise(numbers)]
+    if not steps or min(steps) == max(steps) > 0:
+        return 0, ""
+    at = steps.index(0) if 0 in steps else next(i for i, step in enumerate(steps) if step > min(steps))
+    pair = f"{names[at]} and {names[at + 1]}"
+    if 0 in steps:
+        return 0, f"{pair} have one number; keep one of them"
+    return (numbers[-1] - numbers[0]) // min(steps) + 1 - len(names), f"a frame is missing between {pair}"
+
+
+def _decode(folder: Path, names: list[str]) -> Iterator[NDArray[np.uint8]]:
+    """Each of these frames, RGB (H, W, 3), all of one size."""
+    size: tuple[int, ...] | None = None
+    for name in names:
+        frame = _decode_one(folder, name)
+        size = size or frame.shape
+        if frame.shape != size:
+            sizes = f"{names[0]} is {size[1]}x{size[0]}, {name} is {frame.shape[1]}x{frame.shape[0]}"
+            raise VideoReadError(str(folder), f"frames differ in size: {sizes}")
+        yield frame
+
+
+def _decode_one(folder: Path, name: str) -> NDArray[np.uint8]:
+    content = (folder / name).read_bytes()  # an error of the file system stays the OSError it is
+    if not content:
+        raise VideoReadError(str(folder), f"frame {name}: the file is empty")
+    try:
+        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
+            if image.mode in EIGHT_BIT_MODES:
+                return np.asarray(image.convert("RGB"))
+            reason = f"its pixels ({image.mode}) have more than 8 bits"
+    except Exception as error:  # the bytes are at hand, so whatever Pillow raises is their fault; it has many types
+        raise VideoReadError(str(folder), f"frame {name} does not decode: {error}") from error
+    raise VideoReadError(str(folder), f"frame {name}: {reason}")

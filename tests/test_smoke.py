@@ -1,0 +1,48 @@
+"""What a smoke test puts in place of a family of networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from orchestrator.prepare import prepare
+from orchestrator.smoke import FIXED, MIN_RESOLUTION, SMALLEST, cut_down
+from orchestrator.store import Store
+from reskd.models import MODELS
+
+SWEEP = """
+question: Do 3-D networks gain too?
+base:
+  data: {name: kinetics400, num_frames: 32}
+  model: {name: swin3d_s, resolution: 112, weights: kinetics_v1}
+  kd: {level: none}
+  teacher: {model.name: swin3d_b, model.resolution: 224}
+rows:
+  chain:
+    - {row: Swin-S 112}
+    - {row: ResKD-Swin-S, kd.level: pixel_kl}
+    - {row: SlowOnly 112, model.name: slowonly_resnet50, model.weights: imagenet_v1}
+seeds: [0]
+"""
+
+
+@pytest.mark.parametrize("name", SMALLEST.values())
+def test_the_smallest_of_each_family_takes_the_smallest_clip(name: str) -> None:
+    num_frames = FIXED["data.num_frames"]
+    assert isinstance(num_frames, int)
+    with torch.device("meta"):
+        model = MODELS[name](num_classes=2, dropout=0.0).eval()
+        output = model(torch.empty(2, num_frames, 3, MIN_RESOLUTION, MIN_RESOLUTION))
+    assert output.clip_logits.shape == (2, 2)
+
+
+def test_a_sweep_of_3d_networks_is_cut_down_to_small_ones_that_suit_each_other(tmp_path: Path) -> None:
+    (tmp_path / "table3.yaml").write_text(SWEEP)
+    path, store = cut_down(tmp_path / "table3.yaml", changes=[], store=Store(tmp_path / "store"))
+    small = prepare(path, store=store)  # which tries them on each other
+    models = {step.recipe.model.name: step.recipe.model for step in small.steps.values()}
+    assert set(models) == {"swin3d_mini", "slowonly_mini10"}
+    assert {model.weights for model in models.values()} == {"none"}
+    assert {step.recipe.model.resolution for step in small.steps.values()} == {64, 32}

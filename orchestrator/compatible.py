@@ -13,7 +13,7 @@ from orchestrator.steps import Step
 from orchestrator.strict import check, did_you_mean, naming
 from reskd.checkpoint import load_weights
 from reskd.errors import BadInput
-from reskd.models import MODELS, build_model
+from reskd.models import MODELS, build_model, is_model
 from reskd.recipe import ModelSpec, Recipe
 
 
@@ -112,7 +112,7 @@ def _model_in(path: str, classes: tuple[str, ...], crop_size: int) -> ModelSpec:
     content = load_weights(Path(path))
     with naming(path):
         spec: ModelSpec = check(ModelSpec, content["model_spec"], name="model_spec")
-        if spec.name not in MODELS:
+        if not is_model(spec.name):
             raise BadInput(f"'model_spec.name' is not a model: {spec.name!r}{did_you_mean(spec.name, MODELS)}")
         _refuse_other_classes(tuple(content["classes"]), classes, "this teacher")
         if spec.resolution > crop_size:

@@ -128,9 +128,9 @@ def check_keys(flat: Flat, *, is_row: bool = False) -> Flat:
 
 
 def _check_model(model: str, *, name: str) -> None:
-    from reskd.models import MODELS  # imports torch, which takes seconds
+    from reskd.models import MODELS, is_model  # imports torch, which takes seconds
 
-    if model not in MODELS:
+    if not is_model(model):
         raise BadInput(f"{name!r} is not a model: {model!r}{did_you_mean(model, MODELS)}")
 
 

@@ -14,7 +14,7 @@ from orchestrator.expand import RECIPE
 from orchestrator.named_recipes import named_recipes
 from orchestrator.strict import json_schema
 from orchestrator.sweep import SeedRule, SweepFile, TableSpec
-from reskd.models import MODELS
+from reskd.models import MODELS, TIMM_PREFIX
 from reskd.recipe import Recipe
 
 Schema = dict[str, Any]
@@ -74,7 +74,8 @@ def _fields(recipe: Schema, definitions: Mapping[str, Schema]) -> Schema:
             continue
         inner = {key: _plain(field) for key, field in spec["properties"].items()}
         if name == "model":
-            inner["name"] = {**inner["name"], "enum": sorted(MODELS)}
+            by_name = [{"enum": sorted(MODELS)}, {"pattern": f"^{TIMM_PREFIX}."}]
+            inner["name"] = {**inner["name"], "anyOf": by_name}
         fields[name] = {**_closed(inner), "description": spec.get("description", "")}
         fields |= {f"{name}.{key}": field for key, field in inner.items()}
     return fields

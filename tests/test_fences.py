@@ -26,6 +26,7 @@ def test_importing_all_of_reskd_loads_no_library_of_another_room() -> None:
         "sklearn",
         "matplotlib",
         "onnxruntime",
+        "timm",
     ]
     done = subprocess.run([sys.executable, "-c", PROGRAM, *banned], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -10,7 +10,8 @@ import torch
 from orchestrator.prepare import prepare
 from orchestrator.smoke import FIXED, MIN_RESOLUTION, SMALLEST, cut_down
 from orchestrator.store import Store
-from reskd.models import MODELS
+from reskd.models import build_model
+from reskd.recipe import ModelSpec
 
 SWEEP = """
 question: Do 3-D networks gain too?
@@ -33,7 +34,7 @@ def test_the_smallest_of_each_family_takes_the_smallest_clip(name: str) -> None:
     num_frames = FIXED["data.num_frames"]
     assert isinstance(num_frames, int)
     with torch.device("meta"):
-        model = MODELS[name](num_classes=2, dropout=0.0).eval()
+        model = build_model(ModelSpec(name=name), num_classes=2, num_frames=num_frames).eval()
         output = model(torch.empty(2, num_frames, 3, MIN_RESOLUTION, MIN_RESOLUTION))
     assert output.clip_logits.shape == (2, 2)
 

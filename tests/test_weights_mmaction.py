@@ -167,7 +167,7 @@ def test_a_network_built_in_that_layout_gives_the_same_logits_once_loaded(name, 
     model = built(name)
     loaded = load_weights_file(model, saved(theirs.state_dict(), tmp_path / "epoch_50.pth"), name=name)
     assert loaded.num_backbone == len(theirs.backbone.state_dict())
-    assert (loaded.layout, loaded.has_head, loaded.num_teacher, loaded.num_classifier) == ("mmaction2", True, 0, 0)
+    assert (loaded.layout, loaded.has_head, loaded.num_teacher, loaded.num_head) == ("mmaction2", True, 0, 0)
     clips = torch.randn(2, NUM_FRAMES, 3, 32, 32)
     with torch.no_grad():
         features = theirs.backbone(clips.flatten(0, 1))
@@ -200,7 +200,7 @@ def test_a_classifier_of_other_classes_is_left_out_in_words(tmp_path):
     before = model.classifier.weight.clone()
     loaded = load_weights_file(model, saved(theirs.state_dict(), tmp_path / "a.pth"), name="tsn_resnet18")
     assert torch.equal(model.classifier.weight, before)
-    assert "no classifier loaded; left out: 2 tensors of a classifier that is not this model's" in loaded.words
+    assert "no classifier loaded; left out: 2 tensors of a head that is not this model's" in loaded.words
 
 
 def test_a_checkpoint_that_does_not_fit_names_keys_and_shapes_and_changes_nothing(tmp_path):

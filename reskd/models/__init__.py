@@ -14,13 +14,16 @@ from reskd.models.mvit import video_mvit
 from reskd.models.r3d import video_resnet
 from reskd.models.slowonly import slowonly_resnet
 from reskd.models.swin3d import swin3d
+from reskd.models.timm_backbone import PREFIX as TIMM_PREFIX
+from reskd.models.timm_backbone import require as require_timm
+from reskd.models.timm_backbone import tsn_timm
 from reskd.models.tsm import tsm_mobilenet_v2, tsm_resnet
 from reskd.models.tsn import set_stride, tsn_mobilenet_v2, tsn_resnet
 from reskd.models.video_model import ClipOutput, VideoModel, VideoModel3d, evaluating
 from reskd.models.weights import NAMED_WEIGHTS, load_named_weights, load_weights_file
 from reskd.recipe import ModelSpec
 
-__all__ = ["MODELS", "ClipOutput", "VideoModel", "VideoModel3d", "build_model", "evaluating"]
+__all__ = ["MODELS", "TIMM_PREFIX", "ClipOutput", "VideoModel", "VideoModel3d", "build_model", "evaluating", "is_model"]
 
 FRAME_EXITS: dict[str, Callable[..., VideoModel]] = {
     "frameexit_resnet18": partial(frame_exit_resnet, depth=18),
@@ -55,6 +58,26 @@ MODELS: dict[str, Callable[..., VideoModel]] = {
 """Name -> builder, called with ``num_classes`` and ``dropout``."""
 
 
+def is_model(name: str) -> bool:
+    """Whether there is such a network. BadInput for one of timm's that timm, or its absence, denies."""
+    if name.startswith(TIMM_PREFIX):
+        require_timm(name)
+        return True
+    return name in MODELS
+
+
+def _builder(name: str) -> Callable[..., VideoModel]:
+    if name.startswith(TIMM_PREFIX):
+        return partial(tsn_timm, name=name)
+    if name not in MODELS:
+        nearest = difflib.get_close_matches(name, MODELS, n=1, cutoff=0.0)[0]
+        raise BadInput(
+            f"model.name: {name!r} is not a model; did you mean {nearest!r}? "
+            f"There are {', '.join(MODELS)}, and timm's 2-D networks as {TIMM_PREFIX}<name>"
+        )
+    return MODELS[name]
+
+
 def build_model(spec: ModelSpec, *, num_classes: int, num_frames: int | None = None) -> VideoModel:
     """The network that ``spec`` names, on the CPU, in train mode, holding the weights that ``spec.weights`` names.
 
@@ -62,12 +85,7 @@ def build_model(spec: ModelSpec, *, num_classes: int, num_frames: int | None = N
     Random weights come from torch's global generator; seed it before. Raises BadInput for a name or weights that do
     not exist or do not fit.
     """
-    if spec.name not in MODELS:
-        nearest = difflib.get_close_matches(spec.name, MODELS, n=1, cutoff=0.0)[0]
-        raise BadInput(
-            f"model.name: {spec.name!r} is not a model; did you mean {nearest!r}? There are {', '.join(MODELS)}"
-        )
-    build = MODELS[spec.name]
+    build = _builder(spec.name)
     if spec.name in FRAME_EXITS:
         assert num_frames is not None, f"{spec.name} has an exit after each frame"
         build = partial(build, num_exits=num_frames, exit_beta=spec.exit_beta)

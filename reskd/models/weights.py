@@ -31,6 +31,7 @@ from torchvision.models.video import (
 from reskd.errors import BadInput
 from reskd.models.inflate import inflated_state
 from reskd.models.mmaction import from_mmaction, is_mmaction
+from reskd.models.timm_backbone import PREFIX, from_timm
 from reskd.models.video_model import VideoModel
 
 logger = logging.getLogger(__name__)
@@ -77,13 +78,13 @@ class Loaded:
     """What a file gave to a model. Nothing of it was left unused but what is named here."""
 
     source: str
-    layout: Literal["reskd", "torchvision", "mmaction2"]
+    layout: Literal["reskd", "torchvision", "timm", "mmaction2"]
     num_backbone: int
     """Tensors of the backbone: all that the model has (old files: all but batch norm's counters)."""
     has_head: bool
     """Whether classifiers were loaded too; not, where the file has none or one of other classes."""
-    num_classifier: int = 0
-    """Tensors of another classifier, left out."""
+    num_head: int = 0
+    """Tensors of a head that is not this model's, left out."""
     num_teacher: int = 0
     """Tensors of a distillation's teacher, left out."""
 
@@ -93,7 +94,7 @@ class Loaded:
         left_out = [
             f"{number} tensors of {what}"
             for number, what in (
-                (self.num_classifier, "a classifier that is not this model's"),
+                (self.num_head, "a head that is not this model's"),
                 (self.num_teacher, "the teacher"),
             )
             if number
@@ -178,14 +179,18 @@ def _load_content(model: VideoModel, content: Mapping[Any, Any], *, name: str, s
 
 
 def _from_torchvision(model: VideoModel, state: Mapping[str, Any], *, name: str, source: str) -> Loaded:
-    """Torchvision's names -> ours, without its classifier; 2-D filters inflated where the model's are 3-D."""
+    """Torchvision's (or timm's) names -> ours, without its classifier; 2-D filters inflated for a 3-D model."""
+    if name.startswith(PREFIX):
+        ours, num_head = from_timm(state, name=name, own=model.state_dict())
+        found = Loaded(source=source, layout="timm", num_backbone=0, has_head=False, num_head=num_head)
+        return _load(model, ours, found, name=name)
     ours = {f"backbone.{key}": value for key, value in state.items() if not key.startswith(CLASSIFIERS)}
     found = Loaded(
         source=source,
         layout="torchvision",
         num_backbone=0,
         has_head=False,
-        num_classifier=len(state) - len(ours),
+        num_head=len(state) - len(ours),
     )
     return _load(model, inflated_state(ours, like=model.state_dict()), found, name=name)
 
@@ -221,7 +226,7 @@ def _load(model: VideoModel, state: dict[str, Any], found: Loaded, *, name: str)
         found,
         num_backbone=num_backbone,
         has_head=has_head,
-        num_classifier=found.num_classifier + (0 if has_head else len(head)),
+        num_head=found.num_head + (0 if has_head else len(head)),
     )
 
 

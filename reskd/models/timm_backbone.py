@@ -1,0 +1,85 @@
+"""timm's 2-D networks as TSN backbones, by name: ``timm:convnext_atto``. The only import of timm, an optional extra."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from reskd.errors import BadInput
+from reskd.models.video_model import VideoModel
+
+PREFIX = "timm:"
+
+
+class TimmModel(VideoModel):
+    """A TSN on the last map of one of timm's networks; what lies behind that map is not part of it."""
+
+    def __init__(self, backbone: nn.Module, *, name: str, num_classes: int, dropout: float) -> None:
+        channels = backbone.feature_info.channels()  # type: ignore[union-attr, operator]
+        super().__init__(backbone, num_features=channels[-1], num_classes=num_classes, dropout=dropout)
+        self.name = name
+        self._channels_last = str(getattr(backbone, "output_fmt", "")).endswith("NHWC")  # Swin's
+
+    def forward_features(self, clips: Tensor) -> Tensor:
+        """(B, T, 3, r, r) normalised frames -> (B * T, C, h, w)."""
+        try:
+            features: Tensor = self.backbone(clips.flatten(0, 1))[-1]
+        except AssertionError as error:  # so timm refuses a size that a network is not made for
+            raise BadInput(f"model.resolution does not suit {self.name!r}: {error}") from error
+        return features.permute(0, 3, 1, 2) if self._channels_last else features
+
+
+def tsn_timm(*, name: str, num_classes: int, dropout: float) -> VideoModel:
+    """A randomly initialised network of timm's under a TSN head; ``name`` with its prefix.
+
+    Raises BadInput when timm is not installed, when it has no such network, and when that gives no maps.
+    """
+    timm = require(name)
+    try:
+        backbone = timm.create_model(name.removeprefix(PREFIX), pretrained=False, features_only=True, out_indices=(-1,))
+    except Exception as error:  # timm has no type of its own for networks without maps
+        reason = str(error).partition("\n")[0]
+        raise BadInput(f"model.name: {name!r} cannot be a backbone, timm gives no maps of it ({reason})") from error
+    return TimmModel(backbone, name=name, num_classes=num_classes, dropout=dropout)
+
+
+def require(name: str) -> ModuleType:
+    """timm, once it is sure that it is here and knows this network; BadInput with the way out otherwise."""
+    if importlib.util.find_spec("timm") is None:
+        raise BadInput(
+            f"model.name: {name!r} needs timm, which is not here; run: pip install timm (reskd's extra 'timm')"
+        )
+    import timm
+
+    network = name.removeprefix(PREFIX)
+    if not timm.is_model(network):
+        near = difflib.get_close_matches(network.partition(".")[0], timm.list_models(), n=1, cutoff=0.0)[0]
+        raise BadInput(
+            f"model.name: {name!r} is not a network of timm {timm.__version__}; did you mean {PREFIX + near!r}?"
+        )
+    return timm
+
+
+def from_timm(state: Mapping[str, Any], *, name: str, own: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
+    """A state dict of timm's whole network under our names, and how many of its tensors lie behind the last map.
+
+    Between the two, timm turns the first dot of some names into an underscore. A tensor that the whole network does not
+    have either keeps its name, so that it is reported as unexpected.
+    """
+    with torch.device("meta"):
+        whole = require(name).create_model(name.removeprefix(PREFIX), pretrained=False).state_dict()
+    ours, num_behind = {}, 0
+    for key, value in state.items():
+        names = (f"backbone.{key}", f"backbone.{key.replace('.', '_', 1)}")
+        found = next((candidate for candidate in names if candidate in own), None)
+        if found is None and key in whole:
+            num_behind += 1
+        else:
+            ours[found or names[0]] = value
+    return ours, num_behind

@@ -129,7 +129,7 @@ class ModelSpec:
     resolution: int = 224
     """Pixels of the square input; taken from the crop by bilinear resize."""
     weights: str = "none"
-    """Initial weights: none, imagenet_v1 (torchvision's IMAGENET1K_V1, inflated for SlowOnly), kinetics_v1
+    """Initial weights: none, imagenet_v1 (torchvision's IMAGENET1K_V1, inflated for SlowOnly and Swin), kinetics_v1
     (torchvision's KINETICS400_V1, of its 3-D networks), or a file."""
     dropout: float = 0.5
     """Before the last linear layer, on the clip's features."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,12 @@ class Prepared:
         look = look_at(dict(paired_difference(values, reference).by_seed), auto)
         grown = sweep.with_seeds(look.num_seeds)
         return replace(self, sweep=grown, steps=steps_of(self.possible, grown.cells), look=look)
+
+    def look_dict(self) -> dict[str, Any]:
+        """`sequential`: the rule and where it stands, in plain values; nothing without such a rule."""
+        if self.sweep.auto is None or self.look is None:
+            return {}
+        return {"sequential": {**asdict(self.sweep.auto), **asdict(self.look)}}
 
     def manifest(self, step: Step) -> Manifest:
         return self.manifests[step.payload["manifest_sha256"]]

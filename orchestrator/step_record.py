@@ -11,6 +11,7 @@ from typing import Any, Literal
 from orchestrator.steps import Step, name_of
 from orchestrator.store import Store
 from reskd.files import Json
+from reskd.flops import Complexity
 from reskd.recipe import Recipe
 
 State = Literal["done", "failed", "running", "interrupted"]
@@ -142,8 +143,7 @@ def _final_metrics(done: Json, evaluations: Mapping[str, Json], speed: Json | No
     metrics = {
         **done["metrics"],
         "GMACs": cost["gmacs"],
-        # Two operations a product: what the layers alone do not count is attention.
-        "GMACs_with_attention": cost["gmacs"] + cost["gflops"] / 2 - cost["gmacs_layers"],
+        "GMACs_with_attention": Complexity(**cost).gmacs_with_attention,
         "GFLOPs": cost["gflops"],
         "params_M": cost["num_params"] / 1e6,
         "data/damaged_clips": len(done["damaged"]),

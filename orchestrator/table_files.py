@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from html import escape
+from unicodedata import lookup
 
 from orchestrator.entries import Table
 
@@ -36,9 +37,17 @@ LATEX = {
     "\N{MINUS SIGN}": r"$-$",
     "\N{MULTIPLICATION SIGN}": r"$\times$",
     "→": r"$\rightarrow$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    # After the end of a row, LaTeX would take them for an option of it.
+    "[": "{[}",
+    "*": "{*}",
     "\n": " ",
 }
-"""What LaTeX reads as a command, and signs that its default fonts lack; the rest is UTF-8, which it takes."""
+"""What LaTeX reads as a command, and signs that its default fonts lack; of the rest it takes Latin letters."""
+GREEK = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau phi chi psi omega"
+LATEX |= {lookup(f"GREEK SMALL LETTER {name.replace('lambda', 'lamda')}"): rf"$\{name}$" for name in GREEK.split()}
+LATEX |= {lookup(f"GREEK CAPITAL LETTER {name}"): rf"$\{name.capitalize()}$" for name in ("delta", "sigma", "omega")}
 
 STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;padding:0 1rem;color:#1a1a1a;width:fit-content}"

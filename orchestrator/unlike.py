@@ -1,4 +1,4 @@
-"""Where our figures came about in another way than the published ones beside them: protocol, resolution, epochs."""
+"""Where our figures came about in another way than the published ones beside them: network, protocol..."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from orchestrator.entries import Column, Entry
 from orchestrator.published import PublishedTable
 from orchestrator.sweep import Sweep, TableSpec
+from reskd.protocol import recipe_protocol
 
 
 def unlike_published(
@@ -46,18 +47,28 @@ def _compare(
 ) -> tuple[list[str], list[str]]:
     """What of one entry differs from its published figure, and what is the same; only what is known of both."""
     assert column.published is not None
-    known = paper.conditions_of(spec.published_rows.get(entry.row, entry.row), column.published.name)
+    beside = spec.published_rows.get(entry.row, entry.row)
+    known = paper.conditions_of(beside, column.published.name)
     recipe = next(cell.recipe for cell in sweep.cells if cell.row == entry.row)
+    ours = ", ".join(entry.protocols) or column.protocol or recipe_protocol(recipe).name
     pairs: list[tuple[str, object, object]] = [
-        ("resolution", f"{recipe.model.resolution} px", _pixels(known.resolution))
+        ("network", recipe.model.name, _network(paper, beside, data=column.published.data)),
+        ("resolution", f"{recipe.model.resolution} px", _pixels(known.resolution)),
     ]
-    if entry.protocols:
-        pairs.append(("protocol", ", ".join(entry.protocols), known.protocol))
+    if column.key != "clips/s":
+        pairs.append(("protocol", ours, known.protocol))
     if column.unit == "%":
         pairs.append(("epochs", recipe.optim.epochs, known.epochs))
     told = [(what, ours, theirs) for what, ours, theirs in pairs if theirs is not None]
     differing = [f"{what} {ours}, published with {theirs}" for what, ours, theirs in told if ours != theirs]
     return differing, [what for what, ours, theirs in told if ours == theirs]
+
+
+def _network(paper: PublishedTable, row: str, *, data: str) -> str | None:
+    """Of a published row on a data set, as the costs name it."""
+    data_of = {column.name: column.data for column in paper.columns}
+    found = (network.model for name, network in paper.networks.get(row, {}).items() if data_of[name] == data)
+    return next(found, None)
 
 
 def _pixels(resolution: int | None) -> str | None:

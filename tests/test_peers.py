@@ -166,6 +166,8 @@ def test_what_is_unlike_the_published_figure_is_said_and_what_is_alike_too(tmp_p
     long = table1(tmp_path / "b", "activitynet", "test/mAP", epochs=200, is_done=False).head
     assert not any("epochs 200" in sentence for sentence in long)
     assert "As published: mAP (%): epochs." in long
+    network = "Not as published: network tsn_mini10, published with tsn_resnet50 "
+    assert f"{network}(mAP (%) and GMACs a clip of pixel-level MSE)." in head
 
 
 def test_another_task_is_not_held_against_the_papers_protocol(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from orchestrator.published import PUBLISHED_FILE, load_published
 from reskd.errors import BadInput
+from reskd.protocol import parse_protocol
 
 # GMACs of one ResNet-50 frame, convolutions and linear layers alone.
 RESNET50_GMACS = {"224": 4.0875, "144": 1.7580, "112": 1.0763, "96": 0.7511, "72": 0.5149, "56": 0.2974}
@@ -54,6 +55,33 @@ def test_every_cost_of_our_networks_names_its_network():
     }
     assert named == costs
     assert len(costs) == 3 + 6 + 6
+
+
+def test_what_is_known_of_an_accuracy_agrees_with_the_network_whose_cost_stands_beside_it():
+    for table in load_published().tables.values():
+        for row, networks in table.networks.items():
+            for column, network in networks.items():
+                known = table.conditions_of(row, column)
+                protocol = parse_protocol(known.protocol)
+                found = known.resolution, protocol.num_frames, protocol.num_forwards
+                assert found == (network.resolution, network.frames, network.views), (table.key, row, column)
+
+
+def test_conditions_name_rows_columns_and_protocols_that_there_are(tmp_path: Path):
+    slips = {
+        "rows: [ResKD-Swin-S], epochs: 60": ("rows: [ResKD-Swin], epochs: 60", "did you mean 'ResKD-Swin-S'?"),
+        "columns: [mAP, GFLOPs]": ("columns: [map, GFLOPs]", "conditions[0]: columns: 'map' is not known"),
+        "val-f32s2-v4x3": ("val-f32-v4", "'val-f32-v4' is not a protocol's name"),
+        "epochs: 150": ("epochs: many", "epochs: 'many' is not a positive whole number"),
+    }
+    for old, (new, message) in slips.items():
+        text = PUBLISHED_FILE.read_text()
+        assert old in text
+        path = tmp_path / f"{len(old)}.yaml"
+        path.write_text(text.replace(old, new, 1))
+        with pytest.raises(BadInput) as caught:
+            load_published(path)
+        assert message in str(caught.value)
 
 
 def test_unknown_figures_are_absent():

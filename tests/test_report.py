@@ -122,6 +122,12 @@ def test_tex_has_the_cells_of_the_table_in_a_plain_tabular_with_nothing_left_to_
     assert latex("50 % of a_b & {c}\\d ± 1") == r"50 \% of a\_b \& \{c\}\textbackslash{}d $\pm$ 1"
 
 
+def test_what_latex_would_take_for_an_option_of_the_row_before_is_text():
+    # `\\\\` at the end of a row looks for `*` and `[` on the next line.
+    assert latex("[red]*") == "{[}red]{*}"
+    assert latex("μ ≥ λ, Δ") == r"$\mu$ $\geq$ $\lambda$, $\Delta$"
+
+
 class _Cells(html.parser.HTMLParser):
     """The texts of a page's table by row, and the classes beside them; anything that loads from elsewhere."""
 

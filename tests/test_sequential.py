@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -210,6 +211,10 @@ def test_plan_and_status_say_where_the_comparison_stands(
     assert "Sequential: pixel-level MSE against baseline in test/top1 gets seeds, from 3 to 5" in said
     assert "Looks taken: 1 of at most 3" in said
     assert "waiting for 4 seeds" in said
+    if command == "plan":
+        _, text = call(monkeypatch, capsys, command, stored.sweep.path, "--store", stored.store.home, "--json")
+        found = json.loads(text)["sequential"]
+        assert (found["state"], found["num_seeds"], found["num_looks"], found["limit"]) == ("waiting", 4, 1, 5)
 
 
 def test_a_list_of_seeds_knows_nothing_of_looks(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -11,11 +13,13 @@ import typer
 from rich.progress import Progress, TaskID
 
 from orchestrator.console import make_console
-from reskd.data.check import CheckReport, check_videos
+from reskd.data.check import CheckReport, SplitReport, check_videos
 from reskd.recipe import DataSpec
 
 MAX_SHOWN = 12
 """Classes that a report lists by name."""
+MAX_EXTREME = 3
+"""Classes with the fewest and with the most videos, of a data set with more classes."""
 
 data_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 console = make_console()
@@ -38,15 +42,24 @@ def check(
     sweep: Annotated[Path, typer.Argument(help="A sweep file; its data sets are checked.")],
     quick: Annotated[bool, typer.Option("--quick", help="Only open; finds no damage inside a file.")] = False,
     workers: Annotated[int, typer.Option(help="Processes that decode.")] = os.cpu_count() or 1,
+    allow_missing: Annotated[
+        float | None,
+        typer.Option(
+            "--allow-missing",
+            help="Videos of a split that may be missing, in place of data.allow_missing: a share below 1, or a number.",
+        ),
+    ] = None,
     store: Annotated[str | None, typer.Option("--store", help="Where results are cached.")] = None,
 ) -> None:
-    """Decode every video once and name those that are missing, unreadable, damaged, empty or too short."""
+    """Decode every video once; name those missing, damaged, too short or uncut; count classes and durations."""
     from orchestrator.store import store_at
     from orchestrator.sweep import load
 
     specs = list(dict.fromkeys(cell.recipe.data for cell in load(sweep).cells))
     is_ok = True
     for spec in specs:
+        if allow_missing is not None:
+            spec = replace(spec, allow_missing=allow_missing)
         with Progress(console=console, transient=True) as progress:
             task = progress.add_task(f"checking {spec.name}", total=None)
             report = check_videos(
@@ -68,11 +81,33 @@ def _advance(progress: Progress, task: TaskID, done: int, total: int) -> None:
 def _show_report(spec: DataSpec, report: CheckReport) -> None:
     for split, found in report.splits.items():
         counts = ", ".join(f"{number} {status}" for status, number in found.counts.items() if number)
-        frames = found.frames
-        lengths = f"; frames {frames.min} to {frames.max}, median {frames.median:g}" if frames else ""
-        console.print(f"{spec.name} {split}: {found.num_videos} videos: {counts}{lengths}", markup=False)
-        balance = ", ".join(f"{name} {number}" for name, number in list(found.class_counts.items())[:MAX_SHOWN])
-        more = len(found.class_counts) - MAX_SHOWN
-        console.print(f"  classes: {balance}" + (f" and {more} more" if more > 0 else ""), markup=False)
+        console.print(f"{spec.name} {split}: {found.num_videos} videos: {counts}", markup=False)
+        for line in _split_lines(found):
+            console.print(f"  {line}", markup=False)
+    for remark in report.remarks:
+        console.print(f"  remark     {remark}", markup=False)
     for finding in report.findings:
         console.print(f"  {finding.status:10} {finding.split} {finding.path}: {finding.reason}", markup=False)
+
+
+def _split_lines(found: SplitReport) -> Iterator[str]:
+    if frames := found.frames:
+        yield f"frames: {frames.min} to {frames.max}, median {frames.median:g}"
+    if durations := found.durations:
+        yield f"seconds: {durations.min:.1f} to {durations.max:.1f}, median {durations.median:.1f}"
+    if num_missing := found.counts.get("missing", 0):
+        verdict = "left out by a run" if num_missing <= found.num_allowed_missing else "too many for a run"
+        yield f"missing: {num_missing} of at most {found.num_allowed_missing} (data.allow_missing): {verdict}"
+    ranked = sorted(found.class_counts.items(), key=lambda item: item[1])
+    empty = [name for name, number in ranked if not number]
+    if len(ranked) <= MAX_SHOWN:
+        yield f"classes: {', '.join(f'{name} {number}' for name, number in found.class_counts.items())}"
+    else:
+        few, many = (
+            ", ".join(f"{name} {number}" for name, number in part)
+            for part in (ranked[:MAX_EXTREME], ranked[: -MAX_EXTREME - 1 : -1])
+        )
+        yield f"classes: {len(ranked)}; fewest videos: {few}; most: {many}"
+    if empty:
+        more = f" and {len(empty) - MAX_SHOWN} more" if len(empty) > MAX_SHOWN else ""
+        yield f"classes without a video: {', '.join(empty[:MAX_SHOWN])}{more}"

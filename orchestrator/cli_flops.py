@@ -111,7 +111,7 @@ def cost_of(name: str, *, resolution: int, num_frames: int, num_views: int) -> C
     from reskd.recipe import ModelSpec
 
     with torch.device("meta"):
-        model = build_model(ModelSpec(name=name), num_classes=NUM_CLASSES)
+        model = build_model(ModelSpec(name=name), num_classes=NUM_CLASSES, num_frames=num_frames)
     return complexity(model, resolution=resolution, num_frames=num_frames, num_views=num_views)
 
 

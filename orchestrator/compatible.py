@@ -13,7 +13,7 @@ from orchestrator.steps import Step
 from orchestrator.strict import check, did_you_mean, naming
 from reskd.checkpoint import load_weights
 from reskd.errors import BadInput
-from reskd.models import MODELS
+from reskd.models import MODELS, build_model
 from reskd.recipe import ModelSpec, Recipe
 
 
@@ -87,7 +87,7 @@ class LastMap(NamedTuple):
 def _last_map(name: str, resolution: int, num_frames: int, num_classes: int) -> LastMap:
     """A network's last map, from a forward of one clip on torch's meta device; BadInput where there is none."""
     with torch.device("meta"):
-        model = MODELS[name](num_classes=num_classes, dropout=0.0).eval()
+        model = build_model(ModelSpec(name=name), num_classes=num_classes, num_frames=num_frames).eval()
         clip = torch.empty(1, num_frames, 3, resolution, resolution)
     reason = "it would be empty"
     try:

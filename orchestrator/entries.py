@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -139,6 +139,19 @@ class Plot:
     heading: str
     """Of the accuracy."""
     points: tuple[PlotPoint, ...]
+    peers: tuple[tuple[str, float, float], ...] = ()
+    """(method, GMACs, accuracy in percent) as published for the same data set and metric; never joined with points."""
+    peers_from: str = ""
+    """Where these are published."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figure:
+    """A further figure of the report, drawn when it is written."""
+
+    file: str
+    title: str
+    png: Callable[[], bytes]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,6 +169,7 @@ class Table:
     """That were or are to be measured."""
     entries: Mapping[tuple[str, str], Entry]
     plot: Plot | None = None
+    figures: tuple[Figure, ...] = ()
     peers: tuple[str, ...] = ()
     """Rows of the paper's table that are none of ours: published figures and nothing else. They stand first."""
     data: str = ""

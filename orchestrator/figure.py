@@ -22,6 +22,9 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 MARK_SIZE = 9.0
 """Points (1/72 inch), as all sizes here."""
 SEED_SIZE = 4.0
+PEER_SIZE = 5.5
+PEER_COLOUR = "#8c8c8c"
+PEER_TEXT = "#5f5f5f"
 FONT_SIZE = 9.0
 LEADER_FROM = 12.0
 """Distance of a label from its mark from which a thin line joins them."""
@@ -52,11 +55,21 @@ def draw(plot: Plot) -> Figure:
         _draw_series(axes, points, colour=COLOURS[index % len(COLOURS)], marker=MARKERS[index % len(MARKERS)])
     if any(len(point.accuracies) > 1 for point in plot.points):
         axes.plot([], [], ".", color="#555555", label="small: the row's seeds; large: their mean")
+    if plot.peers:
+        axes.plot(
+            [cost for _, cost, _ in plot.peers],
+            [accuracy for *_, accuracy in plot.peers],
+            "o",
+            color=PEER_COLOUR,
+            markersize=PEER_SIZE,
+            clip_on=False,
+            label=f"published ({plot.peers_from} of the paper), not measured here",
+        )
     _frame(axes, plot)
     figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=FONT_SIZE)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # the labels are placed by this layout, and must not change it
-    _label(axes, plot.points)
+    _label(axes, plot)
     return figure
 
 
@@ -87,7 +100,7 @@ def _line(points: Sequence[PlotPoint]) -> list[Point]:
 def _frame(axes: Any, plot: Plot) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-    costs = [point.gmacs for point in plot.points]
+    costs = [point.gmacs for point in plot.points] + [cost for _, cost, _ in plot.peers]
     low, high = min(costs), max(costs)
     if low > 0 and high / low >= LOG_FROM:
         axes.set_xscale("log")
@@ -100,6 +113,7 @@ def _frame(axes: Any, plot: Plot) -> None:
         axes.set_xticks([low])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
     values = [accuracy for point in plot.points for accuracy in point.accuracies]
+    values += [accuracy for *_, accuracy in plot.peers]
     room = max(0.08 * (max(values) - min(values)), 1.0)
     axes.set_ylim(max(min(values) - room, 0.0), min(max(values) + room, 100.0))
     axes.set_xlabel("GMACs a clip (1e9 multiply-accumulates)")
@@ -109,26 +123,28 @@ def _frame(axes: Any, plot: Plot) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _label(axes: Any, points: Sequence[PlotPoint]) -> None:
-    """Row names beside their marks, with a thin line to the mark where only a far place was free."""
+def _label(axes: Any, plot: Plot) -> None:
+    """Row names beside their marks, with a thin line to the mark where only a far place was free; peers' in grey."""
     from matplotlib.patheffects import withStroke
     from matplotlib.transforms import Affine2D
 
-    points = sorted(points, key=lambda point: not point.in_table)  # the plot's own rows get the nearest places
+    points = sorted(plot.points, key=lambda point: not point.in_table)  # the plot's own rows get the nearest places
+    names = [(point.row, "black") for point in points] + [(name, PEER_TEXT) for name, *_ in plot.peers]
     halo = withStroke(linewidth=2.5, foreground="white")
     scale = Affine2D().scale(axes.figure.dpi / 72)
     options = {"transform": scale, "clip_on": False}
     texts = [
-        axes.text(0, 0, point.row, size=FONT_SIZE, va="center", path_effects=[halo], zorder=6, **options)
-        for point in points
+        axes.text(0, 0, name, size=FONT_SIZE, color=colour, va="center", path_effects=[halo], zorder=6, **options)
+        for name, colour in names
     ]
     extents = [text.get_window_extent().transformed(scale.inverted()) for text in texts]
     marks = [_position(axes, point.gmacs, _mean(point)) for point in points]
+    marks += [_position(axes, cost, accuracy) for _, cost, accuracy in plot.peers]
     inside = axes.get_window_extent().transformed(scale.inverted())
     boxes = place(
         marks,
         [(extent.width, extent.height) for extent in extents],
-        obstacles=list(_obstacles(axes, points)),
+        obstacles=[*_obstacles(axes, points), *(Box.around(mark, width=8, height=8) for mark in marks[len(points) :])],
         frame=Box(inside.x0, inside.y0, inside.x1, inside.y1),
     )
     for text, mark, box in zip(texts, marks, boxes, strict=True):

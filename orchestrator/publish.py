@@ -50,6 +50,8 @@ FAULTS = (MlflowException, SQLAlchemyError, CommandError, OSError)
 
 DIGEST_LENGTH = 8
 """Of a data set's hash in MLflow's narrow column; the run's tag reskd.manifest_sha256 has all of it."""
+FIGURES = "figures"
+"""Among a run's artifacts: pictures of what a step looks at, and of a sweep that were made one by one."""
 REPORT_NOTE = "tables and figure of the sweep, made from its runs; `reskd tables` makes them again"
 
 STATUS: dict[State, str] = {"done": "FINISHED", "failed": "FAILED", "running": "RUNNING", "interrupted": "KILLED"}
@@ -63,6 +65,29 @@ def published_sweeps(tracking_uri: str) -> list[tuple[str, str]]:
     except FAULTS as error:
         raise BadInput(f"{without_password(tracking_uri)}: MLflow cannot read it ({first_line(error)})") from error
     return [(found.name, found.experiment_id) for found in experiments if QUESTION_TAG in found.tags]
+
+
+def log_step_figures(store: Store, step_ids: Iterable[str], paths: Sequence[Path], *, tracking_uri: str | None) -> int:
+    """Put pictures into every run of these steps, whatever sweep it is of, under figures/; how many runs there are.
+
+    BadInput when MLflow does not answer.
+    """
+    uri = tracking_uri or f"{SQLITE}{store.mlflow_db}"
+    if tracking_uri is None and not store.mlflow_db.is_file():
+        return 0
+    check_database(uri)
+    num_runs = 0
+    try:
+        client = MlflowClient(tracking_uri=uri)
+        experiments = [found.experiment_id for found in client.search_experiments()]
+        for step_id in step_ids:
+            for run in client.search_runs(experiments, f"tags.`reskd.step_id` = '{step_id}'"):
+                for path in paths:
+                    client.log_artifact(run.info.run_id, str(path), FIGURES)
+                num_runs += 1
+    except FAULTS as error:
+        raise BadInput(f"{without_password(uri)}: MLflow did not take the figures ({first_line(error)})") from error
+    return num_runs
 
 
 class Publisher:
@@ -156,10 +181,7 @@ class Publisher:
             return True  # a sweep without tables
         with self._forgiving("`reskd tables` logs the report again"):
             with self._locked():
-                tags = {"reskd.kind": "report", NOTE_TAG: REPORT_NOTE, **self._source}
-                run = next(iter(self._search("tags.`reskd.kind` = 'report'")), None)
-                run = run or self._client.create_run(self.experiment_id, tags=tags, run_name="report")
-                self._log(run.info.run_id, [], {key: tags[key] for key in tags.keys() - run.data.tags.keys()})
+                run = self._report_run()
                 self._client.log_artifacts(run.info.run_id, str(folder))
                 if self._sweep.path.is_file():
                     self._client.log_artifact(run.info.run_id, str(self._sweep.path))
@@ -170,6 +192,26 @@ class Publisher:
                 self._tag_experiment(self._client.get_experiment(self.experiment_id), {NOTE_TAG: note})
             return True
         return False
+
+    def log_figures(self, paths: Sequence[Path]) -> bool:
+        """Put pictures into the experiment's report run, under figures/; False when MLflow does not answer."""
+        with self._forgiving("the same command logs the figures again"):
+            with self._locked():
+                run = self._report_run()
+                for path in paths:
+                    self._client.log_artifact(run.info.run_id, str(path), FIGURES)
+                if run.info.status != "FINISHED":
+                    self._client.set_terminated(run.info.run_id, "FINISHED")
+            return True
+        return False
+
+    def _report_run(self) -> Run:
+        """The experiment's one report run, made when it is first asked for."""
+        tags = {"reskd.kind": "report", NOTE_TAG: REPORT_NOTE, **self._source}
+        run = next(iter(self._search("tags.`reskd.kind` = 'report'")), None)
+        run = run or self._client.create_run(self.experiment_id, tags=tags, run_name="report")
+        self._log(run.info.run_id, [], {key: tags[key] for key in tags.keys() - run.data.tags.keys()})
+        return run
 
     def register(self, records: Mapping[str, StepRecord]) -> bool:
         """Enter teachers and best students as registered models; False when MLflow does not answer."""

@@ -118,6 +118,29 @@ class Published:
         return self.tables[key]
 
 
+PEERS = "table1"
+"""The published table that compares methods by accuracy and cost."""
+
+
+def published_peers(
+    published: Published, *, measured: str, data_name: str
+) -> tuple[tuple[tuple[str, float, float], ...], str]:
+    """(method, GMACs, accuracy) of the methods published for this very data set and metric, and where; none of others.
+
+    The paper's GFLOPs are multiply-accumulates, as our GMACs are.
+    """
+    table = published.tables.get(PEERS)
+    columns = [column for column in table.columns if column.data == data_name] if table else []
+    accuracy = next((column.name for column in columns if column.measured == measured), None)
+    cost = next((column.name for column in columns if column.measured == "GMACs"), None)
+    if table is None or accuracy is None or cost is None:
+        return (), ""
+    peers = [
+        (row, values[cost], values[accuracy]) for row, values in table.rows.items() if {cost, accuracy} <= set(values)
+    ]
+    return tuple(peers), table.source
+
+
 @cache
 def load_published(path: Path = PUBLISHED_FILE) -> Published:
     """Read and check the file; BadInput names the table, the key and the nearest known one."""

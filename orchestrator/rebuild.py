@@ -15,6 +15,7 @@ from orchestrator.publish import Publisher
 from orchestrator.published import load_published
 from orchestrator.report import render, report_files, table_dict, write_report
 from orchestrator.step_record import StepRecord, records_from_store
+from orchestrator.sweep_figures import with_figures
 from orchestrator.table_check import findings, stale
 from orchestrator.tables import build_table
 from reskd.errors import BadInput
@@ -69,12 +70,13 @@ def rebuild(
 
 def build_tables(prepared: Prepared, records: Mapping[str, StepRecord]) -> list[Table]:
     sweep, published = prepared.sweep, load_published()
-    return [
+    tables = [
         build_table(
             key, spec, sweep=sweep, steps=prepared.steps, records=records, published=published, look=prepared.look
         )
         for key, spec in sweep.tables.items()
     ]
+    return with_figures(tables, prepared)
 
 
 def write_tables(

@@ -47,6 +47,7 @@ def report_files(tables: Sequence[Table]) -> dict[str, str | bytes]:
     plot = next((table.plot for table in tables if table.plot and table.plot.points), None)
     if plot:
         files[PLOT_FILE] = accuracy_vs_gmacs(plot)
+    files |= {figure.file: figure.png() for table in tables for figure in table.figures}
     files[INDEX_FILE] = _index(tables, has_plot=plot is not None)
     return files
 
@@ -117,6 +118,8 @@ def _index(tables: Sequence[Table], *, has_plot: bool) -> str:
     for table in tables:
         evidence = f"Every number with its runs: [{table.key}.csv]({table.key}.csv)"
         parts += [f"## {table.title}", table_markdown(table).rstrip("\n"), evidence]
+        for figure in table.figures:
+            parts += [f"### {figure.title}", f"![{figure.title}]({figure.file})"]
     if has_plot:
         parts += ["## Accuracy against cost", f"![accuracy against GMACs]({PLOT_FILE})"]
     return "\n\n".join(parts) + "\n"

@@ -124,8 +124,14 @@ def _table(schema: Schema, definitions: Schema) -> Schema:
     definitions |= schema.pop("$defs", {})
     rows = schema["properties"]["rows"]
     schema["properties"]["rows"] = {"anyOf": [{"const": "row"}, rows], "description": "`row`, the default: all rows."}
+    plot = schema["properties"]["plot"]
+    schema["properties"]["plot"] = {"anyOf": [{"type": "null"}, plot["items"], plot], **_described(plot)}
     schema["required"] = [name for name in schema["required"] if name != "rows"]
     return schema
+
+
+def _described(schema: Schema) -> Schema:
+    return {"description": schema["description"]} if "description" in schema else {}
 
 
 def _plain(value: Schema) -> Schema:

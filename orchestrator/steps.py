@@ -10,6 +10,7 @@ from typing import Any, Literal
 from orchestrator.identity import canonical_json, file_sha256, is_weights_file, payload, short, step_id
 from orchestrator.sweep import Cell, Sweep
 from reskd.errors import BadInput
+from reskd.protocol import recipe_protocol
 from reskd.recipe import DataSpec, Recipe
 
 
@@ -55,13 +56,28 @@ def build_steps(sweep: Sweep, *, manifest_of: Callable[[DataSpec], str]) -> dict
     """The steps of a sweep by id, each teacher before its students; equal recipes are one step.
 
     ``manifest_of`` gives the sha256 of a data set's manifest; it is asked once for each data set.
-    Raises BadInput for a weights file or a checkpoint that cannot be read.
+    Raises BadInput for a weights file or a checkpoint that cannot be read, and for rows that are one step but ask for
+    different final tests; a row's test goes before that of a teacher that is the same step.
     """
     builder = StepBuilder(manifest_of)
     for cell in sweep.cells:
         known = builder.add(cell.recipe)
+        if known.cells:
+            _refuse_other_test(known, cell)
+        else:
+            known = replace(known, recipe=replace(known.recipe, eval=cell.recipe.eval))
         builder.steps[known.id] = replace(known, cells=(*known.cells, (cell.row, cell.seed)))
     return builder.steps
+
+
+def _refuse_other_test(known: Step, cell: Cell) -> None:
+    ours, theirs = recipe_protocol(known.recipe), recipe_protocol(cell.recipe)
+    if ours != theirs:
+        raise BadInput(
+            f"rows {name_of(known)!r} and {cell.row!r} are one training, judged at its end by {ours.name} and by "
+            f"{theirs.name}; keep one of them, and show the other test as a column: test/{theirs.name}/<metric>, after "
+            "`reskd eval`"
+        )
 
 
 def steps_of(steps: Mapping[str, Step], cells: Iterable[Cell]) -> dict[str, Step]:

@@ -92,9 +92,12 @@ class Store(FolderSink):
         return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
     def write_manifest(self, manifest: Manifest) -> None:
-        """Keep a manifest under its data set's name and hash, unless it is there."""
+        """Keep a manifest under its data set's name and hash, unless it is there.
+
+        The missing are in the file and not in the hash, so one with missing videos takes the place of an older file.
+        """
         path = self.manifest_path(manifest.name, manifest.sha256)
-        if not path.exists():
+        if manifest.missing or not path.exists():
             write_manifest(manifest, path)
 
     @property

@@ -116,9 +116,9 @@ class S3Store(Store):
 
     def write_manifest(self, manifest: Manifest) -> None:
         path = self.manifest_path(manifest.name, manifest.sha256)
-        if not path.exists():
+        if manifest.missing or not path.exists():
             write_manifest(manifest, path)
-        if not self.bucket.exists(self._key(path)):
+        if manifest.missing or not self.bucket.exists(self._key(path)):
             self.bucket.write(self._key(path), path.read_bytes())
 
     def newest_manifest(self, data_name: str) -> Path | None:

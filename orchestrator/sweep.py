@@ -26,6 +26,9 @@ COSTS = ("GMACs", "GMACs_with_attention", "GFLOPs", "params_M", "clips/s")
 """Columns beside the test metrics, ``test/...``."""
 
 
+PlotKind = Literal["accuracy_vs_gmacs", "learning_curves", "class_gain"]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resources:
     """What one job may use and what all may use together; changes no result beyond rounding."""
@@ -89,7 +92,8 @@ class TableSpec:
     """Table in published.yaml."""
     published_rows: dict[str, str] = field(default_factory=dict)
     """Our row -> the published row beside it, where the names differ."""
-    plot: Literal["accuracy_vs_gmacs"] | None = None
+    plot: tuple[PlotKind, ...] = ()
+    """Figures of the report, one or a list; class_gain is against `delta_to`."""
     peers: bool = False
     """Show the published rows that are none of ours too, without a measured figure."""
     expect: dict[str, dict[str, Expect]] = field(default_factory=dict)
@@ -250,6 +254,8 @@ def _table(key: str, tree: object, rows: Sequence[str]) -> TableSpec:
         raise BadInput(f"'tables' has the key {key!r}; it names files, so use letters, digits, _ and - only")
     if isinstance(tree, dict) and tree.get("rows", "row") == "row":
         tree = {**tree, "rows": list(rows)}
+    if isinstance(tree, dict) and not isinstance(tree.get("plot", []), list):
+        tree = {**tree, "plot": [] if tree["plot"] is None else [tree["plot"]]}
     table: TableSpec = check(TableSpec, tree, name=name)
     for part, values in (("rows", table.rows), ("columns", table.columns)):
         if not values:
@@ -267,6 +273,8 @@ def _table(key: str, tree: object, rows: Sequence[str]) -> TableSpec:
     for part, is_used in (("published_rows", table.published_rows), ("peers", table.peers)):
         if is_used and table.published is None:
             raise BadInput(f"'{name}.{part}' needs '{name}.published', the table that the rows are from")
+    if "class_gain" in table.plot and table.delta_to is None:
+        raise BadInput(f"'{name}.plot: class_gain' needs '{name}.delta_to', the row that classes are compared with")
     _check_expect(table, name)
     return replace(table, title=table.title or key)
 

@@ -13,6 +13,9 @@ from orchestrator.sweep import Sweep, TableSpec
 from orchestrator.unlike import unlike_published
 from reskd.protocol import parse_protocol
 
+FRAMES_USED = "test/frames_used"
+"""The metric that only steps with early exits have."""
+
 
 def head_sentences(
     sweep: Sweep,
@@ -32,6 +35,7 @@ def head_sentences(
         *_clips(records),
         *_evaluated_again(columns, records),
         *_devices(columns, entries.values()),
+        *_early_exits(columns, records),
         *_epochs(sweep, spec.rows),
         *_gaps(entries.values()),
         *_published(paper, columns, num_peers=num_peers),
@@ -105,6 +109,21 @@ def _devices(columns: Iterable[Column], entries: Iterable[Entry]) -> Iterator[st
     for column in columns:
         if column.published and column.published.device:
             yield f"Published clips/s: on {column.published.device}."
+
+
+def _early_exits(columns: Iterable[Column], records: Iterable[StepRecord]) -> Iterator[str]:
+    """What a cost means for networks that stop early."""
+    rows: dict[str, list[float]] = {}
+    for record in records:
+        if FRAMES_USED in record.metrics:
+            for row, _ in record.cells:
+                rows.setdefault(row, []).append(record.metrics[FRAMES_USED])
+    if rows and any(column.key in ("GMACs", "GFLOPs", "clips/s") for column in columns):
+        means = ", ".join(f"{row} {sum(used) / len(used):.3g}" for row, used in rows.items())
+        yield (
+            "Early exit: a clip's answer is that of the first exit whose gate says 0.5 or more; GMACs and GFLOPs are "
+            f"the mean over the exits that the evaluated clips took (frames used: {means}), clips/s is of all frames."
+        )
 
 
 def _epochs(sweep: Sweep, rows: Sequence[str]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from orchestrator.columns import ACCURACIES, check_tables, make_column
 from orchestrator.entries import Column, Entry, Plot, PlotPoint, SeedState, Table
 from orchestrator.estimates import CONFIDENCE, Estimate, paired_difference
-from orchestrator.published import Published, PublishedTable
+from orchestrator.published import Published, PublishedTable, published_peers
 from orchestrator.sequential import Look
 from orchestrator.step_record import StepRecord, records_from_store
 from orchestrator.steps import Step
@@ -79,7 +79,7 @@ def build_table(
         columns=columns,
         rows=spec.rows,
         entries=entries,
-        plot=_plot(sweep, spec, seeds) if spec.plot else None,
+        plot=_plot(sweep, spec, seeds, data_name, published) if "accuracy_vs_gmacs" in spec.plot else None,
         peers=tuple(peers.values()),
         data=published.data_sets.get(data_name, data_name),
     )
@@ -221,9 +221,11 @@ def _why(record: StepRecord) -> str:
     return f"{record.note} ({trace})" if trace else record.note
 
 
-def _plot(sweep: Sweep, spec: TableSpec, seeds: _Seeds) -> Plot | None:
+def _plot(sweep: Sweep, spec: TableSpec, seeds: _Seeds, data_name: str, published: Published) -> Plot | None:
     key = next((key for key in spec.columns if key.startswith("test/") and "agreement" not in key), None)
     if key is None:
-        raise BadInput(f"{sweep.path}: plot {spec.plot!r} needs a column test/...; add one to the table")
+        raise BadInput(f"{sweep.path}: plot 'accuracy_vs_gmacs' needs a column test/...; add one to the table")
     metric = ACCURACIES.get(key.split("/")[-1], key)
-    return Plot(heading=f"{metric} (%)", points=seeds.plot_points(key, table_rows=spec.rows))
+    peers, peers_from = published_peers(published, measured=key, data_name=data_name)
+    points = seeds.plot_points(key, table_rows=spec.rows)
+    return Plot(heading=f"{metric} (%)", points=points, peers=peers, peers_from=peers_from)

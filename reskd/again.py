@@ -133,9 +133,10 @@ def _judgement(
         raise ReskdError(f"step {step.step_id}: its logits are not finite under {protocol.name}; nothing was written")
     taught_by = clips.logits[str(step.teacher)] if step.teacher is not None else None
     scores = evaluate_scores(logits, clips.targets, teacher_logits=taught_by)
+    if str(step.weights) in clips.frames_used:
+        scores["frames_used"] = float(clips.frames_used[str(step.weights)].mean())
     metrics = {name: value for name, value in scores.items() if math.isfinite(value)}
     record = evaluation_record(
         clips, protocol=protocol, metrics=metrics, num_in_split=len(dataset), num_missing=dataset.num_missing
     )
-    arrays = {"logits": logits, "targets": clips.targets, "indices": clips.indices}
-    return Judgement({**record, "average": "prob", **facts}, arrays)
+    return Judgement({**record, "average": "prob", **facts}, clips.arrays(str(step.weights)))

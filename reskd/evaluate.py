@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,14 @@ class ClipLogits:
     targets: np.ndarray
     indices: np.ndarray
     damaged: tuple[Damage, ...]
+    frames_used: dict[str, np.ndarray] = field(default_factory=dict)
+    """Model name -> (N,) frames that a clip's logits rest on, the mean of its views; only of networks that may stop
+    early."""
+
+    def arrays(self, name: str) -> dict[str, np.ndarray]:
+        """What an evaluation of this model keeps of each clip."""
+        arrays = {"logits": self.logits[name], "targets": self.targets, "indices": self.indices}
+        return arrays | ({"frames_used": self.frames_used[name]} if name in self.frames_used else {})
 
 
 def collect_logits(
@@ -62,6 +70,7 @@ def collect_logits(
     ``autocast`` is what autocast narrows to, None for none.
     """
     parts: dict[str, list[np.ndarray]] = {name: [] for name in models}
+    used: dict[str, list[np.ndarray]] = {}
     indices: list[np.ndarray] = []
     targets: list[np.ndarray] = []
     damaged: list[Damage] = []
@@ -86,15 +95,22 @@ def collect_logits(
             if len(group.indices) == 0:
                 continue
             answers: dict[str, list[Tensor]] = {name: [] for name in models}
+            frames: dict[str, list[Tensor]] = {}
             for clips in group.clips.split(batch_size):
                 views = Views(clips, device=workers.device, dtype=dtype)
                 for name, judged in models.items():
-                    answers[name].append(judged.model(views.of(judged.spec)).clip_logits.float().cpu())
+                    output = judged.model(views.of(judged.spec))
+                    answers[name].append(output.clip_logits.float().cpu())
+                    if (stopped := judged.model.frames_used(output)) is not None:
+                        frames.setdefault(name, []).append(stopped.float().cpu())
             for name, answer in answers.items():
                 parts[name].append(average_views(torch.cat(answer), views_per_clip=dataset.views_per_clip).numpy())
+            for name, counts in frames.items():
+                of_views = torch.cat(counts).unflatten(0, (-1, dataset.views_per_clip))
+                used.setdefault(name, []).append(of_views.mean(dim=1).numpy())
             indices.append(group.indices.numpy())
             targets.append(group.targets.numpy())
-    return _joined(workers.gather((indices, targets, parts, damaged)), names=list(models))
+    return _joined(workers.gather((indices, targets, parts, damaged, used)), names=list(models))
 
 
 def average_views(logits: Tensor, *, views_per_clip: int) -> Tensor:
@@ -122,4 +138,8 @@ def _joined(shares: list[Any], *, names: list[str]) -> ClipLogits:
         targets=in_order([part for share in shares for part in share[1]]),
         indices=indices[order],
         damaged=tuple(sorted({damage for share in shares for damage in share[3]}, key=lambda damage: damage.path)),
+        frames_used={
+            name: in_order([part for share in shares for part in share[4].get(name, [])])
+            for name in sorted({name for share in shares for name in share[4]})
+        },
     )

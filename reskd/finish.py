@@ -5,16 +5,18 @@ from __future__ import annotations
 import platform
 import socket
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 
+import numpy as np
 import torch
 
 from reskd.checkpoint import state_hash
 from reskd.evaluate import ClipLogits, Protocol
 from reskd.files import Json
-from reskd.flops import complexity
+from reskd.flops import complexity, mean_complexity
 from reskd.member import Member
 from reskd.throughput import device_name
 
@@ -68,24 +70,34 @@ def done_record(
     *,
     protocol: Protocol,
     metrics: Mapping[str, float],
+    frames_used: np.ndarray | None,
     damaged: list[list[str]],
     num_workers: int,
     facts: Json,
 ) -> Json:
-    """The last file of a step; `facts` are times, the code's commit and whatever else the caller knows."""
+    """The last file of a step; `facts` are times, the code's commit and whatever else the caller knows.
+
+    frames_used: of each clip of the evaluation, where the model may stop early; then the complexity is their mean.
+    """
     recipe = member.recipe
-    measured = complexity(
-        member.model,
-        resolution=recipe.model.resolution,
-        num_frames=recipe.data.num_frames,
-        num_views=protocol.num_forwards,
-    )
+    resolution, num_frames = recipe.model.resolution, recipe.data.num_frames
+    num_views = protocol.num_forwards
+    exits: Json = {}
+    if frames_used is None:
+        measured = complexity(member.model, resolution=resolution, num_frames=num_frames, num_views=num_views)
+    else:
+        clips_by_frames = count_frames(frames_used)
+        measured = mean_complexity(
+            member.model, resolution=resolution, clips_by_frames=clips_by_frames, num_views=num_views
+        )
+        exits = {"clips_by_frames": {str(frames): clips for frames, clips in sorted(clips_by_frames.items())}}
     return {
         "step_id": member.step_id,
         "state_hash": state_hash(member.model.state_dict()),
         "metrics": {f"test/{name}": value for name, value in metrics.items()},
         "protocol": protocol.name,
         "complexity": asdict(measured),
+        **exits,
         "epochs": recipe.optim.epochs,
         "workers": num_workers,
         "threads": torch.get_num_threads(),
@@ -96,3 +108,17 @@ def done_record(
         "finished_ms": int(time.time() * 1000),
         **facts,
     }
+
+
+def count_frames(frames_used: np.ndarray) -> dict[int, float]:
+    """Frames looked at -> number of clips. A mean over a clip's views that is no whole number counts for both of its
+    neighbours, by nearness: between the two the cost is linear in the frames.
+    """
+    counts: defaultdict[int, float] = defaultdict(float)
+    for frames in frames_used.tolist():
+        below = int(frames)
+        share = frames - below
+        counts[below] += 1 - share
+        if share:
+            counts[below + 1] += share
+    return dict(counts)

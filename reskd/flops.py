@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -71,6 +71,24 @@ def complexity(model: VideoModel, *, resolution: int, num_frames: int, num_views
         gflops=sum(products.values()) * num_views / 1e9,
         num_params=sum(parameter.numel() for parameter in model.parameters()),
     )
+
+
+def mean_complexity(
+    model: VideoModel, *, resolution: int, clips_by_frames: Mapping[int, float], num_views: int = 1
+) -> Complexity:
+    """The mean cost of clips of which some stopped early; ``clips_by_frames``: frames of a view -> number of clips.
+
+    A clip that stopped after t frames costs what a forward of t frames does: the gates and classifiers of all exits
+    that it came by too.
+    """
+    num_clips = sum(clips_by_frames.values())
+    shares = [
+        (complexity(model, resolution=resolution, num_frames=num_frames, num_views=num_views), clips / num_clips)
+        for num_frames, clips in clips_by_frames.items()
+    ]
+    costs = ("gmacs", "gmacs_layers", "gflops")
+    means = {name: sum(getattr(cost, name) * share for cost, share in shares) for name in costs}
+    return replace(shares[0][0], **means)
 
 
 @dataclass(slots=True)

@@ -58,7 +58,10 @@ class Judge:
         return clips
 
     def metrics(self, member: Member, clips: ClipLogits, *, protocol: Protocol, step: int) -> dict[str, float]:
-        """top1, top5, mAP and, with a teacher, agreement; a member whose logits are not finite leaves instead."""
+        """top1, top5, mAP and, with a teacher, agreement, with early exits, frames_used.
+
+        A member whose logits are not finite leaves instead.
+        """
         logits = clips.logits[member.step_id]
         if not np.isfinite(logits).all():
             reason = f"its validation logits are not finite after step {step}; lower optim.lr or set optim.clip_norm"
@@ -66,6 +69,8 @@ class Judge:
             return {}
         teacher_logits = self._teacher_logits.get(protocol) if member.recipe.has_teacher else None
         scores = evaluate_scores(logits, clips.targets, teacher_logits=teacher_logits)
+        if member.step_id in clips.frames_used:
+            scores["frames_used"] = float(clips.frames_used[member.step_id].mean())
         return {name: value for name, value in scores.items() if math.isfinite(value)}
 
     def write_results(
@@ -88,8 +93,7 @@ class Judge:
             num_in_split=len(self._dataset),
             num_missing=self._dataset.num_missing,
         )
-        arrays = {"logits": clips.logits[member.step_id], "targets": clips.targets, "indices": clips.indices}
-        sink.write_evaluation(member.step_id, protocol.name, record, arrays)
+        sink.write_evaluation(member.step_id, protocol.name, record, clips.arrays(member.step_id))
         speed = measure_throughput(
             member.model,
             resolution=recipe.model.resolution,
@@ -101,6 +105,7 @@ class Judge:
             member,
             protocol=protocol,
             metrics=metrics,
+            frames_used=clips.frames_used.get(member.step_id),
             damaged=self._damage.to_list(),
             num_workers=self._workers.world_size,
             facts=facts,

@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from reskd.data.sampling import seed_of
@@ -68,7 +67,7 @@ class Member:
         self.teacher_classifier: nn.Linear | None = None  # the cohort gives it: pixel_kl goes through it
         self._error: Failure | None = None
         torch.manual_seed(seed_of("init", recipe.model_seed))
-        model = build_model(recipe.model, num_classes=num_classes)
+        model = build_model(recipe.model, num_classes=num_classes, num_frames=recipe.data.num_frames)
         self.model = model.to(device, dtype_of(recipe)).train()
         self.parameters = list(self.model.parameters())
         self.optimizer = build_optimizer(recipe.optim, self.parameters)
@@ -134,12 +133,12 @@ class Member:
                 total += statistic
 
     def losses(self, view: Tensor, labels: Tensor, taught: ClipOutput | None) -> tuple[Tensor, Tensor]:
-        """Cross-entropy of the clip logits, and the distillation term before its weight; scalars."""
+        """The network's own loss on the labels, and the distillation term before its weight; scalars."""
         kd = self.recipe.kd
         with autocast(view.device, autocast_dtype(self.recipe)):
             output = self.model(view)
         output = ClipOutput(*(part.to(self.vector.dtype) for part in output))
-        task_loss = F.cross_entropy(output.clip_logits, labels)
+        task_loss = self.model.task_loss(output, labels)
         if kd.level == "none":
             return task_loss, torch.zeros_like(task_loss)
         assert taught is not None

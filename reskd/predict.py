@@ -85,7 +85,7 @@ def predict(
     with ThreadPoolExecutor(workers) as pool:  # decoders give up the interpreter's lock
         for first in range(0, len(paths), batch_size):
             batch = paths[first : first + batch_size]
-            clips = list(pool.map(partial(_clip, card=card), batch))
+            clips = list(pool.map(partial(read_clip, card=card), batch))
             whole = [clip for clip in clips if isinstance(clip, Tensor)]
             answers = iter(_softmax(logits(torch.stack(whole)))) if whole else iter(())
             for path, clip in zip(batch, clips, strict=True):
@@ -106,7 +106,7 @@ def _videos_below(folder: Path) -> Iterator[Path]:
                 yield Path(here, name)
 
 
-def _clip(path: Path, *, card: Card) -> Tensor | str:
+def read_clip(path: Path, *, card: Card) -> Tensor | str:
     """uint8 (T, 3, S, S), made as a validation clip is; or the reason why not."""
     spec = DataSpec(num_frames=card.num_frames, short_side=card.short_side, crop_size=card.crop_size)
     choose = partial(eval_indices, num_frames=card.num_frames, stride=card.stride)

@@ -135,10 +135,14 @@ class ModelSpec:
     """Before the last linear layer, on the clip's features."""
     antialias: bool = False
     """Antialias in the resize to `resolution`; the official code does without."""
+    exit_beta: float = added(1e-4, since=3)
+    """frameexit_* only: an exit after t frames counts as good enough where its loss is below exit_beta * exp(t / 2); a
+    larger one lets clips leave earlier."""
 
     def __post_init__(self) -> None:
         _require(self.resolution >= 1, "model.resolution", self.resolution, "at least 1")
         _require(0 <= self.dropout < 1, "model.dropout", self.dropout, "in [0, 1)")
+        _require(self.exit_beta > 0, "model.exit_beta", self.exit_beta, "positive")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

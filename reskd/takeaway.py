@@ -96,7 +96,7 @@ def load_trained(path: Path, *, recipe: Json | None = None) -> Trained:
             decode=content.get("decode", "pyav"),
             recipe=recipe,
         )
-        model = build_model(spec, num_classes=len(classes))
+        model = build_model(spec, num_classes=len(classes), num_frames=card.num_frames)
         model.to(next(value.dtype for value in content["model"].values() if value.is_floating_point()))
         model.load_state_dict(content["model"])
     except (KeyError, TypeError, RuntimeError) as error:  # a field that is not there, or tensors of another network

@@ -58,7 +58,11 @@ def load_teacher(
         )
     spec = ModelSpec(**content["model_spec"])
     # The stored spec says where its training began; the weights themselves are in this file.
-    model = build_model(ModelSpec(**{**content["model_spec"], "weights": "none"}), num_classes=len(classes))
+    model = build_model(
+        ModelSpec(**{**content["model_spec"], "weights": "none"}),
+        num_classes=len(classes),
+        num_frames=content.get("num_frames"),
+    )
     model.load_state_dict(content["model"])
     return Teacher(model.to(device, dtype), spec, mode=mode)
 

@@ -38,7 +38,13 @@ class StoredSweep:
     """A sweep, its steps, its store, and the moves of a training in it."""
 
     def __init__(
-        self, folder: Path, *, name: str = "levels", seeds: tuple[int, ...] = (0, 1, 2), text: str = SWEEP
+        self,
+        folder: Path,
+        *,
+        name: str = "levels",
+        seeds: tuple[int, ...] = (0, 1, 2),
+        text: str = SWEEP,
+        num_missing: int = 0,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{name}.yaml"
@@ -46,6 +52,7 @@ class StoredSweep:
         self.sweep: Sweep = load(path)
         self.steps: dict[str, Step] = build_steps(self.sweep, manifest_of=lambda spec: MANIFEST_SHA256)
         self.store = Store(folder / "store")
+        self.num_missing = num_missing
 
     def id_of(self, row: str, seed: int) -> str:
         return next(step.id for step in self.steps.values() if (row, seed) in step.cells)
@@ -106,6 +113,7 @@ class StoredSweep:
             "metrics": {"top1": top1},
             "num_clips": 299,
             "num_skipped": 1,
+            "num_missing": self.num_missing,
             "skipped": ["val/bad.mp4"],
         }
         self.store.write_evaluation(step_id, protocol, record, {"logits": np.zeros((1, 2))})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -10,8 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from reskd.data.check import CheckReport, Finding, FrameCounts, check_videos
+from orchestrator.cli import app
+from reskd.data.check import CheckReport, Durations, Finding, FrameCounts, check_videos
+from reskd.data.manifest import build_manifest
 from reskd.data.processes import map_in_processes
 from reskd.errors import BadInput
 from reskd.recipe import DataSpec
@@ -83,7 +87,7 @@ def test_lengths_and_class_balance_are_told_for_each_split(data: DataSpec) -> No
     splits = check(data).splits
     assert splits["train"].frames == FrameCounts(min=20, median=40, max=60)
     assert splits["val"].frames == FrameCounts(min=5, median=12.5, max=20)
-    assert list(splits["train"].class_counts.items()) == [("fall", 0), ("jump", 4), ("run", 6)]
+    assert list(splits["train"].class_counts.items()) == [("fall", 0), ("jump", 4), ("run", 4)]
     assert splits["val"].class_counts == {"fall": 0, "jump": 0, "run": 2}
 
 
@@ -178,3 +182,91 @@ def test_an_item_that_kills_its_process_is_named_and_the_others_are_done() -> No
     function: Callable[[int], float] = half_or_die
     results = dict(map_in_processes(function, range(10), workers=2))
     assert results == {number: None if number in (3, 8) else number / 2 for number in range(10)}
+
+
+KINETICS = "label,youtube_id,time_start,time_end,split\n"
+
+
+def kinetics(root: Path, **ends: int) -> DataSpec:
+    """Clips of 1 s (25 frames) whose labelled part begins at 0 and ends as said."""
+    for name, end in ends.items():
+        if name != "gone":
+            write_video(root / f"{name}_000000_{end:06d}.mp4", num_frames=25)
+    rows = "".join(f"{name}ing,{name},0,{end},train\n" for name, end in ends.items())
+    (root / "train.csv").write_text(KINETICS + rows)
+    (root / "val.csv").write_text(KINETICS + rows.replace("train", "val"))
+    return DataSpec(root=str(root), annotations="kinetics", num_frames=16)
+
+
+def test_times_past_the_end_are_named_and_do_not_stop_a_run(tmp_path: Path) -> None:
+    report = check(kinetics(tmp_path, run=1, jump=3))
+    assert report.splits["train"].counts == {"ok": 1, "past_end": 1}
+    assert report.findings[0].reason == "labelled up to 3 s, but lasts 1.0 s"
+    assert report.splits["train"].durations == Durations(min=1.0, median=1.0, max=1.0)
+    assert report.ok
+
+
+def test_a_file_that_was_not_cut_to_its_clip_is_named(tmp_path: Path) -> None:
+    spec = kinetics(tmp_path, run=1)
+    write_video(tmp_path / "run_000000_000001.mp4", num_frames=75)
+    (finding, _) = check(spec).findings
+    assert (finding.status, finding.reason[:14]) == ("uncut", "lasts 3.0 s, w")
+
+
+@pytest.mark.parametrize(("allow", "ok"), [(0, False), (1, True), (0.34, True), (0.3, False)])
+def test_a_check_agrees_with_a_run_on_how_many_may_be_missing(tmp_path: Path, allow: float, ok: bool) -> None:
+    spec = replace(kinetics(tmp_path, run=1, jump=1, gone=1), allow_missing=allow)
+    report = check(spec)
+    assert report.ok is ok
+    assert report.splits["val"].counts["missing"] == 1
+    assert report.splits["val"].class_counts == {"goneing": 0, "jumping": 1, "runing": 1}
+    if ok:
+        assert len(build_manifest(spec).val) == 2
+    else:
+        with pytest.raises(BadInput, match="1 of 3 videos are missing"):
+            build_manifest(spec)
+
+
+def test_all_missing_is_never_ok(tmp_path: Path) -> None:
+    assert not check(replace(kinetics(tmp_path, gone=1), allow_missing=5)).ok
+
+
+def test_results_from_before_durations_were_kept_are_looked_up_again(data: DataSpec, tmp_path: Path) -> None:
+    cache = tmp_path / "check.json"
+    check(data, cache=cache)
+    lines = json.loads(cache.read_text())["videos"]
+    cache.write_text(json.dumps({"videos": {path: line[:7] for path, line in lines.items()}}))
+    assert check(data, cache=cache).num_examined == 11
+
+
+def test_the_command_prints_lengths_balance_and_what_is_missing_and_takes_a_limit(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    root.mkdir()
+    kinetics(root, run=1, jump=3, gone=1)
+    sweep = tmp_path / "sweep.yaml"
+    sweep.write_text(
+        f"""
+question: Which?
+base:
+  data: {{name: k, root: {root}, annotations: kinetics, num_frames: 4, short_side: 64, crop_size: 64}}
+  model: {{name: tsn_mini10, resolution: 64}}
+rows: {{chain: [{{row: one}}]}}
+seeds: [0]
+"""
+    )
+
+    def checked(*options: str) -> tuple[int, str]:
+        arguments = ["data", "check", str(sweep), "--workers", "1", "--store", str(tmp_path / "store"), *options]
+        result = CliRunner().invoke(app, arguments)
+        return result.exit_code, " ".join(result.output.split())
+
+    code, text = checked()
+    assert code == 1
+    assert "k train: 3 videos: 1 ok, 1 past_end, 1 missing" in text
+    assert "seconds: 1.0 to 1.0, median 1.0" in text
+    assert "missing: 1 of at most 0 (data.allow_missing): too many for a run" in text
+    assert "classes without a video: goneing" in text
+    assert "remark 3 videos are in training and validation" in text
+    code, text = checked("--allow-missing", "0.4")
+    assert code == 0
+    assert "missing: 1 of at most 1 (data.allow_missing): left out by a run" in text

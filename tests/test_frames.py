@@ -54,7 +54,9 @@ def test_index_i_is_the_ith_frame_by_the_number_in_its_name(tmp_path: Path, back
     assert frame_numbers(read_frames(clip, lambda n: [n - 1, n // 2])) == [11, 6]
 
 
-@pytest.mark.parametrize(("name", "first"), [("{:05d}.jpg", 1), ("frame {}.JPEG", 0), ("v2_x{:03d}.jpg", 95)])
+@pytest.mark.parametrize(
+    ("name", "first"), [("{:05d}.jpg", 1), ("frame {}.JPEG", 0), ("v2_x{:03d}.jpg", 95), ("²{}.jpg", 8)]
+)
 def test_jpegs_of_any_numbering_keep_their_order(tmp_path: Path, name: str, first: int) -> None:
     clip = write_clip(tmp_path / "a", name=name, first=first)
     assert frame_numbers(read_frames(clip, range(12))) == list(range(12))

@@ -171,3 +171,39 @@ def test_manifests_are_plain_values():
     first = manifest.sha256
     assert replace(manifest, name="y").sha256 == first
     assert replace(manifest, classes=("b",)).sha256 != first
+
+
+@pytest.mark.parametrize(("allow", "is_refused"), [(0, True), (1, False), (0.49, True), (0.5, False), (7, False)])
+def test_missing_videos_up_to_the_limit_are_named_and_left_out_as_if_never_listed(
+    spec, tmp_path, caplog, allow, is_refused
+):
+    train = Path(spec.root) / "train.csv"
+    (Path(spec.root) / "clips/0.mp4").unlink()
+    allowing = replace(spec, allow_missing=allow, classes="classes.txt")
+    (Path(spec.root) / "classes.txt").write_text("a\nb\n")
+    if is_refused:
+        with pytest.raises(BadInput, match=r"1 of 3 videos are missing: clips/0\.mp4; .* data\.allow_missing, now 0"):
+            build_manifest(allowing)
+        return
+    manifest = build_manifest(allowing)
+    assert manifest.missing == {"train": ("clips/0.mp4",)}
+    assert (manifest.num_missing("train"), manifest.num_missing("val")) == (1, 0)
+    assert "1 of 2 train videos are missing and left out: clips/0.mp4" in caplog.text
+    train.write_text("path,label\nclips/2.mp4,b\n")
+    without = build_manifest(replace(allowing, allow_missing=0))
+    assert manifest == without
+    assert manifest.sha256 == without.sha256
+    write_manifest(manifest, tmp_path / "m.json")
+    assert read_manifest(tmp_path / "m.json").missing == manifest.missing
+
+
+def test_a_split_without_any_video_is_refused_whatever_may_be_missing(spec):
+    (Path(spec.root) / "clips/1.mp4").unlink()
+    with pytest.raises(BadInput, match=r"all 1 videos of data\.val are missing: clips/1\.mp4"):
+        build_manifest(replace(spec, allow_missing=9))
+
+
+@pytest.mark.parametrize("limit", [-1, 1.5, -0.1])
+def test_a_limit_that_is_neither_a_share_nor_a_number_is_refused(limit):
+    with pytest.raises(BadInput, match=r"data\.allow_missing must be a share"):
+        DataSpec(allow_missing=limit)

@@ -21,10 +21,10 @@ def random_resnet18_state() -> dict[str, torch.Tensor]:
     return resnet18(weights=None).state_dict()
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if name.startswith("ts")])
+@pytest.mark.parametrize("name", [name for name in MODELS if name.startswith(("ts", "frameexit"))])
 def test_every_2d_model_gives_the_shapes_it_promises(name):
     with torch.device("meta"):
-        model = build_model(ModelSpec(name=name), num_classes=7)
+        model = build_model(ModelSpec(name=name), num_classes=7, num_frames=3)
         output = model(torch.empty(2, 3, 3, 64, 64))
     side = 8 if "mini" in name else 2
     assert output.features.shape == (6, model.num_features, side, side)

@@ -12,7 +12,7 @@ from orchestrator.steps import StepBuilder, StepStatus, build_steps
 from orchestrator.sweep import Cell, CohortSpec, Resources, Sweep, load
 from reskd.cohort import check_shared
 from reskd.errors import BadInput
-from reskd.recipe import Checkpoint, DataSpec, KDSpec, ModelSpec, OptimSpec, Recipe
+from reskd.recipe import Checkpoint, DataSpec, EvalSpec, KDSpec, ModelSpec, OptimSpec, Recipe
 
 DEMO = Path(__file__).parents[1] / "sweeps" / "demo.yaml"
 DATA = DataSpec(name="toy", crop_size=64, short_side=64, num_frames=4)
@@ -404,3 +404,15 @@ def test_data_sets_in_one_folder_with_other_annotation_files_have_manifests_of_t
     steps = build_steps(sweep_of(*cells), manifest_of=lambda data: asked.append(data) or str(len(asked)))
     assert asked == [DATA, *others]
     assert len(steps) == 4
+
+
+def test_one_training_has_one_final_test_and_a_rows_goes_before_a_teachers():
+    dense = replace(BASELINE, eval=EvalSpec(views="10x3"))
+    with pytest.raises(
+        BadInput, match=r"rows 'a' and 'b' .* val-f4-v1x1 and by val-f4-v10x3; keep one.*test/val-f4-v10x3/"
+    ):
+        build_steps(sweep_of(("a", BASELINE), ("b", dense)), manifest_of=manifest_of)
+    watched = replace(TEACHER, eval=EvalSpec(views="4x3", every=2))
+    steps = build_steps(sweep_of(("a", PIXEL), ("teacher", watched), ("b", BASELINE)), manifest_of=manifest_of)
+    assert next(step for step in steps.values() if step.cells == (("teacher", 0),)).recipe.eval.views == "4x3"
+    assert len(build_steps(sweep_of(("a", BASELINE), ("b", BASELINE)), manifest_of=manifest_of)) == 1

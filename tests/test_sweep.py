@@ -291,7 +291,11 @@ NAN = float("nan")
         (["tables", "t", "delta_to"], "base", "'tables.t.delta_to' names 'base', which is not a row"),
         (["tables", "t", "published_rows"], {"x": "y"}, "'tables.t.published_rows' names 'x', which is not a row"),
         (["tables", "t", "published_rows"], {"pixel": "y"}, "'tables.t.published_rows' needs 'tables.t.published'"),
-        (["tables", "t", "plot"], "accuracy", "'tables.t.plot' must be 'accuracy_vs_gmacs', got 'accuracy'"),
+        (
+            ["tables", "t", "plot"],
+            "accuracy",
+            "'tables.t.plot[0]' must be 'accuracy_vs_gmacs', 'learning_curves' or 'class_gain', got 'accuracy'",
+        ),
     ],
 )
 def test_a_wrong_value_is_named_with_its_field_and_a_way_out(tmp_path, where, value, expected):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,13 @@ def test_the_head_says_what_the_numbers_rest_on(full: StoredSweep):
     assert "teacher" not in head
 
 
+def test_the_head_counts_the_clips_whose_videos_are_missing(tmp_path: Path):
+    stored = StoredSweep(tmp_path, seeds=(0,), num_missing=7)
+    finish_all(stored)
+    head = " ".join(table_of(stored).head)
+    assert "299 clips evaluated, 1 skipped as damaged, 7 left out because their videos are missing; protocol" in head
+
+
 def test_the_head_names_a_fixed_teacher_seed_and_rows_with_other_epochs(tmp_path: Path):
     text = SWEEP.replace("optim.epochs: 3}", "optim.epochs: 3, seed: 7}").replace(
         "kd.level: clip}", "kd.level: clip, optim.epochs: 5}"
@@ -230,6 +238,20 @@ def test_speeds_of_two_devices_are_not_averaged(tmp_path: Path):
     table = table_of(stored)
     assert table.entries["baseline", "clips/s"].text == "100, 101, 102"
     assert any("device 0 (baseline); device 1 (baseline)" in sentence for sentence in table.head)
+
+
+def test_the_head_says_what_a_cost_is_where_clips_stop_early(tmp_path: Path):
+    stored = StoredSweep(tmp_path)
+    used = {stored.id_of("baseline", seed): 2.0 + seed for seed in (0, 1, 2)}
+    for step_id in used:
+        stored.finish(step_id, 0.8)
+    records = records_from_store(stored.store, stored.steps)
+    assert not any("Early exit" in sentence for sentence in table_of(stored, records).head)
+    for step_id, frames in used.items():
+        records[step_id] = replace(records[step_id], metrics={**records[step_id].metrics, "test/frames_used": frames})
+    (sentence,) = (sentence for sentence in table_of(stored, records).head if "Early exit" in sentence)
+    assert "GMACs and GFLOPs are the mean over the exits that the evaluated clips took" in sentence
+    assert "(frames used: baseline 3)" in sentence
 
 
 def test_the_newest_of_several_speeds_counts(tmp_path: Path):

@@ -143,6 +143,14 @@ def test_a_damaged_validation_clip_is_left_out_and_n_says_so(data: DataSpec, tmp
     assert (record["num_clips"], record["num_skipped"], record["skipped"]) == (6, 1, [path])
 
 
+def test_missing_validation_clips_are_left_out_and_the_record_counts_them(data: DataSpec, tmp_path: Path) -> None:
+    missing = build_manifest(data).val[0].path
+    (Path(str(data.root)) / missing).unlink()
+    sink, _ = train(recipe(replace(data, allow_missing=1)), tmp_path)
+    record = sink.evaluations(STEP)["val-f4-v1x1"]
+    assert (record["num_clips"], record["num_skipped"], record["num_missing"]) == (6, 0, 1)
+
+
 def test_too_many_damaged_clips_stop_the_run_with_their_list(data: DataSpec, tmp_path: Path) -> None:
     path = cut(data, "train")
     with pytest.raises(TooManyDamaged, match=rf"1 of 36 train clips .* data.max_damaged = 0.01(.|\n)*{path}"):

@@ -17,9 +17,9 @@ NUM_VIDEOS = {"train": 4, "val": 3}
 
 
 def make_smoke(folder: Path, *, like: DataSpec) -> DataSpec:
-    """Writes four training and three validation clips of three classes, annotated as `like` is; says how to read them.
+    """Writes four training and three validation clips, annotated in the format of `like`, and says how to read them.
 
-    Every class is in both splits. The first video of a split has two labels, in the formats that allow it.
+    Each of three classes is in both splits. The first video of a split has two labels, in the formats that allow it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = LAYOUTS[like.annotations].write(folder, [*_draw("train"), *_draw("val")])

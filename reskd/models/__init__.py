@@ -8,17 +8,26 @@ from functools import partial
 from pathlib import Path
 
 from reskd.errors import BadInput
+from reskd.models.frame_exit import frame_exit_mini, frame_exit_resnet
 from reskd.models.mini import slowonly_mini, swin3d_mini, tsn_mini
 from reskd.models.mvit import video_mvit
 from reskd.models.r3d import video_resnet
 from reskd.models.slowonly import slowonly_resnet
 from reskd.models.swin3d import swin3d
+from reskd.models.tsm import tsm_mobilenet_v2, tsm_resnet
 from reskd.models.tsn import tsn_mobilenet_v2, tsn_resnet
 from reskd.models.video_model import ClipOutput, VideoModel, VideoModel3d, evaluating
 from reskd.models.weights import NAMED_WEIGHTS, load_named_weights, load_weights_file
 from reskd.recipe import ModelSpec
 
 __all__ = ["MODELS", "ClipOutput", "VideoModel", "VideoModel3d", "build_model", "evaluating"]
+
+FRAME_EXITS: dict[str, Callable[..., VideoModel]] = {
+    "frameexit_resnet18": partial(frame_exit_resnet, depth=18),
+    "frameexit_resnet50": partial(frame_exit_resnet, depth=50),
+    "frameexit_mini10": partial(frame_exit_mini, num_blocks=1),
+}
+"""Called with ``num_exits`` and ``exit_beta`` too."""
 
 MODELS: dict[str, Callable[..., VideoModel]] = {
     "tsn_resnet18": partial(tsn_resnet, depth=18),
@@ -27,6 +36,9 @@ MODELS: dict[str, Callable[..., VideoModel]] = {
     "tsn_resnet101": partial(tsn_resnet, depth=101),
     "tsn_resnet152": partial(tsn_resnet, depth=152),
     "tsn_mobilenet_v2": tsn_mobilenet_v2,
+    "tsm_resnet18": partial(tsm_resnet, depth=18),
+    "tsm_resnet50": partial(tsm_resnet, depth=50),
+    "tsm_mobilenet_v2": tsm_mobilenet_v2,
     "tsn_mini10": partial(tsn_mini, num_blocks=1),
     "tsn_mini18": partial(tsn_mini, num_blocks=2),
     "slowonly_resnet18": partial(slowonly_resnet, depth=18),
@@ -38,22 +50,28 @@ MODELS: dict[str, Callable[..., VideoModel]] = {
     "swin3d_b": partial(swin3d, size="b"),
     "r3d_18": video_resnet,
     "mvit_v2_s": video_mvit,
+    **FRAME_EXITS,
 }
 """Name -> builder, called with ``num_classes`` and ``dropout``."""
 
 
-def build_model(spec: ModelSpec, *, num_classes: int) -> VideoModel:
+def build_model(spec: ModelSpec, *, num_classes: int, num_frames: int | None = None) -> VideoModel:
     """The network that ``spec`` names, on the CPU, in train mode, holding the weights that ``spec.weights`` names.
 
-    Random weights come from torch's global generator; seed it before. Raises BadInput for a name or weights
-    that do not exist or do not fit.
+    num_frames: of the clips it is trained on; only a network with an exit after each frame must know.
+    Random weights come from torch's global generator; seed it before. Raises BadInput for a name or weights that do
+    not exist or do not fit.
     """
     if spec.name not in MODELS:
         nearest = difflib.get_close_matches(spec.name, MODELS, n=1, cutoff=0.0)[0]
         raise BadInput(
             f"model.name: {spec.name!r} is not a model; did you mean {nearest!r}? There are {', '.join(MODELS)}"
         )
-    model = MODELS[spec.name](num_classes=num_classes, dropout=spec.dropout)
+    build = MODELS[spec.name]
+    if spec.name in FRAME_EXITS:
+        assert num_frames is not None, f"{spec.name} has an exit after each frame"
+        build = partial(build, num_exits=num_frames, exit_beta=spec.exit_beta)
+    model = build(num_classes=num_classes, dropout=spec.dropout)
     if spec.weights in NAMED_WEIGHTS:
         load_named_weights(model, spec.weights, name=spec.name)
     elif spec.weights != "none":

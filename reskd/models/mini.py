@@ -14,6 +14,7 @@ from torchvision.models.video.swin_transformer import SwinTransformer3d
 
 from reskd.models.slowonly import slowonly_model
 from reskd.models.swin3d import swin_block, swin_model
+from reskd.models.tsn import Backbone
 from reskd.models.video_model import VideoModel, VideoModel3d
 
 WIDTHS = (32, 64, 96, 128)
@@ -21,12 +22,9 @@ STRIDES = (2, 2, 1, 1)
 
 
 def tsn_mini(*, num_blocks: int, num_classes: int, dropout: float) -> VideoModel:
-    """A 5x5 stem of stride 2 and four stages of ``num_blocks`` basic blocks under a TSN head."""
-    backbone = _resnet(num_blocks)
-    for module in backbone.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-    return VideoModel(backbone, num_features=WIDTHS[-1], num_classes=num_classes, dropout=dropout)
+    """A small net of four stages of ``num_blocks`` basic blocks under a TSN head."""
+    backbone, num_features = mini_backbone(num_blocks)
+    return VideoModel(backbone, num_features=num_features, num_classes=num_classes, dropout=dropout)
 
 
 def slowonly_mini(*, num_blocks: int, num_classes: int, dropout: float) -> VideoModel3d:
@@ -51,6 +49,15 @@ def swin3d_mini(*, num_classes: int, dropout: float) -> VideoModel3d:
         block=swin_block,
     )
     return swin_model(swin, num_classes=num_classes, dropout=dropout)
+
+
+def mini_backbone(num_blocks: int) -> Backbone:
+    """A 5x5 stem of stride 2 and four stages of ``num_blocks`` basic blocks, randomly initialised."""
+    backbone = _resnet(num_blocks)
+    for module in backbone.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return Backbone(backbone, WIDTHS[-1])
 
 
 def _resnet(num_blocks: int) -> nn.Sequential:

@@ -43,8 +43,8 @@ def swin_block(*sizes: Any, **options: Any) -> SwinTransformerBlock:
 def swin3d(*, size: str, num_classes: int, dropout: float) -> VideoModel3d:
     """A randomly initialised Video Swin-T, -S or -B; its last map has stride 32, and a cell for two frames.
 
-    Its features are those after the last norm, which the classifier sees. Stochastic depth draws from torch's global
-    generator.
+    Its features are those after the last norm, which the classifier sees. An odd number of frames is padded by one of
+    zeros. Stochastic depth draws from torch's global generator.
     """
     return swin_model(SWINS[size](weights=None, block=swin_block), num_classes=num_classes, dropout=dropout)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from torch import nn
 from torchvision.models import mobilenet_v2, resnet18, resnet34, resnet50, resnet101, resnet152
 
@@ -10,14 +12,18 @@ from reskd.models.video_model import VideoModel
 RESNETS = {18: resnet18, 34: resnet34, 50: resnet50, 101: resnet101, 152: resnet152}
 
 
-def tsn_resnet(*, depth: int, num_classes: int, dropout: float) -> VideoModel:
-    """A randomly initialised ResNet of ``depth`` layers under a TSN head; its last map has stride 32.
+class Backbone(NamedTuple):
+    """A network without its pooling and classifier, its tensors called as torchvision calls them."""
 
-    The backbone keeps torchvision's own tensor names, so that torchvision's files fit it.
-    """
+    module: nn.Sequential
+    """(N, 3, r, r) -> (N, num_features, h, w)."""
+    num_features: int
+
+
+def resnet_backbone(depth: int) -> Backbone:
+    """A randomly initialised ResNet of ``depth`` layers; its last map has stride 32."""
     resnet = RESNETS[depth](weights=None)
-    backbone = resnet_stages(resnet)
-    return VideoModel(backbone, num_features=resnet.fc.in_features, num_classes=num_classes, dropout=dropout)
+    return Backbone(resnet_stages(resnet), resnet.fc.in_features)
 
 
 def resnet_stages(resnet: nn.Module) -> nn.Sequential:
@@ -29,9 +35,21 @@ def resnet_stages(resnet: nn.Module) -> nn.Sequential:
     return stages
 
 
-def tsn_mobilenet_v2(*, num_classes: int, dropout: float) -> VideoModel:
-    """A randomly initialised MobileNetV2 under a TSN head; its last map has stride 32 and 1280 channels."""
+def mobilenet_v2_backbone() -> Backbone:
+    """A randomly initialised MobileNetV2; its last map has stride 32 and 1280 channels."""
     mobilenet = mobilenet_v2(weights=None)
     backbone = nn.Sequential()
     backbone.add_module("features", mobilenet.features)  # under torchvision's own name, so that its files fit
-    return VideoModel(backbone, num_features=mobilenet.last_channel, num_classes=num_classes, dropout=dropout)
+    return Backbone(backbone, mobilenet.last_channel)
+
+
+def tsn_resnet(*, depth: int, num_classes: int, dropout: float) -> VideoModel:
+    """A ResNet under a TSN head."""
+    backbone, num_features = resnet_backbone(depth)
+    return VideoModel(backbone, num_features=num_features, num_classes=num_classes, dropout=dropout)
+
+
+def tsn_mobilenet_v2(*, num_classes: int, dropout: float) -> VideoModel:
+    """A MobileNetV2 under a TSN head."""
+    backbone, num_features = mobilenet_v2_backbone()
+    return VideoModel(backbone, num_features=num_features, num_classes=num_classes, dropout=dropout)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class ClipOutput(NamedTuple):
@@ -18,6 +19,14 @@ class ClipOutput(NamedTuple):
     """(B, T', K): the classes of each cell of time alone; space pooled, no dropout."""
     clip_logits: Tensor
     """(B, K): the clip's classes; space and time pooled, then dropout."""
+
+
+def new_classifier(num_features: int, num_classes: int) -> nn.Linear:
+    """A linear layer as TSN heads start: small on purpose, so that the first softmax is near uniform."""
+    classifier = nn.Linear(num_features, num_classes)
+    nn.init.normal_(classifier.weight, std=0.01)
+    nn.init.zeros_(classifier.bias)
+    return classifier
 
 
 class VideoModel(nn.Module):
@@ -37,10 +46,7 @@ class VideoModel(nn.Module):
         self.backbone = backbone
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(num_features, num_classes)
-        # Small on purpose, as TSN heads start: the first softmax is near uniform whatever the backbone's scale.
-        nn.init.normal_(self.classifier.weight, std=0.01)
-        nn.init.zeros_(self.classifier.bias)
+        self.classifier = new_classifier(num_features, num_classes)
 
     def num_time_cells(self, num_frames: int) -> int:
         """T', the maps that a clip of ``num_frames`` frames leaves."""
@@ -68,6 +74,14 @@ class VideoModel(nn.Module):
         features = self.forward_features(clips)
         frame_logits, clip_logits = self.forward_head(features, num_frames=clips.shape[1])
         return ClipOutput(features, frame_logits, clip_logits)
+
+    def task_loss(self, output: ClipOutput, labels: Tensor) -> Tensor:
+        """What is learned from labels (B,) alone, a scalar: the cross-entropy of the clip's logits."""
+        return F.cross_entropy(output.clip_logits, labels)
+
+    def frames_used(self, output: ClipOutput) -> Tensor | None:
+        """(B,) frames that each clip's logits rest on, of a network that may stop early; None: all of them."""
+        return None
 
 
 class VideoModel3d(VideoModel):

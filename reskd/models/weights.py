@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -29,6 +30,7 @@ from torchvision.models.video import (
 
 from reskd.errors import BadInput
 from reskd.models.inflate import inflated_state
+from reskd.models.mmaction import from_mmaction, is_mmaction
 from reskd.models.video_model import VideoModel
 
 logger = logging.getLogger(__name__)
@@ -41,10 +43,17 @@ IMAGENET_V1: dict[str, WeightsEnum] = {
     "tsn_resnet101": ResNet101_Weights.IMAGENET1K_V1,
     "tsn_resnet152": ResNet152_Weights.IMAGENET1K_V1,
     "tsn_mobilenet_v2": MobileNet_V2_Weights.IMAGENET1K_V1,
+    "tsm_resnet18": ResNet18_Weights.IMAGENET1K_V1,
+    "tsm_resnet50": ResNet50_Weights.IMAGENET1K_V1,
+    "tsm_mobilenet_v2": MobileNet_V2_Weights.IMAGENET1K_V1,
+    "frameexit_resnet18": ResNet18_Weights.IMAGENET1K_V1,
+    "frameexit_resnet50": ResNet50_Weights.IMAGENET1K_V1,
     "slowonly_resnet18": ResNet18_Weights.IMAGENET1K_V1,  # 2-D weights, inflated
     "slowonly_resnet50": ResNet50_Weights.IMAGENET1K_V1,
 }
 
+# R3D-18 and MViTv2-S saw pixels normalised by other means and deviations than ImageNet's, which every clip here is;
+# Video Swin saw the same.
 KINETICS_V1: dict[str, WeightsEnum] = {
     "swin3d_t": Swin3D_T_Weights.KINETICS400_V1,
     "swin3d_s": Swin3D_S_Weights.KINETICS400_V1,
@@ -63,7 +72,39 @@ NUM_NAMED = 5
 """Tensors that an error names in each of its lists; the rest is counted."""
 
 
-def load_named_weights(model: VideoModel, weights: str, *, name: str) -> None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loaded:
+    """What a file gave to a model. Nothing of it was left unused but what is named here."""
+
+    source: str
+    layout: Literal["reskd", "torchvision", "mmaction2"]
+    num_backbone: int
+    """Tensors of the backbone: all that the model has (old files: all but batch norm's counters)."""
+    has_head: bool
+    """Whether classifiers were loaded too; not, where the file has none or one of other classes."""
+    num_classifier: int = 0
+    """Tensors of another classifier, left out."""
+    num_teacher: int = 0
+    """Tensors of a distillation's teacher, left out."""
+
+    @property
+    def words(self) -> str:
+        head = "its classifier" if self.has_head else "no classifier"
+        left_out = [
+            f"{number} tensors of {what}"
+            for number, what in (
+                (self.num_classifier, "a classifier that is not this model's"),
+                (self.num_teacher, "the teacher"),
+            )
+            if number
+        ]
+        return (
+            f"{self.source} ({self.layout}'s names): {self.num_backbone} tensors of the backbone and {head} loaded"
+            + (f"; left out: {', '.join(left_out)}" if left_out else "")
+        )
+
+
+def load_named_weights(model: VideoModel, weights: str, *, name: str) -> Loaded:
     """Fill the backbone of the model called ``name`` from torchvision's file, downloaded once and cached.
 
     Raises BadInput where torchvision has no such file for the model, and where the file can neither be found
@@ -86,16 +127,17 @@ def load_named_weights(model: VideoModel, weights: str, *, name: str) -> None:
             f"put that file at {cached} (TORCH_HOME moves the folder; a torn file there must go first), "
             "or give its path as model.weights"
         ) from error
-    _load(model, _from_torchvision(state, model), name=name, source=str(cached))
+    return _from_torchvision(model, state, name=name, source=str(cached))
 
 
-def load_weights_file(model: VideoModel, path: Path, *, name: str) -> None:
+def load_weights_file(model: VideoModel, path: Path, *, name: str) -> Loaded:
     """Fill the model called ``name`` from a file on this machine.
 
-    The file holds either torchvision's plain state dict (then the backbone is loaded, a 2-D one inflated for a 3-D
-    model, and its classifier ignored), or a dict whose "model" is a VideoModel's state dict (then the classifier is
-    loaded too, where the number of classes is the same; otherwise it stays as it is). Raises BadInput where the file
-    is missing or not such a file, and where any backbone tensor is missing, unexpected or of another shape.
+    The file holds torchvision's plain state dict (then the backbone is loaded, a 2-D one inflated for a 3-D model, and
+    its classifier ignored), or a dict whose "model" is a VideoModel's state dict, or mmaction2's checkpoint, alone or
+    under "state_dict" (in both the classifier is loaded too, where the number of classes is the same; otherwise it
+    stays as it is). Raises BadInput where the file is missing or not such a file, and where any backbone tensor is
+    missing, unexpected or of another shape.
     """
     if not path.is_file():
         names = ", ".join(map(repr, ["none", *NAMED_WEIGHTS]))
@@ -114,24 +156,45 @@ def load_weights_file(model: VideoModel, path: Path, *, name: str) -> None:
             f"{path}: model.weights: holds a {type(content).__name__}, not a state dict; give a file of one, "
             "or of a dict with the state dict under 'model'"
         )
+    loaded = _load_content(model, content, name=name, source=str(path))
+    logger.info("%s", loaded.words)
+    return loaded
+
+
+def _load_content(model: VideoModel, content: Mapping[Any, Any], *, name: str, source: str) -> Loaded:
+    """By the layout that the content's names have."""
     inner = content.get("model")
     if isinstance(inner, Mapping):
         state = {str(key): value for key, value in inner.items()}
-    else:
-        state = _from_torchvision(content, model)
-    _load(model, state, name=name, source=str(path))
+        return _load(model, state, Loaded(source=source, layout="reskd", num_backbone=0, has_head=False), name=name)
+    inner = content.get("state_dict")
+    state = {str(key): value for key, value in (inner if isinstance(inner, Mapping) else content).items()}
+    if not is_mmaction(state):
+        return _from_torchvision(model, state, name=name, source=source)
+    own = model.state_dict()
+    ours, teacher = from_mmaction(state, own=own)
+    found = Loaded(source=source, layout="mmaction2", num_backbone=0, has_head=False, num_teacher=len(teacher))
+    return _load(model, inflated_state(ours, like=own), found, name=name)
 
 
-def _from_torchvision(state: Mapping[str, Any], model: VideoModel) -> dict[str, Any]:
+def _from_torchvision(model: VideoModel, state: Mapping[str, Any], *, name: str, source: str) -> Loaded:
     """Torchvision's names -> ours, without its classifier; 2-D filters inflated where the model's are 3-D."""
-    ours = {f"backbone.{key}": value for key, value in state.items() if not str(key).startswith(CLASSIFIERS)}
-    return inflated_state(ours, like=model.state_dict())
+    ours = {f"backbone.{key}": value for key, value in state.items() if not key.startswith(CLASSIFIERS)}
+    found = Loaded(
+        source=source,
+        layout="torchvision",
+        num_backbone=0,
+        has_head=False,
+        num_classifier=len(state) - len(ours),
+    )
+    return _load(model, inflated_state(ours, like=model.state_dict()), found, name=name)
 
 
-def _load(model: VideoModel, state: dict[str, Any], *, name: str, source: str) -> None:
+def _load(model: VideoModel, state: dict[str, Any], found: Loaded, *, name: str) -> Loaded:
     """Copy ``state`` into the model, or copy nothing and raise BadInput with everything that does not fit."""
     own = model.state_dict()
-    head = {key: state.pop(key) for key in list(state) if key.startswith("classifier.")}
+    own_head = {key: value for key, value in own.items() if not key.startswith("backbone.")}
+    head = {key: state.pop(key) for key in list(state) if key.startswith("classifier.") or key in own_head}
     backbone = {key: value for key, value in own.items() if key.startswith("backbone.")}
     # Files older than torch 0.4.1 have no such counter; with a fixed momentum nothing ever reads it.
     required = [key for key in backbone if not key.endswith(".num_batches_tracked")]
@@ -149,14 +212,17 @@ def _load(model: VideoModel, state: dict[str, Any], *, name: str, source: str) -
     ]
     if problems:
         raise BadInput(
-            f"{source}: model.weights does not fit {name}: {'; '.join(problems)}; "
+            f"{found.source}: model.weights does not fit {name}: {'; '.join(problems)}; "
             "give a file of the same backbone or another model.name"
         )
-    if _shapes(head) == _shapes({key: value for key, value in own.items() if key.startswith("classifier.")}):
-        state |= head
-    else:
-        logger.info("%s: classifier not loaded; this model has %d classes", source, model.num_classes)
-    model.load_state_dict({**own, **state})
+    num_backbone, has_head = len(state), bool(head) and _shapes(head).items() <= _shapes(own_head).items()
+    model.load_state_dict({**own, **state, **(head if has_head else {})})
+    return replace(
+        found,
+        num_backbone=num_backbone,
+        has_head=has_head,
+        num_classifier=found.num_classifier + (0 if has_head else len(head)),
+    )
 
 
 def _shapes(state: Mapping[str, Any]) -> dict[str, object]:

@@ -80,7 +80,7 @@ def _is_frame(name: str) -> bool:
 
 
 def _digits(part: str) -> tuple[int, str]:
-    return (int(part), "") if part.isdigit() else (-1, part)
+    return (int(part), "") if part.isascii() and part.isdigit() else (-1, part)
 
 
 def _some(folder: Path) -> list[str]:

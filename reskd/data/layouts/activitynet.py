@@ -24,11 +24,11 @@ def read(spec: DataSpec, root: Path) -> Splits:
     """
     databases = {name: _database(root / name) for name in dict.fromkeys((spec.train, spec.val))}
     lying = locate(root, {f"v_{video_id}" for database in databases.values() for video_id in database})
-    return Splits(
-        train=_read_split(databases[spec.train], root / spec.train, split="train", lying=lying),
-        val=_read_split(databases[spec.val], root / spec.val, split="val", lying=lying),
-        remarks=tuple(remark for name, database in databases.items() for remark in _late(database, root / name)),
-    )
+    train, late_train = _read_split(databases[spec.train], root / spec.train, split="train", lying=lying)
+    val, late_val = _read_split(databases[spec.val], root / spec.val, split="val", lying=lying)
+    late = late_train + late_val
+    remark = f"{len(late)} videos have a segment that ends after the video's stated duration: {some(late)}"
+    return Splits(train=train, val=val, remarks=(remark,) if late else ())
 
 
 def write(root: Path, clips: Sequence[DrawnClip]) -> Written:
@@ -53,8 +53,9 @@ def _database(file: Path) -> Mapping[str, Any]:
 
 def _read_split(
     database: Mapping[str, Any], file: Path, *, split: Split, lying: Mapping[str, Sequence[str]]
-) -> tuple[Row, ...]:
-    rows, problems = [], dict[str, str]()
+) -> tuple[tuple[Row, ...], list[str]]:
+    """The rows; and the videos that a segment outlasts, with both times."""
+    rows, late, problems = [], list[str](), dict[str, str]()
     for video_id, entry in database.items():
         where = f"{file}: video {video_id!r}"
         if not isinstance(entry, dict) or entry.get("subset") not in (*SUBSETS.values(), "testing"):
@@ -70,10 +71,13 @@ def _read_split(
             problems[video_id] = f"{where}: {error}"
             continue
         rows.append(Row(where=where, path=path, labels=labels, end_s=end_s))
+        duration_s = entry.get("duration")
+        if isinstance(duration_s, int | float) and end_s is not None and end_s > duration_s + TOLERANCE_S:
+            late.append(f"{video_id} ({end_s:g} of {duration_s:g} s)")
     refuse(problems)
     if not rows:
         raise BadInput(f"{file}: no video of subset {SUBSETS[split]!r}; is it the annotation file of ActivityNet 1.3?")
-    return tuple(rows)
+    return tuple(rows), late
 
 
 def _labels(entry: Mapping[str, Any]) -> tuple[tuple[str, ...], float | None]:
@@ -89,16 +93,3 @@ def _labels(entry: Mapping[str, Any]) -> tuple[tuple[str, ...], float | None]:
         if not is_pair or not 0 <= segment[0] <= segment[1]:
             raise BadInput(f"segment {segment!r}; it must be [start, end] in seconds, start not after end")
     return tuple(dict.fromkeys(labels)), max((float(end) for _, end in segments), default=None)
-
-
-def _late(database: Mapping[str, Any], file: Path) -> list[str]:
-    """The videos of which a segment ends after the duration that the very file states; read without complaints."""
-    late = {}
-    for video_id, entry in database.items():
-        duration = entry.get("duration")
-        _, end_s = _labels(entry) if entry.get("annotations") else ((), None)
-        if type(duration) in (int, float) and end_s is not None and end_s > duration + TOLERANCE_S:
-            late[video_id] = f"{video_id} ({end_s:g} of {duration:g} s)"
-    if not late:
-        return []
-    return [f"{file}: {len(late)} videos have a segment that ends after the stated duration: {some(late.values())}"]

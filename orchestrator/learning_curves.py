@@ -1,0 +1,94 @@
+"""Learning curves: a row's validation metric by epoch, the mean over its seeds and the span between them."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.figure import COLOURS, FONT_SIZE
+from orchestrator.steps import Step
+from orchestrator.store import Store
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NAMES = {"top1": "top-1", "top5": "top-5", "mAP": "mAP"}
+MAX_BANDS = 4
+"""Rows whose spans are drawn as bands; more would hide one another and are drawn as bars."""
+LINES = ("-", "--", ":")
+"""Tell rows apart that share a colour."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Curve:
+    """One row; rows of the same steps are one curve, `24 px = pixel-level MSE`."""
+
+    row: str
+    by_epoch: tuple[tuple[int, tuple[float, ...]], ...]
+    """(epoch, a value of each seed that was validated then), in percent."""
+
+    @property
+    def means(self) -> list[float]:
+        return [statistics.fmean(values) for _, values in self.by_epoch]
+
+
+def read_curves(store: Store, steps: Mapping[str, Step], rows: Sequence[str], *, metric: str) -> list[Curve]:
+    """Of the rows that were validated at least once, whether they are finished or not; from the store's metrics."""
+    names: dict[tuple[str, ...], list[str]] = {}
+    for row in rows:
+        ids = tuple(step.id for step in steps.values() if any(cell[0] == row for cell in step.cells))
+        names.setdefault(ids, []).append(row)
+    curves = []
+    for ids, same in names.items():
+        found: dict[int, list[float]] = {}
+        for step_id in ids:
+            for line in store.metrics(step_id):
+                if f"val/{metric}" in line["metrics"]:
+                    found.setdefault(line["epoch"], []).append(100 * line["metrics"][f"val/{metric}"])
+        if found:
+            by_epoch = tuple((epoch, tuple(found[epoch])) for epoch in sorted(found))
+            curves.append(Curve(row=" = ".join(same), by_epoch=by_epoch))
+    return curves
+
+
+def draw_curves(curves: Sequence[Curve], *, metric: str) -> Figure:
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(8.6, 4.8), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    are_few = len(curves) <= MAX_BANDS
+    last = max(epoch for curve in curves for epoch, _ in curve.by_epoch)
+    step = 0.005 * last  # spans of many rows stand side by side, each a little off its epoch
+    for index, curve in enumerate(curves):
+        epochs: list[float] = [epoch for epoch, _ in curve.by_epoch]
+        colour, line = COLOURS[index % len(COLOURS)], LINES[index // len(COLOURS) % len(LINES)]
+        lows, highs = ([side(values) for _, values in curve.by_epoch] for side in (min, max))
+        if are_few:
+            axes.fill_between(epochs, lows, highs, color=colour, alpha=0.18, linewidth=0)
+        else:
+            epochs = [epoch + step * (index - (len(curves) - 1) / 2) for epoch in epochs]
+            axes.vlines(epochs, lows, highs, color=colour, linewidth=1.2, alpha=0.6)
+        axes.plot(epochs, curve.means, line, color=colour, marker="o", markersize=3.5, label=curve.row)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(
+        f"validation {NAMES[metric]} (%)\nmean over seeds; {'band' if are_few else 'bar'}: lowest to highest"
+    )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(color="#dddddd", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    # In the order of the curves' ends, so that a name is found beside its line.
+    handles, labels = axes.get_legend_handles_labels()
+    order = sorted(range(len(curves)), key=lambda index: -curves[index].means[-1])
+    figure.legend(
+        [handles[index] for index in order],
+        [labels[index] for index in order],
+        loc="outside right upper",
+        frameon=False,
+        fontsize=FONT_SIZE,
+        title="best at its end first",
+        title_fontsize=FONT_SIZE,
+    )
+    return figure

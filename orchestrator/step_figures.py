@@ -1,0 +1,185 @@
+"""What finished steps look at: sheets of receptive fields and of Grad-CAM, from their weights in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from orchestrator.again import stored_recipe
+from orchestrator.store import Store
+from orchestrator.stored import finished_step
+from orchestrator.strict import did_you_mean
+from reskd.cohort import Views
+from reskd.data.annotations import data_root as root_of
+from reskd.data.manifest import read_manifest
+from reskd.errors import BadInput
+from reskd.figures.erf import PLACE, cell_at, effective_receptive_field
+from reskd.figures.gradcam import grad_cam
+from reskd.figures.sheets import Field, Seen, cam_sheet, field_sheet
+from reskd.files import write_atomic
+from reskd.predict import find_videos, read_clip
+from reskd.recipe import Recipe
+from reskd.takeaway import Trained, load_trained
+
+BATCH = 8
+"""Clips whose gradients are held at once."""
+ID_LENGTH = 8
+"""Of a step's id in a file's name."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Network:
+    """A finished step's model and what to call it."""
+
+    step_id: str
+    words: str
+    trained: Trained
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NamedClip:
+    """A clip as a test crop, uint8 (T, 3, S, S), where it is from and its classes where they are known."""
+
+    name: str
+    pixels: Tensor
+    labels: tuple[str, ...] = ()
+
+
+def open_networks(store: Store, prefixes: Sequence[str]) -> list[Network]:
+    """Finished steps by their first letters; BadInput unless all are fed the same clips."""
+    networks = [_open(store, finished_step(store, prefix)) for prefix in dict.fromkeys(prefixes)]
+    first = networks[0]
+    for other in networks[1:]:
+        for name in ("num_frames", "short_side", "crop_size", "decode", "classes"):
+            if getattr(other.trained.card, name) != getattr(first.trained.card, name):
+                raise BadInput(f"steps {first.step_id} and {other.step_id} differ in {name}; name steps of equal clips")
+    return networks
+
+
+def named_clips(paths: Sequence[Path], network: Network) -> list[NamedClip]:
+    """Video files, and the videos in folders; BadInput for one that does not decode."""
+    return [NamedClip(name=path.name, pixels=_read(path, network)) for path in find_videos(paths)]
+
+
+def validation_clips(store: Store, network: Network, *, num: int, root: Path | None = None) -> list[NamedClip]:
+    """So many clips of the step's validation split, evenly over its list; root: where the videos lie now."""
+    data = stored_recipe(store, network.step_id).data
+    sha256 = (store.identity(network.step_id) or {})["payload"]["manifest_sha256"]
+    path = store.manifest_path(data.name, sha256)
+    if not path.is_file():
+        raise BadInput(f"{path}: the manifest of step {network.step_id} is not there; name videos with --videos")
+    manifest = read_manifest(path)
+    folder = root or root_of(data)
+    if not folder.is_dir():
+        raise BadInput(f"the videos of {data.name!r} are not here: {folder} is no folder; name it with --data-root")
+    num = min(num, len(manifest.val))
+    chosen = [manifest.val[(2 * index + 1) * len(manifest.val) // (2 * num)] for index in range(num)]
+    return [
+        NamedClip(
+            name=clip.path,
+            pixels=_read(folder / clip.path, network),
+            labels=tuple(manifest.classes[label] for label in clip.labels),
+        )
+        for clip in chosen
+    ]
+
+
+def write_fields(
+    networks: Sequence[Network], clips: Sequence[NamedClip], folder: Path, *, place: tuple[float, float] = PLACE
+) -> list[Path]:
+    """One sheet: each network's effective receptive field at one place of the picture, over all clips."""
+    fields = []
+    for network in networks:
+        with torch.no_grad():
+            size = network.trained.model.forward_features(_seen(network, clips[:1])).shape[-2:]
+        cell = cell_at(place, size=(size[0], size[1]))
+        batches = (_seen(network, clips[first : first + BATCH]) for first in range(0, len(clips), BATCH))
+        field = effective_receptive_field(network.trained.model, batches, cell=cell)
+        words = f"{network.words}\ncell {cell[0] + 1}, {cell[1] + 1} of {size[0]} x {size[1]}"
+        fields.append(Field(words=words, field=field, cell=cell, size=(size[0], size[1])))
+    frames = clips[0].pixels
+    note = (
+        f"Mean size of the gradient of one cell of the last map (white square, row and column from the top left) by "
+        f"the pixels of the network's input, over {_count(len(clips), 'clip')} of {_count(len(frames), 'frame')}."
+    )
+    content = field_sheet(frames[len(frames) // 2], fields, title="Effective receptive field", note=note)
+    path = folder / f"erf_{_ids(networks)}.png"
+    write_atomic(path, content)
+    return [path]
+
+
+def write_cams(
+    networks: Sequence[Network],
+    clips: Sequence[NamedClip],
+    folder: Path,
+    *,
+    layer: str | None = None,
+    class_name: str | None = None,
+) -> list[Path]:
+    """A sheet for each clip: its frames, and where each network saw the class, by default the one it predicts."""
+    classes = networks[0].trained.card.classes
+    if class_name is not None and class_name not in classes:
+        raise BadInput(f"--class {class_name!r} is not a class of these steps{did_you_mean(class_name, classes)}")
+    asked = None if class_name is None else [classes.index(class_name)]
+    paths = []
+    for number, clip in enumerate(clips, start=1):
+        rows = []
+        for network in networks:
+            found = grad_cam(network.trained.model, _seen(network, [clip]), layer=layer, classes=asked)
+            best = int(found.probabilities[0].argmax())
+            says = f"says {classes[best]!r}, {found.probabilities[0, best]:.0%}"
+            if asked and asked[0] != best:
+                says += f"; {class_name!r}, {found.probabilities[0, asked[0]]:.0%}"
+            rows.append(Seen(words=f"{network.words}\n{says}", maps=found.maps[0]))
+        truth = f", class {' and '.join(clip.labels)}" if clip.labels else ""
+        note = (
+            f"Light where {layer or 'the last map'} speaks for "
+            f"{repr(class_name) if class_name else 'the class that the network predicts'}; each row has a scale of its "
+            "own, from 0 to its largest value in the clip."
+        )
+        content = cam_sheet(clip.pixels, rows, title=f"Grad-CAM: {clip.name}{truth}", note=note)
+        paths.append(folder / f"gradcam_{_ids(networks)}_{number}.png")
+        write_atomic(paths[-1], content)
+    return paths
+
+
+def step_words(recipe: Recipe) -> str:
+    """`tsn_mini10 at 24 px, pixel-level distillation from tsn_mini18 at 64 px, seed 0`."""
+    words = [f"{recipe.model.name} at {recipe.model.resolution} px"]
+    if isinstance(recipe.teacher, Recipe) and recipe.has_teacher:
+        teacher = recipe.teacher.model
+        words.append(f"{recipe.kd.level}-level distillation from {teacher.name} at {teacher.resolution} px")
+    else:
+        words.append(f"{recipe.kd.level}-level distillation" if recipe.has_teacher else "no distillation")
+    return ", ".join([*words, f"seed {recipe.model_seed}"])
+
+
+def _open(store: Store, step_id: str) -> Network:
+    words = f"{step_words(stored_recipe(store, step_id))} ({step_id[:ID_LENGTH]})"
+    return Network(step_id=step_id, words=words, trained=load_trained(store.weights(step_id)))
+
+
+def _read(path: Path, network: Network) -> Tensor:
+    clip = read_clip(path, card=network.trained.card)
+    if isinstance(clip, str):
+        raise BadInput(f"{path}: {clip}; name other videos with --videos")
+    return clip
+
+
+def _seen(network: Network, clips: Sequence[NamedClip]) -> Tensor:
+    """(B, T, 3, r, r): the clips as the network sees them."""
+    dtype = next(network.trained.model.parameters()).dtype
+    pixels = torch.stack([clip.pixels for clip in clips])
+    return Views(pixels, device=torch.device("cpu"), dtype=dtype).of(network.trained.spec)
+
+
+def _ids(networks: Sequence[Network]) -> str:
+    return "_".join(network.step_id[:ID_LENGTH] for network in networks)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number > 1 else ''}"

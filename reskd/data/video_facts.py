@@ -1,0 +1,94 @@
+"""What is known of each video file, and a cache of it for files that have not changed since."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from reskd.data.manifest import size_and_time
+from reskd.errors import BadInput
+from reskd.files import write_atomic
+
+Status = Literal["ok", "short", "past_end", "uncut", "missing", "unreadable", "empty", "damaged"]
+"""short: fewer frames than a clip takes, so that they repeat. past_end: the video ends before the labelled part does.
+uncut: far longer than the labelled part, which alone was to be in the file. unreadable: does not open. damaged: opens,
+but fewer frames decode than the file claims. empty: no bytes or no frames."""
+
+SETTLED_NS = 2_000_000_000
+"""A file written this short a time ago may change again within one time stamp: its result is not kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What one file is, whatever a recipe makes of it."""
+
+    status: Status
+    num_frames: int = 0
+    reason: str = ""
+    duration_s: float | None = None
+    is_lasting: bool = True
+    """Whether the same bytes always give this; trouble with the file system or a process may pass."""
+
+
+NUM_FORMER_FIELDS = 7
+
+
+class _Line(NamedTuple):
+    """A file's line in the cache."""
+
+    size: int
+    mtime_ns: int
+    backend: str
+    quick: bool
+    status: Status
+    num_frames: int
+    reason: str
+    duration_s: float | None
+
+
+class FactCache:
+    """Facts about files that have not changed since, in a JSON file."""
+
+    def __init__(self, file: Path | None, *, backend: str, quick: bool) -> None:
+        self._file, self._backend, self._quick = file, backend, quick
+        self._stamps: dict[Path, tuple[int, int]] = {}
+        self._lines: dict[str, _Line] = {}
+        self._is_changed = False
+        if file is None or not file.exists():
+            return
+        try:
+            rows = json.loads(file.read_text(encoding="utf-8"))["videos"]
+            # Lines of seven were written before durations were: those videos are examined again.
+            self._lines = {path: _Line(*row) for path, row in rows.items() if len(row) != NUM_FORMER_FIELDS}
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise BadInput(f"{file}: not a cache of video checks ({error!r}); delete it or name another") from error
+
+    def find(self, path: Path) -> Fact | None:
+        """What is known of a file as it is now; what a full check found answers a quick one as well."""
+        try:
+            stamp = size_and_time(path)
+        except OSError:
+            return None
+        if stamp is None:
+            return None
+        self._stamps[path] = stamp
+        line = self._lines.get(str(path))
+        if line is None or line[:3] != (*stamp, self._backend) or line.quick > self._quick:
+            return None
+        return Fact(line.status, line.num_frames, line.reason, line.duration_s)
+
+    def add(self, path: Path, fact: Fact) -> None:
+        stamp = self._stamps.get(path)
+        if fact.is_lasting and stamp is not None and stamp[1] < time.time_ns() - SETTLED_NS:
+            self._lines[str(path)] = _Line(
+                *stamp, self._backend, self._quick, fact.status, fact.num_frames, fact.reason, fact.duration_s
+            )
+            self._is_changed = True
+
+    def save(self) -> None:
+        if self._file is None or not self._is_changed:
+            return
+        write_atomic(self._file, json.dumps({"videos": self._lines}, indent=0))

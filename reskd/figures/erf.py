@@ -1,0 +1,62 @@
+"""The effective receptive field: which pixels one cell of the last map really answers to.
+
+Luo, Li, Urtasun and Zemel, "Understanding the effective receptive field in deep convolutional neural networks",
+NeurIPS 2016: the gradient of the cell with respect to the pixels, here the mean of its size over clips and frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from reskd.errors import BadInput
+from reskd.models.video_model import VideoModel, evaluating
+
+PLACE = (0.625, 0.625)
+"""Shares of the picture's height and width at which the cell lies: the third of four cells, below and right of the
+middle, where a 4 x 4 map has no cell. As shares it is the same place in maps of any size."""
+EDGE = 1 - 0.9545
+"""Share of the largest value above which a pixel counts as inside the field (Luo et al., section 4.1)."""
+
+
+def effective_receptive_field(model: VideoModel, clips: Iterable[Tensor], *, cell: tuple[int, int]) -> Tensor:
+    """Batches of clips (B, T, 3, r, r), normalised -> float64 (r, r): how much a cell (row, column) hangs on a pixel.
+
+    The channels of the cell are summed, over all of the clip's maps, and the gradient's absolute value is summed over
+    colours and averaged over clips and frames. Where frames are seen one by one it is the field of each frame's own
+    map; in a 3-D network it is that of the cell at every time. The model answers in eval mode and is left as it was.
+    """
+    total: Tensor | None = None
+    num_frames = 0
+    with evaluating(model), torch.enable_grad():
+        for batch in clips:
+            pixels = batch.detach().clone().requires_grad_()
+            maps = model.forward_features(pixels)  # (B * T', C, h, w)
+            _check_cell(cell, maps)
+            (gradient,) = torch.autograd.grad(maps[:, :, cell[0], cell[1]].sum(), pixels)
+            field = gradient.double().abs().sum(dim=(0, 1, 2))  # (B, T, 3, r, r) -> (r, r)
+            total = field if total is None else total + field
+            num_frames += batch.shape[0] * batch.shape[1]
+    if total is None:
+        raise BadInput("an effective receptive field needs at least one clip")
+    return total / num_frames
+
+
+def cell_at(place: tuple[float, float], *, size: tuple[int, int]) -> tuple[int, int]:
+    """The (row, column) of a map of that size in which a place lies, given as shares of height and width."""
+    if not all(0 <= share < 1 for share in place):
+        raise BadInput(f"a place must be two shares from 0 up to, without, 1, such as 0.625 0.625; got {place}")
+    return int(place[0] * size[0]), int(place[1] * size[1])
+
+
+def field_share(field: Tensor) -> float:
+    """Share of the pixels that are inside the field: above 4.55 % of its largest value; 0 where all is 0."""
+    return float((field > EDGE * field.max()).double().mean())
+
+
+def _check_cell(cell: tuple[int, int], maps: Tensor) -> None:
+    height, width = maps.shape[-2:]
+    if not (0 <= cell[0] < height and 0 <= cell[1] < width):
+        raise BadInput(f"cell {cell} is not in the last map, which has {height} rows and {width} columns from 0")

@@ -1,0 +1,151 @@
+"""Early exit after FrameExit (Ghodrati et al., CVPR 2021, arXiv 2104.13400): frames are looked at until a gate opens.
+
+Frames are visited from coarse to fine. After each, the features so far are their element-wise maximum, an exit's own
+classifier can answer from it, and its gate says whether that answer is good enough. Gates learn from labels that the
+training makes itself: an exit was good enough where its loss lay below a limit that rises with the frames spent.
+docs/second_method.md says what is the paper's and what is not.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from reskd.errors import BadInput
+from reskd.models.mini import mini_backbone
+from reskd.models.tsn import Backbone, resnet_backbone
+from reskd.models.video_model import ClipOutput, VideoModel, new_classifier
+
+GATE_WIDTH = 64
+
+
+def visiting_order(num_frames: int) -> tuple[int, ...]:
+    """The middle, the first and the last frame, then again and again the middles of what lies between visited ones."""
+    order = list(dict.fromkeys((num_frames // 2, 0, num_frames - 1)))
+    while len(order) < num_frames:
+        visited = sorted(order)
+        middles = [(left + right) // 2 for left, right in pairwise(visited)]
+        order += [middle for middle in middles if middle not in visited]
+    return tuple(order)
+
+
+class Exits(NamedTuple):
+    """What every exit would say; B clips, E exits (one for each frame), K classes."""
+
+    logits: Tensor
+    """(B, E, K)."""
+    gates: Tensor
+    """(B, G): of each exit that has a gate, its logit; from 0 on it opens."""
+
+    @property
+    def taken(self) -> Tensor:
+        """(B,) number, from 0, of the first exit whose gate opens; the last one needs none."""
+        num_exits = self.logits.shape[1]
+        opened = self.gates[:, : num_exits - 1] >= 0
+        always = torch.ones_like(self.logits[:, :1, 0], dtype=torch.bool)
+        return torch.cat((opened, always), dim=1).int().argmax(dim=1)  # of equal ones the first
+
+
+class Gate(nn.Module):
+    """Whether to stop, from the features so far and those before the newest frame."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        # One for both, as in the official code: so the first gate, which has nothing before it, uses it all too.
+        self.reduce = nn.Sequential(
+            nn.Linear(num_features, GATE_WIDTH), nn.ReLU(), nn.Linear(GATE_WIDTH, GATE_WIDTH), nn.ReLU()
+        )
+        self.decide = nn.Linear(2 * GATE_WIDTH, 1)
+
+    def forward(self, now: Tensor, before: Tensor) -> Tensor:
+        """(B, C) and (B, C) -> (B,) logits."""
+        logits: Tensor = self.decide(torch.cat((self.reduce(now), self.reduce(before)), dim=1))
+        return logits.squeeze(1)
+
+
+class FrameExitModel(VideoModel):
+    """A TSN's backbone with an exit after each frame.
+
+    ``classifier`` is the last exit's, and what a distillation at frame or pixel level goes through; the others are
+    ``early_classifiers``. In training the clip's logits are the last exit's, in evaluation those of the exit taken.
+    """
+
+    def __init__(
+        self, backbone: Backbone, *, num_classes: int, dropout: float, num_exits: int, exit_beta: float
+    ) -> None:
+        if num_exits < 2:
+            raise BadInput(f"data.num_frames is {num_exits}; an early exit needs at least 2 frames")
+        num_features = backbone.num_features
+        super().__init__(backbone.module, num_features=num_features, num_classes=num_classes, dropout=dropout)
+        self.exit_beta = exit_beta
+        early = range(num_exits - 1)
+        self.early_classifiers = nn.ModuleList(new_classifier(num_features, num_classes) for _ in early)
+        self.gates = nn.ModuleList(Gate(num_features) for _ in early)
+
+    def exits(self, features: Tensor, *, num_frames: int) -> Exits:
+        """(B * T, C, h, w) -> all exits of clips of T frames, T at most the number of exits it was built with."""
+        classifiers = (*self.early_classifiers, self.classifier)
+        if num_frames > len(classifiers):
+            raise BadInput(
+                f"clips of {num_frames} frames, but this network was trained with {len(classifiers)} exits, one for "
+                "each frame; give it as many frames or fewer"
+            )
+        frames = self.pool(features).flatten(1).unflatten(0, (-1, num_frames))  # (B, T, C)
+        before = torch.zeros_like(frames[:, 0])
+        logits, gates = [], []
+        for number, frame in enumerate(visiting_order(num_frames)):
+            now = frames[:, frame] if number == 0 else torch.maximum(before, frames[:, frame])
+            logits.append(classifiers[number](self.dropout(now)))
+            if number < len(self.gates):
+                gates.append(self.gates[number](now, before))
+            before = now
+        return Exits(torch.stack(logits, dim=1), torch.stack(gates, dim=1))
+
+    def forward_head(self, features: Tensor, *, num_frames: int) -> tuple[Tensor, Tensor]:
+        """(B * T, C, h, w) -> frame logits (B, T, K), of each frame by the last classifier, and clip logits (B, K)."""
+        frame_logits = self.classifier(self.pool(features).flatten(1).unflatten(0, (-1, num_frames)))
+        exits = self.exits(features, num_frames=num_frames)
+        if self.training:
+            return frame_logits, exits.logits[:, -1]
+        chosen = exits.taken[:, None, None].expand(-1, 1, exits.logits.shape[2])
+        return frame_logits, exits.logits.gather(1, chosen).squeeze(1)
+
+    def task_loss(self, output: ClipOutput, labels: Tensor) -> Tensor:
+        """Mean over exits and clips of the cross-entropy, plus that of the gates against their own labels.
+
+        Exit t, from 1, was good enough where its cross-entropy lay below ``exit_beta * exp(t / 2)`` (the paper's
+        equation of epsilon_t).
+        """
+        exits = self.exits(output.features, num_frames=output.frame_logits.shape[1])
+        losses = F.cross_entropy(
+            exits.logits.movedim(2, 1), labels[:, None].expand(-1, exits.logits.shape[1]), reduction="none"
+        )  # (B, E)
+        num_gates = exits.gates.shape[1]
+        limits = torch.tensor([self.exit_beta * math.exp(t / 2) for t in range(1, num_gates + 1)]).to(losses)
+        good_enough = losses[:, :num_gates].detach() < limits
+        return losses.mean() + F.binary_cross_entropy_with_logits(exits.gates, good_enough.to(exits.gates))
+
+    def frames_used(self, output: ClipOutput) -> Tensor:
+        """(B,) frames that each clip's answer rests on."""
+        return self.exits(output.features, num_frames=output.frame_logits.shape[1]).taken + 1
+
+
+def frame_exit_resnet(
+    *, depth: int, num_classes: int, dropout: float, num_exits: int, exit_beta: float
+) -> FrameExitModel:
+    return FrameExitModel(
+        resnet_backbone(depth), num_classes=num_classes, dropout=dropout, num_exits=num_exits, exit_beta=exit_beta
+    )
+
+
+def frame_exit_mini(
+    *, num_blocks: int, num_classes: int, dropout: float, num_exits: int, exit_beta: float
+) -> FrameExitModel:
+    return FrameExitModel(
+        mini_backbone(num_blocks), num_classes=num_classes, dropout=dropout, num_exits=num_exits, exit_beta=exit_beta
+    )

@@ -281,7 +281,12 @@ app.command("classes", epilog="Example: reskd classes 3f9a --csv tables")(classe
 app.command(epilog="Example: reskd flops swin3d_s --resolution 112 --frames 32 --views 12")(flops)
 app.command(epilog="Example: reskd export 3f2a --format onnx")(export)
 app.command(epilog="Example: reskd predict 3f2a ~/videos --csv classes.csv")(predict)
-app.add_typer(figures_app, name="figures", help="What steps look at; a sweep's curves, gains by class and costs.")
+app.add_typer(
+    figures_app,
+    name="figures",
+    help="What steps look at; a sweep's curves, gains by class and costs.",
+    epilog="Example: reskd figures gradcam 3f2a 77c1",
+)
 app.add_typer(ask_app)
 app.add_typer(setup_app)
 app.add_typer(data_app, name="data", help="Make the demo's videos, check your own.")

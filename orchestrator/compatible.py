@@ -33,7 +33,7 @@ def check_models(steps: Mapping[str, Step], classes_of: Callable[[Step], tuple[s
         row, _ = (step if step.cells else student_of[step.id]).cells[0]
         with naming(f"row {row!r}" + ("" if step.cells else ": teacher")):
             num_frames = recipe.data.num_frames
-            ours = map_of(recipe.model.name, recipe.model.resolution, num_frames, len(classes))
+            ours = map_of(_network(recipe.model), num_frames, len(classes))
             if not recipe.has_teacher:
                 continue
             source = recipe.teacher
@@ -46,7 +46,7 @@ def check_models(steps: Mapping[str, Step], classes_of: Callable[[Step], tuple[s
                 teacher = model_in(source.checkpoint, classes, recipe.data.crop_size)
             if recipe.kd.level == "clip":
                 continue
-            theirs = map_of(teacher.name, teacher.resolution, num_frames, len(classes))
+            theirs = map_of(_network(teacher), num_frames, len(classes))
             if recipe.kd.level == "pixel":
                 _refuse_other_width(recipe.model, ours.num_channels, teacher, theirs.num_channels)
             _refuse_other_times(recipe, ours.num_time_cells, teacher, theirs.num_time_cells)
@@ -84,11 +84,16 @@ class LastMap(NamedTuple):
     num_time_cells: int
 
 
-def _last_map(name: str, resolution: int, num_frames: int, num_classes: int) -> LastMap:
+def _network(spec: ModelSpec) -> ModelSpec:
+    """What of it decides the last map's shape; networks alike in that are looked at once."""
+    return ModelSpec(name=spec.name, resolution=spec.resolution, enlarge_to=spec.enlarge_to, stride=spec.stride)
+
+
+def _last_map(spec: ModelSpec, num_frames: int, num_classes: int) -> LastMap:
     """A network's last map, from a forward of one clip on torch's meta device; BadInput where there is none."""
     with torch.device("meta"):
-        model = build_model(ModelSpec(name=name), num_classes=num_classes, num_frames=num_frames).eval()
-        clip = torch.empty(1, num_frames, 3, resolution, resolution)
+        model = build_model(spec, num_classes=num_classes, num_frames=num_frames).eval()
+        clip = torch.empty(1, num_frames, 3, spec.input_size, spec.input_size)
     reason = "it would be empty"
     try:
         num_time_cells, num_channels, height, width = model.forward_features(clip).shape
@@ -97,8 +102,8 @@ def _last_map(name: str, resolution: int, num_frames: int, num_classes: int) -> 
     except RuntimeError as error:  # most layers refuse a map smaller than themselves
         reason = str(error)
     raise BadInput(
-        f"model.resolution is {resolution}, which leaves {name!r} no last map of {num_frames} frames ({reason}); "
-        "raise it, or change data.num_frames"
+        f"model.resolution is {spec.resolution}, which leaves {spec.name!r} no last map of {num_frames} frames "
+        f"({reason}); raise it, or change data.num_frames"
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.identity import is_weights_file
+from orchestrator.named_recipes import named_recipes
 from orchestrator.strict import check, did_you_mean, naming, shown, type_of_field
 from reskd.errors import BadInput
 from reskd.recipe import Recipe, without_teacher
@@ -19,6 +20,8 @@ Flat = dict[str, object]
 """Values by dotted key; the teacher's are ``teacher.<key>``, and ``teacher`` itself is None or {}."""
 
 MAX_ROWS = 10_000
+RECIPE = "recipe"
+"""Key of the named recipe that a base or a row starts from."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +42,7 @@ def expand(base: Flat, rows: Sequence[tuple[str, Flat]], *, seeds: Sequence[int]
     cells = []
     for row, changes in rows:
         with naming(f"row {row!r}"):
-            recipe = _recipe(base, changes)
+            recipe = _recipe(*start_from(base, changes))
         for seed in seeds:
             taught_with = teacher_seed if isinstance(teacher_seed, int) else seed
             cells.append(Cell(row=row, seed=seed, recipe=_seeded(recipe, seed, teacher_seed=taught_with)))
@@ -85,13 +88,29 @@ def merge(base: Flat, changes: Flat) -> Flat:
     return {**kept, **changes}
 
 
+def start_from(base: Flat, changes: Flat) -> tuple[Flat, Flat]:
+    """A row's base and changes with `recipe`, which the row or else the base names, put below the base's own values."""
+    name = changes.get(RECIPE, base.get(RECIPE))
+    layers = [] if name is None else [check_keys(flatten(tree)) for tree in named_recipes()[str(name)].layers]
+    whole: Flat = {}
+    for layer in (*layers, base):
+        whole = merge(whole, layer)
+    whole.pop(RECIPE, None)
+    return whole, {key: value for key, value in changes.items() if key != RECIPE}
+
+
 def check_keys(flat: Flat, *, is_row: bool = False) -> Flat:
     """The same values with relative paths made absolute; BadInput for a key or a type that no recipe takes."""
     for key, value in flat.items():
         field = key.removeprefix("teacher.")
         if field in ("data_seed", "model_seed") or (key == "teacher.seed" and is_row):
             raise BadInput(f"{key!r} cannot be set here; 'seeds' sets it, or 'teacher.seed' in the base")
-        if key == "teacher":
+        if key == RECIPE:
+            if value not in named_recipes():
+                raise BadInput(
+                    f"'recipe' is {shown(value)}, not a named recipe{did_you_mean(str(value), named_recipes())}"
+                )
+        elif key == "teacher":
             if value or len([other for other in flat if _is_teacher(other)]) > 1:
                 raise BadInput(f"'teacher' must be null or a mapping of changes, once; got {shown(value)}")
         elif key == "teacher.seed":

@@ -120,7 +120,7 @@ def make_plan(
 def relative_cost(recipe: Recipe) -> float:
     """Work of a whole training, per clip of the data: epochs x frames x GMACs; an unknown model counts as ResNet-50."""
     gmacs = next((gmacs for name, gmacs in GMACS.items() if name in recipe.model.name), GMACS["resnet50"])
-    return recipe.optim.epochs * recipe.data.num_frames * gmacs * (recipe.model.resolution / 224) ** 2
+    return recipe.optim.epochs * recipe.data.num_frames * gmacs * (recipe.model.input_size / 224) ** 2
 
 
 def _settled(steps: Mapping[str, Step], has: Mapping[str, StepStatus], *, retry_failed: bool) -> dict[str, StepPlan]:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
+from orchestrator.expand import RECIPE
+from orchestrator.named_recipes import named_recipes
 from orchestrator.strict import json_schema
 from orchestrator.sweep import SeedRule, SweepFile, TableSpec
 from reskd.models import MODELS, TIMM_PREFIX
@@ -28,13 +30,14 @@ def sweep_schema() -> Schema:
     definitions: Schema = {**top.pop("$defs", {}), **recipe.pop("$defs", {})}
     definitions["Table"] = _table(json_schema(TableSpec), definitions)
     fields = _fields(recipe, definitions)
-    changes = _with_teacher(fields)
+    named = {RECIPE: {"enum": list(named_recipes()), "description": "The named recipe that this changes."}}
+    changes = {**_with_teacher(fields), **named}
     row = {"row": {"type": "string", "minLength": 1, "description": "The row's name."}}
     axes = {key: _axis(value) for key, value in changes.items()}
     names = {"row": {"type": "array", "items": row["row"], "minItems": 1, "description": "The rows' names."}}
     seed = {"teacher.seed": {"type": "integer", "minimum": 0, "description": "One seed for all teachers."}}
     definitions |= {
-        "Base": _closed({**_with_teacher(fields, seed={"seed": seed["teacher.seed"]}), **seed}),
+        "Base": _closed({**_with_teacher(fields, seed={"seed": seed["teacher.seed"]}), **seed, **named}),
         "Row": {**_closed({**changes, **row}), "required": ["row"]},
         "Grid": {**_closed(axes), "minProperties": 1},
         "Zip": {**_closed({**axes, **names}), "minProperties": 1},

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from orchestrator.changes import apply_changes, split_changes
-from orchestrator.expand import Flat, check_keys, flatten, list_rows
+from orchestrator.expand import RECIPE, Flat, check_keys, flatten, list_rows, start_from
 from orchestrator.store import Store
 from orchestrator.strict import check, naming
 from orchestrator.sweep import SweepFile, load
@@ -69,7 +69,8 @@ def cut_down(path: Path, *, changes: Sequence[str], store: Store) -> tuple[Path,
 
 
 def _small_file(file: SweepFile, *, name: str, data: DataSpec, crop_size: int) -> dict[str, Any]:
-    base = check_keys(flatten(file.base))
+    own = check_keys(flatten(file.base))
+    base, _ = start_from(own, {})
     where: Flat = {
         "data.name": name,
         "data.root": data.root,
@@ -80,7 +81,9 @@ def _small_file(file: SweepFile, *, name: str, data: DataSpec, crop_size: int) -
         "data.allow_missing": 0.0,
     }
     resolutions: Flat = {"model.resolution": base.get("model.resolution", crop_size)}
-    rows = [{"row": row, **_small(changes, crop_size=crop_size)} for row, changes in list_rows(file.rows)]
+    rows = [
+        {"row": row, **_small(_spelt_out(own, changes), crop_size=crop_size)} for row, changes in list_rows(file.rows)
+    ]
     return {
         "question": f"Smoke test, its numbers mean nothing: {file.question.strip()}",
         "base": {**_small({**resolutions, **base}, crop_size=crop_size), **FIXED, **where},
@@ -90,6 +93,17 @@ def _small_file(file: SweepFile, *, name: str, data: DataSpec, crop_size: int) -
         "cohort": {"enabled": file.cohort.enabled, "max_members": file.cohort.max_members},
         "tables": {key: _without_expectations(table) for key, table in file.tables.items()},
     }
+
+
+def _spelt_out(base: Flat, changes: Flat) -> Flat:
+    """A row's changes; of one with a named recipe of its own every value, and its teacher's, who is made from it."""
+    if RECIPE not in changes:
+        return changes
+    whole, own = start_from(base, changes)
+    taught = {key: value for key, value in whole.items() if key.startswith("teacher.")}
+    plain = {key: value for key, value in whole.items() if key not in taught}
+    shared = {f"teacher.{key}": value for key, value in plain.items() if not key.startswith("kd.")} if taught else {}
+    return {**shared, **whole, **own}
 
 
 def _without_expectations(table: object) -> object:
@@ -104,11 +118,13 @@ def _small(flat: Flat, *, crop_size: int) -> Flat:
         field = key.removeprefix("teacher.")
         if field in FIXED or field in ("data.name", "data.root", "data.annotations", "data.train", "data.val"):
             continue
-        if field in ("data.classes", "data.allow_missing", "seed", "checkpoint"):
+        if field in ("data.classes", "data.allow_missing", "optim.milestones", "optim.gamma", "seed", "checkpoint"):
             continue
         if field == "model.name":
             value = next((name for family, name in SMALLEST.items() if re.fullmatch(family, str(value))), value)
-        elif field == "model.resolution":
+        elif field == "optim.schedule" and value == "step":
+            value = "cosine"  # one epoch has no place for a milestone
+        elif field in ("model.resolution", "model.enlarge_to") and value is not None:
             assert isinstance(value, int)
             value = max(MIN_RESOLUTION, round(value * SIZE / crop_size))
         small[key] = value

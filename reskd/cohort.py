@@ -30,13 +30,15 @@ class Views:
 
     def __init__(self, clips: Tensor, *, device: torch.device, dtype: torch.dtype) -> None:
         self._full = normalise(clips.to(device, non_blocking=True), dtype=dtype)
-        self._made: dict[tuple[int, bool], Tensor] = {}
+        self._made: dict[tuple[int, bool, int | None], Tensor] = {}
 
     def of(self, spec: ModelSpec) -> Tensor:
-        """(B, T, 3, r, r) for a model's resolution r."""
-        key = (spec.resolution, spec.antialias)
+        """(B, T, 3, r, r) for a model's resolution r, or what that is enlarged to."""
+        key = (spec.resolution, spec.antialias, spec.enlarge_to)
         if key not in self._made:
-            self._made[key] = view(self._full, resolution=spec.resolution, antialias=spec.antialias)
+            self._made[key] = view(
+                self._full, resolution=spec.resolution, antialias=spec.antialias, enlarge_to=spec.enlarge_to
+            )
         return self._made[key]
 
 

@@ -80,7 +80,7 @@ def done_record(
     frames_used: of each clip of the evaluation, where the model may stop early; then the complexity is their mean.
     """
     recipe = member.recipe
-    resolution, num_frames = recipe.model.resolution, recipe.data.num_frames
+    resolution, num_frames = recipe.model.input_size, recipe.data.num_frames
     num_views = protocol.num_forwards
     exits: Json = {}
     if frames_used is None:

@@ -96,7 +96,7 @@ class Judge:
         sink.write_evaluation(member.step_id, protocol.name, record, clips.arrays(member.step_id))
         speed = measure_throughput(
             member.model,
-            resolution=recipe.model.resolution,
+            resolution=recipe.model.input_size,
             num_frames=recipe.data.num_frames,
             device=self._workers.device,
         )

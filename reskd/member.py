@@ -23,7 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from reskd.data.sampling import seed_of
 from reskd.losses import clip_kl, frame_kl, pixel_kl, pixel_mse
-from reskd.models import ClipOutput, build_model
+from reskd.models import ClipOutput, VideoModel, build_model
 from reskd.precision import MAX_OVERFLOWS, LossScaler, autocast, autocast_dtype, dtype_of
 from reskd.recipe import OptimSpec, Recipe
 from reskd.schedule import learning_rate
@@ -41,16 +41,31 @@ class Failure:
     traceback: str
 
 
-def build_optimizer(spec: OptimSpec, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+def build_optimizer(spec: OptimSpec, model: VideoModel) -> torch.optim.Optimizer:
+    """The optimiser of all parameters; each of its groups has an ``lr_factor`` beside torch's own settings."""
+    groups = parameter_groups(spec, model)
     if spec.name == "sgd":
         return torch.optim.SGD(
-            parameters,
+            groups,
             lr=spec.lr,
             momentum=spec.momentum,
             weight_decay=spec.weight_decay,
             nesterov=spec.nesterov,
         )
-    return torch.optim.AdamW(parameters, lr=spec.lr, weight_decay=spec.weight_decay)
+    return torch.optim.AdamW(groups, lr=spec.lr, weight_decay=spec.weight_decay)
+
+
+def parameter_groups(spec: OptimSpec, model: VideoModel) -> list[dict[str, Any]]:
+    """Parameters that share their learning rate and weight decay, in the model's order; one group where all do."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        factor = spec.backbone_lr if name.startswith("backbone.") else 1.0
+        decays = spec.decay == "all" or parameter.ndim > 1
+        groups.setdefault((factor, spec.weight_decay if decays else 0.0), []).append(parameter)
+    return [
+        {"params": parameters, "lr_factor": factor, "weight_decay": decay}
+        for (factor, decay), parameters in groups.items()
+    ]
 
 
 class Member:
@@ -70,7 +85,7 @@ class Member:
         model = build_model(recipe.model, num_classes=num_classes, num_frames=recipe.data.num_frames)
         self.model = model.to(device, dtype_of(recipe)).train()
         self.parameters = list(self.model.parameters())
-        self.optimizer = build_optimizer(recipe.optim, self.parameters)
+        self.optimizer = build_optimizer(recipe.optim, self.model)
         norms = [module for module in self.model.modules() if isinstance(module, _BatchNorm)]
         buffers = [buffer for norm in norms for buffer in norm.buffers()]  # others are constants of the network
         self._statistics = [buffer for buffer in buffers if buffer.is_floating_point()]
@@ -203,8 +218,9 @@ class Member:
         if limit is not None and norm > limit:
             self._gradients *= limit / (norm + 1e-6)
         self._write_statistics(1 if self.recipe.optim.running_stats == "first" else num_groups)
+        rate = learning_rate(self.recipe.optim, step, steps_per_epoch=self.steps_per_epoch)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.recipe.optim, step, steps_per_epoch=self.steps_per_epoch)
+            group["lr"] = rate * group.get("lr_factor", 1.0)  # a checkpoint from before factors has none
         self.optimizer.step()
         if self.scaler is not None:
             self.scaler.took()

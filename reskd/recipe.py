@@ -129,12 +129,17 @@ class ModelSpec:
     resolution: int = 224
     """Pixels of the square input; taken from the crop by bilinear resize."""
     weights: str = "none"
-    """Initial weights: none, imagenet_v1 (torchvision's IMAGENET1K_V1, inflated for SlowOnly), kinetics_v1
+    """Initial weights: none, imagenet_v1 (torchvision's IMAGENET1K_V1, inflated for SlowOnly and Swin), kinetics_v1
     (torchvision's KINETICS400_V1, of its 3-D networks), or a file."""
     dropout: float = 0.5
     """Before the last linear layer, on the clip's features."""
     antialias: bool = False
     """Antialias in the resize to `resolution`; the official code does without."""
+    enlarge_to: int | None = added(None, since=3)
+    """Pixels that the frames of `resolution` are enlarged to, bilinear, before the network; null: as they are."""
+    stride: int | None = added(None, since=3)
+    """Pixels between cells of the last map; null: the network's own. A ResNet's 32 may be 16, its pooling then being
+    of stride 1."""
     exit_beta: float = added(1e-4, since=3)
     """frameexit_* only: an exit after t frames counts as good enough where its loss is below exit_beta * exp(t / 2); a
     larger one lets clips leave earlier."""
@@ -143,6 +148,15 @@ class ModelSpec:
         _require(self.resolution >= 1, "model.resolution", self.resolution, "at least 1")
         _require(0 <= self.dropout < 1, "model.dropout", self.dropout, "in [0, 1)")
         _require(self.exit_beta > 0, "model.exit_beta", self.exit_beta, "positive")
+        is_larger = self.enlarge_to is None or self.enlarge_to >= self.resolution
+        _require(
+            is_larger, "model.enlarge_to", self.enlarge_to, f"at least model.resolution ({self.resolution}) or null"
+        )
+
+    @property
+    def input_size(self) -> int:
+        """Pixels of the square that the network itself takes."""
+        return self.resolution if self.enlarge_to is None else self.enlarge_to
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -182,8 +196,12 @@ class OptimSpec:
     """SGD only."""
     nesterov: bool = False
     """SGD only."""
+    backbone_lr: float = added(1.0, since=3)
+    """The backbone's learning rate as a multiple of lr, which the classifier has."""
     weight_decay: float = 1e-4
-    """On every parameter, batch norm and biases too, as the official code does."""
+    decay: Literal["all", "weights"] = added("all", since=3)
+    """What weight_decay is on: every parameter, batch norm and biases too, as in the official code, or only those of
+    two dimensions and more."""
     schedule: Literal["cosine", "step", "onecycle"] = "cosine"
     """cosine: by epoch, to zero; step: times gamma at each milestone; onecycle: up from lr/25, down to lr/250000."""
     milestones: tuple[int, ...] = added((), since=2)
@@ -211,6 +229,7 @@ class OptimSpec:
             self.momentum,
             "positive with optim.nesterov",
         )
+        _require(self.backbone_lr > 0, "optim.backbone_lr", self.backbone_lr, "positive")
         _require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "at least 0")
         _require(self.epochs >= 1, "optim.epochs", self.epochs, "at least 1")
         _require(

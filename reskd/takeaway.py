@@ -114,8 +114,7 @@ class PixelNetwork(nn.Module):
     def __init__(self, trained: Trained) -> None:
         super().__init__()
         self.model = trained.model.float()
-        self.resolution = trained.spec.resolution
-        self.antialias = trained.spec.antialias
+        self.spec = trained.spec
         # Buffers, not transforms.normalise: what that keeps between calls would be a constant of the traced graph.
         for name, values in (("mean", trained.card.mean), ("std", trained.card.std)):
             scaled = (torch.tensor(values, dtype=torch.float64) * 255).float()
@@ -124,6 +123,11 @@ class PixelNetwork(nn.Module):
     def forward(self, clips: Tensor) -> Tensor:
         """uint8 (B, T, 3, S, S) -> float32 (B, K)."""
         normalised = (clips.float() - self.mean) / self.std
-        seen = view(normalised, resolution=self.resolution, antialias=self.antialias)
+        seen = view(
+            normalised,
+            resolution=self.spec.resolution,
+            antialias=self.spec.antialias,
+            enlarge_to=self.spec.enlarge_to,
+        )
         logits: Tensor = self.model(seen).clip_logits
         return logits

@@ -10,6 +10,9 @@ from typing import get_args, get_type_hints
 
 import pytest
 
+from orchestrator.prepare import prepare
+from orchestrator.smoke import cut_down
+from orchestrator.store import Store
 from reskd.data.annotations import Annotations, VideoRecord, load_annotations
 from reskd.data.dataset import VideoDataset
 from reskd.data.layouts import LAYOUTS
@@ -349,3 +352,25 @@ def test_class_numbers_do_not_depend_on_which_videos_are_here(tmp_path: Path) ->
     assert manifest.classes == ("a", "b", "c")
     assert [clip.labels for clip in manifest.train] == [(1,), (2,)]
     assert [clip.labels for clip in manifest.val] == [(1,)]
+
+
+@pytest.mark.parametrize("annotations", sorted(LAYOUTS))
+def test_a_sweep_of_each_format_has_a_smoke_form_in_that_format(tmp_path: Path, annotations: str) -> None:
+    sweep = tmp_path / "sweep.yaml"
+    sweep.write_text(
+        f"""
+question: Does it run?
+base:
+  data: {{name: gone, annotations: {annotations}, train: a, val: b, classes: c, allow_missing: 0.2}}
+  model: {{name: tsn_resnet50, resolution: 112}}
+rows: {{chain: [{{row: one}}]}}
+seeds: [0]
+"""
+    )
+    path, store = cut_down(sweep, changes=[], store=Store(tmp_path / "store"))
+    small = prepare(path, store=store)
+    (step,) = small.steps.values()
+    assert step.recipe.data.annotations == annotations
+    assert step.recipe.data.allow_missing == 0
+    assert [cell.verdict for cell in small.plan().cells] == ["train"]
+    assert len(small.manifest(step).classes) == 3

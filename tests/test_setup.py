@@ -161,8 +161,8 @@ def test_every_command_has_help_with_an_example(
     from typer.main import get_command
 
     commands = dict(get_command(app).commands)  # type: ignore[attr-defined]
-    data = commands.pop("data")
-    for command in [*commands.values(), *data.commands.values()]:
+    grouped = [command for group in ("data", "figures") for command in commands.pop(group).commands.values()]
+    for command in [*commands.values(), *grouped]:
         assert command.help, command.name
         assert f" {command.name}" in (command.epilog or ""), f"{command.name} has no example in its help"
     code, text = call(monkeypatch, capsys, "why", "--help")

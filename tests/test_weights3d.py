@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torchvision.models import ResNet50_Weights, resnet18, resnet50
+from torchvision.models import ResNet50_Weights, SwinTransformer, resnet18, resnet50, swin_b, swin_s, swin_t
 from torchvision.models.video import mvit_v2_s, r3d_18, swin3d_b, swin3d_s, swin3d_t
+from torchvision.models.video.swin_transformer import SwinTransformer3d
 
 from reskd.errors import BadInput
 from reskd.models import VideoModel, build_model
-from reskd.models.weights import KINETICS_V1
+from reskd.models.swin3d import swin_block, swin_model
+from reskd.models.weights import IMAGENET_V1, KINETICS_V1, _from_torchvision
 from reskd.recipe import ModelSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*copying from a non-meta parameter")  # on shapes alone, as meant
@@ -87,7 +89,7 @@ def test_a_kinetics_file_with_another_window_is_reported_tensor_by_tensor(cache:
 
 @pytest.mark.parametrize(
     ("name", "weights", "others"),
-    [("slowonly_resnet50", "kinetics_v1", "imagenet_v1, none"), ("swin3d_s", "imagenet_v1", "kinetics_v1, none")],
+    [("slowonly_resnet50", "kinetics_v1", "imagenet_v1, none"), ("r3d_18", "imagenet_v1", "kinetics_v1, none")],
 )
 def test_weights_that_torchvision_does_not_have_are_refused_with_those_it_has(name, weights, others) -> None:
     with pytest.raises(BadInput, match=f"'{weights}' does not exist for '{name}'; .*otherwise say {others} or a file"):
@@ -134,3 +136,39 @@ def test_a_2d_filter_of_another_size_is_reported(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "wrong.pth")
     with pytest.raises(BadInput, match=r"conv1.weight \(64, 3, 1, 5, 5\) for \(64, 3, 1, 7, 7\)"):
         build("slowonly_resnet18", weights=str(tmp_path / "wrong.pth"), device="meta")
+
+
+@pytest.mark.parametrize(("name", "flat"), [("swin3d_t", swin_t), ("swin3d_s", swin_s), ("swin3d_b", swin_b)])
+def test_a_2d_swins_file_fits_the_3d_one(cache: Path, name: str, flat: Callable[[], nn.Module]) -> None:
+    with torch.device("meta"):
+        state = flat().state_dict()
+    small = {key: torch.zeros((), dtype=value.dtype).expand(value.shape) for key, value in state.items()}
+    put(cache, IMAGENET_V1[name].url, small)
+    build(name, weights="imagenet_v1", device="meta")
+    small["features.1.0.attn.relative_position_bias_table"] = torch.zeros(169, 5)
+    del small["features.7.1.norm2.bias"]
+    put(cache, IMAGENET_V1[name].url, small)
+    with pytest.raises(BadInput) as caught:
+        build(name, weights="imagenet_v1", device="meta")
+    for part in ("1 missing (backbone.features.6.1.norm2.bias)", "bias_table (169, 5) for (2535, "):
+        assert part in str(caught.value)
+
+
+def test_on_a_video_that_stands_still_an_inflated_swin_sees_what_the_2d_one_sees() -> None:
+    torch.manual_seed(0)
+    sizes = {"embed_dim": 8, "depths": [2, 2], "num_heads": [1, 2]}
+    flat = SwinTransformer(patch_size=[4, 4], window_size=[7, 7], **sizes).eval()
+    for key, parameter in flat.named_parameters():
+        if key.endswith("relative_position_bias_table"):
+            nn.init.normal_(parameter, std=2.0)
+    swin = SwinTransformer3d(patch_size=[2, 4, 4], window_size=[8, 7, 7], block=swin_block, **sizes)
+    model = swin_model(swin, num_classes=6, dropout=0.0).eval()
+    content = {key: value for key, value in flat.state_dict().items() if not key.startswith("head.")}
+    _from_torchvision(model, content, name="swin", source="made")
+    frame = torch.randn(2, 1, 3, 56, 56)  # 14x14 cells, four windows of them shifted, then 7x7
+    with torch.no_grad():
+        expected = flat.permute(flat.norm(flat.features(frame[:, 0])))
+        for num_frames in (2, 16, 32):  # a window of one cell in time, a full one, and two that are shifted
+            maps = model.forward_features(frame.expand(-1, num_frames, -1, -1, -1))
+            repeated = expected.repeat_interleave(num_frames // 2, dim=0)
+            torch.testing.assert_close(maps, repeated, rtol=1e-4, atol=1e-5)

@@ -138,17 +138,24 @@ def normalise(clips: Tensor, *, dtype: torch.dtype) -> Tensor:
     return clips.to(precise).sub_(mean).div_(std).to(dtype)
 
 
-def view(clips: Tensor, *, resolution: int, antialias: bool) -> Tensor:
+def view(clips: Tensor, *, resolution: int, antialias: bool, enlarge_to: int | None = None) -> Tensor:
     """What a model of that resolution sees: float (B, T, 3, S, S) -> (B, T, 3, r, r), bilinear on the clips' device.
+
+    With ``enlarge_to`` the r x r frames are enlarged to that many pixels, bilinear: their information at another scale.
 
     Without antialias it samples, as the official code does: at r = S / 2 the mean of 2 x 2 pixels, below that some
     pixels are skipped. At r = S it is the input itself.
     """
-    if resolution == clips.shape[-1]:
+    seen = _square(clips, size=resolution, antialias=antialias)
+    return seen if enlarge_to is None else _square(seen, size=enlarge_to, antialias=False)
+
+
+def _square(clips: Tensor, *, size: int, antialias: bool) -> Tensor:
+    if size == clips.shape[-1]:
         return clips
     resized = F.interpolate(
         clips.flatten(0, 1),  # (B, T, 3, S, S) -> (B * T, 3, S, S)
-        size=(resolution, resolution),
+        size=(size, size),
         mode="bilinear",
         align_corners=False,
         antialias=antialias,

@@ -18,7 +18,7 @@ from reskd.models.timm_backbone import PREFIX as TIMM_PREFIX
 from reskd.models.timm_backbone import require as require_timm
 from reskd.models.timm_backbone import tsn_timm
 from reskd.models.tsm import tsm_mobilenet_v2, tsm_resnet
-from reskd.models.tsn import tsn_mobilenet_v2, tsn_resnet
+from reskd.models.tsn import set_stride, tsn_mobilenet_v2, tsn_resnet
 from reskd.models.video_model import ClipOutput, VideoModel, VideoModel3d, evaluating
 from reskd.models.weights import NAMED_WEIGHTS, load_named_weights, load_weights_file
 from reskd.recipe import ModelSpec
@@ -90,6 +90,10 @@ def build_model(spec: ModelSpec, *, num_classes: int, num_frames: int | None = N
         assert num_frames is not None, f"{spec.name} has an exit after each frame"
         build = partial(build, num_exits=num_frames, exit_beta=spec.exit_beta)
     model = build(num_classes=num_classes, dropout=spec.dropout)
+    if spec.stride is not None and not set_stride(model, spec.stride):
+        raise BadInput(
+            f"model.stride: {spec.stride} with {spec.name!r}; only ResNets have a choice, 32 or 16; say null"
+        )
     if spec.weights in NAMED_WEIGHTS:
         load_named_weights(model, spec.weights, name=spec.name)
     elif spec.weights != "none":

@@ -35,6 +35,19 @@ def resnet_stages(resnet: nn.Module) -> nn.Sequential:
     return stages
 
 
+def set_stride(model: VideoModel, stride: int) -> bool:
+    """Give a fresh ResNet's last map that many pixels a cell, 32 or 16: its pooling then keeps the size of its map.
+
+    The tensors stay as they are, so that the same weights fit. False, and nothing done, where the network has no such
+    pooling or the stride is neither.
+    """
+    pooling = getattr(model.backbone, "maxpool", None)
+    if not isinstance(pooling, nn.MaxPool2d) or stride not in (16, 32):
+        return False
+    pooling.stride = 2 if stride == 32 else 1
+    return True
+
+
 def mobilenet_v2_backbone() -> Backbone:
     """A randomly initialised MobileNetV2; its last map has stride 32 and 1280 channels."""
     mobilenet = mobilenet_v2(weights=None)

@@ -18,6 +18,9 @@ from torchvision.models import (
     ResNet50_Weights,
     ResNet101_Weights,
     ResNet152_Weights,
+    Swin_B_Weights,
+    Swin_S_Weights,
+    Swin_T_Weights,
     WeightsEnum,
 )
 from torchvision.models.video import (
@@ -30,6 +33,7 @@ from torchvision.models.video import (
 
 from reskd.errors import BadInput
 from reskd.models.inflate import inflated_state
+from reskd.models.inflate_swin import in_3d_names, is_flat_swin
 from reskd.models.mmaction import from_mmaction, is_mmaction
 from reskd.models.timm_backbone import PREFIX, from_timm
 from reskd.models.video_model import VideoModel
@@ -51,6 +55,9 @@ IMAGENET_V1: dict[str, WeightsEnum] = {
     "frameexit_resnet50": ResNet50_Weights.IMAGENET1K_V1,
     "slowonly_resnet18": ResNet18_Weights.IMAGENET1K_V1,  # 2-D weights, inflated
     "slowonly_resnet50": ResNet50_Weights.IMAGENET1K_V1,
+    "swin3d_t": Swin_T_Weights.IMAGENET1K_V1,
+    "swin3d_s": Swin_S_Weights.IMAGENET1K_V1,
+    "swin3d_b": Swin_B_Weights.IMAGENET1K_V1,
 }
 
 # R3D-18 and MViTv2-S saw pixels normalised by other means and deviations than ImageNet's, which every clip here is;
@@ -184,15 +191,19 @@ def _from_torchvision(model: VideoModel, state: Mapping[str, Any], *, name: str,
         ours, num_head = from_timm(state, name=name, own=model.state_dict())
         found = Loaded(source=source, layout="timm", num_backbone=0, has_head=False, num_head=num_head)
         return _load(model, ours, found, name=name)
+    own = model.state_dict()
     ours = {f"backbone.{key}": value for key, value in state.items() if not key.startswith(CLASSIFIERS)}
+    num_head = len(state) - len(ours)
+    if is_flat_swin(ours, like=own):
+        ours = in_3d_names(ours, like=own)
     found = Loaded(
         source=source,
         layout="torchvision",
         num_backbone=0,
         has_head=False,
-        num_head=len(state) - len(ours),
+        num_head=num_head,
     )
-    return _load(model, inflated_state(ours, like=model.state_dict()), found, name=name)
+    return _load(model, inflated_state(ours, like=own), found, name=name)
 
 
 def _load(model: VideoModel, state: dict[str, Any], found: Loaded, *, name: str) -> Loaded:

@@ -15,6 +15,8 @@ from reskd.recipe import DataSpec
 
 SPLIT_FILE = "FCVID_VideoName_TrainTestSplit.txt"
 LABEL_FILE = "FCVID_Label.txt"
+ZERO, ONE = ("0", "0.0"), ("1", "1.0")
+"""As text: there are 22 million of them."""
 SPLITS = {"train": "train", "test": "val"}
 """By the file's word; the test half is what the literature evaluates on."""
 
@@ -104,14 +106,11 @@ def _read_labels(file: Path, *, num_videos: int) -> tuple[list[tuple[int, ...]],
     labels, problems = [], dict[str, str]()
     for place, cells in enumerate(lines, start=1):
         where = f"{file}:{place}"
-        try:
-            values = [float(cell) for cell in cells]
-        except ValueError:
-            values = []
-        if len(values) != len(lines[0]) or not set(values) <= {0.0, 1.0}:
+        set_columns = tuple(number for number, cell in enumerate(cells) if cell in ONE)
+        if len(cells) != len(lines[0]) or not set(cells) <= {*ZERO, *ONE}:
             problems[where] = f"{where}: a row is {len(lines[0])} numbers, each 0 or 1, as the first row's; correct it"
-        elif 1.0 not in values:
+        elif not set_columns:
             problems[where] = f"{where}: no label is set; correct it, or remove it and the video's line"
-        labels.append(tuple(number for number, value in enumerate(values) if value == 1.0))
+        labels.append(set_columns)
     refuse(problems)
     return labels, len(lines[0]) if lines else 0

@@ -1,0 +1,49 @@
+"""The ImageNet weights of torchvision's 2-D Swin under the names of its 3-D one, as Video Swin's trainings start.
+
+Liu et al., "Video Swin Transformer", CVPR 2022, section 3.3: the patches' filter is inflated, and the bias of two cells
+is that of their distance in space, however far apart they are in time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+PATCHES = "backbone.features.0.0.weight"
+"""The 2-D network's patches are its first features; the 3-D one's have a name of their own."""
+NAMES = {r"features\.0\.0\.": "patch_embed.proj.", r"features\.0\.2\.": "patch_embed.norm."}
+
+
+def is_flat_swin(state: Mapping[str, Any], *, like: Mapping[str, Tensor]) -> bool:
+    """Whether ``state`` is a 2-D Swin's and ``like`` a 3-D one's; both with ``backbone.`` before each name."""
+    return PATCHES in state and "backbone.patch_embed.proj.weight" in like
+
+
+def in_3d_names(state: Mapping[str, Any], *, like: Mapping[str, Tensor]) -> dict[str, Any]:
+    """A 2-D Swin's ``state`` as far as its names, its tables and indices of positions go; filters stay 2-D.
+
+    Raises nothing: what does not match is for the loader to report.
+    """
+    renamed = {_name(key): value for key, value in state.items()}
+    for key, value in renamed.items():
+        ours = like.get(key)
+        if ours is None or not isinstance(value, Tensor):
+            continue
+        if key.endswith(".relative_position_index"):
+            renamed[key] = ours  # follows from the window alone
+        elif key.endswith(".relative_position_bias_table") and value.shape[1:] == ours.shape[1:]:
+            renamed[key] = value.repeat(len(ours) // len(value), 1)  # rows by time first: (2t-1) (2h-1) (2w-1)
+    return renamed
+
+
+def _name(key: str) -> str:
+    """backbone.features.3.1.norm1.weight -> backbone.features.2.1.norm1.weight."""
+    _, _, name = key.partition("backbone.")
+    for pattern, replacement in NAMES.items():
+        if re.match(pattern, name):
+            return "backbone." + re.sub(pattern, replacement, name)
+    stage = re.match(r"features\.(\d+)\.(.*)", name)
+    return f"backbone.features.{int(stage[1]) - 1}.{stage[2]}" if stage else key

@@ -38,7 +38,10 @@ def unlike_published(
             headings_of.setdefault(tuple(rows), []).append(heading)
         for shared, headings in headings_of.items():
             yield f"Not as published: {what} ({' and '.join(headings)} of {', '.join(shared)})."
-    shown = [f"{heading}: {', '.join(same)}" for heading, same in alike.items() if same]
+    # What only some of the rows share with the paper is said of the others, above.
+    odd = {(heading, what.split()[0]) for what, rows_of in unlike.items() for heading in rows_of}
+    kept = {heading: [what for what in same if (heading, what) not in odd] for heading, same in alike.items()}
+    shown = [f"{heading}: {', '.join(same)}" for heading, same in kept.items() if same]
     if shown:
         yield f"As published: {'; '.join(shown)}."
 

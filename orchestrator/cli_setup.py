@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cli_options import AsJson, StoreFolder, console
@@ -30,6 +31,24 @@ def init(
     write_starter(file, data=data)
     named = shlex.quote(str(file))
     console.print(f"wrote {file}; next:  reskd data check {named}, then reskd plan {named}", markup=False)
+
+
+@setup_app.command(epilog="Example: reskd recipes tsn_activitynet")
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="Print this one.")] = None,
+) -> None:
+    """The named recipes that a sweep's base, or a row, can start from: base: {recipe: tsn_activitynet}."""
+    from orchestrator.named_recipes import find, named_recipes
+
+    if name is not None:
+        print(find(name).text, end="")
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("recipe", "what it is"):
+        table.add_column(heading)
+    for key, recipe in named_recipes().items():
+        table.add_row(key, Text(recipe.about))
+    console.print(table)
 
 
 @setup_app.command(epilog="Example: reskd schema sweeps/sweep.schema.json")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.identity import is_weights_file
-from orchestrator.named_recipes import named_recipes
+from orchestrator.named_recipes import find
 from orchestrator.strict import check, did_you_mean, naming, shown, type_of_field
 from reskd.errors import BadInput
 from reskd.recipe import Recipe, without_teacher
@@ -91,7 +91,7 @@ def merge(base: Flat, changes: Flat) -> Flat:
 def start_from(base: Flat, changes: Flat) -> tuple[Flat, Flat]:
     """A row's base and changes with `recipe`, which the row or else the base names, put below the base's own values."""
     name = changes.get(RECIPE, base.get(RECIPE))
-    layers = [] if name is None else [check_keys(flatten(tree)) for tree in named_recipes()[str(name)].layers]
+    layers = [] if name is None else [check_keys(flatten(tree)) for tree in find(str(name)).layers]
     whole: Flat = {}
     for layer in (*layers, base):
         whole = merge(whole, layer)
@@ -106,10 +106,7 @@ def check_keys(flat: Flat, *, is_row: bool = False) -> Flat:
         if field in ("data_seed", "model_seed") or (key == "teacher.seed" and is_row):
             raise BadInput(f"{key!r} cannot be set here; 'seeds' sets it, or 'teacher.seed' in the base")
         if key == RECIPE:
-            if value not in named_recipes():
-                raise BadInput(
-                    f"'recipe' is {shown(value)}, not a named recipe{did_you_mean(str(value), named_recipes())}"
-                )
+            find(str(value))
         elif key == "teacher":
             if value or len([other for other in flat if _is_teacher(other)]) > 1:
                 raise BadInput(f"'teacher' must be null or a mapping of changes, once; got {shown(value)}")

@@ -13,7 +13,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from orchestrator.strict import did_you_mean, shown
 from orchestrator.sweep_yaml import parse_yaml
+from reskd.errors import BadInput
 
 FOLDER = Path(__file__).with_name("recipes")
 CONTROLLED = "_controlled"
@@ -41,8 +43,13 @@ def named_recipes() -> Mapping[str, NamedRecipe]:
         lines = [line.removeprefix("#").strip() for line in text.partition("official:")[0].splitlines()]
         about = " ".join(lines).partition(". ")[0].strip()
         found[path.stem] = NamedRecipe(about + ".", (tree["official"],), text)
-        changed = "one budget, fixed targets and the same statistics for every row"
-        found[path.stem + CONTROLLED] = NamedRecipe(
-            f"{about}; {changed}.", (tree["official"], tree["controlled"]), text
-        )
+        alike = f"{path.stem} with one budget, fixed targets and the same statistics for every row."
+        found[path.stem + CONTROLLED] = NamedRecipe(alike, (tree["official"], tree["controlled"]), text)
     return MappingProxyType(found)
+
+
+def find(name: str) -> NamedRecipe:
+    """The recipe of that name; BadInput with the nearest where there is none."""
+    if name not in named_recipes():
+        raise BadInput(f"'recipe' is {shown(name)}, which is not a named recipe{did_you_mean(name, named_recipes())}")
+    return named_recipes()[name]

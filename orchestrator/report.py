@@ -114,7 +114,8 @@ def render(table: Table) -> rich.console.RenderableType:
 
 
 def _index(tables: Sequence[Table], *, has_plot: bool) -> str:
-    parts = [f"# {tables[0].sweep}", tables[0].question]
+    # The question first: of a note that is folded up MLflow shows the heading alone.
+    parts = [f"# {tables[0].question}", f"Sweep `{tables[0].sweep}`"]
     for table in tables:
         evidence = f"Every number with its runs: [{table.key}.csv]({table.key}.csv)"
         parts += [f"## {table.title}", table_markdown(table).rstrip("\n"), evidence]

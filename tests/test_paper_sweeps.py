@@ -8,15 +8,32 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from orchestrator.prepare import Prepared, prepare
 from orchestrator.smoke import cut_down
 from orchestrator.steps import Step
 from orchestrator.store import Store
+from reskd.flops import complexity
+from reskd.models import build_model
 
 SWEEPS = Path(__file__).parents[1] / "sweeps"
 OFFICIAL = ("table4", "table5", "table6")
-PAPER = (*OFFICIAL, "controlled")
+DATA_OF = {
+    **dict.fromkeys((*OFFICIAL, "controlled", "table1_activitynet", "exp1", "exp2", "extras"), "activitynet"),
+    "table1_fcvid": "fcvid",
+    "table1_minikinetics": "mini_kinetics",
+    "table2_ssv2": "something_something_v2",
+    "table3": "kinetics400",
+}
+"""Every sweep of the paper's, and its data set."""
+PAPER = tuple(DATA_OF)
+FORMATS = {"something_something_v2": "ssv2", "kinetics400": "kinetics"}
+SMALL = {
+    *("tsn_resnet18", "tsn_mini10", "tsn_mobilenet_v2", "tsm_resnet18", "slowonly_mini10", "swin3d_mini"),
+    "frameexit_mini10",
+}
+MULTI_LABEL = {"activitynet", "fcvid"}
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +72,7 @@ def test_the_controlled_tables_are_33_students_and_9_teachers_under_one_budget(t
 @pytest.mark.parametrize("name", PAPER)
 def test_a_paper_sweep_plans_where_no_video_is(tmp_path: Path, name: str) -> None:
     found = prepared(name, tmp_path)
-    assert found.unseen == ("activitynet",)
+    assert found.unseen == (DATA_OF[name],)
     assert {cell.verdict for cell in found.plan().cells} <= {"train", "waiting"}
 
 
@@ -71,25 +88,50 @@ def test_a_smoke_form_keeps_rows_tables_and_annotation_format_and_plans_two_step
     assert small.sweep.seeds == (0,)
     for step in small.steps.values():
         recipe = step.recipe
-        assert recipe.model.name in ("tsn_resnet18", "tsn_mini10")
+        assert recipe.model.name in SMALL
         assert (recipe.data.crop_size, recipe.optim.epochs, recipe.model.weights) == (64, 1, "none")
         assert len(small.manifest(step).train) // recipe.optim.batch_size == 2
     if original is not None:
         assert small.sweep.rows == original.sweep.rows
         plain = {key: replace(table, expect={}) for key, table in original.sweep.tables.items()}
         assert small.sweep.tables == plain  # numbers that mean nothing are not held against anything
-        assert small.sweep.cells[0].recipe.data.annotations == "activitynet"
-        assert any(len(clip.labels) == 2 for step in small.steps.values() for clip in small.manifest(step).val)
+        data = DATA_OF[name]
+        assert small.sweep.cells[0].recipe.data.annotations == FORMATS.get(data, data)
+        clips = [clip for step in small.steps.values() for clip in small.manifest(step).val]
+        assert any(len(clip.labels) == 2 for clip in clips) == (data in MULTI_LABEL)
+
+
+def test_a_teacher_as_a_row_is_the_teacher_of_the_others(tmp_path: Path) -> None:
+    for name, rows in (("table2_ssv2", {"TSM 224"}), ("table3", {"SlowOnly 224"})):
+        steps = prepared(name, tmp_path).steps
+        teachers = {step.teacher_id for step in steps.values() if step.teacher_id}
+        named = {row for step_id in teachers for row, _ in steps[step_id].cells}
+        assert named == rows, name
+
+
+def test_resnet_rows_of_the_first_experiment_cost_what_their_enlarged_frames_do(tmp_path: Path) -> None:
+    """GMACs of 16 frames of 224 pixels, as published for that resolution, whatever the frames were before."""
+    recipes = {cell.row: cell.recipe for cell in prepared("exp1", tmp_path).sweep.cells}
+    for row in ("224", "56 enlarged"):
+        spec = recipes[row].model
+        with torch.device("meta"):
+            model = build_model(replace(spec, weights="none"), num_classes=200)
+        cost = complexity(model, resolution=spec.input_size, num_frames=recipes[row].data.num_frames)
+        assert cost.gmacs == pytest.approx(65.9, rel=0.01)
 
 
 @pytest.mark.ray
-def test_a_paper_sweeps_smoke_form_runs_to_its_table(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", PAPER)
+def test_a_paper_sweeps_smoke_form_runs_to_its_tables(tmp_path: Path, name: str) -> None:
     program = Path(sys.executable).with_name("reskd")
-    command = [str(program), "run", str(SWEEPS / "table6.yaml"), "--smoke", "--store", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
+    command = [str(program), "run", str(SWEEPS / f"{name}.yaml"), "--smoke", "--store", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stdout + done.stderr
-    (table,) = tmp_path.glob("smoke/table6-*/store/tables/table6_smoke/table6.md")
-    content = table.read_text()
-    assert "mAP" in content
-    assert "missing" not in content
+    (folder,) = tmp_path.glob(f"smoke/{name}-*/store/tables/{name}_smoke")
+    spec = prepared(name, tmp_path / "plan").sweep.tables
+    assert {path.stem for path in folder.glob("*.md")} >= set(spec)
+    for key in spec:
+        content = (folder / f"{key}.md").read_text()
+        assert "missing" not in content, content
+        assert "failed" not in content, content
     assert not (tmp_path / "runs").exists(), "a smoke test wrote into the real store"

@@ -56,7 +56,7 @@ write_report([table_of(stored)], Path({str(tmp_path / "b")!r}))
 def test_markdown_holds_the_question_the_head_and_the_rows(table: Table, tmp_path: Path):
     write_report([table], tmp_path)
     text = (tmp_path / "report.md").read_text()
-    assert text.startswith("# levels\n\nWhich level helps?\n\n## Level of distillation\n")
+    assert text.startswith("# Which level helps?\n\nSweep `levels`\n\n## Level of distillation\n")
     assert "- demo: 299 clips evaluated, 1 skipped as damaged" in text
     assert "| clip-level KL | 83.0 ± 5.0 | +3.0 ± 5.0 | 73.4 |" in text
     assert "![accuracy against GMACs](accuracy_vs_gmacs.png)" in text

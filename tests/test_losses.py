@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from reskd.errors import BadInput
 from reskd.losses import clip_kl, frame_kl, pixel_kl, pixel_mse
 from reskd.recipe import DEFAULT_KD_WEIGHT
+from tests.by_hand import bilinear, kl
 
 
 def kl_written_out(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -170,3 +171,64 @@ def test_pixel_kl_refuses_other_classes_and_other_clips():
         pixel_kl(torch.randn(2, 5, 2, 2), torch.randn(2, 4, 2, 2), **options(6))
     with pytest.raises(BadInput, match="3 frames of the student against 2"):
         pixel_kl(torch.randn(3, 5, 2, 2), torch.randn(2, 4, 2, 2), **options(7))
+
+
+EXACT = {"rtol": 0, "atol": 1e-10}
+SIZES = [((2, 3), (4, 5)), ((4, 5), (2, 3)), ((3, 3), (3, 3)), ((1, 1), (3, 2))]
+"""Of the student's map and the teacher's."""
+
+
+def doubles(*shape: int) -> torch.Tensor:
+    return 3 * torch.randn(*shape, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize(("ours", "theirs"), SIZES)
+def test_the_bilinear_matrix_of_the_tests_is_torchs(ours, theirs, align_corners):
+    maps = doubles(2, 3, *ours)
+    expected = F.interpolate(maps, size=theirs, mode="bilinear", align_corners=align_corners)
+    torch.testing.assert_close(bilinear(maps, theirs, align_corners=align_corners), expected, **EXACT)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_clip_and_frame_kl_are_the_formulas_in_float64(temperature):
+    torch.manual_seed(1)
+    student, teacher = doubles(2, 3, 7), doubles(2, 3, 7)
+    expected = temperature**2 * kl(student, teacher, temperature).sum() / 6
+    torch.testing.assert_close(frame_kl(student, teacher, temperature=temperature), expected, **EXACT)
+    expected = temperature**2 * kl(student[:, 0], teacher[:, 0], temperature).sum() / 2
+    torch.testing.assert_close(clip_kl(student[:, 0], teacher[:, 0], temperature=temperature), expected, **EXACT)
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize(("ours", "theirs"), SIZES)
+def test_pixel_mse_is_the_formula_in_float64(ours, theirs, align_corners):
+    torch.manual_seed(2)
+    student, teacher = doubles(2, 4, *ours), doubles(2, 4, *theirs)
+    difference = bilinear(student, theirs, align_corners=align_corners) - teacher
+    expected = (difference**2).sum() / (2 * 4 * theirs[0] * theirs[1])
+    torch.testing.assert_close(pixel_mse(student, teacher, align_corners=align_corners), expected, **EXACT)
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("width", [4, 6])
+@pytest.mark.parametrize(("ours", "theirs"), SIZES)
+def test_pixel_kl_is_the_formula_in_float64_for_equal_and_other_widths(ours, theirs, width, align_corners):
+    torch.manual_seed(3)
+    student, teacher = doubles(2, width, *ours), doubles(2, 4, *theirs)
+    heads = torch.nn.Linear(width, 5).double(), torch.nn.Linear(4, 5).double()
+    got = pixel_kl(
+        student,
+        teacher,
+        student_classifier=heads[0],
+        teacher_classifier=heads[1],
+        temperature=2.0,
+        align_corners=align_corners,
+    )
+    large = bilinear(student, theirs, align_corners=align_corners)
+    logits = [
+        torch.einsum("nchw,kc->nhwk", maps, head.weight) + head.bias
+        for maps, head in ((large, heads[0]), (teacher, heads[1]))
+    ]
+    expected = 2.0**2 * kl(*logits, 2.0).sum() / (2 * theirs[0] * theirs[1])
+    torch.testing.assert_close(got, expected, **EXACT)

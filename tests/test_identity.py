@@ -94,6 +94,8 @@ def test_every_other_field_changes_the_id(path):
         ("optim", "group_size"): {"group_size": 16},
         ("optim", "batch_size"): {"batch_size": 32},
         ("optim", "milestones"): {"schedule": "step", "milestones": (3,)},
+        ("model", "enlarge_to"): {"enlarge_to": 64},
+        ("model", "stride"): {"stride": 16},
         ("data", "frame_stride"): {"sampling": "dense", "frame_stride": 2},
     }
     if path in by_hand:

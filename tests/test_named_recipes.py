@@ -19,7 +19,7 @@ OFFICIAL = ("tsn_activitynet", "tsn_fcvid", "tsn_minikinetics", "tsm_ssv2", "slo
 def recipe_of(folder: Path, name: str, *, base: str = "", row: str = "") -> Recipe:
     path = folder / "sweep.yaml"
     path.write_text(
-        f"question: What does it say?\nbase: {{recipe: {name}{base}}}\nrows: {{chain: [{{row: one{row}}}]}}\nseeds: [0]\n",
+        f"question: What?\nbase: {{recipe: {name}{base}}}\nrows: {{chain: [{{row: one{row}}}]}}\nseeds: [0]\n",
         encoding="utf-8",
     )
     return load(path).cells[0].recipe

@@ -20,7 +20,7 @@ def unlike_published(
 ) -> Iterator[str]:
     """A sentence for every difference, with its rows, then one for what is alike; only of comparable columns."""
     unlike: dict[str, dict[str, list[str]]] = {}
-    alike: dict[str, None] = {}
+    alike: dict[str, dict[str, None]] = {}
     for column in columns:
         if paper is None or column.published is None or not column.is_comparable:
             continue
@@ -29,7 +29,7 @@ def unlike_published(
             if entry.published is None:
                 continue
             differing, same = _compare(sweep, spec, paper, column, entry)
-            alike |= dict.fromkeys(f"{column.heading}: {what}" for what in same)
+            alike.setdefault(column.heading, {}).update(dict.fromkeys(same))
             for what in differing:
                 unlike.setdefault(what, {}).setdefault(column.heading, []).append(row)
     for what, rows_of in unlike.items():
@@ -38,8 +38,12 @@ def unlike_published(
             headings_of.setdefault(tuple(rows), []).append(heading)
         for shared, headings in headings_of.items():
             yield f"Not as published: {what} ({' and '.join(headings)} of {', '.join(shared)})."
-    if alike:
-        yield f"As published: {'; '.join(alike)}."
+    # What only some of the rows share with the paper is said of the others, above.
+    odd = {(heading, what.split()[0]) for what, rows_of in unlike.items() for heading in rows_of}
+    kept = {heading: [what for what in same if (heading, what) not in odd] for heading, same in alike.items()}
+    shown = [f"{heading}: {', '.join(same)}" for heading, same in kept.items() if same]
+    if shown:
+        yield f"As published: {'; '.join(shown)}."
 
 
 def _compare(

@@ -170,6 +170,19 @@ def test_what_is_unlike_the_published_figure_is_said_and_what_is_alike_too(tmp_p
     assert f"{network}(mAP (%) and GMACs a clip of pixel-level MSE)." in head
 
 
+def test_what_one_row_of_several_has_otherwise_is_not_called_as_published(tmp_path: Path) -> None:
+    text = SWEEP.replace("name: demo", "name: activitynet").replace("test/top1", "test/mAP")
+    text = text.replace("resolution: 24}", "resolution: 112}").replace(
+        "short_side: 64, crop_size: 64", "short_side: 224, crop_size: 224"
+    )
+    same = table_of(StoredSweep(tmp_path / "same", text=text)).head
+    assert "As published: mAP (%): resolution." in same
+    other = text.replace("kd.level: clip}", "kd.level: clip, model.resolution: 96}")
+    head = " ".join(table_of(StoredSweep(tmp_path / "other", text=other)).head)
+    assert "Not as published: resolution 96 px, published with 112 px (mAP (%) of clip-level KL)." in head
+    assert "As published:" not in head
+
+
 def test_another_task_is_not_held_against_the_papers_protocol(tmp_path: Path) -> None:
     head = " ".join(table_of(StoredSweep(tmp_path)).head)
     assert "s published:" not in head

@@ -68,7 +68,7 @@ def another(value, hint):
     if isinstance(value, str):
         return "imagenet_v1"
     if value is None:
-        return 0.5
+        return 0.5 if float in get_args(hint) else 64
     return value / 2 if isinstance(value, float) and value else value + 1
 
 

@@ -170,3 +170,59 @@ def test_pixel_kl_refuses_other_classes_and_other_clips():
         pixel_kl(torch.randn(2, 5, 2, 2), torch.randn(2, 4, 2, 2), **options(6))
     with pytest.raises(BadInput, match="3 frames of the student against 2"):
         pixel_kl(torch.randn(3, 5, 2, 2), torch.randn(2, 4, 2, 2), **options(7))
+
+
+def bilinear_written_out(maps: torch.Tensor, size: int, *, align_corners: bool) -> torch.Tensor:
+    """(N, C, h, h) -> (N, C, size, size), one axis after the other, as a matrix of weights."""
+    length = maps.shape[-1]
+    weights = torch.zeros(size, length, dtype=maps.dtype)
+    for cell in range(size):
+        place = cell * (length - 1) / (size - 1) if align_corners else (cell + 0.5) * length / size - 0.5
+        place = min(max(place, 0.0), length - 1.0)
+        left = min(int(place), length - 2)
+        weights[cell, left] += 1 - (place - left)
+        weights[cell, left + 1] += place - left
+    return torch.einsum("yh,nchw,xw->ncyx", weights, maps, weights)
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize(
+    ("level", "channels"),
+    [(level, channels) for level in ("clip", "frame", "pixel_kl") for channels in ((4, 4), (5, 4))]
+    + [("pixel", (4, 4))],
+)
+def test_every_level_is_its_formula_in_float64(level, channels, align_corners):
+    torch.manual_seed(1)
+    (ours_wide, theirs_wide), (clips, frames, classes, small, large) = channels, (2, 3, 7, 3, 5)
+    student = torch.randn(clips * frames, ours_wide, small, small, dtype=torch.float64)
+    teacher = torch.randn(clips * frames, theirs_wide, large, large, dtype=torch.float64)
+    ours, theirs = (torch.nn.Linear(wide, classes).double() for wide in channels)
+    enlarged = bilinear_written_out(student, large, align_corners=align_corners)
+    temperature = 2.0
+    if level == "pixel":
+        got = pixel_mse(student, teacher, align_corners=align_corners)
+        expected = ((enlarged - teacher) ** 2).sum() / teacher.numel()
+    elif level == "pixel_kl":
+        got = pixel_kl(
+            student,
+            teacher,
+            student_classifier=ours,
+            teacher_classifier=theirs,
+            temperature=temperature,
+            align_corners=align_corners,
+        )
+        logits = [
+            torch.einsum("nchw,kc->nhwk", map_, head.weight) + head.bias
+            for map_, head in ((enlarged, ours), (teacher, theirs))
+        ]
+        expected = temperature**2 * kl_written_out(*logits, temperature).sum() / (clips * frames * large**2)
+    else:
+        by_frame = [
+            (map_.mean((2, 3)) @ head.weight.T + head.bias).reshape(clips, frames, classes)
+            for map_, head in ((student, ours), (teacher, theirs))
+        ]
+        logits = by_frame if level == "frame" else [values.mean(1) for values in by_frame]
+        got = (frame_kl if level == "frame" else clip_kl)(*logits, temperature=temperature)
+        num_terms = clips * frames if level == "frame" else clips
+        expected = temperature**2 * kl_written_out(*logits, temperature).sum() / num_terms
+    torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)

@@ -1,0 +1,126 @@
+"""Named recipes say what the paper's official configs do, and a sweep may start from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from orchestrator.cli import app
+from orchestrator.named_recipes import CONTROLLED, named_recipes
+from orchestrator.sweep import load
+from reskd.errors import BadInput
+from reskd.recipe import Recipe
+
+OFFICIAL = ("tsn_activitynet", "tsn_fcvid", "tsn_minikinetics", "tsm_ssv2", "slowonly_k400", "swin_k400")
+
+
+def recipe_of(folder: Path, name: str, *, base: str = "", row: str = "") -> Recipe:
+    path = folder / "sweep.yaml"
+    path.write_text(
+        f"question: What?\nbase: {{recipe: {name}{base}}}\nrows: {{chain: [{{row: one{row}}}]}}\nseeds: [0]\n",
+        encoding="utf-8",
+    )
+    return load(path).cells[0].recipe
+
+
+def taught_by(recipe: Recipe) -> Recipe:
+    assert isinstance(recipe.teacher, Recipe)
+    return recipe.teacher
+
+
+# The columns of the official configs: networks; frames, sampling and stride; crop and flip; batch; views; metric.
+COLUMNS = {
+    "tsn_activitynet": ("tsn_resnet152", "tsn_resnet50", 16, "segments", 1, "multi_scale", True, 64, "1x1", "mAP"),
+    "tsn_fcvid": ("tsn_resnet152", "tsn_resnet50", 16, "segments", 1, "multi_scale", True, 64, "1x1", "mAP"),
+    "tsn_minikinetics": ("tsn_resnet152", "tsn_resnet50", 8, "segments", 1, "multi_scale", True, 64, "1x1", "top1"),
+    "tsm_ssv2": ("tsm_resnet50", "tsm_resnet50", 8, "segments", 1, "multi_scale", False, 64, "1x1", "top1"),
+    "slowonly_k400": (
+        "slowonly_resnet50",
+        "slowonly_resnet50",
+        8,
+        "dense",
+        8,
+        "random_resized",
+        False,
+        64,
+        "10x3",
+        "top1",
+    ),
+    "swin_k400": ("swin3d_b", "swin3d_s", 32, "dense", 2, "random_resized", True, 512, "4x3", "top1"),
+}
+# Student's and teacher's (optimiser, lr, weight decay, epochs); schedule, milestones and warm-up; clipping.
+OPTIMS = {
+    "tsn_activitynet": (("sgd", 0.01, 1e-4, 200), ("sgd", 0.01, 1e-4, 50), ("cosine", (), 0), 20),
+    "tsn_fcvid": (("sgd", 0.01, 1e-4, 200), ("sgd", 0.01, 1e-4, 50), ("cosine", (), 0), 20),
+    "tsn_minikinetics": (("sgd", 0.01, 1e-4, 100), ("sgd", 0.01, 1e-4, 50), ("cosine", (), 0), 20),
+    "tsm_ssv2": (("sgd", 0.01, 1e-4, 100), ("sgd", 0.0075, 5e-4, 50), ("cosine", (), 0), 20),
+    "slowonly_k400": (("sgd", 0.01, 1e-4, 150), ("sgd", 0.01, 1e-4, 150), ("step", (90, 130), 10), 40),
+    "swin_k400": (("adamw", 1e-3, 0.02, 60), ("adamw", 1e-3, 0.02, 30), ("cosine", (), 2.5), None),
+}
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_a_named_recipe_is_its_column_of_the_official_configs(tmp_path: Path, name: str) -> None:
+    recipe = recipe_of(tmp_path, name)
+    teacher, data, optim = taught_by(recipe), recipe.data, recipe.optim
+    networks = (teacher.model.name, recipe.model.name)
+    frames = (data.num_frames, data.sampling, data.frame_stride)
+    column = (*networks, *frames, data.crop, data.flip, optim.batch_size, recipe.eval.views, recipe.eval.metric)
+    assert column == COLUMNS[name]
+    student_optim, teacher_optim = ((o.name, o.lr, o.weight_decay, o.epochs) for o in (optim, teacher.optim))
+    when = (optim.schedule, optim.milestones, optim.warmup_epochs)
+    assert (student_optim, teacher_optim, when, optim.clip_norm) == OPTIMS[name]
+    assert (teacher.model.resolution, recipe.model.resolution) == (224, 112)
+    assert (data.short_side, data.crop_size, optim.group_size, optim.momentum) == (256, 224, 8, 0.9)
+    assert (optim.decay, recipe.kd.teacher_mode, recipe.kd.align_corners) == ("all", "official_train", False)
+    if name == "swin_k400":
+        assert (recipe.kd.level, recipe.kd.effective_weight, optim.backbone_lr) == ("pixel_kl", 0.5, 0.1)
+    else:
+        assert (recipe.kd.level, recipe.kd.effective_weight, optim.running_stats) == ("pixel", 100, "first")
+        assert optim.backbone_lr == 1
+
+
+def test_slowonlys_teacher_and_baseline_flip_and_its_student_does_not(tmp_path: Path) -> None:
+    student = recipe_of(tmp_path, "slowonly_k400")
+    baseline = recipe_of(tmp_path, "slowonly_k400", row=", kd.level: none, data.flip: true")
+    assert (taught_by(student).data.flip, student.data.flip, baseline.data.flip) == (True, False, True)
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_a_controlled_recipe_gives_student_and_teacher_one_budget_and_one_pipeline(tmp_path: Path, name: str) -> None:
+    recipe = recipe_of(tmp_path, name + CONTROLLED)
+    assert recipe.optim == taught_by(recipe).optim
+    assert recipe.data == taught_by(recipe).data
+    assert recipe.model.antialias == taught_by(recipe).model.antialias
+    assert (recipe.kd.teacher_mode, recipe.optim.running_stats) == ("eval", "mean")
+
+
+def test_the_bases_own_values_win_over_the_recipe_and_the_rows_over_both(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path, "tsn_activitynet", base=", optim.epochs: 7, optim.lr: .5", row=", optim.lr: .25")
+    assert (recipe.optim.epochs, recipe.optim.lr, recipe.optim.clip_norm) == (7, 0.25, 20)
+    assert taught_by(recipe).optim.lr == 0.5
+
+
+def test_a_row_starts_from_another_recipe_with_that_recipes_teacher(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path, "slowonly_k400", row=", recipe: swin_k400")
+    assert recipe == recipe_of(tmp_path, "swin_k400")
+
+
+@pytest.mark.parametrize("where", ["base", "row"])
+def test_an_unknown_recipe_is_refused_with_the_nearest_name(tmp_path: Path, where: str) -> None:
+    name, row = ("tsn_activitnet", "") if where == "base" else ("tsn_fcvid", ", recipe: tsn_activitnet")
+    with pytest.raises(BadInput, match=r"sweep\.yaml.*'tsn_activitnet'.*did you mean 'tsn_activitynet'"):
+        recipe_of(tmp_path, name, row=row)
+
+
+def test_reskd_recipes_lists_all_prints_one_and_refuses_others() -> None:
+    listed = CliRunner().invoke(app, ["recipes"]).output
+    assert all(name in listed for name in (*OFFICIAL, *(name + CONTROLLED for name in OFFICIAL)))
+    assert set(named_recipes()) == {*OFFICIAL, *(name + CONTROLLED for name in OFFICIAL)}
+    printed = CliRunner().invoke(app, ["recipes", "tsm_ssv2"])
+    assert printed.output == named_recipes()["tsm_ssv2"].text
+    refused = CliRunner().invoke(app, ["recipes", "tsm_ssv"])
+    assert refused.exit_code != 0
+    assert "tsm_ssv2" in refused.output + str(refused.exception)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 import secrets
 import shlex
 import signal
@@ -287,7 +288,7 @@ def test_a_job_goes_on_without_its_terminal_and_a_cancelled_one_resumes_to_the_s
     assert terminal.returncode == 3, said
     assert "goes on without this terminal" in said
     assert "1 jobs to run" in said, "the log was not followed"
-    job = said.split()[1]
+    (job,) = re.findall(r"^job (\S+) on ", said, re.M)
     assert f"follow it again: reskd logs {job} --address {cluster.address}" in said
 
     epoch = max(store.epochs(step_id))

@@ -21,7 +21,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 unit: $(READY)
-	$(BIN)/pytest -m "not ray and not server"
+	$(BIN)/pytest -m "not ray and not server" --numprocesses 2 --dist loadfile
 
 # One process: two Rays on a host at a time are not to be trusted.
 ray: $(READY)

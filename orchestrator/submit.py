@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 10
 POLL_S = 1.0
+TALKERS = ("ray", "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk")
+"""Loggers; the last two have levels of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,8 @@ def connect(address: str) -> JobSubmissionClient:
         socket.create_connection((parts.hostname, port), timeout=CONNECT_TIMEOUT_S).close()
     except (OSError, ValueError) as error:  # ValueError: a port that is no number
         raise BadInput(f"--address {address}: nobody answers there ({error}); is Ray's dashboard up?") from error
-    logging.getLogger("ray").setLevel(logging.WARNING)  # each uploaded and each ignored file is a line otherwise
+    for talker in TALKERS:  # each uploaded and each ignored file is a line otherwise
+        logging.getLogger(talker).setLevel(logging.WARNING)
     with _answers(address):
         try:
             return JobSubmissionClient(address)

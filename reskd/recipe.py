@@ -19,8 +19,8 @@ Precision = Literal["fp32", "tf32", "bf16", "fp16", "fp64"]
 RECIPE_VERSION = 1
 """Raised by hand when the same recipe would train something else than before."""
 
-# KL weights: unpublished, so 1; the pixel-level weights are the official code's, whose 200 on a mean over 400
-# classes without the temperature's factor is 0.5 here.
+# KL weights: unpublished, so 1; the pixel-level weights are the official code's, whose 200 on a mean over
+# elements, 400 classes among them, is 0.5 here on the sum over classes; the temperature's square is in both.
 DEFAULT_KD_WEIGHT: dict[KDLevel, float] = {"none": 0.0, "clip": 1.0, "frame": 1.0, "pixel": 100.0, "pixel_kl": 0.5}
 
 T = TypeVar("T")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ from tests.pool import Pool
 def pytest_configure() -> None:
     # A shell starts what runs in the background with Ctrl-C ignored, and children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # pytest-xdist says how wide its own terminal is; what is printed here goes into pipes and files.
+    os.environ.pop("COLUMNS", None)
 
 
 @pytest.fixture(autouse=True)

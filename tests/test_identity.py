@@ -68,7 +68,7 @@ def another(value, hint):
     if isinstance(value, str):
         return "imagenet_v1"
     if value is None:
-        return 0.5
+        return 0.5 if float in get_args(hint) else 64
     return value / 2 if isinstance(value, float) and value else value + 1
 
 
@@ -94,6 +94,8 @@ def test_every_other_field_changes_the_id(path):
         ("optim", "group_size"): {"group_size": 16},
         ("optim", "batch_size"): {"batch_size": 32},
         ("optim", "milestones"): {"schedule": "step", "milestones": (3,)},
+        ("model", "enlarge_to"): {"enlarge_to": 64},
+        ("model", "stride"): {"stride": 16},
         ("data", "frame_stride"): {"sampling": "dense", "frame_stride": 2},
     }
     if path in by_hand:

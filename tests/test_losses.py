@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from reskd.errors import BadInput
 from reskd.losses import clip_kl, frame_kl, pixel_kl, pixel_mse
 from reskd.recipe import DEFAULT_KD_WEIGHT
-from tests.by_hand import bilinear, kl
+from tests.by_hand import bilinear
 
 
 def kl_written_out(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -173,62 +173,57 @@ def test_pixel_kl_refuses_other_classes_and_other_clips():
         pixel_kl(torch.randn(3, 5, 2, 2), torch.randn(2, 4, 2, 2), **options(7))
 
 
-EXACT = {"rtol": 0, "atol": 1e-10}
-SIZES = [((2, 3), (4, 5)), ((4, 5), (2, 3)), ((3, 3), (3, 3)), ((1, 1), (3, 2))]
-"""Of the student's map and the teacher's."""
-
-
-def doubles(*shape: int) -> torch.Tensor:
-    return 3 * torch.randn(*shape, dtype=torch.float64)
-
-
 @pytest.mark.parametrize("align_corners", [False, True])
-@pytest.mark.parametrize(("ours", "theirs"), SIZES)
-def test_the_bilinear_matrix_of_the_tests_is_torchs(ours, theirs, align_corners):
-    maps = doubles(2, 3, *ours)
-    expected = F.interpolate(maps, size=theirs, mode="bilinear", align_corners=align_corners)
-    torch.testing.assert_close(bilinear(maps, theirs, align_corners=align_corners), expected, **EXACT)
-
-
-@pytest.mark.parametrize("temperature", [1.0, 2.0])
-def test_clip_and_frame_kl_are_the_formulas_in_float64(temperature):
+@pytest.mark.parametrize(
+    ("level", "channels"),
+    [(level, channels) for level in ("clip", "frame", "pixel_kl") for channels in ((4, 4), (5, 4))]
+    + [("pixel", (4, 4))],
+)
+def test_every_level_is_its_formula_in_float64(level, channels, align_corners):
     torch.manual_seed(1)
-    student, teacher = doubles(2, 3, 7), doubles(2, 3, 7)
-    expected = temperature**2 * kl(student, teacher, temperature).sum() / 6
-    torch.testing.assert_close(frame_kl(student, teacher, temperature=temperature), expected, **EXACT)
-    expected = temperature**2 * kl(student[:, 0], teacher[:, 0], temperature).sum() / 2
-    torch.testing.assert_close(clip_kl(student[:, 0], teacher[:, 0], temperature=temperature), expected, **EXACT)
+    (ours_wide, theirs_wide), (clips, frames, classes, small, large) = channels, (2, 3, 7, 3, 5)
+    student = torch.randn(clips * frames, ours_wide, small, small, dtype=torch.float64)
+    teacher = torch.randn(clips * frames, theirs_wide, large, large, dtype=torch.float64)
+    ours, theirs = (torch.nn.Linear(wide, classes).double() for wide in channels)
+    enlarged = bilinear(student, (large, large), align_corners=align_corners)
+    temperature = 2.0
+    if level == "pixel":
+        got = pixel_mse(student, teacher, align_corners=align_corners)
+        expected = ((enlarged - teacher) ** 2).sum() / teacher.numel()
+    elif level == "pixel_kl":
+        got = pixel_kl(
+            student,
+            teacher,
+            student_classifier=ours,
+            teacher_classifier=theirs,
+            temperature=temperature,
+            align_corners=align_corners,
+        )
+        logits = [
+            torch.einsum("nchw,kc->nhwk", map_, head.weight) + head.bias
+            for map_, head in ((enlarged, ours), (teacher, theirs))
+        ]
+        expected = temperature**2 * kl_written_out(*logits, temperature).sum() / (clips * frames * large**2)
+    else:
+        by_frame = [
+            (map_.mean((2, 3)) @ head.weight.T + head.bias).reshape(clips, frames, classes)
+            for map_, head in ((student, ours), (teacher, theirs))
+        ]
+        logits = by_frame if level == "frame" else [values.mean(1) for values in by_frame]
+        got = (frame_kl if level == "frame" else clip_kl)(*logits, temperature=temperature)
+        num_terms = clips * frames if level == "frame" else clips
+        expected = temperature**2 * kl_written_out(*logits, temperature).sum() / num_terms
+    torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
-@pytest.mark.parametrize(("ours", "theirs"), SIZES)
-def test_pixel_mse_is_the_formula_in_float64(ours, theirs, align_corners):
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [((2, 3), (4, 5)), ((4, 5), (2, 3)), ((3, 3), (3, 3)), ((1, 1), (3, 2)), ((3, 2), (1, 1))]
+)
+def test_maps_of_any_two_sizes_are_compared_by_the_bilinear_formula(ours, theirs, align_corners):
     torch.manual_seed(2)
-    student, teacher = doubles(2, 4, *ours), doubles(2, 4, *theirs)
+    student, teacher = (torch.randn(2, 4, *size, dtype=torch.float64) for size in (ours, theirs))
     difference = bilinear(student, theirs, align_corners=align_corners) - teacher
     expected = (difference**2).sum() / (2 * 4 * theirs[0] * theirs[1])
-    torch.testing.assert_close(pixel_mse(student, teacher, align_corners=align_corners), expected, **EXACT)
-
-
-@pytest.mark.parametrize("align_corners", [False, True])
-@pytest.mark.parametrize("width", [4, 6])
-@pytest.mark.parametrize(("ours", "theirs"), SIZES)
-def test_pixel_kl_is_the_formula_in_float64_for_equal_and_other_widths(ours, theirs, width, align_corners):
-    torch.manual_seed(3)
-    student, teacher = doubles(2, width, *ours), doubles(2, 4, *theirs)
-    heads = torch.nn.Linear(width, 5).double(), torch.nn.Linear(4, 5).double()
-    got = pixel_kl(
-        student,
-        teacher,
-        student_classifier=heads[0],
-        teacher_classifier=heads[1],
-        temperature=2.0,
-        align_corners=align_corners,
-    )
-    large = bilinear(student, theirs, align_corners=align_corners)
-    logits = [
-        torch.einsum("nchw,kc->nhwk", maps, head.weight) + head.bias
-        for maps, head in ((large, heads[0]), (teacher, heads[1]))
-    ]
-    expected = 2.0**2 * kl(*logits, 2.0).sum() / (2 * theirs[0] * theirs[1])
-    torch.testing.assert_close(got, expected, **EXACT)
+    got = pixel_mse(student, teacher, align_corners=align_corners)
+    torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)

@@ -1,4 +1,4 @@
-"""The named recipes are the official configs' values, and a sweep's own values win over them."""
+"""Named recipes say what the paper's official configs do, and a sweep may start from them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 
 import jsonschema
 import pytest
-import yaml
+from typer.testing import CliRunner
 
-from orchestrator.named_recipes import named_recipes
+from orchestrator.cli import app
+from orchestrator.named_recipes import CONTROLLED, named_recipes
 from orchestrator.schema import sweep_schema
 from orchestrator.smoke import cut_down
 from orchestrator.store import Store
@@ -18,174 +19,149 @@ from orchestrator.sweep import load
 from reskd.errors import BadInput
 from reskd.recipe import Recipe
 
-TSN = {
-    "data": {"sampling": "segments", "frame_stride": 1, "crop": "multi_scale", "flip": True},
-    "model": {"name": "tsn_resnet50"},
-    "kd": {"level": "pixel", "effective_weight": 100.0},
-    "optim": {
-        "name": "sgd",
-        "lr": 0.01,
-        "momentum": 0.9,
-        "weight_decay": 1e-4,
-        "nesterov": False,
-        "backbone_lr": 1.0,
-        "schedule": "cosine",
-        "milestones": (),
-        "warmup_epochs": 0.0,
-        "clip_norm": 20.0,
-        "batch_size": 64,
-        "running_stats": "first",
-    },
-    "eval": {"metric": "top1", "views": "1x1"},
-    "teacher": {"model": {"name": "tsn_resnet152"}, "optim": {"epochs": 50}},
+OFFICIAL = ("tsn_activitynet", "tsn_fcvid", "tsn_minikinetics", "tsm_ssv2", "slowonly_k400", "swin_k400")
+
+
+def recipe_of(folder: Path, name: str, *, base: str = "", row: str = "") -> Recipe:
+    path = folder / "sweep.yaml"
+    path.write_text(
+        f"question: What?\nbase: {{recipe: {name}{base}}}\nrows: {{chain: [{{row: one{row}}}]}}\nseeds: [0]\n",
+        encoding="utf-8",
+    )
+    return load(path).cells[0].recipe
+
+
+def taught_by(recipe: Recipe) -> Recipe:
+    assert isinstance(recipe.teacher, Recipe)
+    return recipe.teacher
+
+
+# The columns of the official configs: networks; frames, sampling and stride; crop and flip; batch; views; metric.
+COLUMNS = {
+    "tsn_activitynet": ("tsn_resnet152", "tsn_resnet50", 16, "segments", 1, "multi_scale", True, 64, "1x1", "mAP"),
+    "tsn_fcvid": ("tsn_resnet152", "tsn_resnet50", 16, "segments", 1, "multi_scale", True, 64, "1x1", "mAP"),
+    "tsn_minikinetics": ("tsn_resnet152", "tsn_resnet50", 8, "segments", 1, "multi_scale", True, 64, "1x1", "top1"),
+    "tsm_ssv2": ("tsm_resnet50", "tsm_resnet50", 8, "segments", 1, "multi_scale", False, 64, "1x1", "top1"),
+    "slowonly_k400": (
+        "slowonly_resnet50",
+        "slowonly_resnet50",
+        8,
+        "dense",
+        8,
+        "random_resized",
+        False,
+        64,
+        "10x3",
+        "top1",
+    ),
+    "swin_k400": ("swin3d_b", "swin3d_s", 32, "dense", 2, "random_resized", True, 512, "4x3", "top1"),
 }
-"""What the columns share, or differ from below."""
-OFFICIAL: dict[str, dict[str, dict[str, Any]]] = {
-    "tsn_activitynet": {"data": {"num_frames": 16}, "optim": {"epochs": 200}, "eval": {"metric": "mAP"}},
-    "tsn_fcvid": {"data": {"num_frames": 16}, "optim": {"epochs": 200}, "eval": {"metric": "mAP"}},
-    "tsn_minikinetics": {"data": {"num_frames": 8}, "optim": {"epochs": 100}},
-    "tsm_ssv2": {
-        "data": {"num_frames": 8, "flip": False},
-        "model": {"name": "tsm_resnet50"},
-        "optim": {"epochs": 100},
-        "teacher": {
-            "model": {"name": "tsm_resnet50"},
-            "optim": {"epochs": 50, "lr": 0.0075, "weight_decay": 5e-4},
-        },
-    },
-    "slowonly_k400": {
-        "data": {"num_frames": 8, "sampling": "dense", "frame_stride": 8, "crop": "random_resized", "flip": False},
-        "model": {"name": "slowonly_resnet50"},
-        "optim": {
-            "epochs": 150,
-            "schedule": "step",
-            "milestones": (90, 130),
-            "gamma": 0.1,
-            "warmup_epochs": 10.0,
-            "clip_norm": 40.0,
-        },
-        "eval": {"views": "10x3"},
-        "teacher": {"model": {"name": "slowonly_resnet50"}, "data": {"flip": True}, "optim": {"epochs": 150}},
-    },
-    "swin_k400": {
-        "data": {"num_frames": 32, "sampling": "dense", "frame_stride": 2, "crop": "random_resized"},
-        "model": {"name": "swin3d_s"},
-        "kd": {"level": "pixel_kl", "effective_weight": 0.5},
-        "optim": {
-            "name": "adamw",
-            "lr": 1e-3,
-            "backbone_lr": 0.1,
-            "weight_decay": 0.02,
-            "batch_size": 512,
-            "warmup_epochs": 2.5,
-            "epochs": 60,
-            "clip_norm": None,
-            "running_stats": "mean",
-        },
-        "eval": {"views": "4x3"},
-        "teacher": {"model": {"name": "swin3d_b"}, "optim": {"epochs": 30}},
-    },
+# Student's and teacher's (optimiser, lr, weight decay, epochs); schedule, milestones and warm-up; clipping.
+OPTIMS = {
+    "tsn_activitynet": (("sgd", 0.01, 1e-4, 200), ("sgd", 0.01, 1e-4, 50), ("cosine", (), 0), 20),
+    "tsn_fcvid": (("sgd", 0.01, 1e-4, 200), ("sgd", 0.01, 1e-4, 50), ("cosine", (), 0), 20),
+    "tsn_minikinetics": (("sgd", 0.01, 1e-4, 100), ("sgd", 0.01, 1e-4, 50), ("cosine", (), 0), 20),
+    "tsm_ssv2": (("sgd", 0.01, 1e-4, 100), ("sgd", 0.0075, 5e-4, 50), ("cosine", (), 0), 20),
+    "slowonly_k400": (("sgd", 0.01, 1e-4, 150), ("sgd", 0.01, 1e-4, 150), ("step", (90, 130), 10), 40),
+    "swin_k400": (("adamw", 1e-3, 0.02, 60), ("adamw", 1e-3, 0.02, 30), ("cosine", (), 2.5), None),
 }
-SAME_EVERYWHERE = {
-    "data": {"short_side": 256, "crop_size": 224, "crop_scales": (1.0, 0.875, 0.75, 0.66)},
-    "model": {"resolution": 112, "weights": "imagenet_v1", "dropout": 0.5, "antialias": False},
-    "kd": {"temperature": 2.0, "align_corners": False, "teacher_mode": "official_train"},
-    "optim": {"group_size": 8, "decay": "all"},
-    "teacher": {"model": {"resolution": 224, "weights": "imagenet_v1"}},
-}
-CONTROLLED_EPOCHS = {"tsn_activitynet": 50, "tsn_fcvid": 50, "tsn_minikinetics": 50, "tsm_ssv2": 50} | {
-    "slowonly_k400": 150,
-    "swin_k400": 30,
-}
-
-
-def rows(folder: Path, base: dict[str, Any], *listed: dict[str, Any]) -> dict[str, Recipe]:
-    return {cell.row: cell.recipe for cell in load(sweep_file(folder, base, *listed)).cells}
-
-
-def sweep_file(folder: Path, base: dict[str, Any], *listed: dict[str, Any]) -> Path:
-    path = folder / "named.yaml"
-    tree = {"question": "Which?", "base": base, "rows": {"chain": [{"row": "plain"}, *listed]}, "seeds": [0]}
-    path.write_text(yaml.safe_dump(tree, sort_keys=False))
-    return path
-
-
-def assert_has(recipe: Recipe, values: dict[str, dict[str, Any]], *, without: tuple[str, ...] = ()) -> None:
-    for part, fields in values.items():
-        for field, value in fields.items():
-            if part == "teacher":
-                assert isinstance(recipe.teacher, Recipe)
-                assert_has(recipe.teacher, {field: value})
-            elif f"{part}.{field}" not in without:
-                assert getattr(getattr(recipe, part), field) == value, f"{part}.{field}"
-
-
-def test_there_is_a_recipe_and_its_controlled_variant_for_each_column_of_the_paper() -> None:
-    assert set(named_recipes()) == {name + variant for name in OFFICIAL for variant in ("", "_controlled")}
-    assert len({recipe.about for recipe in named_recipes().values()}) == 2 * len(OFFICIAL)
 
 
 @pytest.mark.parametrize("name", OFFICIAL)
-def test_a_named_recipe_has_the_official_values(tmp_path: Path, name: str) -> None:
-    recipe = rows(tmp_path, {"recipe": name})["plain"]
-    own = OFFICIAL[name]
-    for part in TSN:
-        assert_has(recipe, {part: {**TSN[part], **SAME_EVERYWHERE.get(part, {}), **own.get(part, {})}})
-    assert_has(recipe, {"teacher": SAME_EVERYWHERE["teacher"]})
-    # All that its own lines above do not say, the teacher has from its student.
-    assert isinstance(recipe.teacher, Recipe)
-    changed = own.get("teacher", TSN["teacher"])
-    assert recipe.teacher.optim == replace(recipe.optim, **changed["optim"])
-    assert recipe.teacher.data == replace(recipe.data, **changed.get("data", {}))
+def test_a_named_recipe_is_its_column_of_the_official_configs(tmp_path: Path, name: str) -> None:
+    recipe = recipe_of(tmp_path, name)
+    teacher, data, optim = taught_by(recipe), recipe.data, recipe.optim
+    networks = (teacher.model.name, recipe.model.name)
+    frames = (data.num_frames, data.sampling, data.frame_stride)
+    column = (*networks, *frames, data.crop, data.flip, optim.batch_size, recipe.eval.views, recipe.eval.metric)
+    assert column == COLUMNS[name]
+    student_optim, teacher_optim = ((o.name, o.lr, o.weight_decay, o.epochs) for o in (optim, teacher.optim))
+    when = (optim.schedule, optim.milestones, optim.warmup_epochs)
+    assert (student_optim, teacher_optim, when, optim.clip_norm) == OPTIMS[name]
+    assert (teacher.model.resolution, recipe.model.resolution) == (224, 112)
+    assert (data.short_side, data.crop_size, optim.group_size, optim.momentum) == (256, 224, 8, 0.9)
+    assert (optim.decay, recipe.kd.teacher_mode, recipe.kd.align_corners) == ("all", "official_train", False)
+    if name == "swin_k400":
+        assert (recipe.kd.level, recipe.kd.effective_weight, optim.backbone_lr) == ("pixel_kl", 0.5, 0.1)
+    else:
+        assert (recipe.kd.level, recipe.kd.effective_weight, optim.running_stats) == ("pixel", 100, "first")
+        assert optim.backbone_lr == 1
+
+
+def test_slowonlys_teacher_and_baseline_flip_and_its_student_does_not(tmp_path: Path) -> None:
+    student = recipe_of(tmp_path, "slowonly_k400")
+    baseline = recipe_of(tmp_path, "slowonly_k400", row=", kd.level: none, data.flip: true")
+    assert (taught_by(student).data.flip, student.data.flip, baseline.data.flip) == (True, False, True)
 
 
 @pytest.mark.parametrize("name", OFFICIAL)
-def test_a_controlled_recipe_gives_student_and_teacher_one_budget_and_fixed_targets(tmp_path: Path, name: str) -> None:
-    official = rows(tmp_path, {"recipe": name})["plain"]
-    recipe = rows(tmp_path, {"recipe": name + "_controlled"})["plain"]
-    assert isinstance(recipe.teacher, Recipe)
-    assert recipe.kd == replace(official.kd, teacher_mode="eval")
-    assert recipe.optim == recipe.teacher.optim
-    assert recipe.data == recipe.teacher.data
-    assert recipe.optim == replace(official.optim, epochs=CONTROLLED_EPOCHS[name], running_stats="mean")
-    assert recipe.model == official.model
+def test_a_controlled_recipe_gives_student_and_teacher_one_budget_and_one_pipeline(tmp_path: Path, name: str) -> None:
+    recipe = recipe_of(tmp_path, name + CONTROLLED)
+    assert recipe.optim == taught_by(recipe).optim
+    assert recipe.data == taught_by(recipe).data
+    assert recipe.model.antialias == taught_by(recipe).model.antialias
+    assert (recipe.kd.teacher_mode, recipe.optim.running_stats) == ("eval", "mean")
 
 
-def test_the_sweeps_own_values_win_over_the_recipes_and_the_rows_over_both(tmp_path: Path) -> None:
-    base = {"recipe": "tsn_activitynet", "optim": {"lr": 0.02}, "teacher.optim.epochs": 7}
-    found = rows(tmp_path, base, {"row": "own", "optim.lr": 0.03, "teacher.optim.epochs": 8})
-    plain, own = found["plain"], found["own"]
-    assert (plain.optim.lr, plain.teacher.optim.lr, plain.teacher.optim.epochs) == (0.02, 0.02, 7)
-    assert (own.optim.lr, own.teacher.optim.lr, own.teacher.optim.epochs) == (0.03, 0.02, 8)
-    assert (own.optim.epochs, own.teacher.model.name) == (200, "tsn_resnet152")
+def test_the_bases_own_values_win_over_the_recipe_and_the_rows_over_both(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path, "tsn_activitynet", base=", optim.epochs: 7, optim.lr: .5", row=", optim.lr: .25")
+    assert (recipe.optim.epochs, recipe.optim.lr, recipe.optim.clip_norm) == (7, 0.25, 20)
+    assert taught_by(recipe).optim.lr == 0.5
 
 
-def test_a_rows_recipe_replaces_the_bases_recipe_with_its_teacher_but_not_the_bases_own_values(tmp_path: Path) -> None:
-    base = {"recipe": "slowonly_k400", "optim.lr": 0.02, "teacher.optim.lr": 0.005}
-    own = rows(tmp_path, base, {"row": "other", "recipe": "tsn_minikinetics", "model.resolution": 72})["other"]
-    alone = rows(tmp_path, {"recipe": "tsn_minikinetics"})["plain"]
-    assert isinstance(alone.teacher, Recipe)
-    expected = replace(alone, model=replace(alone.model, resolution=72), optim=replace(alone.optim, lr=0.02))
-    taught = replace(alone.teacher, optim=replace(alone.teacher.optim, lr=0.005))
-    assert own == replace(expected, teacher=taught)
+def test_a_row_starts_from_another_recipe_with_that_recipes_teacher(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path, "slowonly_k400", row=", recipe: swin_k400")
+    assert recipe == recipe_of(tmp_path, "swin_k400")
+
+
+@pytest.mark.parametrize("where", ["base", "row"])
+def test_an_unknown_recipe_is_refused_with_the_nearest_name(tmp_path: Path, where: str) -> None:
+    name, row = ("tsn_activitnet", "") if where == "base" else ("tsn_fcvid", ", recipe: tsn_activitnet")
+    with pytest.raises(BadInput, match=r"sweep\.yaml.*'tsn_activitnet'.*did you mean 'tsn_activitynet'"):
+        recipe_of(tmp_path, name, row=row)
+
+
+def test_reskd_recipes_lists_all_prints_one_and_refuses_others() -> None:
+    listed = CliRunner().invoke(app, ["recipes"]).output
+    assert all(name in listed for name in (*OFFICIAL, *(name + CONTROLLED for name in OFFICIAL)))
+    assert set(named_recipes()) == {*OFFICIAL, *(name + CONTROLLED for name in OFFICIAL)}
+    printed = CliRunner().invoke(app, ["recipes", "tsm_ssv2"])
+    assert printed.output == named_recipes()["tsm_ssv2"].text
+    refused = CliRunner().invoke(app, ["recipes", "tsm_ssv"])
+    assert refused.exit_code != 0
+    assert "tsm_ssv2" in refused.output + str(refused.exception)
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_a_controlled_recipe_changes_nothing_but_budget_targets_statistics_and_flip(tmp_path: Path, name: str) -> None:
+    official, controlled = recipe_of(tmp_path, name), recipe_of(tmp_path, name + CONTROLLED)
+    assert controlled.model == official.model
+    assert controlled.kd == replace(official.kd, teacher_mode="eval")
+    assert controlled.data == replace(official.data, flip=name != "tsm_ssv2")
+    epochs = taught_by(official).optim.epochs
+    assert controlled.optim == replace(official.optim, epochs=epochs, running_stats="mean")
+
+
+def test_a_rows_recipe_replaces_the_bases_but_not_the_bases_own_values(tmp_path: Path) -> None:
+    changed = recipe_of(
+        tmp_path, "slowonly_k400", base=", optim.lr: .02, teacher.optim.lr: .005", row=", recipe: tsn_minikinetics"
+    )
+    alone = recipe_of(tmp_path, "tsn_minikinetics")
+    taught = replace(taught_by(alone), optim=replace(taught_by(alone).optim, lr=0.005))
+    assert changed == replace(alone, optim=replace(alone.optim, lr=0.02), teacher=taught)
 
 
 def test_a_recipe_that_only_a_row_names_is_as_one_that_the_base_names(tmp_path: Path) -> None:
-    in_row = rows(tmp_path, {"data.num_frames": 4}, {"row": "named", "recipe": "tsm_ssv2"})["named"]
-    assert in_row == rows(tmp_path, {"recipe": "tsm_ssv2", "data.num_frames": 4})["plain"]
-
-
-@pytest.mark.parametrize("in_row", [False, True])
-def test_an_unknown_recipe_is_refused_with_the_nearest(tmp_path: Path, in_row: bool) -> None:
-    unknown = {"recipe": "tsn_activitynt"}
-    listed = [{"row": "named", **unknown}] if in_row else []
-    with pytest.raises(BadInput, match=r"'tsn_activitynt', which is not .*; did you mean 'tsn_activitynet'"):
-        rows(tmp_path, {} if in_row else unknown, *listed)
+    path = tmp_path / "row.yaml"
+    path.write_text(
+        "question: What?\nbase: {data.num_frames: 4}\nrows: {chain: [{row: a, recipe: tsm_ssv2}]}\nseeds: [0]\n"
+    )
+    assert load(path).cells[0].recipe == recipe_of(tmp_path, "tsm_ssv2", base=", data.num_frames: 4")
 
 
 def test_a_teacher_has_no_recipe_of_its_own(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"teacher\.recipe"):
-        rows(tmp_path, {"teacher.recipe": "tsn_activitynet"})
+        recipe_of(tmp_path, "tsm_ssv2", base=", teacher.recipe: tsn_activitynet")
 
 
 def test_the_schema_knows_the_names_in_base_rows_and_axes() -> None:
@@ -206,12 +182,16 @@ def test_the_schema_knows_the_names_in_base_rows_and_axes() -> None:
 def test_the_smoke_form_of_a_row_with_a_recipe_of_its_own_has_nothing_of_the_bases(
     tmp_path: Path, base: str, row: str
 ) -> None:
-    path = sweep_file(tmp_path, {"recipe": base, "data.name": "k"}, {"row": "other", "recipe": row})
+    path = tmp_path / "two.yaml"
+    path.write_text(
+        f"question: What?\nbase: {{recipe: {base}, data.name: k}}\n"
+        f"rows: {{chain: [{{row: plain}}, {{row: other, recipe: {row}}}]}}\nseeds: [0]\n"
+    )
     target, _ = cut_down(path, changes=[], store=Store(tmp_path / "store"))
     real, small = ({cell.row: cell.recipe for cell in load(file).cells} for file in (path, target))
     for name in ("plain", "other"):
         assert small[name].kd == real[name].kd
-        for ours, expected in ((small[name], real[name]), (small[name].teacher, real[name].teacher)):
+        for ours, expected in ((small[name], real[name]), (taught_by(small[name]), taught_by(real[name]))):
             assert unsized(ours) == unsized(expected)
             assert ours.model.name.partition("_")[0] == expected.model.name.partition("_")[0]
 

@@ -11,11 +11,13 @@ import pytest
 import torch
 
 from orchestrator.prepare import Prepared, prepare
+from orchestrator.published import load_published
 from orchestrator.smoke import cut_down
 from orchestrator.steps import Step
 from orchestrator.store import Store
 from reskd.flops import complexity
 from reskd.models import build_model
+from reskd.protocol import recipe_protocol
 
 SWEEPS = Path(__file__).parents[1] / "sweeps"
 OFFICIAL = ("table4", "table5", "table6")
@@ -28,6 +30,12 @@ DATA_OF = {
 }
 """Every sweep of the paper's, and its data set."""
 PAPER = tuple(DATA_OF)
+COLUMNS_OF = {
+    "table1_activitynet": "ActivityNet",
+    "table1_fcvid": "FCVID",
+    "table1_minikinetics": "Mini-Kinetics",
+}
+"""How Table 1's published columns for a data set begin."""
 FORMATS = {"something_something_v2": "ssv2", "kinetics400": "kinetics"}
 SMALL = {
     *("tsn_resnet18", "tsn_mini10", "tsn_mobilenet_v2", "tsm_resnet18", "slowonly_mini10", "swin3d_mini"),
@@ -135,3 +143,23 @@ def test_a_paper_sweeps_smoke_form_runs_to_its_tables(tmp_path: Path, name: str)
         assert "missing" not in content, content
         assert "failed" not in content, content
     assert not (tmp_path / "runs").exists(), "a smoke test wrote into the real store"
+
+
+@pytest.mark.parametrize("name", ["table1_activitynet", "table1_fcvid", "table1_minikinetics", "table4", "table3"])
+def test_a_sweeps_rows_are_the_networks_whose_cost_is_published_beside_them(tmp_path: Path, name: str) -> None:
+    """Resolution, frames and views of each row are what test_published's costs come from."""
+    sweep = prepared(name, tmp_path).sweep
+    recipes = {cell.row: cell.recipe for cell in sweep.cells}
+    (spec,) = sweep.tables.values()
+    table, seen = load_published().table(str(spec.published)), set[str]()
+    for row, networks in table.networks.items():
+        for column, network in networks.items():
+            if row not in recipes or not column.startswith(COLUMNS_OF.get(name, "")):
+                continue
+            recipe = recipes[row]
+            protocol = recipe_protocol(recipe)
+            seen.add(row)
+            ours = recipe.model.name, recipe.model.input_size, protocol.num_frames, protocol.num_forwards
+            assert ours == (network.model, network.resolution, network.frames, network.views), (row, column)
+    assert seen == (set(table.networks) & set(recipes))
+    assert seen

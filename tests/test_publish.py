@@ -109,7 +109,7 @@ def test_a_finished_step_is_one_run_with_identity_epochs_and_results(full: Store
     assert (params["teacher.model.name"], params["teacher.optim.epochs"]) == ("tsn_mini18", "3")
     assert set(run.data.metrics) == {
         *("train/loss", "val/top1", "perf/clips_per_s", "test/top1", "test/top5", "test/mAP"),
-        *("GMACs", "GFLOPs", "params_M", "clips/s", "data/damaged_clips"),
+        *("GMACs", "GMACs_with_attention", "GFLOPs", "params_M", "clips/s", "data/damaged_clips"),
     }
     (data,) = run.inputs.dataset_inputs
     assert (data.dataset.name, data.dataset.digest) == ("demo", MANIFEST_SHA256[:8])

@@ -28,8 +28,7 @@ OFFICIAL = replace(CLIP, teacher_mode="official_train")
 PIXEL_KL = KDSpec(level="pixel_kl", weight=5.0)
 SGD = OptimSpec(lr=0.05, schedule="onecycle", nesterov=True, weight_decay=1e-2, clip_norm=0.5)
 ADAMW = OptimSpec(name="adamw", lr=1e-3, weight_decay=0.3, warmup_epochs=0.75, running_stats="first")
-
-
+TWO_RATES = replace(ADAMW, backbone_lr=0.1, decay="weights")
 STEPS = OptimSpec(lr=0.05, schedule="step", milestones=(1,), gamma=0.3, warmup_epochs=0.5)
 
 
@@ -62,6 +61,11 @@ def view(clips: torch.Tensor, spec: ModelSpec) -> torch.Tensor:
     return resized.unflatten(0, clips.shape[:2])
 
 
+def decay_of(weight: torch.Tensor, optim: OptimSpec) -> float:
+    is_norm_or_bias = weight.ndim == 1
+    return 0.0 if optim.decay == "weights" and is_norm_or_bias else optim.weight_decay
+
+
 def written_out(recipe: Recipe, dataset: VideoDataset, teacher: VideoModel) -> dict[str, torch.Tensor]:
     kd, optim = recipe.kd, recipe.optim
     torch.manual_seed(seed_of("init", recipe.model_seed))
@@ -72,7 +76,10 @@ def written_out(recipe: Recipe, dataset: VideoDataset, teacher: VideoModel) -> d
             weights, lr=1, momentum=optim.momentum, weight_decay=optim.weight_decay, nesterov=optim.nesterov
         )
     else:
-        optimizer = torch.optim.AdamW(weights, lr=1, weight_decay=optim.weight_decay)
+        optimizer = torch.optim.AdamW(
+            [{"params": [weight], "weight_decay": decay_of(weight, optim)} for weight in weights], lr=1
+        )
+    head = {id(weight) for weight in model.classifier.parameters()}
     step = 0
     for epoch in range(1, optim.epochs + 1):
         for groups in train_groups(
@@ -99,7 +106,8 @@ def written_out(recipe: Recipe, dataset: VideoDataset, teacher: VideoModel) -> d
             if optim.clip_norm is not None:
                 torch.nn.utils.clip_grad_norm_(weights, optim.clip_norm)
             for settings in optimizer.param_groups:
-                settings["lr"] = learning_rate(optim, step, steps_per_epoch=2)
+                is_head = all(id(weight) in head for weight in settings["params"])
+                settings["lr"] = learning_rate(optim, step, steps_per_epoch=2) * (1 if is_head else optim.backbone_lr)
             optimizer.step()
             step += 1
     return model.state_dict()
@@ -107,7 +115,7 @@ def written_out(recipe: Recipe, dataset: VideoDataset, teacher: VideoModel) -> d
 
 @pytest.mark.parametrize(
     ("kd", "optim"),
-    [(PIXEL, SGD), (FRAME, ADAMW), (CLIP, SGD), (OFFICIAL, SGD), (PIXEL_KL, STEPS)],
+    [(PIXEL, SGD), (FRAME, ADAMW), (FRAME, TWO_RATES), (CLIP, SGD), (OFFICIAL, SGD), (PIXEL_KL, STEPS)],
     ids=lambda spec: "",
 )
 def test_a_training_ends_where_a_plain_loop_does(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 import secrets
 import shlex
 import signal
@@ -286,8 +287,8 @@ def test_a_job_goes_on_without_its_terminal_and_a_cancelled_one_resumes_to_the_s
     said, _ = terminal.communicate(timeout=60)
     assert terminal.returncode == 3, said
     assert "goes on without this terminal" in said
-    assert "1 job to run" in said, "the log was not followed"
-    job = said.split()[1]
+    assert "1 jobs to run" in said, "the log was not followed"
+    (job,) = re.findall(r"^job (\S+) on ", said, re.M)
     assert f"follow it again: reskd logs {job} --address {cluster.address}" in said
 
     epoch = max(store.epochs(step_id))
@@ -304,7 +305,7 @@ def test_a_job_goes_on_without_its_terminal_and_a_cancelled_one_resumes_to_the_s
     assert f"job {job}: stopped" in cancelled.stdout, cancelled.stdout + cancelled.stderr
     followed, _ = again.communicate(timeout=60)
     assert again.returncode == 3, followed  # the code of a job that somebody stopped
-    assert "1 job to run" in followed
+    assert "1 jobs to run" in followed
     assert not store.is_finished(step_id), "the job ended before it could be cancelled"
     kept = store.metrics(step_id)
     assert kept

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ from reskd.recipe import DataSpec, ModelSpec, Recipe
 from reskd.train import MemberSpec, fit_cohort
 
 STEP, SEED, NUM_CLASSES = "0123456789abcdef", 3, 6
-NUM_EPOCHS, BATCH, GROUP = 3, 16, 8  # six steps of two groups: the rate changes with the epoch, not with the step
+NUM_EPOCHS, BATCH, GROUP = 3, 4, 2  # six steps of two groups: the rate changes with the epoch, not with the step
 EQUAL = ModelSpec(name="tsn_mini18", resolution=40)
 WIDER = ModelSpec(name="tsn_mobilenet_v2", resolution=64)  # 1280 channels against the student's 128
 MEAN = torch.tensor([0.485, 0.456, 0.406], dtype=torch.float64).view(3, 1, 1)
@@ -39,7 +39,7 @@ base:
   data: {{root: "{data.root}", annotations: csv, num_frames: 4, short_side: 64, crop_size: 64}}
   model: {{name: tsn_mini10, resolution: 24, weights: none}}
   kd: {{level: {level}, align_corners: {str(corners).lower()}}}
-  optim: {{epochs: {NUM_EPOCHS}, batch_size: {BATCH}}}
+  optim: {{epochs: {NUM_EPOCHS}, batch_size: {BATCH}, group_size: {GROUP}}}
   teacher.checkpoint: {teacher}
   precision: fp64
 rows: {{chain: [{{row: ResKD}}]}}
@@ -114,12 +114,13 @@ def test_six_steps_of_the_official_recipe_end_where_plain_pytorch_does(
     demo_data: DataSpec, demo_manifest: Manifest, tmp_path: Path, level: str, corners: bool, spec: ModelSpec
 ) -> None:
     path = tmp_path / "teacher.pt"
-    teacher = saved_teacher(path, spec, demo_manifest.classes)
+    manifest = replace(demo_manifest, train=demo_manifest.train[: 2 * BATCH + 1])
+    teacher = saved_teacher(path, spec, manifest.classes)
     recipe = small_official(tmp_path, demo_data, path, level=level, corners=corners)
     root, sink = Path(str(demo_data.root)), FolderSink(tmp_path / "runs")
-    fit_cohort([MemberSpec(STEP, recipe)], manifest=demo_manifest, root=root, sink=sink, teacher_weights=path)
+    fit_cohort([MemberSpec(STEP, recipe)], manifest=manifest, root=root, sink=sink, teacher_weights=path)
     dataset = VideoDataset(
-        demo_manifest.train, root=root, spec=recipe.data, num_classes=NUM_CLASSES, split="train", data_seed=SEED
+        manifest.train, root=root, spec=recipe.data, num_classes=NUM_CLASSES, split="train", data_seed=SEED
     )
     expected, norms = plain(recipe, dataset, teacher, spec.resolution)
     assert len(norms) == 6

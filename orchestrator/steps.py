@@ -42,14 +42,14 @@ def name_of(step: Step) -> str:
 class StepStatus:
     """What the store says of a step."""
 
-    state: Literal["absent", "done", "failed", "held"] = "absent"
+    state: Literal["absent", "done", "failed", "pruned", "held"] = "absent"
     epochs: tuple[int, ...] = ()
     """Epochs whose checkpoints are there."""
     workers: int | None = None
     """Workers at its first start; a resume needs as many."""
     holder: str | None = None
     reason: str | None = None
-    """Why it failed."""
+    """Why it failed, or was stopped early."""
 
 
 def build_steps(sweep: Sweep, *, manifest_of: Callable[[DataSpec], str]) -> dict[str, Step]:

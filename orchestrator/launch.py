@@ -24,8 +24,9 @@ from ray import tune
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from orchestrator.early_stopping import EarlyStopping, job_rule
+from orchestrator.early_stopping import EarlyStopping
 from orchestrator.plan import Job
+from orchestrator.rungs import job_rule
 from orchestrator.searcher import Capacity, GraphSearcher, JobState
 from orchestrator.steps import Step
 from orchestrator.store import Store

@@ -12,7 +12,7 @@ import ray.train
 import ray.train.torch
 import torch
 
-from orchestrator.early_stopping import leavers
+from orchestrator.rungs import leavers
 from orchestrator.store import LeasedSink, LeaseLost, leased_sink
 from orchestrator.sweep import recipe_from_dict
 from reskd.data.manifest import read_manifest

@@ -23,7 +23,7 @@ from reskd.judge import Judge
 from reskd.member import Failure, Member
 from reskd.precision import dtype_of, tf32
 from reskd.progress import EpochSums
-from reskd.protocol import Protocol, recipe_protocol
+from reskd.protocol import Protocol
 from reskd.recipe import Recipe
 from reskd.resume import check_same_weights, newest_common
 from reskd.teacher import Teacher, load_teacher
@@ -300,8 +300,8 @@ class _Run:
 
         clips and judged are of the validation just done, which is the test of those who ask for no more than one view.
         """
-        for protocol in dict.fromkeys(recipe_protocol(member.recipe) for member in members):
-            ending = [member for member in members if recipe_protocol(member.recipe) == protocol]
+        for protocol in dict.fromkeys(member.recipe.test_protocol for member in members):
+            ending = [member for member in members if member.recipe.test_protocol == protocol]
             found, metrics = clips, judged
             if protocol != self.judge.one_view:
                 started = time.perf_counter()

@@ -13,8 +13,9 @@ import pytest
 import yaml
 from ray.tune.schedulers.async_hyperband import _Bracket
 
-from orchestrator.early_stopping import EarlyStopping, cutoff, job_rule, leavers
+from orchestrator.early_stopping import EarlyStopping
 from orchestrator.prepare import prepare
+from orchestrator.rungs import cutoff, job_rule, leavers
 from orchestrator.step_record import records_from_store
 from orchestrator.store import Store
 from orchestrator.sweep import load

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 from collections.abc import Sequence
@@ -14,10 +15,10 @@ from orchestrator.changes import apply_changes, split_changes
 from orchestrator.expand import RECIPE, Flat, check_keys, flatten, list_rows, start_from
 from orchestrator.store import Store
 from orchestrator.strict import check, naming
-from orchestrator.sweep import SweepFile, load
+from orchestrator.sweep import SweepFile, load, recipe_to_dict
 from orchestrator.sweep_yaml import read_yaml
 from reskd.data.smoke import make_smoke
-from reskd.recipe import DataSpec
+from reskd.recipe import DataSpec, Recipe
 
 SIZE = 64
 """Pixels of the crop; a resolution keeps its share of the sweep's own crop."""
@@ -64,7 +65,8 @@ def cut_down(path: Path, *, changes: Sequence[str], store: Store) -> tuple[Path,
         file: SweepFile = check(SweepFile, apply_changes(split_changes(changes), read_yaml(path)))
         small = _small_file(file, name=f"smoke_{spec.name}", data=data, crop_size=spec.crop_size)
     target = folder / f"{path.stem}_smoke.yaml"
-    target.write_text(yaml.safe_dump(small, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    plain = json.loads(json.dumps(small))  # nothing in it twice: YAML would write an alias, which a sweep may not have
+    target.write_text(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), encoding="utf-8")
     return target, Store(folder / "store")
 
 
@@ -96,14 +98,20 @@ def _small_file(file: SweepFile, *, name: str, data: DataSpec, crop_size: int) -
 
 
 def _spelt_out(base: Flat, changes: Flat) -> Flat:
-    """A row's changes; of one with a named recipe of its own every value, and its teacher's, who is made from it."""
+    """A row's changes; of one with a named recipe of its own every value, and its teacher's, who is made from it.
+
+    What the base's recipe says and its own does not goes back to the default, since the small base has it too.
+    """
     if RECIPE not in changes:
         return changes
     whole, own = start_from(base, changes)
     taught = {key: value for key, value in whole.items() if key.startswith("teacher.")}
-    plain = {key: value for key, value in whole.items() if key not in taught}
+    said = {key.removeprefix("teacher.") for key in start_from(base, {})[0]}
+    defaults = flatten(recipe_to_dict(Recipe()))
+    plain = {key: value for key, value in defaults.items() if key in said - {"teacher"}}
+    plain |= {key: value for key, value in whole.items() if key not in taught}
     shared = {f"teacher.{key}": value for key, value in plain.items() if not key.startswith("kd.")} if taught else {}
-    return {**shared, **whole, **own}
+    return {**shared, **plain, **taught, **own}
 
 
 def _without_expectations(table: object) -> object:

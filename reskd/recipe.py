@@ -138,8 +138,8 @@ class ModelSpec:
     enlarge_to: int | None = added(None, since=3)
     """Pixels that the frames of `resolution` are enlarged to, bilinear, before the network; null: as they are."""
     stride: int | None = added(None, since=3)
-    """Pixels between cells of the last map; null: the network's own. A ResNet's 32 may be 16, its pooling then being
-    of stride 1."""
+    """Pixels between cells of the last map; null: the network's own. A 2-D ResNet's 32 may be 16, its pooling then
+    being of stride 1."""
     exit_beta: float = added(1e-4, since=3)
     """frameexit_* only: an exit after t frames counts as good enough where its loss is below exit_beta * exp(t / 2); a
     larger one lets clips leave earlier."""

@@ -24,6 +24,7 @@ from reskd.export import Format, export, open_exported
 from reskd.models import VideoModel, build_model
 from reskd.recipe import DataSpec, ModelSpec
 from reskd.takeaway import Card, Trained, load_trained
+from tests.by_hand import bilinear
 from tests.exported_step import STEP_ID, FinishedStep, finished_step
 
 no_onnx = pytest.mark.skipif(
@@ -108,6 +109,20 @@ def test_normalisation_and_resize_are_inside_the_file(
     with torch.no_grad():
         expected = model(seen.unflatten(0, (2, 4))).clip_logits.numpy()
     logits, _ = open_exported(tmp_path / f"model.{format}")
+    np.testing.assert_allclose(logits(clips), expected, atol=1e-4)
+    assert expected.std() > 0.1
+
+
+def test_enlarging_and_stride_are_inside_the_file(tmp_path: Path) -> None:
+    spec = ModelSpec(name="tsn_resnet18", resolution=16, enlarge_to=40, stride=16)
+    model = weights_file(tmp_path / "weights.pt", spec=spec)
+    export(load_trained(tmp_path / "weights.pt"), tmp_path / "model.pt2", format="pt2")
+    clips = torch.randint(0, 256, (2, 4, 3, 32, 32), dtype=torch.uint8)
+    pixels = (clips / 255 - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+    small = bilinear(pixels.double(), (16, 16), align_corners=False)
+    with torch.no_grad():
+        expected = model(bilinear(small, (40, 40), align_corners=False).float()).clip_logits.numpy()
+    logits, _ = open_exported(tmp_path / "model.pt2")
     np.testing.assert_allclose(logits(clips), expected, atol=1e-4)
     assert expected.std() > 0.1
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from reskd.errors import BadInput
 from reskd.losses import clip_kl, frame_kl, pixel_kl, pixel_mse
 from reskd.recipe import DEFAULT_KD_WEIGHT
+from tests.by_hand import bilinear
 
 
 def kl_written_out(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -172,19 +173,6 @@ def test_pixel_kl_refuses_other_classes_and_other_clips():
         pixel_kl(torch.randn(3, 5, 2, 2), torch.randn(2, 4, 2, 2), **options(7))
 
 
-def bilinear_written_out(maps: torch.Tensor, size: int, *, align_corners: bool) -> torch.Tensor:
-    """(N, C, h, h) -> (N, C, size, size), one axis after the other, as a matrix of weights."""
-    length = maps.shape[-1]
-    weights = torch.zeros(size, length, dtype=maps.dtype)
-    for cell in range(size):
-        place = cell * (length - 1) / (size - 1) if align_corners else (cell + 0.5) * length / size - 0.5
-        place = min(max(place, 0.0), length - 1.0)
-        left = min(int(place), length - 2)
-        weights[cell, left] += 1 - (place - left)
-        weights[cell, left + 1] += place - left
-    return torch.einsum("yh,nchw,xw->ncyx", weights, maps, weights)
-
-
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize(
     ("level", "channels"),
@@ -197,7 +185,7 @@ def test_every_level_is_its_formula_in_float64(level, channels, align_corners):
     student = torch.randn(clips * frames, ours_wide, small, small, dtype=torch.float64)
     teacher = torch.randn(clips * frames, theirs_wide, large, large, dtype=torch.float64)
     ours, theirs = (torch.nn.Linear(wide, classes).double() for wide in channels)
-    enlarged = bilinear_written_out(student, large, align_corners=align_corners)
+    enlarged = bilinear(student, (large, large), align_corners=align_corners)
     temperature = 2.0
     if level == "pixel":
         got = pixel_mse(student, teacher, align_corners=align_corners)
@@ -225,4 +213,17 @@ def test_every_level_is_its_formula_in_float64(level, channels, align_corners):
         got = (frame_kl if level == "frame" else clip_kl)(*logits, temperature=temperature)
         num_terms = clips * frames if level == "frame" else clips
         expected = temperature**2 * kl_written_out(*logits, temperature).sum() / num_terms
+    torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [((2, 3), (4, 5)), ((4, 5), (2, 3)), ((3, 3), (3, 3)), ((1, 1), (3, 2)), ((3, 2), (1, 1))]
+)
+def test_maps_of_any_two_sizes_are_compared_by_the_bilinear_formula(ours, theirs, align_corners):
+    torch.manual_seed(2)
+    student, teacher = (torch.randn(2, 4, *size, dtype=torch.float64) for size in (ours, theirs))
+    difference = bilinear(student, theirs, align_corners=align_corners) - teacher
+    expected = (difference**2).sum() / (2 * 4 * theirs[0] * theirs[1])
+    got = pixel_mse(student, teacher, align_corners=align_corners)
     torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)

@@ -9,10 +9,12 @@ import torch
 import torch.nn.functional as F
 
 from reskd.cohort import Views
+from reskd.data.transforms import normalise, view
 from reskd.errors import BadInput
 from reskd.flops import complexity
 from reskd.models import VideoModel, build_model
 from reskd.recipe import ModelSpec
+from tests.by_hand import bilinear
 
 
 def unreal(spec: ModelSpec) -> VideoModel:
@@ -74,8 +76,62 @@ def test_a_finer_stride_costs_what_twice_the_pixels_do_but_for_the_stem() -> Non
 
 
 @pytest.mark.parametrize(
-    "spec", [ModelSpec(name="tsn_mobilenet_v2", stride=16), ModelSpec(name="tsn_resnet18", stride=8)]
+    "spec",
+    [
+        *(ModelSpec(name=name, stride=16) for name in ("tsn_mobilenet_v2", "tsn_mini10", "slowonly_resnet18")),
+        ModelSpec(name="tsn_resnet18", stride=8),
+    ],
 )
 def test_a_stride_that_a_network_cannot_have_is_refused(spec: ModelSpec) -> None:
     with pytest.raises(BadInput, match=rf"model\.stride: {spec.stride}.*{spec.name}.*32 or 16"):
         unreal(spec)
+
+
+def test_enlarged_frames_are_those_of_the_resolution_resized_again() -> None:
+    clips = torch.randn(2, 3, 3, 32, 32, dtype=torch.float64)
+    small = bilinear(clips, (12, 12), align_corners=False)
+    expected = bilinear(small, (20, 20), align_corners=False)
+    seen = view(clips, resolution=12, antialias=False, enlarge_to=20)
+    torch.testing.assert_close(seen, expected, rtol=0, atol=1e-12)
+    # With antialias it is the first resize alone that has it.
+    small = view(clips, resolution=12, antialias=True)
+    seen = view(clips, resolution=12, antialias=True, enlarge_to=20)
+    torch.testing.assert_close(seen, bilinear(small, (20, 20), align_corners=False), rtol=0, atol=1e-12)
+
+
+def test_networks_that_see_alike_share_one_view() -> None:
+    clips = torch.randint(0, 256, (2, 2, 3, 32, 32), dtype=torch.uint8)
+    views = Views(clips, device=torch.device("cpu"), dtype=torch.float64)
+    spec = ModelSpec(name="tsn_mini10", resolution=12, enlarge_to=24)
+    seen = views.of(spec)
+    assert views.of(replace(spec, name="tsn_mini18", dropout=0.1)) is seen
+    for other in (replace(spec, enlarge_to=None), replace(spec, enlarge_to=32), replace(spec, resolution=24)):
+        own = views.of(other)
+        assert own.shape[-1] == other.input_size
+        assert own.shape != seen.shape or not torch.equal(own, seen)
+    pixels = normalise(clips, dtype=torch.float64)
+    torch.testing.assert_close(seen, view(pixels, resolution=12, antialias=False, enlarge_to=24))
+
+
+@pytest.mark.parametrize(("stride", "sides"), [(None, (16, 8, 4, 2)), (32, (16, 8, 4, 2)), (16, (32, 16, 8, 4))])
+def test_a_resnet18_costs_what_its_layers_written_out_do_at_either_stride(
+    stride: int | None, sides: tuple[int, ...]
+) -> None:
+    """64 pixels, so 32 after the stem; a pooling of stride 1 leaves them and every later map is twice as wide."""
+    layers, elements = 32 * 32 * 64 * 3 * 49, 32 * 32 * 64 * (2 + 1 + 1)  # norm, ReLU, the pooling's input
+    inputs = 64
+    for side, width in zip(sides, (64, 128, 256, 512), strict=True):
+        cells = side * side * width
+        layers += cells * 9 * (inputs + 3 * width)
+        elements += cells * 4 * (2 + 1)
+        if inputs != width:
+            layers += cells * inputs
+            elements += cells * 2
+        inputs = width
+    layers += 2 * 512 * 6  # the frame's logits and the clip's
+    elements += sides[-1] ** 2 * 512  # the last pooling
+    with torch.device("meta"):
+        model = build_model(ModelSpec(name="tsn_resnet18", stride=stride), num_classes=6)
+    cost = complexity(model, resolution=64, num_frames=1)
+    assert cost.gmacs_layers * 1e9 == pytest.approx(layers)
+    assert cost.gmacs * 1e9 == pytest.approx(layers + elements)

@@ -92,7 +92,7 @@ def build_model(spec: ModelSpec, *, num_classes: int, num_frames: int | None = N
     model = build(num_classes=num_classes, dropout=spec.dropout)
     if spec.stride is not None and not set_stride(model, spec.stride):
         raise BadInput(
-            f"model.stride: {spec.stride} with {spec.name!r}; only ResNets have a choice, 32 or 16; say null"
+            f"model.stride: {spec.stride} with {spec.name!r}; only 2-D ResNets have a choice, 32 or 16; say null"
         )
     if spec.weights in NAMED_WEIGHTS:
         load_named_weights(model, spec.weights, name=spec.name)

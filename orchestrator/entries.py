@@ -9,7 +9,9 @@ from typing import Literal
 from orchestrator.estimates import Estimate, number_text
 from orchestrator.published import PublishedColumn
 
-SeedState = Literal["done", "missing", "failed", "running", "interrupted", "teacher failed", "stale", "not measured"]
+SeedState = Literal[
+    "done", "missing", "failed", "pruned", "running", "interrupted", "teacher failed", "stale", "not measured"
+]
 """stale: MLflow has the row and seed, but of a recipe that the sweep no longer asks for."""
 
 

@@ -20,6 +20,8 @@ Flat = dict[str, object]
 """Values by dotted key; the teacher's are ``teacher.<key>``, and ``teacher`` itself is None or {}."""
 
 MAX_ROWS = 10_000
+DRAWS = "draws"
+"""Of `rows`: those drawn at random."""
 RECIPE = "recipe"
 """Key of the named recipe that a base or a row starts from."""
 
@@ -51,7 +53,7 @@ def expand(base: Flat, rows: Sequence[tuple[str, Flat]], *, seeds: Sequence[int]
 
 def list_rows(rows: Mapping[str, object]) -> list[tuple[str, Flat]]:
     """Names and changes of the rows of chain, grid and zip, in the order written; names are distinct."""
-    makers = {"chain": _chain, "grid": _grid, "zip": _zip}
+    makers = {"chain": _chain, "grid": _grid, "zip": _zip, DRAWS: _drawn}
     listed: dict[str, Flat] = {}
     for kind, part in rows.items():
         if kind not in makers:
@@ -213,6 +215,13 @@ def _zip(part: object) -> list[tuple[str, dict[str, object]]]:
         return [(_point_name(point), point) for point in points]
     checked = [_row_name(name, where=f"rows.zip.row[{index}]") for index, name in enumerate(names)]
     return list(zip(checked, points or [{} for _ in checked], strict=True))
+
+
+def _drawn(part: object) -> list[tuple[str, dict[str, object]]]:
+    from orchestrator.draws import draw  # imports ray, which takes seconds
+
+    name, points = draw(part)
+    return [(f"{name} {number}: {_point_name(point)}", point) for number, point in enumerate(points)]
 
 
 def _axes(part: object, *, kind: str) -> dict[str, list[object]]:

@@ -24,7 +24,9 @@ from ray import tune
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
+from orchestrator.early_stopping import EarlyStopping
 from orchestrator.plan import Job
+from orchestrator.rungs import job_rule
 from orchestrator.searcher import Capacity, GraphSearcher, JobState
 from orchestrator.steps import Step
 from orchestrator.store import Store
@@ -120,6 +122,7 @@ def job_config(
     resources: Resources,
     manifest: Path,
     provenance: Mapping[str, Any],
+    early_stopping: EarlyStopping | None = None,
 ) -> dict[str, Any]:
     """Everything a worker needs, as plain data."""
     data = steps[job.members[0]].recipe.data
@@ -142,6 +145,7 @@ def job_config(
         ],
         "teacher": store.reference(Path(teacher)) if teacher else None,
         "manifest": store.reference(manifest),
+        "early_stopping": job_rule(early_stopping, job.members, steps) if early_stopping else None,
         "root": str(data_root(data)),
         "threads": max(1, int(resources.cpus_per_worker)),
         "loader_workers": resources.loader_workers,

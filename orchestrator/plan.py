@@ -12,9 +12,9 @@ from orchestrator.steps import Step, StepStatus
 from orchestrator.sweep import Resources, Sweep
 from reskd.recipe import Recipe
 
-Verdict = Literal["done", "failed", "blocked", "held", "resume", "train", "waiting", "unneeded"]
-"""blocked: its teacher failed; held: another run trains it; waiting: its job's teacher comes first;
-unneeded: a teacher in no row, all of whose students are settled."""
+Verdict = Literal["done", "pruned", "failed", "blocked", "held", "resume", "train", "waiting", "unneeded"]
+"""pruned: stopped early, which no retry undoes; blocked: its teacher failed; held: another run trains it;
+waiting: its job's teacher comes first; unneeded: a teacher in no row, all of whose students are settled."""
 
 GMACS = {
     "resnet152": 11.5,
@@ -136,13 +136,15 @@ def _settled(steps: Mapping[str, Step], has: Mapping[str, StepStatus], *, retry_
         state, teacher = has[step.id].state, settled.get(step.teacher_id or "")
         if state == "done":
             settle(step, "done", "finished in the store")
+        elif state == "pruned":
+            settle(step, "pruned", has[step.id].reason or "stopped early")
         elif state == "held":
             settle(step, "held", f"being trained by {has[step.id].holder or 'another run'}")
         elif not step.cells and step.id not in wanted:
             settle(step, "unneeded", "in no row, and no student waits for it")
         elif state not in open_states:
             settle(step, "failed", has[step.id].reason or "failed for an unknown reason")
-        elif teacher is not None and teacher.verdict in ("failed", "blocked"):
+        elif teacher is not None and teacher.verdict in ("failed", "blocked", "pruned"):
             settle(step, "blocked", f"its teacher {teacher.id} failed: {teacher.reason}")
     return settled
 

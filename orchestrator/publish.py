@@ -54,7 +54,13 @@ FIGURES = "figures"
 """Among a run's artifacts: pictures of what a step looks at, and of a sweep that were made one by one."""
 REPORT_NOTE = "tables and figure of the sweep, made from its runs; `reskd tables` makes them again"
 
-STATUS: dict[State, str] = {"done": "FINISHED", "failed": "FAILED", "running": "RUNNING", "interrupted": "KILLED"}
+STATUS: dict[State, str] = {
+    "done": "FINISHED",
+    "failed": "FAILED",
+    "running": "RUNNING",
+    "interrupted": "KILLED",
+    "pruned": "KILLED",
+}
 STATES: dict[str, State] = {status: state for state, status in STATUS.items()}
 
 

@@ -169,6 +169,7 @@ def _train(
             resources=resources,
             manifest=prepared.manifest_path(prepared.steps[job.members[0]]),
             provenance=facts,
+            early_stopping=prepared.sweep.early_stopping,
         )
         for job in jobs
     }

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
+from orchestrator.draws import NUM_BOUNDS, Draws
 from orchestrator.expand import RECIPE
 from orchestrator.named_recipes import named_recipes
 from orchestrator.strict import json_schema
@@ -37,6 +38,7 @@ def sweep_schema() -> Schema:
     names = {"row": {"type": "array", "items": row["row"], "minItems": 1, "description": "The rows' names."}}
     seed = {"teacher.seed": {"type": "integer", "minimum": 0, "description": "One seed for all teachers."}}
     definitions |= {
+        "Draws": _draws(json_schema(Draws), changes),
         "Base": _closed({**_with_teacher(fields, seed={"seed": seed["teacher.seed"]}), **seed, **named}),
         "Row": {**_closed({**changes, **row}), "required": ["row"]},
         "Grid": {**_closed(axes), "minProperties": 1},
@@ -46,6 +48,7 @@ def sweep_schema() -> Schema:
         "chain": {"type": "array", "items": _ref("Row"), "minItems": 1, "description": "Rows one by one."},
         "grid": {**_ref("Grid"), "description": "The product of axes: key -> list of values."},
         "zip": {**_ref("Zip"), "description": "Axes of one length, in step."},
+        "draws": {**_ref("Draws"), "description": "Drawn at random from Ray Tune's search spaces."},
     }
     top["properties"] |= {
         "base": {**_ref("Base"), "description": "The recipe of every row, unless the row says otherwise."},
@@ -103,6 +106,18 @@ def _with_teacher(fields: Schema, seed: Schema | None = None) -> Schema:
         **{f"teacher.{key}": value for key, value in changes.items()},
         "teacher.checkpoint": checkpoint,
     }
+
+
+def _draws(draws: Schema, changes: Schema) -> Schema:
+    """`rows.draws`: any key of a recipe, each with one of Ray Tune's distributions."""
+    bounds = {
+        kind: {"type": "array", "minItems": num or 1, **({"maxItems": num} if num else {})}
+        for kind, num in NUM_BOUNDS.items()
+    }
+    distribution = {**_closed(bounds), "minProperties": 1, "maxProperties": 1}
+    space = {**_closed(dict.fromkeys(changes, distribution)), "minProperties": 1}
+    own = {key: _plain(value) for key, value in draws["properties"].items()}
+    return {**_closed({**own, "space": space}), "required": ["num", "space"]}
 
 
 def _axis(value: Schema) -> Schema:

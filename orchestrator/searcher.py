@@ -108,6 +108,8 @@ class GraphSearcher(Searcher):
         """Believe the store, not the trial: a step is done when its DONE record says so."""
         job = self.jobs[self.job_of_trial[trial_id]]
         finished = [self.store.is_finished(step_id) for step_id in job.members]
+        pruned = [self.store.pruned(step_id) is not None for step_id in job.members]
+        finished = [done or left for done, left in zip(finished, pruned, strict=True)]
         failed = [self.store.failure(step_id) is not None for step_id in job.members]
         if all(finished):
             self.states[job.id] = "done"

@@ -28,6 +28,7 @@ STYLES = {
     "resume": "cyan",
     "waiting": "yellow",
     "held": "magenta",
+    "pruned": "dim",
     "failed": "red",
     "blocked": "red",
     "unneeded": "dim",

@@ -14,7 +14,7 @@ from reskd.files import Json
 from reskd.flops import Complexity
 from reskd.recipe import Recipe
 
-State = Literal["done", "failed", "running", "interrupted"]
+State = Literal["done", "failed", "pruned", "running", "interrupted"]
 
 EPOCH_METRICS = ("train/", "val/", "perf/clips_per_s", "perf/teacher_ms")
 """What of an epoch's metrics is published; the store keeps the rest."""
@@ -114,6 +114,8 @@ def _record(store: Store, step: Step, *, done: Json | None, failure: Json | None
         status = store.status(step.id)
         if status.state == "held":
             return StepRecord(state="running", **known)
+        if status.state == "pruned":
+            return StepRecord(state="pruned", note=str(status.reason)[:MAX_REASON], **known)
         if failure is not None:
             trace = last_lines(failure.get("traceback"))
             return StepRecord(state="failed", note=str(failure["reason"])[:MAX_REASON], trace=trace, **known)
@@ -184,7 +186,8 @@ def _tags(step: Step, record: StepRecord, facts: Json, *, steps: Mapping[str, St
         "complete": "true" if record.state == "done" else None,
     }
     own = {f"reskd.{name}": str(value) for name, value in tags.items() if value is not None}
-    why = f"{FAILED}{record.note}" if record.note else ""
+    how = "\n\n" if record.state == "pruned" else FAILED
+    why = f"{how}{record.note}" if record.note else ""
     if record.trace:
         why += f"\n\n```\n{record.trace}\n```"
     waiting = children_of(step.id, steps) if record.state == "failed" else []

@@ -10,7 +10,6 @@ from typing import Any, Literal
 from orchestrator.identity import canonical_json, file_sha256, is_weights_file, payload, short, step_id
 from orchestrator.sweep import Cell, Sweep
 from reskd.errors import BadInput
-from reskd.protocol import recipe_protocol
 from reskd.recipe import DataSpec, Recipe
 
 
@@ -42,14 +41,14 @@ def name_of(step: Step) -> str:
 class StepStatus:
     """What the store says of a step."""
 
-    state: Literal["absent", "done", "failed", "held"] = "absent"
+    state: Literal["absent", "done", "failed", "pruned", "held"] = "absent"
     epochs: tuple[int, ...] = ()
     """Epochs whose checkpoints are there."""
     workers: int | None = None
     """Workers at its first start; a resume needs as many."""
     holder: str | None = None
     reason: str | None = None
-    """Why it failed."""
+    """Why it failed, or was stopped early."""
 
 
 def build_steps(sweep: Sweep, *, manifest_of: Callable[[DataSpec], str]) -> dict[str, Step]:
@@ -71,7 +70,7 @@ def build_steps(sweep: Sweep, *, manifest_of: Callable[[DataSpec], str]) -> dict
 
 
 def _refuse_other_test(known: Step, cell: Cell) -> None:
-    ours, theirs = recipe_protocol(known.recipe), recipe_protocol(cell.recipe)
+    ours, theirs = known.recipe.test_protocol, cell.recipe.test_protocol
     if ours != theirs:
         raise BadInput(
             f"rows {name_of(known)!r} and {cell.row!r} are one training, judged at its end by {ours.name} and by "

@@ -158,6 +158,9 @@ class Store(FolderSink):
         epochs = self.epochs(step_id)
         if lease is not None and lease.owner.id != own:
             return StepStatus(state="held", epochs=epochs, workers=workers, holder=str(lease.owner), reason=None)
+        pruned = self.pruned(step_id)
+        if pruned is not None:
+            return StepStatus(state="pruned", epochs=(), workers=workers, holder=None, reason=pruned["reason"])
         failure = self.failure(step_id)
         if failure is not None:
             return StepStatus(state="failed", epochs=epochs, workers=workers, holder=None, reason=failure["reason"])
@@ -209,6 +212,10 @@ class LeasedSink(Store):
     def fail(self, step_id: str, record: Json) -> None:
         self._check(step_id)
         super().fail(step_id, record)
+
+    def prune(self, step_id: str, record: Json) -> None:
+        self._check(step_id)
+        super().prune(step_id, record)
 
     def finish(self, step_id: str, weights: Json, record: Json) -> None:
         self._check(step_id)

@@ -243,6 +243,13 @@ class S3Store(Store):
     def failure(self, step_id: str) -> Json | None:
         return self._read(step_id, "failed.json")
 
+    def prune(self, step_id: str, record: Json) -> None:
+        self._write(step_id, "pruned.json", record)
+        self.bucket.delete(entry.key for entry in self.bucket.list(f"{self._step(step_id)}/checkpoints/"))
+
+    def pruned(self, step_id: str) -> Json | None:
+        return self._read(step_id, "pruned.json")
+
     def forget_failure(self, step_id: str) -> None:
         self.bucket.delete([f"{self._step(step_id)}/failed.json"])
 

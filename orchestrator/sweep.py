@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from orchestrator.changes import apply_changes, name_of_changes, refuse_idle, split_changes
-from orchestrator.expand import Cell, check_keys, expand, flatten, list_rows
+from orchestrator.early_stopping import EarlyStopping, check_rows
+from orchestrator.expand import DRAWS, Cell, check_keys, expand, flatten, list_rows
 from orchestrator.expect import Expect
 from orchestrator.sequential import AutoSeeds
 from orchestrator.strict import check, did_you_mean, naming
@@ -116,6 +117,8 @@ class Sweep:
     tables: dict[str, TableSpec]
     teacher_seed: int | None
     """The teachers' seed where the sweep fixes it; otherwise a teacher has its students' seed."""
+    early_stopping: EarlyStopping | None = None
+    """Which rows may be stopped before their last epoch, and by what rule."""
     auto: AutoSeeds | None = None
     """The comparison that decides how many seeds its rows get."""
     further: tuple[Cell, ...] = ()
@@ -155,6 +158,7 @@ class SweepFile:
     """A list of seeds, or `auto: {compare: [row, row], column: test/top1, start: 3, limit: 10}`."""
     resources: Resources = field(default_factory=Resources)
     cohort: CohortSpec = field(default_factory=CohortSpec)
+    early_stopping: EarlyStopping | None = None
     tables: dict[str, Any] = field(default_factory=dict)
 
 
@@ -195,6 +199,7 @@ def load(path: Path, *, changes: Sequence[str] = ()) -> Sweep:
             cohort=file.cohort,
             tables={key: _table(key, table, rows) for key, table in file.tables.items()},
             teacher_seed=teacher_seed if isinstance(teacher_seed, int) else None,
+            early_stopping=_early_stopping(file, cells),
             auto=auto,
             further=further,
         )
@@ -233,6 +238,13 @@ def _seeds(tree: object) -> tuple[tuple[int, ...], AutoSeeds | None]:
         if seed in seeds[:index]:
             raise BadInput(f"'seeds' has {seed} twice; keep one")
     return seeds, None
+
+
+def _early_stopping(file: SweepFile, cells: Sequence[Cell]) -> EarlyStopping | None:
+    if file.early_stopping is None:
+        return None
+    drawn = list_rows({DRAWS: file.rows[DRAWS]}) if DRAWS in file.rows else []
+    return check_rows(file.early_stopping, cells, drawn=[row for row, _ in drawn])
 
 
 def _check_workers(cell: Cell, resources: Resources) -> None:

@@ -179,10 +179,12 @@ class _Seeds:
         return self._records.get(step.teacher_id or "") if step else None
 
     def _note(self, row: str, seed: int) -> str:
-        """Why a seed failed, or that it waits for a teacher that did; nothing for the others."""
+        """Why a seed failed or was stopped early, or that it waits for a teacher that did; nothing for the others."""
         record, teacher = self._record(row, seed), self._teacher(row, seed)
         if record is not None and record.state == "failed":
             return f"{row}, seed {seed}, failed: {_why(record)}"
+        if record is not None and record.state == "pruned":
+            return f"{row}, seed {seed}, {record.note}"
         if record is None and teacher is not None and teacher.state == "failed":
             return f"{row}, seed {seed}, waits for its teacher {teacher.step_id}, which failed: {_why(teacher)}"
         return ""

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from orchestrator.entries import Column, Entry
 from orchestrator.published import PublishedTable
 from orchestrator.sweep import Sweep, TableSpec
-from reskd.protocol import recipe_protocol
 
 
 def unlike_published(
@@ -54,7 +53,7 @@ def _compare(
     beside = spec.published_rows.get(entry.row, entry.row)
     known = paper.conditions_of(beside, column.published.name)
     recipe = next(cell.recipe for cell in sweep.cells if cell.row == entry.row)
-    ours = ", ".join(entry.protocols) or column.protocol or recipe_protocol(recipe).name
+    ours = ", ".join(entry.protocols) or column.protocol or recipe.test_protocol.name
     pairs: list[tuple[str, object, object]] = [
         ("network", recipe.model.name, _network(paper, beside, data=column.published.data)),
         ("resolution", f"{recipe.model.resolution} px", _pixels(known.resolution)),

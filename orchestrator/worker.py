@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import ray.train
 import ray.train.torch
 import torch
 
+from orchestrator.rungs import leavers
 from orchestrator.store import LeasedSink, LeaseLost, leased_sink
 from orchestrator.sweep import recipe_from_dict
 from reskd.data.manifest import read_manifest
 from reskd.errors import ReskdError
+from reskd.files import Json
 from reskd.train import EpochReport, MemberSpec, fit_cohort
 from reskd.workers import joined
 
@@ -50,6 +53,15 @@ def train_loop(config: dict[str, Any]) -> None:
             {"epoch": epoch.epoch, "num_epochs": epoch.num_epochs, "clips_per_s": speeds[0] if speeds else 0.0}
         )
 
+    rule = config["early_stopping"]
+
+    def prune(epoch: int, step_ids: Sequence[str]) -> dict[str, Json]:
+        def value(step_id: str, at: int) -> float | None:
+            lines = (line for line in sink.metrics(step_id) if line["epoch"] == at)
+            return next((line["metrics"].get(rule["metric"]) for line in lines), None)
+
+        return leavers(rule, epoch, step_ids, value=value)
+
     try:
         fit_cohort(
             members,
@@ -60,6 +72,7 @@ def train_loop(config: dict[str, Any]) -> None:
             teacher_weights=sink.local(config["teacher"]) if config["teacher"] else None,
             loader_workers=config["loader_workers"],
             on_epoch_end=report,
+            prune=prune if rule else None,
         )
     except LeaseLost:
         raise
@@ -73,9 +86,13 @@ def train_loop(config: dict[str, Any]) -> None:
 
 
 def _left_to_do(config: dict[str, Any], sink: LeasedSink) -> list[str]:
-    """Members neither finished nor failed; none where another run has taken a step over."""
+    """Members neither finished, stopped early nor failed; none where another run has taken a step over."""
     step_ids = [member["step_id"] for member in config["members"]]
-    left = [step_id for step_id in step_ids if not sink.is_finished(step_id) and sink.failure(step_id) is None]
+    left = [
+        step_id
+        for step_id in step_ids
+        if not sink.is_finished(step_id) and sink.pruned(step_id) is None and sink.failure(step_id) is None
+    ]
     if not all(sink.holds(step_id) for step_id in left):
         logger.warning("job %s: its steps belong to another run by now; leaving", config["job"])
         return []

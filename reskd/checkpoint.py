@@ -8,7 +8,7 @@ A step's folder, in the order in which it fills::
     eval/<protocol>.json .npz   an evaluation record and each clip's logits
     throughput/<device>.json    clips/s of the network alone
     weights.pt                  the trained model alone: what a student's job loads as its teacher
-    failed.json or DONE.json    published last
+    failed.json, pruned.json or DONE.json    published last; pruned: stopped early, on purpose
 
 The teacher is in none of these files.
 """
@@ -45,6 +45,7 @@ class Sink(Protocol):
     def write_evaluation(self, step_id: str, name: str, record: Json, arrays: Mapping[str, np.ndarray]) -> None: ...
     def write_throughput(self, step_id: str, record: Json) -> None: ...
     def fail(self, step_id: str, record: Json) -> None: ...
+    def prune(self, step_id: str, record: Json) -> None: ...
     def finish(self, step_id: str, weights: Json, record: Json) -> None: ...
     def is_finished(self, step_id: str) -> bool: ...
 
@@ -177,10 +178,10 @@ class FolderSink:
             self._checkpoint(step_id, old).unlink()
 
     def metrics(self, step_id: str) -> list[Json]:
-        """Lines ``{epoch, time_ms, metrics}`` that a checkpoint backs, or all of a finished step's."""
+        """Lines ``{epoch, time_ms, metrics}`` that a checkpoint backs, or all of a step that has ended."""
         newest = max(self.epochs(step_id), default=0)
-        finished = self.is_finished(step_id)
-        return [line for line in self._lines(step_id) if finished or line["epoch"] <= newest]
+        has_ended = self.is_finished(step_id) or self.pruned(step_id) is not None
+        return [line for line in self._lines(step_id) if has_ended or line["epoch"] <= newest]
 
     def write_evaluation(self, step_id: str, name: str, record: Json, arrays: Mapping[str, np.ndarray]) -> None:
         """An evaluation record under its protocol's name, and what it was computed from."""
@@ -213,6 +214,14 @@ class FolderSink:
 
     def failure(self, step_id: str) -> Json | None:
         return read_json(self.folder(step_id) / "failed.json")
+
+    def prune(self, step_id: str, record: Json) -> None:
+        """Record that a step was stopped early, on purpose: ``{reason, epoch, ...}``. Its checkpoints go."""
+        write_json(self.folder(step_id) / "pruned.json", record)
+        shutil.rmtree(self.folder(step_id) / "checkpoints", ignore_errors=True)
+
+    def pruned(self, step_id: str) -> Json | None:
+        return read_json(self.folder(step_id) / "pruned.json")
 
     def forget_failure(self, step_id: str) -> None:
         (self.folder(step_id) / "failed.json").unlink(missing_ok=True)

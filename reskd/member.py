@@ -203,7 +203,7 @@ class Member:
         self._reduction.wait()
         if self.vector[-1] > 0:
             errors = [error for error in workers.gather(self._error) if error is not None]
-            self._leave(errors[0])
+            self.leave(errors[0])
             return None
         self._gradients /= num_groups * (1.0 if self.scaler is None else self.scaler.scale)
         norm = float(torch.linalg.vector_norm(self._gradients))
@@ -212,7 +212,7 @@ class Member:
             return None
         if not math.isfinite(norm):
             reason = f"the gradient's norm is {norm} at step {step}; lower optim.lr or set optim.clip_norm"
-            self._leave(Failure(step, reason, reason))
+            self.leave(Failure(step, reason, reason))
             return None
         limit = self.recipe.optim.clip_norm
         if limit is not None and norm > limit:
@@ -239,9 +239,10 @@ class Member:
                 f"the fp16 gradient overflowed {MAX_OVERFLOWS} steps in a row, the last at step {step}, down to a loss "
                 f"scale of {scaler.scale:g}; lower optim.lr or set precision to bf16 or fp32"
             )
-            self._leave(Failure(step, reason, reason))
+            self.leave(Failure(step, reason, reason))
 
-    def _leave(self, failure: Failure) -> None:
+    def leave(self, failure: Failure) -> None:
+        """Take no further step."""
         self.failure = failure
         self.optimizer.state.clear()  # its memory goes to the members that stay
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from reskd.errors import BadInput
 
 if TYPE_CHECKING:
-    from reskd.recipe import Recipe  # which itself checks its views here
+    pass  # which itself checks its views here
 
 CROPS = (1, 3)
 """1: the centre; 3: both ends of the long side and the centre."""
@@ -68,18 +68,6 @@ class Protocol:
         }
         stride = {} if self.stride is None else {"stride": self.stride}
         return plain | stride | ({"twice": True} if self.twice else {})
-
-
-def recipe_protocol(recipe: Recipe) -> Protocol:
-    """What a recipe's training is judged by at its end: its own frames and sampling, and `eval.views`."""
-    views, crops = parse_views(recipe.eval.views, what="eval.views")
-    return Protocol(
-        num_frames=recipe.data.num_frames,
-        num_views=views,
-        num_crops=crops,
-        stride=recipe.data.stride,
-        twice=recipe.eval.twice,
-    )
 
 
 def parse_protocol(name: str) -> Protocol:

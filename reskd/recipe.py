@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from reskd.errors import BadInput
-from reskd.protocol import parse_views
+from reskd.protocol import Protocol, parse_views
 
 KDLevel = Literal["none", "clip", "frame", "pixel", "pixel_kl"]
 TeacherMode = Literal["eval", "batch", "official_train"]
@@ -328,6 +328,18 @@ class Recipe:
                 self.teacher.model.resolution,
                 f"at most the student's data.crop_size ({self.data.crop_size})",
             )
+
+    @property
+    def test_protocol(self) -> Protocol:
+        """What the training is judged by at its end: its own frames and sampling, and `eval.views`."""
+        views, crops = parse_views(self.eval.views, what="eval.views")
+        return Protocol(
+            num_frames=self.data.num_frames,
+            num_views=views,
+            num_crops=crops,
+            stride=self.data.stride,
+            twice=self.eval.twice,
+        )
 
     @property
     def has_teacher(self) -> bool:

@@ -23,7 +23,7 @@ from reskd.judge import Judge
 from reskd.member import Failure, Member
 from reskd.precision import dtype_of, tf32
 from reskd.progress import EpochSums
-from reskd.protocol import Protocol, recipe_protocol
+from reskd.protocol import Protocol
 from reskd.recipe import Recipe
 from reskd.resume import check_same_weights, newest_common
 from reskd.teacher import Teacher, load_teacher
@@ -39,6 +39,10 @@ class MemberSpec:
     step_id: str
     recipe: Recipe
     provenance: Json = field(default_factory=dict)
+
+
+Prune = Callable[[int, Sequence[str]], Mapping[str, Json]]
+"""Epoch, members that could go on -> those that shall not, with the record of why: at least a ``reason``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +64,11 @@ def fit_cohort(
     teacher_weights: Path | None = None,
     loader_workers: int = 0,
     on_epoch_end: Callable[[EpochReport], None] | None = None,
+    prune: Prune | None = None,
 ) -> dict[str, Failure | None]:
     """Train the members until each is finished or has left; step id -> None, or why it left.
+
+    prune is asked after each epoch's checkpoints, on the first worker, which members leave there on purpose.
 
     manifest and root say which clips; sink is where everything goes and where a resume starts from. Members that
     the sink holds as finished are skipped. Raises BadInput before any training when recipes, data, teacher
@@ -75,7 +82,7 @@ def fit_cohort(
     if not specs:
         return dict.fromkeys(finished)
     with tf32(allowed=specs[0].recipe.precision == "tf32"):
-        run = _Run(specs, manifest, root, sink, workers, teacher_weights, loader_workers)
+        run = _Run(specs, manifest, root, sink, workers, teacher_weights, loader_workers, prune)
         run.resume()
         for epoch in range(run.epoch + 1, run.num_epochs + 1):
             metrics = run.train_epoch(epoch)
@@ -98,7 +105,9 @@ class _Run:
         workers: Workers,
         teacher_weights: Path | None,
         loader_workers: int,
+        prune: Prune | None,
     ) -> None:
+        self.ask_prune = prune
         self.specs = {spec.step_id: spec for spec in specs}
         self.sink, self.workers, self.loader_workers = sink, workers, loader_workers
         self.classes = manifest.classes
@@ -158,6 +167,8 @@ class _Run:
             self._load()
         check_same_weights(self.cohort, self.workers)
         self._finish_resumed()
+        if self.epoch:
+            self._prune(self.epoch)  # a crash may have come before all were recorded
 
     def _record_start(self) -> int:
         """Threads of each worker: those of now, or of the start that is being resumed."""
@@ -238,6 +249,19 @@ class _Run:
             if self.workers.is_first:
                 self.sink.save(step_id, epoch, self._state(member), metrics[step_id])
         self._finish(epoch, [member for member in staying if epoch == member.recipe.optim.epochs], clips, judged)
+        self._prune(epoch)
+
+    def _prune(self, epoch: int) -> None:
+        """Let members leave that the caller wants no more; the first worker decides, the others follow."""
+        going_on = {member.step_id: member for member in self.cohort.live(epoch * self.steps_per_epoch)}
+        if self.ask_prune is None or not going_on:
+            return
+        leaving = self.workers.from_first(self.ask_prune(epoch, list(going_on)) if self.workers.is_first else {})
+        for step_id, record in leaving.items():
+            going_on[step_id].leave(Failure(epoch * self.steps_per_epoch, record["reason"], ""))
+            logger.info("step %s: %s", step_id, record["reason"])
+            if self.workers.is_first:
+                self.sink.prune(step_id, record)
 
     def _judge(
         self, members: list[Member], clips: ClipLogits | None, *, epoch: int, protocol: Protocol | None = None
@@ -276,8 +300,8 @@ class _Run:
 
         clips and judged are of the validation just done, which is the test of those who ask for no more than one view.
         """
-        for protocol in dict.fromkeys(recipe_protocol(member.recipe) for member in members):
-            ending = [member for member in members if recipe_protocol(member.recipe) == protocol]
+        for protocol in dict.fromkeys(member.recipe.test_protocol for member in members):
+            ending = [member for member in members if member.recipe.test_protocol == protocol]
             found, metrics = clips, judged
             if protocol != self.judge.one_view:
                 started = time.perf_counter()

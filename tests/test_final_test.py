@@ -14,7 +14,7 @@ from reskd.checkpoint import FolderSink, load_weights
 from reskd.data.manifest import Manifest
 from reskd.errors import BadInput
 from reskd.files import Json, read_json
-from reskd.protocol import Protocol, recipe_protocol
+from reskd.protocol import Protocol
 from reskd.recipe import Checkpoint, DataSpec, EvalSpec, KDSpec, ModelSpec, OptimSpec, Recipe
 from reskd.train import MemberSpec, fit_cohort
 from tests.pool import Pool
@@ -164,9 +164,9 @@ def test_a_crash_before_the_record_leaves_only_the_judging_to_do(
 
 def test_a_recipes_protocol_carries_its_sampling_and_bad_views_are_refused() -> None:
     swin = Recipe(data=DataSpec(num_frames=32, sampling="dense", frame_stride=2), eval=EvalSpec(views="4x3"))
-    assert recipe_protocol(swin).name == "val-f32s2-v4x3"
-    assert recipe_protocol(swin).num_forwards == 12
-    assert recipe_protocol(Recipe()).name == "val-f16-v1x1"
+    assert swin.test_protocol.name == "val-f32s2-v4x3"
+    assert swin.test_protocol.num_forwards == 12
+    assert Recipe().test_protocol.name == "val-f16-v1x1"
     with pytest.raises(BadInput, match=r"eval\.views must be temporal views x crops, such as 10x3.*'10'"):
         EvalSpec(views="10")
     with pytest.raises(BadInput, match=r"data\.frame_stride must be 1 with data\.sampling segments.*got 8"):

@@ -17,7 +17,6 @@ from orchestrator.steps import Step
 from orchestrator.store import Store
 from reskd.flops import complexity
 from reskd.models import build_model
-from reskd.protocol import recipe_protocol
 
 SWEEPS = Path(__file__).parents[1] / "sweeps"
 OFFICIAL = ("table4", "table5", "table6")
@@ -157,7 +156,7 @@ def test_a_sweeps_rows_are_the_networks_whose_cost_is_published_beside_them(tmp_
             if row not in recipes or not column.startswith(COLUMNS_OF.get(name, "")):
                 continue
             recipe = recipes[row]
-            protocol = recipe_protocol(recipe)
+            protocol = recipe.test_protocol
             seen.add(row)
             ours = recipe.model.name, recipe.model.input_size, protocol.num_frames, protocol.num_forwards
             assert ours == (network.model, network.resolution, network.frames, network.views), (row, column)

@@ -1,0 +1,63 @@
+"""`early_stopping` of a sweep file: for tuning, never for a table. `rungs.py` is the rule itself.
+
+A rung is an epoch, grace_epochs * reduction_factor^k, at which comparable members are held against each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from orchestrator.expand import Cell
+from orchestrator.strict import did_you_mean
+from reskd.errors import BadInput
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EarlyStopping:
+    """`early_stopping` of a sweep file."""
+
+    rule: Literal["asha"] = "asha"
+    metric: Literal["val/top1", "val/top5", "val/mAP"] = "val/top1"
+    """What members are compared by; larger is better."""
+    grace_epochs: int = 1
+    """Before the first rung nobody leaves."""
+    reduction_factor: int = 3
+    """Of the results at a rung the best 1 / reduction_factor go on; the next rung is so many times later."""
+    rows: tuple[str, ...] = ()
+    """Rows of the sweep that may be stopped; none named: those of rows.draws."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("grace_epochs", 1), ("reduction_factor", 2)):
+            if getattr(self, name) < least:
+                raise BadInput(f"'early_stopping.{name}' must be at least {least}, got {getattr(self, name)}")
+
+    def rungs(self, num_epochs: int) -> tuple[int, ...]:
+        """The epochs before the last at which members are compared."""
+        found, epoch = [], self.grace_epochs
+        while epoch < num_epochs:
+            found.append(epoch)
+            epoch *= self.reduction_factor
+        return tuple(found)
+
+
+def check_rows(spec: EarlyStopping, cells: Iterable[Cell], *, drawn: Sequence[str]) -> EarlyStopping:
+    """The rule with its rows written out; BadInput where it selects none or asks for a value that no epoch has."""
+    cells = list(cells)
+    rows = list(dict.fromkeys(cell.row for cell in cells))
+    for row in spec.rows:
+        if row not in rows:
+            raise BadInput(f"'early_stopping.rows' names {row!r}, which is not a row{did_you_mean(row, rows)}")
+    chosen = spec.rows or tuple(drawn)
+    if not chosen:
+        raise BadInput("'early_stopping.rows' names no row and there are no 'rows.draws'; name the rows it may stop")
+    for cell in cells:
+        every = cell.recipe.eval.every
+        unseen = [rung for rung in spec.rungs(cell.recipe.optim.epochs) if rung % every]
+        if cell.row in chosen and unseen:
+            raise BadInput(
+                f"'early_stopping' compares row {cell.row!r} after epoch {unseen[0]}, where it is not validated: "
+                f"eval.every is {every}; set it to 1, or 'early_stopping.grace_epochs' to a multiple of it"
+            )
+    return replace(spec, rows=chosen)

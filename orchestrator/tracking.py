@@ -70,6 +70,7 @@ def note_of(report: str, *, page: str, links: Mapping[str, str] | None = None) -
     The figure, which a note would cut, becomes a link. `links`, words -> address, follow the heading.
     """
     heading, line_end, rest = report.partition("\n")
+    heading = re.sub("^# (.*)", r"**\1**", heading)  # of a note folded up one line is seen, and of a heading half of it
     if links:
         listed = " · ".join(f"[{words}]({address})" for words, address in links.items())
         line_end = f"\n\n{listed}\n"

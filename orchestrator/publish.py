@@ -61,7 +61,8 @@ STATUS: dict[State, str] = {
     "interrupted": "KILLED",
     "pruned": "KILLED",
 }
-STATES: dict[str, State] = {status: state for state, status in STATUS.items()}
+STATES: dict[str, State] = {status: state for state, status in STATUS.items() if state != "pruned"}
+"""What a run's status says; that it was stopped early is a tag."""
 
 
 def published_sweeps(tracking_uri: str) -> list[tuple[str, str]]:

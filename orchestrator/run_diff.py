@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 
-from orchestrator.step_record import FAILED, NOTE_TAG, StepContent
+from orchestrator.step_record import NOTE_TAG, WHY, StepContent
 
 MetricRow = tuple[str, float, int, int]
 """(key, value, time in ms, step); MLflow keeps equal rows once, so writing one again changes nothing."""
@@ -43,7 +43,7 @@ def new_metrics(content: StepContent, held: Mapping[str, float]) -> list[MetricR
 def changed_tags(content: StepContent, held: Mapping[str, str]) -> dict[str, str]:
     """Tags that are new or differ; a description that a person has rewritten stays theirs."""
     changed = {key: value for key, value in content.tags.items() if held.get(key) != value}
-    ours, theirs = content.tags[NOTE_TAG].partition(FAILED)[0], held.get(NOTE_TAG, "").partition(FAILED)[0]
+    ours, theirs = content.tags[NOTE_TAG].partition(WHY)[0], held.get(NOTE_TAG, "").partition(WHY)[0]
     if theirs not in ("", ours):
         changed.pop(NOTE_TAG, None)
     return changed

@@ -23,8 +23,7 @@ Value = Callable[[str, int], float | None]
 def job_rule(spec: EarlyStopping, members: Sequence[str], steps: Mapping[str, Step]) -> dict[str, Any] | None:
     """What a job's workers need of the rule, as plain data; None where it is about none of the members.
 
-    Comparable are steps of its rows with one seed, one data set, as many epochs and, with distillation or without, the
-    same question: teachers of others are never stopped.
+    Comparable are steps of its rows with one data set, one seed and as many epochs. Nobody's teacher is ever stopped.
     """
     teachers = {step.teacher_id for step in steps.values()}
     stoppable = {
@@ -63,7 +62,7 @@ def leavers(rule: Mapping[str, Any], epoch: int, members: Iterable[str], *, valu
             metric = rule["metric"]
             found[member] = {
                 "reason": f"stopped early after epoch {epoch}: {metric} {own:.3f} is below {least:.3f}, what the best "
-                f"of {len(results)} results there reach",
+                f"of {len(results)} results there reach (to train it after all: reskd rm {member})",
                 "epoch": epoch,
                 "metric": metric,
                 "value": own,

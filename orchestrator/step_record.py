@@ -21,8 +21,8 @@ EPOCH_METRICS = ("train/", "val/", "perf/clips_per_s", "perf/teacher_ms")
 
 NOTE_TAG = "mlflow.note.content"
 """MLflow's own tag of a run's description."""
-FAILED = "\n\nfailed: "
-"""Between the words for a step and why it failed, in a run's description."""
+WHY = "\n\nnot finished: "
+"""Between the words for a step and why it failed or was stopped early, in a run's description."""
 
 NUM_LINES = 3
 MAX_LINE = 300
@@ -53,7 +53,7 @@ class StepRecord:
     device: str | None = None
     """What clips/s was measured on."""
     note: str = ""
-    """Why it failed."""
+    """Why it failed, or was stopped early."""
     trace: str = ""
     """The last lines of its traceback."""
     url: str | None = field(default=None, compare=False)
@@ -184,10 +184,10 @@ def _tags(step: Step, record: StepRecord, facts: Json, *, steps: Mapping[str, St
         "reason": record.note or None,
         "traceback": record.trace or None,
         "complete": "true" if record.state == "done" else None,
+        "pruned": "true" if record.state == "pruned" else None,
     }
     own = {f"reskd.{name}": str(value) for name, value in tags.items() if value is not None}
-    how = "\n\n" if record.state == "pruned" else FAILED
-    why = f"{how}{record.note}" if record.note else ""
+    why = f"{WHY}{record.note}" if record.note else ""
     if record.trace:
         why += f"\n\n```\n{record.trace}\n```"
     waiting = children_of(step.id, steps) if record.state == "failed" else []
@@ -215,6 +215,8 @@ def record_from_run(tags: Mapping[str, str], metrics: Mapping[str, float], *, st
     """The record that a run's tags and metrics were written from; `state` is what MLflow's status says."""
     own = {key.removeprefix("reskd."): value for key, value in tags.items() if key.startswith("reskd.")}
     is_done = "complete" in own
+    if "pruned" in own:
+        state = "pruned"
     return StepRecord(
         step_id=own["step_id"],
         state="done" if is_done else "interrupted" if state == "done" else state,

@@ -139,7 +139,7 @@ def test_a_run_is_described_in_words(full: StoredSweep, published: Publisher):
     assert words(full.id_of("baseline", 1)) == "baseline tsn_mini10 at 24 px, seed 1"
     assert words(full.teacher_of("pixel-level MSE", 0)) == "teacher tsn_mini18 at 64 px, seed 0"
     assert words(full.teacher_of("pixel-level MSE", 1)) == (
-        "teacher tsn_mini18 at 64 px, seed 1\n\nfailed: gradient is not finite"
+        "teacher tsn_mini18 at 64 px, seed 1\n\nnot finished: gradient is not finite"
         "\n\n```\nTraceback: line 1\n```"
         "\n\nwaiting on it: clip-level KL, seed 1; pixel-level MSE, seed 1"
     )
@@ -235,6 +235,12 @@ def test_a_run_follows_its_step_through_interruption_failure_and_resume(empty_da
     stored.store.forget_failure(step_id)
     assert status() == "RUNNING"
     assert "reskd.reason" not in run_of(publisher, step_id).data.tags
+    leases.release()
+    stored.store.prune(step_id, {"reason": "stopped early after epoch 1", "epoch": 1})
+    assert status() == "KILLED"
+    assert publisher.records()[step_id].state == "pruned"
+    (stored.store.folder(step_id) / "pruned.json").unlink()
+    leases.take(lease)
     stored.finish(step_id, 0.8)
     assert status() == "FINISHED"
     leases.release()

@@ -46,6 +46,8 @@ class Outcome:
     interrupted: bool
     log: Path | None
     wall_s: float
+    num_pruned: int = 0
+    """Stopped early, as the sweep wants it."""
 
     @property
     def exit_code(self) -> int:
@@ -254,6 +256,7 @@ def _outcome(
     unfinished = tuple(step.id for step in steps if step.verdict in ("resume", "train", "waiting", "held"))
     return Outcome(
         num_done=sum(step.verdict == "done" for step in steps),
+        num_pruned=sum(step.verdict == "pruned" for step in steps),
         failed=tuple(step.id for step in steps if step.verdict in ("failed", "blocked")),
         unfinished=unfinished,
         held={step.id: step.reason for step in steps if step.verdict == "held"},

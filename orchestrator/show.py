@@ -96,7 +96,8 @@ def show_outcome(prepared: Prepared, outcome: Outcome, publisher: Publisher, con
     """How it ended and what to type next."""
     command = shlex.join([program, *sys.argv[1:]])
     total = outcome.num_done + len(outcome.failed) + len(outcome.unfinished)
-    console.print(f"{outcome.num_done} of {total} steps done, {clock(outcome.wall_s)} spent", style="bold")
+    pruned = f"{outcome.num_pruned} stopped early, " if outcome.num_pruned else ""
+    console.print(f"{outcome.num_done} of {total} steps done, {pruned}{clock(outcome.wall_s)} spent", style="bold")
     verdicts = prepared.plan().steps if outcome.failed else {}
     for step_id in outcome.failed[:MAX_SHOWN_ERRORS]:
         reason = verdicts[step_id].reason

@@ -32,13 +32,15 @@ def stale(files: Mapping[str, str | bytes], folder: Path) -> Iterator[str]:
 
 
 def _missing(table: Table) -> Iterator[str]:
-    """A row whose columns all lack the same seeds is one finding, not one a column."""
+    """A row whose columns all lack the same seeds is one finding, not one a column.
+
+    What was stopped early is not missing: its sweep wants it so.
+    """
     for row in table.rows:
         gaps: dict[str, list[str]] = {}
         for column in table.columns:
-            lacking = [
-                f"seed {seed} {state}" for seed, state in table.entries[row, column.key].seed_states if state != "done"
-            ]
+            states = table.entries[row, column.key].seed_states
+            lacking = [f"seed {seed} {state}" for seed, state in states if state not in ("done", "pruned")]
             if lacking:
                 gaps.setdefault(", ".join(lacking), []).append(column.key)
         for what, columns in gaps.items():

@@ -179,6 +179,7 @@ def test_a_sweep_of_draws_stops_the_worse_ones_and_typed_again_trains_nothing(tm
     assert first.returncode == 0, first.stdout + first.stderr
     prepared = prepare(path, store=store)
     counts = prepared.plan().counts
+    assert f"{counts['done']} of {counts['done']} steps done, {counts['pruned']} stopped early" in first.stdout
     assert counts.get("pruned", 0) >= 1, first.stdout
     assert counts["done"] + counts["pruned"] == 5
     records = records_from_store(store, prepared.steps)
@@ -195,3 +196,5 @@ def test_a_sweep_of_draws_stops_the_worse_ones_and_typed_again_trains_nothing(tm
     again = subprocess.run([*command, "--retry-failed"], capture_output=True, text=True, timeout=300)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "0 jobs to run" in again.stdout
+    checked = subprocess.run([command[0], "tables", *command[2:], "--check"], capture_output=True, text=True, timeout=100)
+    assert checked.returncode == 0, checked.stdout + checked.stderr

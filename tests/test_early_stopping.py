@@ -196,5 +196,6 @@ def test_a_sweep_of_draws_stops_the_worse_ones_and_typed_again_trains_nothing(tm
     again = subprocess.run([*command, "--retry-failed"], capture_output=True, text=True, timeout=300)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "0 jobs to run" in again.stdout
-    checked = subprocess.run([command[0], "tables", *command[2:], "--check"], capture_output=True, text=True, timeout=100)
+    check = [command[0], "tables", *command[2:], "--check"]
+    checked = subprocess.run(check, capture_output=True, text=True, timeout=100)
     assert checked.returncode == 0, checked.stdout + checked.stderr

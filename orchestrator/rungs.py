@@ -8,6 +8,7 @@ later ones are also held against the earlier ones' results, which is ASHA's way,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,7 @@ def job_rule(spec: EarlyStopping, members: Sequence[str], steps: Mapping[str, St
 
 def leavers(rule: Mapping[str, Any], epoch: int, members: Iterable[str], *, value: Value) -> dict[str, Json]:
     """Members that leave after this epoch -> why: their value and what it had to reach."""
+    value = cache(value)  # members of one group ask for the same results, each a look into the store
     found: dict[str, Json] = {}
     for member in members:
         if epoch not in rule["rungs"].get(member, ()):

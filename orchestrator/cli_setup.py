@@ -81,11 +81,12 @@ def doctor(store: StoreFolder = None, as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings], indent=1))
     else:
+        width = max(len(finding.what) for finding in findings)
         for finding in findings:
             line = Text.assemble(
-                (f"{finding.verdict:8}", VERDICTS[finding.verdict]), f"{finding.what:13} {finding.found}"
+                (f"{finding.verdict:8}", VERDICTS[finding.verdict]), f"{finding.what:{width}} {finding.found}"
             )
             console.print(line, soft_wrap=True)
             if finding.do:
-                console.print(f"{'':21} {finding.do}", markup=False, soft_wrap=True)
+                console.print(f"{'':{8 + width}} {finding.do}", markup=False, soft_wrap=True)
     raise typer.Exit(0 if is_fit(findings) else 1)

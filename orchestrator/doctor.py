@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from reskd.errors import BadInput
+
 PYTHONS = ((3, 11), (3, 14))
 """From the first, before the second, as pyproject.toml has it."""
 MIN_FREE_GIB = 5.0
@@ -183,7 +185,8 @@ def _memory() -> Finding:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    said = str(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {error}"
+    return " ".join(said.split())
 
 
 def is_fit(findings: Sequence[Finding]) -> bool:

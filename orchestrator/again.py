@@ -12,7 +12,7 @@ import torch
 from orchestrator.identity import short
 from orchestrator.lease import leases
 from orchestrator.prepare import provenance
-from orchestrator.store import LeasedSink, Store
+from orchestrator.store import Store, leased_sink
 from orchestrator.sweep import recipe_from_dict
 from reskd.again import Finished, PassKey, judge_again, pass_key
 from reskd.data.annotations import data_root
@@ -126,7 +126,7 @@ def _judge_pass(
             loader_workers=loader_workers,
             on_group=on_pass(words, len(manifest.val)) if on_pass else None,
         )
-        sink = LeasedSink(store.home, owner_id=held.owner.id)
+        sink = leased_sink(store.address, owner_id=held.owner.id)
         for step_id, judgement in judged.items():
             sink.write_evaluation(step_id, protocol.name, {**judgement.record, **provenance()}, judgement.arrays)
             outcome.judged.append(step_id)

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 
+from orchestrator.again import evaluate_again
 from orchestrator.bucket import Bucket
 from orchestrator.lease import Leases, read_lease
 from orchestrator.owner import Owner
@@ -29,6 +30,7 @@ from reskd.recipe import DataSpec
 from reskd.train import MemberSpec, fit_cohort
 from reskd.workers import Workers
 from tests.test_run import SWEEP
+from tests.trained_sweep import train_sweep
 from tests.training import student_recipe, teacher_recipe
 
 STEP = "0123456789abcdef"
@@ -349,6 +351,17 @@ def test_a_cohort_ends_with_the_same_weights_as_in_a_folder_also_when_interrupte
         np.testing.assert_array_equal(
             store.logits(step_id, here["protocol"])["logits"], folder.logits(step_id, there["protocol"])["logits"]
         )
+
+
+def test_finished_steps_are_judged_again_in_a_bucket(store: S3Store, tmp_path: Path, demo_root: Path) -> None:
+    prepared = train_sweep(tmp_path, demo_root, store=store)
+    recipes = {step_id: step.recipe for step_id, step in prepared.steps.items()}
+    outcome = evaluate_again(store, recipes, views=(2, 1), num_frames=None, device=torch.device("cpu"))
+    assert sorted(outcome.judged) == sorted(recipes)
+    assert not outcome.held
+    for step_id in recipes:
+        assert set(store.evaluations(step_id)) == {"val-f4-v1x1", "val-f4-v2x1"}
+        assert store.lease(step_id) is None
 
 
 def reskd(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -26,11 +26,11 @@ tables:
 """
 
 
-def train_sweep(folder: Path, videos: Path) -> Prepared:
-    """`folder`/views.yaml trained into `folder`/store."""
+def train_sweep(folder: Path, videos: Path, *, store: Store | None = None) -> Prepared:
+    """`folder`/views.yaml trained into `folder`/store, or into the store that is given."""
     path = folder / "views.yaml"
     path.write_text(SWEEP.replace("ROOT", str(videos)))
-    prepared = prepare(path, store=Store(folder / "store"))
+    prepared = prepare(path, store=store or Store(folder / "store"))
     steps = list(prepared.steps.values())
     for step in steps:
         recipe = recipe_to_dict(step.recipe)
@@ -38,7 +38,7 @@ def train_sweep(folder: Path, videos: Path) -> Prepared:
     teachers = {step.teacher_id for step in steps if step.teacher_id}
     for taught in (False, True):
         members = [step for step in steps if step.recipe.has_teacher == taught]
-        teacher = prepared.store.weights_path(teachers.copy().pop()) if taught else None
+        teacher = prepared.store.weights(teachers.copy().pop()) if taught else None
         for step in members:
             fit_cohort(
                 [MemberSpec(step.id, step.recipe)],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -94,7 +94,8 @@ def make_plan(
     workers than the sweep's resources allow.
     """
     has = {step_id: status.get(step_id, StepStatus()) for step_id in steps}
-    verdicts = _settled(steps, has, retry_failed=retry_failed)
+    may_stop = set(sweep.early_stopping.rows) if sweep.early_stopping else set()
+    verdicts = _settled(steps, has, retry_failed=retry_failed, may_stop=may_stop)
     # By id, so that the order of a file's rows never changes a job.
     open_steps = [steps[step_id] for step_id in sorted(steps.keys() - verdicts.keys())]
     todo = [candidate_of(step, has, workers=sweep.resources.workers) for step in open_steps]
@@ -123,8 +124,13 @@ def relative_cost(recipe: Recipe) -> float:
     return recipe.optim.epochs * recipe.data.num_frames * gmacs * (recipe.model.input_size / 224) ** 2
 
 
-def _settled(steps: Mapping[str, Step], has: Mapping[str, StepStatus], *, retry_failed: bool) -> dict[str, StepPlan]:
-    """The steps that no job of this plan trains."""
+def _settled(
+    steps: Mapping[str, Step], has: Mapping[str, StepStatus], *, retry_failed: bool, may_stop: Collection[str]
+) -> dict[str, StepPlan]:
+    """The steps that no job of this plan trains; ``may_stop`` are the rows that this sweep lets be stopped early.
+
+    A step that another sweep stopped is a failure here, where it is wanted whole: no hole in a table passes for done.
+    """
     open_states = ("absent", "failed") if retry_failed else ("absent",)
     wanted = {step.teacher_id for step in steps.values() if has[step.id].state in open_states}
     settled: dict[str, StepPlan] = {}
@@ -137,7 +143,11 @@ def _settled(steps: Mapping[str, Step], has: Mapping[str, StepStatus], *, retry_
         if state == "done":
             settle(step, "done", "finished in the store")
         elif state == "pruned":
-            settle(step, "pruned", has[step.id].reason or "stopped early")
+            reason = has[step.id].reason or "stopped early"
+            if step.cells and all(row in may_stop for row, _ in step.cells):
+                settle(step, "pruned", reason)
+            else:
+                settle(step, "failed", f"another sweep {reason}; `reskd rm {step.id}`, then this sweep trains it whole")
         elif state == "held":
             settle(step, "held", f"being trained by {has[step.id].holder or 'another run'}")
         elif not step.cells and step.id not in wanted:

@@ -44,7 +44,9 @@ def rebuild(
         built = build_tables(one, records)
         groups.append(built)
         if check:
-            found += findings(built, one.sweep.tables, report_files(built), one.store.tables(one.sweep.name))
+            may_stop = one.sweep.early_stopping.rows if one.sweep.early_stopping else ()
+            folder = one.store.tables(one.sweep.name)
+            found += findings(built, one.sweep.tables, report_files(built), folder, may_stop=may_stop)
         else:
             _write(one, built, records, publisher=publisher)
     joined = join_tables(groups)

@@ -24,7 +24,8 @@ Value = Callable[[str, int], float | None]
 def job_rule(spec: EarlyStopping, members: Sequence[str], steps: Mapping[str, Step]) -> dict[str, Any] | None:
     """What a job's workers need of the rule, as plain data; None where it is about none of the members.
 
-    Comparable are steps of its rows with one data set, one seed and as many epochs. Nobody's teacher is ever stopped.
+    Comparable are steps of its rows with the same data settings, one seed and as many epochs. Nobody's
+    teacher is ever stopped.
     """
     teachers = {step.teacher_id for step in steps.values()}
     stoppable = {
@@ -64,7 +65,7 @@ def leavers(rule: Mapping[str, Any], epoch: int, members: Iterable[str], *, valu
             metric = rule["metric"]
             found[member] = {
                 "reason": f"stopped early after epoch {epoch}: {metric} {own:.3f} is below {least:.3f}, what the best "
-                f"of {len(results)} results there reach (to train it after all: reskd rm {member})",
+                f"of {len(results)} results there reach",
                 "epoch": epoch,
                 "metric": metric,
                 "value": own,

@@ -54,7 +54,7 @@ def open_networks(store: Store, prefixes: Sequence[str]) -> list[Network]:
     networks = [_open(store, finished_step(store, prefix)) for prefix in dict.fromkeys(prefixes)]
     first = networks[0]
     for other in networks[1:]:
-        for name in ("num_frames", "short_side", "crop_size", "decode", "classes"):
+        for name in ("num_frames", "stride", "short_side", "crop_size", "decode", "classes"):
             if getattr(other.trained.card, name) != getattr(first.trained.card, name):
                 raise BadInput(f"steps {first.step_id} and {other.step_id} differ in {name}; name steps of equal clips")
     return networks

@@ -187,6 +187,13 @@ def load(path: Path, *, changes: Sequence[str] = ()) -> Sweep:
                 if row not in rows:
                     raise BadInput(f"'seeds.auto.compare' names {row!r}, which is not a row{did_you_mean(row, rows)}")
             compared = [(row, changes) for row, changes in listed if row in auto.compare]
+            stopped = file.early_stopping and _early_stopping(file, cells)
+            both = [row for row in auto.compare if stopped and row in stopped.rows]
+            if both:
+                raise BadInput(
+                    f"'seeds.auto.compare' names {both[0]!r}, which 'early_stopping' may stop before it has a figure; "
+                    "name it in only one of the two"
+                )
             further = expand(base, compared, seeds=range(auto.start, auto.limit))
         teacher_seed = base.get("teacher.seed")
         return Sweep(

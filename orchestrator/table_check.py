@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.entries import Table
@@ -11,12 +11,20 @@ from orchestrator.sweep import TableSpec
 
 
 def findings(
-    tables: Sequence[Table], specs: Mapping[str, TableSpec], files: Mapping[str, str | bytes], folder: Path
+    tables: Sequence[Table],
+    specs: Mapping[str, TableSpec],
+    files: Mapping[str, str | bytes],
+    folder: Path,
+    *,
+    may_stop: Collection[str] = (),
 ) -> Iterator[str]:
-    """Files in `folder` that are not what would be built, seeds without a value, means outside what is expected."""
+    """Files in `folder` that are not what would be built, seeds without a value, means outside what is expected.
+
+    ``may_stop``: rows that the sweep lets be stopped early.
+    """
     yield from stale(files, folder)
     for table in tables:
-        yield from _missing(table)
+        yield from _missing(table, may_stop=may_stop)
         yield from _unexpected(table, specs[table.key])
 
 
@@ -31,16 +39,17 @@ def stale(files: Mapping[str, str | bytes], folder: Path) -> Iterator[str]:
             yield f"{path}: stale, not what would be built now; run `reskd tables`"
 
 
-def _missing(table: Table) -> Iterator[str]:
+def _missing(table: Table, *, may_stop: Collection[str]) -> Iterator[str]:
     """A row whose columns all lack the same seeds is one finding, not one a column.
 
-    What was stopped early is not missing: its sweep wants it so.
+    What was stopped early is not missing where the sweep lets it be stopped.
     """
     for row in table.rows:
         gaps: dict[str, list[str]] = {}
         for column in table.columns:
             states = table.entries[row, column.key].seed_states
-            lacking = [f"seed {seed} {state}" for seed, state in states if state not in ("done", "pruned")]
+            is_well = ("done", "pruned") if row in may_stop else ("done",)
+            lacking = [f"seed {seed} {state}" for seed, state in states if state not in is_well]
             if lacking:
                 gaps.setdefault(", ".join(lacking), []).append(column.key)
         for what, columns in gaps.items():

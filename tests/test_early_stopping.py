@@ -14,9 +14,11 @@ import yaml
 from ray.tune.schedulers.async_hyperband import _Bracket
 
 from orchestrator.early_stopping import EarlyStopping
+from orchestrator.plan import make_plan
 from orchestrator.prepare import prepare
 from orchestrator.rungs import cutoff, job_rule, leavers
 from orchestrator.step_record import records_from_store
+from orchestrator.steps import StepStatus
 from orchestrator.store import Store
 from orchestrator.sweep import load
 from orchestrator.sweep_yaml import read_yaml
@@ -118,6 +120,27 @@ def test_a_rule_without_rows_to_stop_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(yaml.safe_dump(tree))
     with pytest.raises(BadInput, match=r"names no row and there are no 'rows.draws'"):
+        load(path)
+
+
+def test_a_step_that_another_sweep_stopped_is_a_failure_where_it_is_wanted_whole(tmp_path: Path) -> None:
+    prepared = prepare(HPO, store=Store(tmp_path / "store"))
+    steps, sweep = prepared.steps, prepared.sweep
+    stopped = StepStatus(state="pruned", reason="stopped early after epoch 3")
+    status = {step_id: stopped if step.cells else StepStatus(state="done") for step_id, step in steps.items()}
+    assert make_plan(sweep, steps, status).counts == {"done": 1, "pruned": 6}
+    elsewhere = make_plan(replace(sweep, early_stopping=None), steps, status)
+    assert elsewhere.counts == {"done": 1, "failed": 6}
+    assert all("reskd rm" in step.reason for step in elsewhere.steps.values() if step.verdict == "failed")
+
+
+def test_a_comparison_that_decides_on_seeds_is_not_of_rows_that_may_be_stopped(tmp_path: Path) -> None:
+    tree = read_yaml(HPO)
+    first, second, *_ = load(HPO).rows
+    tree["seeds"] = {"auto": {"compare": [first, second], "column": "test/top1", "start": 3, "limit": 5}}
+    path = tmp_path / "both.yaml"
+    path.write_text(yaml.safe_dump(tree, sort_keys=False))  # the order of the keys decides what is drawn
+    with pytest.raises(BadInput, match=r"'seeds.auto.compare' names .* which 'early_stopping' may stop"):
         load(path)
 
 

@@ -18,6 +18,7 @@ from reskd.again import Finished, PassKey, judge_again, pass_key
 from reskd.data.annotations import data_root
 from reskd.data.manifest import Manifest, build_manifest
 from reskd.errors import BadInput
+from reskd.models import most_frames
 from reskd.protocol import Protocol
 from reskd.recipe import Checkpoint, DataSpec, Recipe
 
@@ -35,6 +36,8 @@ class Outcome:
     """Judged so before; nothing was done."""
     held: dict[str, str] = field(default_factory=dict)
     """Somebody else writes them now: who."""
+    unfit: dict[str, str] = field(default_factory=dict)
+    """Cannot be judged so: why."""
 
 
 def stored_recipe(store: Store, step_id: str) -> Recipe:
@@ -58,7 +61,8 @@ def evaluate_again(
 ) -> Outcome:
     """Judge finished steps by (temporal views, crops) of num_frames, each step's own number without one.
 
-    Frames are sampled as the step's own recipe says; ``twice`` takes every temporal view a second time. Steps that
+    Steps whose network cannot look at so many frames are named and left out; BadInput where none is left. Frames are
+    sampled as the step's own recipe says; ``twice`` takes every temporal view a second time. Steps that
     have that record already are left alone. recipes say where the videos are: those must be the very ones of the
     step. BadInput otherwise, and as `judge_again` does.
     """
@@ -67,11 +71,17 @@ def evaluate_again(
     for step_id, recipe in recipes.items():
         protocol = Protocol("val", num_frames or recipe.data.num_frames, *views, stride=recipe.data.stride, twice=twice)
         outcome.protocols[step_id] = protocol
-        if protocol.name in store.evaluations(step_id):
+        most = most_frames(recipe.model, trained_on=recipe.data.num_frames)
+        if most is not None and protocol.num_frames > most:
+            outcome.unfit[step_id] = f"has an exit for each of {most} frames, and no more"
+        elif protocol.name in store.evaluations(step_id):
             outcome.present.append(step_id)
         else:
             key = (_manifest_sha256(store, step_id), *pass_key(recipe, protocol=protocol))
             passes.setdefault(key, []).append(step_id)
+    if len(outcome.unfit) == len(recipes):
+        step_id, reason = next(iter(outcome.unfit.items()))
+        raise BadInput(f"--frames {num_frames}: step {step_id}, {recipes[step_id].model.name}, {reason}; ask for fewer")
     manifests: dict[DataSpec, Manifest] = {}
     for step_ids in passes.values():
         data = recipes[step_ids[0]].data

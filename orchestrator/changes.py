@@ -9,6 +9,9 @@ from orchestrator.expand import Flat, check_keys, flatten, merge
 from orchestrator.sweep_yaml import parse_yaml
 from reskd.errors import BadInput
 
+SECTIONS = ("resources", "cohort", "early_stopping")
+"""Of a sweep file, that say how it runs and never what one step trains."""
+
 Changes = dict[str, str]
 """Key -> value as it was typed, in YAML."""
 
@@ -27,14 +30,14 @@ def split_changes(texts: Iterable[str]) -> Changes:
 
 
 def apply_changes(changes: Changes, tree: Mapping[str, Any]) -> dict[str, Any]:
-    """A sweep file's tree with the changes; whatever is neither seeds, resources nor cohort changes the base."""
+    """A sweep file's tree with the changes; whatever is in none of SECTIONS nor of `seeds` changes the base."""
     tree = dict(tree)
     for key, text in changes.items():
         section, _, field = key.partition(".")
-        if key in ("seeds", "resources", "cohort"):
+        if key in ("seeds", *SECTIONS):
             tree[key] = parse_yaml(text)
-        elif section in ("resources", "cohort"):
-            inner = tree.get(section, {})
+        elif section in SECTIONS:
+            inner = tree.get(section) or {}
             tree[section] = {**inner, field: parse_yaml(text)} if isinstance(inner, dict) else inner
         elif section == "seeds":
             tree[section] = _with_rule(tree.get(section), field, text)

@@ -124,13 +124,15 @@ def _show(store: Store, outcome: Outcome, names: Mapping[str, str], *, first: st
             record = records.get(name)
             if record is None:
                 said = f"held by {outcome.held[step_id]}" if step_id in outcome.held else "missing"
+                said = outcome.unfit.get(step_id, said)
             metrics = record["metrics"] if record else {}
             texts = [f"{100 * metrics[key]:.1f}" if key in metrics else "" for key in order]
             counts = [str(record[key]) if record else "" for key in ("num_clips", "num_skipped")]
             table.add_row(names[step_id] if place == 0 else "", name, *texts, *counts, said)
     console.print(table)
     done = f"{len(outcome.judged)} evaluated, {len(outcome.present)} had this record already"
-    console.print(done + (f", {len(outcome.held)} held elsewhere" if outcome.held else ""))
+    done += f", {len(outcome.held)} held elsewhere" if outcome.held else ""
+    console.print(done + (f", {len(outcome.unfit)} left out" if outcome.unfit else ""))
     protocols = {protocol.name: protocol for protocol in outcome.protocols.values()}
     for name, protocol in protocols.items():
         console.print(f"{name}: {protocol.words}. In a table: columns: [test/{name}/{first}]", markup=False)

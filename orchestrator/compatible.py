@@ -22,8 +22,8 @@ def check_models(steps: Mapping[str, Step], classes_of: Callable[[Step], tuple[s
 
     ``classes_of`` gives the class names of a step's data. BadInput, naming the row, for a resolution that leaves a
     network no map, for a student whose maps have other channels (pixel level) or are of another number in time (all
-    but clip level) than its teacher's, and for a teacher from a file that knows other classes or wants larger frames
-    than there are.
+    but clip level) than its teacher's, for a teacher that was trained on too few frames to see the student's clips, and
+    for one from a file that knows other classes or wants larger frames than there are.
     """
     map_of, model_in = cache(_last_map), cache(_model_in)
     student_of = {step.teacher_id: step for step in steps.values()}
@@ -33,20 +33,22 @@ def check_models(steps: Mapping[str, Step], classes_of: Callable[[Step], tuple[s
         row, _ = (step if step.cells else student_of[step.id]).cells[0]
         with naming(f"row {row!r}" + ("" if step.cells else ": teacher")):
             num_frames = recipe.data.num_frames
-            ours = map_of(_network(recipe.model), num_frames, len(classes))
+            ours = map_of(_network(recipe.model), num_frames, num_frames, len(classes))
             if not recipe.has_teacher:
                 continue
             source = recipe.teacher
             assert source is not None, "a recipe with distillation has a teacher"
             if isinstance(source, Recipe):
-                teacher = source.model
+                teacher, taught_on = source.model, source.data.num_frames
                 assert step.teacher_id is not None
                 _refuse_other_classes(classes_of(steps[step.teacher_id]), classes, "its teacher's data")
             else:
-                teacher = model_in(source.checkpoint, classes, recipe.data.crop_size)
+                teacher, known = model_in(source.checkpoint, classes, recipe.data.crop_size)
+                taught_on = known or num_frames
+            with naming("its teacher"):
+                theirs = map_of(_network(teacher), taught_on, num_frames, len(classes))
             if recipe.kd.level == "clip":
                 continue
-            theirs = map_of(_network(teacher), num_frames, len(classes))
             if recipe.kd.level == "pixel":
                 _refuse_other_width(recipe.model, ours.num_channels, teacher, theirs.num_channels)
             _refuse_other_times(recipe, ours.num_time_cells, teacher, theirs.num_time_cells)
@@ -89,14 +91,17 @@ def _network(spec: ModelSpec) -> ModelSpec:
     return ModelSpec(name=spec.name, resolution=spec.resolution, enlarge_to=spec.enlarge_to, stride=spec.stride)
 
 
-def _last_map(spec: ModelSpec, num_frames: int, num_classes: int) -> LastMap:
-    """A network's last map, from a forward of one clip on torch's meta device; BadInput where there is none."""
+def _last_map(spec: ModelSpec, trained_on: int, num_frames: int, num_classes: int) -> LastMap:
+    """A network's last map of clips of num_frames, from one on torch's meta device; BadInput where there is none.
+
+    trained_on: frames of the clips that it is, or was, trained on, which may bound those that it can look at.
+    """
     with torch.device("meta"):
-        model = build_model(spec, num_classes=num_classes, num_frames=num_frames).eval()
+        model = build_model(spec, num_classes=num_classes, num_frames=trained_on).eval()
         clip = torch.empty(1, num_frames, 3, spec.input_size, spec.input_size)
     reason = "it would be empty"
     try:
-        num_time_cells, num_channels, height, width = model.forward_features(clip).shape
+        num_time_cells, num_channels, height, width = model(clip).features.shape
         if height * width > 0:
             return LastMap(num_channels, num_time_cells)
     except RuntimeError as error:  # most layers refuse a map smaller than themselves
@@ -107,8 +112,8 @@ def _last_map(spec: ModelSpec, num_frames: int, num_classes: int) -> LastMap:
     )
 
 
-def _model_in(path: str, classes: tuple[str, ...], crop_size: int) -> ModelSpec:
-    """The network of a weights file, which takes the place of a teacher's recipe."""
+def _model_in(path: str, classes: tuple[str, ...], crop_size: int) -> tuple[ModelSpec, int | None]:
+    """The network of a weights file, which takes the place of a teacher's recipe, and the frames it was trained on."""
     content = load_weights(Path(path))
     with naming(path):
         spec: ModelSpec = check(ModelSpec, content["model_spec"], name="model_spec")
@@ -119,4 +124,4 @@ def _model_in(path: str, classes: tuple[str, ...], crop_size: int) -> ModelSpec:
             raise BadInput(
                 f"this teacher takes {spec.resolution} pixels, more than data.crop_size = {crop_size}; raise that"
             )
-    return spec
+    return spec, content.get("num_frames")

@@ -11,10 +11,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from reskd.errors import BadInput
-from reskd.recipe import RECIPE_VERSION, Recipe
-
-NAMED_WEIGHTS = ("none", "imagenet_v1", "kinetics_v1")
-"""Values of model.weights that are no file."""
+from reskd.recipe import NAMED_WEIGHTS, RECIPE_VERSION, Recipe
 
 SHORT_DIGITS = 16
 """Hex digits of a step id in names and tables: 64 bits, so two of a million steps meet once in 4e7 projects."""
@@ -46,7 +43,7 @@ def payload(
 
 def is_weights_file(weights: str) -> bool:
     """Whether a ``model.weights`` is a path; otherwise it is a name that says everything."""
-    return weights not in NAMED_WEIGHTS
+    return weights != "none" and weights not in NAMED_WEIGHTS
 
 
 def canonical_json(payload: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.columns import ACCURACIES
 from orchestrator.figure import COLOURS, FONT_SIZE
 from orchestrator.steps import Step
 from orchestrator.store import Store
@@ -14,7 +15,6 @@ from orchestrator.store import Store
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NAMES = {"top1": "top-1", "top5": "top-5", "mAP": "mAP"}
 MAX_BANDS = 4
 """Rows whose spans are drawn as bands; more would hide one another and are drawn as bars."""
 LINES = ("-", "--", ":")
@@ -35,7 +35,10 @@ class Curve:
 
 
 def read_curves(store: Store, steps: Mapping[str, Step], rows: Sequence[str], *, metric: str) -> list[Curve]:
-    """Of the rows that were validated at least once, whether they are finished or not; from the store's metrics."""
+    """Of the rows that were validated at least once, whether they are finished or not; from the store's metrics.
+
+    A curve ends where one of its seeds does: a mean over other seeds than the epoch before would jump.
+    """
     names: dict[tuple[str, ...], list[str]] = {}
     for row in rows:
         ids = tuple(step.id for step in steps.values() if any(cell[0] == row for cell in step.cells))
@@ -48,7 +51,8 @@ def read_curves(store: Store, steps: Mapping[str, Step], rows: Sequence[str], *,
                 if f"val/{metric}" in line["metrics"]:
                     found.setdefault(line["epoch"], []).append(100 * line["metrics"][f"val/{metric}"])
         if found:
-            by_epoch = tuple((epoch, tuple(found[epoch])) for epoch in sorted(found))
+            most = max(map(len, found.values()))
+            by_epoch = tuple((epoch, tuple(found[epoch])) for epoch in sorted(found) if len(found[epoch]) == most)
             curves.append(Curve(row=" = ".join(same), by_epoch=by_epoch))
     return curves
 
@@ -74,7 +78,7 @@ def draw_curves(curves: Sequence[Curve], *, metric: str) -> Figure:
         axes.plot(epochs, curve.means, line, color=colour, marker="o", markersize=3.5, label=curve.row)
     axes.set_xlabel("epoch")
     axes.set_ylabel(
-        f"validation {NAMES[metric]} (%)\nmean over seeds; {'band' if are_few else 'bar'}: lowest to highest"
+        f"validation {ACCURACIES[metric]} (%)\nmean over seeds; {'band' if are_few else 'bar'}: lowest to highest"
     )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color="#dddddd", linewidth=0.6)

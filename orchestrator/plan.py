@@ -141,7 +141,7 @@ def _settled(
     for step in steps.values():  # teachers come before their students
         state, teacher = has[step.id].state, settled.get(step.teacher_id or "")
         if state == "done":
-            settle(step, "done", "finished in the store")
+            settle(step, "done", f"finished in the store{_other_test(step, has[step.id])}")
         elif state == "pruned":
             reason = has[step.id].reason or "stopped early"
             if step.cells and all(row in may_stop for row, _ in step.cells):
@@ -157,6 +157,18 @@ def _settled(
         elif teacher is not None and teacher.verdict in ("failed", "blocked", "pruned"):
             settle(step, "blocked", f"its teacher {teacher.id} failed: {teacher.reason}")
     return settled
+
+
+def _other_test(step: Step, status: StepStatus) -> str:
+    """Of a row that asks for another final test by now than the one on record; tables go on showing that one."""
+    asked = step.recipe.test_protocol
+    if not step.cells or status.protocol in (None, asked.name):
+        return ""
+    twice = " --twice" if asked.twice else ""
+    return (
+        f", judged by {status.protocol} where the sweep now asks for {asked.name}: "
+        f"`reskd eval {step.id} --views {asked.num_views}x{asked.num_crops}{twice}`, and a column test/{asked.name}/..."
+    )
 
 
 def _job_id(cohort: Cohort) -> str:

@@ -36,6 +36,7 @@ def rebuild(
     """Every sweep's tables, then those whose key several sweeps have, joined; 1 when a check finds something."""
     if links is not None and not links.startswith(("http://", "https://")):
         raise BadInput(f"--links: {links!r} is no address of a web server; write it as http://127.0.0.1:5000")
+    _refuse_same_names(prepared)
     groups: list[list[Table]] = []
     found: list[str] = []
     for one in prepared:
@@ -95,6 +96,18 @@ def write_tables(
 def joined_name(prepared: Sequence[Prepared]) -> str:
     """Of the folder of joined tables: `table1_activitynet+table1_fcvid`."""
     return "+".join(dict.fromkeys(one.sweep.name for one in prepared))
+
+
+def _refuse_same_names(prepared: Sequence[Prepared]) -> None:
+    """Two files of one name would write over each other's tables."""
+    files: dict[str, Prepared] = {}
+    for one in prepared:
+        other = files.setdefault(one.sweep.name, one)
+        if other is not one:
+            raise BadInput(
+                f"{other.sweep.path} and {one.sweep.path} are both the sweep {one.sweep.name!r}, under which name its "
+                "tables and MLflow's experiment are kept; rename one of the files"
+            )
 
 
 def _publisher(prepared: Prepared, tracking_uri: str | None, links: str | None) -> Publisher:

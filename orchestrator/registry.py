@@ -41,7 +41,7 @@ class Entered:
 
 
 def choose_models(sweep: Sweep, steps: Mapping[str, Step], records: Mapping[str, StepRecord]) -> tuple[Entered, ...]:
-    """Every finished teacher, and of each student network and resolution the row with the best mean accuracy.
+    """Every finished teacher, and of each student network and frame size the row with the best mean accuracy.
 
     Only rows with all seeds done are compared: one lucky seed is no best student. Versions are seeds, so nobody picks
     the best seed by its test accuracy either.
@@ -53,7 +53,7 @@ def choose_models(sweep: Sweep, steps: Mapping[str, Step], records: Mapping[str,
         if step.id in done and any(other.teacher_id == step.id for other in steps.values())
     ]
     for row, accuracy, found in _best_rows(sweep, steps, records, done):
-        why = f"row {row!r}: best mean {accuracy} over seeds of this network and resolution"
+        why = f"row {row!r}: best mean {accuracy} over seeds of this network and frame size"
         chosen += [_entered(sweep, "student", step, why) for step in found]
     return tuple(chosen)
 
@@ -61,10 +61,10 @@ def choose_models(sweep: Sweep, steps: Mapping[str, Step], records: Mapping[str,
 def _best_rows(
     sweep: Sweep, steps: Mapping[str, Step], records: Mapping[str, StepRecord], done: set[str]
 ) -> Iterable[tuple[str, str, list[Step]]]:
-    """(row, metric, its steps) of the best row of each student network and resolution."""
+    """(row, metric, its steps) of the best row of each student network and frame size."""
     columns = [column for table in sweep.tables.values() for column in table.columns]
     accuracy = next((column for column in columns if column.startswith("test/")), "test/top1")
-    best: dict[tuple[str, int], tuple[float, str, list[Step]]] = {}
+    best: dict[str, tuple[float, str, list[Step]]] = {}
     by_cell = {cell: step for step in steps.values() for cell in step.cells}
     for row in dict.fromkeys(cell.row for cell in sweep.cells):
         found = [by_cell[row, seed] for seed in sweep.seeds if (row, seed) in by_cell]
@@ -72,16 +72,19 @@ def _best_rows(
         held = [value for value in values if value is not None]
         if not found or len(held) < len(sweep.seeds) or not found[0].recipe.has_teacher:
             continue
-        model = found[0].recipe.model
+        network = found[0].recipe.model.words
         mean = sum(held) / len(held)
-        if mean > best.get((model.name, model.resolution), (-1.0, "", []))[0]:
-            best[model.name, model.resolution] = mean, row, found
+        if mean > best.get(network, (-1.0, "", []))[0]:
+            best[network] = mean, row, found
     return [(row, accuracy, found) for _, row, found in best.values()]
 
 
 def _entered(sweep: Sweep, kind: str, step: Step, why: str) -> Entered:
     model = step.recipe.model
-    name = f"{re.sub(r'[/:]', '_', sweep.name)}-{kind}-{model.name}-{model.resolution}px"
+    enlarged = "" if model.enlarge_to is None else f"-to{model.enlarge_to}px"
+    stride = "" if model.stride is None else f"-stride{model.stride}"
+    # No slash and no colon: an alias is written models:/NAME@alias, and timm's networks have a colon.
+    name = re.sub(r"[/:]", "_", f"{sweep.name}-{kind}-{model.name}-{model.resolution}px{enlarged}{stride}")
     return Entered(name=name, step_id=step.id, alias=f"seed-{step.recipe.model_seed}", why=why)
 
 

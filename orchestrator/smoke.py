@@ -6,16 +6,20 @@ import json
 import re
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from orchestrator.changes import apply_changes, split_changes
+from orchestrator.compatible import check_models
 from orchestrator.expand import RECIPE, Flat, check_keys, flatten, list_rows, start_from
+from orchestrator.identity import is_weights_file
+from orchestrator.steps import build_steps
 from orchestrator.store import Store
 from orchestrator.strict import check, naming
-from orchestrator.sweep import SweepFile, load, recipe_to_dict
+from orchestrator.sweep import Sweep, SweepFile, load, recipe_to_dict
 from orchestrator.sweep_yaml import read_yaml
 from reskd.data.smoke import make_smoke
 from reskd.recipe import DataSpec, Recipe
@@ -27,11 +31,13 @@ SMALLEST = {
     r"tsn_resnet\d+": "tsn_resnet18",
     r"tsn_mini\d+": "tsn_mini10",
     r"tsm_resnet\d+": "tsm_resnet18",
-    r"frameexit_\w+": "frameexit_mini10",
+    r"frameexit_resnet\d+": "frameexit_resnet18",
+    r"frameexit_mini\d+": "frameexit_mini10",
     r"slowonly_\w+": "slowonly_mini10",
     r"swin3d_\w+": "swin3d_mini",
+    r"timm:.+": "timm:resnet10t",
 }
-"""By family: the network that stands for all of it."""
+"""By family: the network that stands for all of it; the only one of its family, as r3d_18 is, stands for itself."""
 SEED = 0
 
 FIXED: Flat = {
@@ -53,9 +59,11 @@ def cut_down(path: Path, *, changes: Sequence[str], store: Store) -> tuple[Path,
     """The smoke form of a sweep as a file of its own, and a fresh store for it under ``<store>/smoke``.
 
     The file is ``<stem>_smoke.yaml`` beside its data set, so that nothing in it can be taken for the real sweep's.
-    BadInput for whatever `load` refuses in the sweep itself.
+    BadInput for whatever `load` refuses in the sweep itself, and for networks that do not suit each other there.
     """
     sweep = load(path, changes=changes)
+    with naming(str(path)):
+        _refuse_unfit(sweep)
     spec = sweep.cells[0].recipe.data
     scratch = store.home / "smoke"
     scratch.mkdir(parents=True, exist_ok=True)
@@ -68,6 +76,20 @@ def cut_down(path: Path, *, changes: Sequence[str], store: Store) -> tuple[Path,
     plain = json.loads(json.dumps(small))  # nothing in it twice: YAML would write an alias, which a sweep may not have
     target.write_text(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), encoding="utf-8")
     return target, Store(folder / "store")
+
+
+def _refuse_unfit(sweep: Sweep) -> None:
+    """What few frames and small networks would hide; rows that need files of weights, which may be elsewhere, apart."""
+
+    def is_self_made(recipe: Recipe) -> bool:
+        teacher = recipe.teacher if recipe.has_teacher else None
+        return not is_weights_file(recipe.model.weights) and (
+            teacher is None or (isinstance(teacher, Recipe) and is_self_made(teacher))
+        )
+
+    cells = tuple(cell for cell in sweep.cells if is_self_made(cell.recipe))
+    steps = build_steps(replace(sweep, cells=cells), manifest_of=lambda spec: spec.name)
+    check_models(steps, lambda step: ("one", "another"))
 
 
 def _small_file(file: SweepFile, *, name: str, data: DataSpec, crop_size: int) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from orchestrator.steps import Step, name_of
 from orchestrator.store import Store
 from reskd.files import Json
 from reskd.flops import Complexity
-from reskd.recipe import Recipe
 
 State = Literal["done", "failed", "pruned", "running", "interrupted"]
 
@@ -199,16 +198,12 @@ def _tags(step: Step, record: StepRecord, facts: Json, *, steps: Mapping[str, St
 def words_for(step: Step, steps: Mapping[str, Step]) -> str:
     """`tsn_mini10 at 24 px, pixel-level KD from tsn_mini18 at 64 px, seed 0`."""
     recipe = step.recipe
-    words = [_network(recipe)]
+    words = [recipe.model.words]
     if recipe.has_teacher:
         teacher = steps.get(step.teacher_id or "")
-        source = _network(teacher.recipe) if teacher else f"the checkpoint {Path(step.teacher_checkpoint or '').name}"
+        source = teacher.recipe.model.words if teacher else f"the checkpoint {Path(step.teacher_checkpoint or '').name}"
         words.append(f"{recipe.kd.level}-level KD from {source}")
     return ", ".join([*words, f"seed {recipe.model_seed}"])
-
-
-def _network(recipe: Recipe) -> str:
-    return f"{recipe.model.name} at {recipe.model.resolution} px"
 
 
 def record_from_run(tags: Mapping[str, str], metrics: Mapping[str, float], *, state: State, url: str) -> StepRecord:

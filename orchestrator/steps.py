@@ -31,10 +31,8 @@ class Step:
 
 
 def name_of(step: Step) -> str:
-    """The first row that asks for a step, or `teacher tsn_resnet152@224` where none does."""
-    if step.cells:
-        return step.cells[0][0]
-    return f"teacher {step.recipe.model.name}@{step.recipe.model.resolution}"
+    """The first row that asks for a step, or `teacher tsn_resnet152 at 224 px` where none does."""
+    return step.cells[0][0] if step.cells else f"teacher {step.recipe.model.words}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +47,8 @@ class StepStatus:
     holder: str | None = None
     reason: str | None = None
     """Why it failed, or was stopped early."""
+    protocol: str | None = None
+    """By which it was judged at its end, once it is done."""
 
 
 def build_steps(sweep: Sweep, *, manifest_of: Callable[[DataSpec], str]) -> dict[str, Step]:

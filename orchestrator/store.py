@@ -152,8 +152,9 @@ class Store(FolderSink):
         """What the store says of a step; leases of the owner `own` do not count as held."""
         started = self.started(step_id)
         workers = started["workers"] if started else None
-        if self.is_finished(step_id):
-            return StepStatus(state="done", epochs=(), workers=workers, holder=None, reason=None)
+        done = self.done(step_id)
+        if done is not None:
+            return StepStatus(state="done", workers=workers, protocol=done.get("protocol"))
         lease = self.lease(step_id)
         epochs = self.epochs(step_id)
         if lease is not None and lease.owner.id != own:

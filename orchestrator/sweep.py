@@ -194,6 +194,7 @@ def load(path: Path, *, changes: Sequence[str] = ()) -> Sweep:
                     f"'seeds.auto.compare' names {both[0]!r}, which 'early_stopping' may stop before it has a figure; "
                     "name it in only one of the two"
                 )
+            _refuse_unlike_tests(auto, cells)
             further = expand(base, compared, seeds=range(auto.start, auto.limit))
         teacher_seed = base.get("teacher.seed")
         return Sweep(
@@ -245,6 +246,16 @@ def _seeds(tree: object) -> tuple[tuple[int, ...], AutoSeeds | None]:
         if seed in seeds[:index]:
             raise BadInput(f"'seeds' has {seed} twice; keep one")
     return seeds, None
+
+
+def _refuse_unlike_tests(auto: AutoSeeds, cells: Sequence[Cell]) -> None:
+    """A column without a protocol is each row's own test, and a difference of two tests is none of two rows."""
+    first, second = ({cell.recipe.test_protocol.name for cell in cells if cell.row == row} for row in auto.compare)
+    if auto.column.count("/") == 1 and first != second:
+        raise BadInput(
+            f"'seeds.auto.column' is {auto.column!r}, but {auto.compare[0]!r} is tested by {', '.join(first)} and "
+            f"{auto.compare[1]!r} by {', '.join(second)}; give both one eval.views, or name a protocol in the column"
+        )
 
 
 def _early_stopping(file: SweepFile, cells: Sequence[Cell]) -> EarlyStopping | None:

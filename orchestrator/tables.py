@@ -7,7 +7,7 @@ their own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator.columns import ACCURACIES, check_tables, make_column
@@ -50,7 +50,8 @@ def build_table(
                 is_sequential = sweep.auto is not None and {row, column.delta_to} == set(sweep.auto.compare)
                 confidence = sweep.auto.confidence if sweep.auto and is_sequential else CONFIDENCE
                 delta = seeds.delta(row, column, confidence=confidence)
-                entry = replace(entry, delta=delta, is_sequential=is_sequential)
+                notes = (*entry.notes, *seeds.delta_notes(row, column))
+                entry = replace(entry, delta=delta, is_sequential=is_sequential, notes=notes)
             if paper and column.published:
                 values = paper.rows.get(spec.published_rows.get(row, row), {})
                 entry = replace(entry, published=values.get(column.published.name))
@@ -153,9 +154,30 @@ class _Seeds:
         )
 
     def delta(self, row: str, column: Column, *, confidence: float) -> Estimate:
+        """Over the seeds of which both runs were judged alike; a difference of two tests is none of two rows."""
         assert column.delta_to is not None
         values, reference = self.values(row, column.key), self.values(column.delta_to, column.key)
-        return paired_difference(values, reference, confidence=confidence)
+        unlike = dict(self._unlike(row, column))
+        alike = {seed: value for seed, value in values.items() if seed not in unlike}
+        return paired_difference(alike, reference, confidence=confidence)
+
+    def delta_notes(self, row: str, column: Column) -> tuple[str, ...]:
+        """Why seeds have no difference although both rows have a figure."""
+        seeds: dict[str, list[str]] = {}
+        for seed, how in self._unlike(row, column):
+            seeds.setdefault(how, []).append(str(seed))
+        return tuple(f"{row}, seed {', '.join(which)}: no difference, {how}" for how, which in seeds.items())
+
+    def _unlike(self, row: str, column: Column) -> Iterator[tuple[int, str]]:
+        """Seeds whose two runs were judged by different protocols, and by which; none where the column names one."""
+        assert column.delta_to is not None
+        if column.protocol is not None:
+            return
+        for seed in self._seeds[row]:
+            ours, theirs = self._record(row, seed), self._record(column.delta_to, seed)
+            if ours and theirs and ours.protocol and theirs.protocol and ours.protocol != theirs.protocol:
+                told = f"it was judged by {ours.protocol} and {column.delta_to} by {theirs.protocol}"
+                yield seed, f"{told}; `reskd eval` judges both alike, for a column test/<protocol>/<metric>"
 
     def _record(self, row: str, seed: int) -> StepRecord | None:
         return self._records.get(self._step_of.get((row, seed), ""))
@@ -172,7 +194,7 @@ class _Seeds:
 
     def _teacher_failed(self, row: str, seed: int) -> bool:
         teacher = self._teacher(row, seed)
-        return teacher is not None and teacher.state == "failed"
+        return teacher is not None and teacher.state in ("failed", "pruned")
 
     def _teacher(self, row: str, seed: int) -> StepRecord | None:
         step = self._steps.get(self._step_of.get((row, seed), ""))
@@ -185,8 +207,9 @@ class _Seeds:
             return f"{row}, seed {seed}, failed: {_why(record)}"
         if record is not None and record.state == "pruned":
             return f"{row}, seed {seed}, {record.note}"
-        if record is None and teacher is not None and teacher.state == "failed":
-            return f"{row}, seed {seed}, waits for its teacher {teacher.step_id}, which failed: {_why(teacher)}"
+        if record is None and teacher is not None and teacher.state in ("failed", "pruned"):
+            became = "failed" if teacher.state == "failed" else "was stopped early"
+            return f"{row}, seed {seed}, waits for its teacher {teacher.step_id}, which {became}: {_why(teacher)}"
         return ""
 
     def plot_points(self, key: str, *, table_rows: Sequence[str]) -> tuple[PlotPoint, ...]:

@@ -85,7 +85,7 @@ def _published(entry: Entry, *, heading: str | None, table: str | None, beside: 
 def _link(prepared: Prepared, step: Step, records: dict[str, StepRecord], *, column: str = "") -> Chain:
     """One step of the chain, and the step that taught it."""
     store, record = prepared.store, records.get(step.id)
-    started, done, failure = store.started(step.id) or {}, store.done(step.id) or {}, store.failure(step.id)
+    started, done = store.started(step.id) or {}, store.done(step.id) or {}
     parts = column.split("/")
     protocol = parts[1] if len(parts) == 3 else done.get("protocol")
     judged = store.evaluations(step.id).get(protocol or "", {})
@@ -98,7 +98,7 @@ def _link(prepared: Prepared, step: Step, records: dict[str, StepRecord], *, col
         "words": words_for(step, prepared.steps),
         "state": record.state if record else "never started",
         "folder": str(store.folder(step.id)),
-        "reason": failure["reason"] if failure and record and record.state == "failed" else None,
+        "reason": record.note if record and record.state in ("failed", "pruned") else None,
         "data": {
             "name": step.recipe.data.name,
             "sha256": sha256,

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from reskd.errors import BadInput
-
-if TYPE_CHECKING:
-    pass  # which itself checks its views here
 
 CROPS = (1, 3)
 """1: the centre; 3: both ends of the long side and the centre."""

@@ -19,6 +19,9 @@ Precision = Literal["fp32", "tf32", "bf16", "fp16", "fp64"]
 RECIPE_VERSION = 1
 """Raised by hand when the same recipe would train something else than before."""
 
+NAMED_WEIGHTS = ("imagenet_v1", "kinetics_v1")
+"""Values of model.weights that are torchvision's; `none` and these are no file."""
+
 # KL weights: unpublished, so 1; the pixel-level weights are the official code's, whose 200 on a mean over
 # elements, 400 classes among them, is 0.5 here on the sum over classes; the temperature's square is in both.
 DEFAULT_KD_WEIGHT: dict[KDLevel, float] = {"none": 0.0, "clip": 1.0, "frame": 1.0, "pixel": 100.0, "pixel_kl": 0.5}
@@ -107,6 +110,10 @@ class DataSpec:
             "one or more shares in (0, 1]",
         )
         _require(0 <= self.max_damaged <= 1, "data.max_damaged", self.max_damaged, "a share in [0, 1]")
+        if self.crop != "multi_scale":
+            default = (1.0, 0.875, 0.75, 0.66)
+            must = f"left out with data.crop {self.crop}; only multi_scale has scales"
+            _require(self.crop_scales == default, "data.crop_scales", self.crop_scales, must)
         is_limit = self.allow_missing >= 0 and (self.allow_missing < 1 or float(self.allow_missing).is_integer())
         must = "a share in [0, 1), or a whole number of videos"
         _require(is_limit, "data.allow_missing", self.allow_missing, must)
@@ -138,8 +145,8 @@ class ModelSpec:
     enlarge_to: int | None = added(None, since=3)
     """Pixels that the frames of `resolution` are enlarged to, bilinear, before the network; null: as they are."""
     stride: int | None = added(None, since=3)
-    """Pixels between cells of the last map; null: the network's own. A 2-D ResNet's 32 may be 16, its pooling then
-    being of stride 1."""
+    """Pixels between cells of the last map; null: the network's own. A 2-D ResNet's 32 may become 16, its pooling
+    then being of stride 1."""
     exit_beta: float = added(1e-4, since=3)
     """frameexit_* only: an exit after t frames counts as good enough where its loss is below exit_beta * exp(t / 2); a
     larger one lets clips leave earlier."""
@@ -148,10 +155,23 @@ class ModelSpec:
         _require(self.resolution >= 1, "model.resolution", self.resolution, "at least 1")
         _require(0 <= self.dropout < 1, "model.dropout", self.dropout, "in [0, 1)")
         _require(self.exit_beta > 0, "model.exit_beta", self.exit_beta, "positive")
-        is_larger = self.enlarge_to is None or self.enlarge_to >= self.resolution
+        is_larger = self.enlarge_to is None or self.enlarge_to > self.resolution
         _require(
-            is_larger, "model.enlarge_to", self.enlarge_to, f"at least model.resolution ({self.resolution}) or null"
+            is_larger, "model.enlarge_to", self.enlarge_to, f"more than model.resolution ({self.resolution}) or null"
         )
+        # What says nothing new would be another step that trains the very same.
+        _require(self.stride != 32, "model.stride", self.stride, "16, or null for the network's own 32")
+        has_exits = self.name.startswith("frameexit_")
+        must = f"1e-4 with model.name {self.name}; only frameexit_* networks have exits"
+        _require(has_exits or self.exit_beta == 1e-4, "model.exit_beta", self.exit_beta, must)
+
+    @property
+    def words(self) -> str:
+        """`tsn_resnet50 at 112 px`, with `enlarged to 224 px` and `stride 16` where they are so."""
+        enlarged = [] if self.enlarge_to is None else [f"enlarged to {self.enlarge_to} px"]
+        stride = [] if self.stride is None else [f"stride {self.stride}"]
+        more = ", ".join([*enlarged, *stride])
+        return f"{self.name} at {self.resolution} px" + (f" ({more})" if more else "")
 
     @property
     def input_size(self) -> int:
@@ -257,6 +277,8 @@ class OptimSpec:
         else:
             must = f"empty with optim.schedule {self.schedule}; only step has milestones"
             _require(not self.milestones, "optim.milestones", self.milestones, must)
+            must = f"0.1 with optim.schedule {self.schedule}; only step has milestones to fall at"
+            _require(self.gamma == 0.1, "optim.gamma", self.gamma, must)
         _require(0 < self.gamma <= 1, "optim.gamma", self.gamma, "in (0, 1]")
 
     @property

@@ -38,7 +38,9 @@ class Card:
     crop_size: int
     """Pixels of the square centre crop: the input's height and width."""
     resolution: int
-    """Pixels of the square that the network works on, made from the crop inside it."""
+    """Pixels of the square that is made from the crop, inside the network: what it sees of a frame."""
+    enlarge_to: int | None = None
+    """Pixels that those are enlarged to before the first layer; null: they are not."""
     decode: str = "pyav"
     """The backend whose frames it was trained on."""
     mean: tuple[float, ...] = IMAGENET_MEAN
@@ -93,6 +95,7 @@ def load_trained(path: Path, *, recipe: Json | None = None) -> Trained:
             short_side=content["short_side"],
             crop_size=content["crop_size"],
             resolution=spec.resolution,
+            enlarge_to=spec.enlarge_to,
             decode=content.get("decode", "pyav"),
             recipe=recipe,
         )

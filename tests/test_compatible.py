@@ -156,3 +156,13 @@ def test_networks_that_leave_maps_of_other_times_meet_at_clip_level_only(tmp_pat
             f"row 'gap': kd.level is {level!r}, but of data.num_frames = 7 frames 'tsn_resnet18' leaves 7 maps in "
             "time and its teacher 'paired' 4; choose networks with equally many, or kd.level clip"
         )
+
+
+def test_a_teacher_with_fewer_exits_than_the_students_clips_have_frames_is_refused_at_every_level(
+    tmp_path: Path,
+) -> None:
+    teacher = "teacher.model.name: frameexit_mini10, teacher.data.num_frames: N"
+    row = f"{{row: long, kd.level: clip, data.num_frames: 8, {teacher}}}"
+    checked(tmp_path, row.replace("N", "8"))
+    with pytest.raises(BadInput, match=r"row 'long': its teacher: clips of 8 frames, but .* trained with 4 exits"):
+        checked(tmp_path, row.replace("N", "4"))

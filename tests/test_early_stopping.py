@@ -114,6 +114,13 @@ def test_a_rule_that_cannot_be_followed_is_refused(tmp_path: Path, stop: dict, e
     assert says in str(caught.value)
 
 
+def test_the_rule_can_be_changed_and_taken_away_for_one_run() -> None:
+    stopped = load(HPO, changes=["early_stopping.grace_epochs=8"]).early_stopping
+    assert stopped is not None
+    assert stopped.grace_epochs == 8
+    assert load(HPO, changes=["early_stopping=null"]).early_stopping is None
+
+
 def test_a_rule_without_rows_to_stop_is_refused(tmp_path: Path) -> None:
     tree = read_yaml(HPO)
     tree["rows"] = {"chain": [{"row": "one"}]}

@@ -217,3 +217,17 @@ def test_other_videos_than_the_steps_are_refused(store: Store, trained: Prepared
     nowhere = with_root([(step_id, recipe)], tmp_path / "none")
     with pytest.raises(BadInput, match="not here"):
         evaluate_again(store, nowhere, views=(2, 3), num_frames=None, device=CPU)
+
+
+def test_a_network_with_an_exit_a_frame_is_left_out_where_it_cannot_look_at_so_many(
+    store: Store, trained: Prepared
+) -> None:
+    recipes = recipes_of(store)
+    unfit, *others = recipes
+    early = replace(recipes[unfit].model, name="frameexit_mini10")
+    recipes[unfit] = replace(recipes[unfit], model=early)
+    outcome = evaluate_again(store, recipes, views=(1, 1), num_frames=5, device=CPU)
+    assert outcome.unfit == {unfit: "has an exit for each of 4 frames, and no more"}
+    assert sorted(outcome.judged) == sorted(others)
+    with pytest.raises(BadInput, match=r"--frames 5: step \w+, frameexit_mini10, has an exit for each of 4 frames"):
+        evaluate_again(store, {unfit: recipes[unfit]}, views=(1, 1), num_frames=5, device=CPU)

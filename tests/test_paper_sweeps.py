@@ -37,6 +37,7 @@ COLUMNS_OF = {
 """How Table 1's published columns for a data set begin."""
 FORMATS = {"something_something_v2": "ssv2", "kinetics400": "kinetics"}
 SMALL = {
+    "frameexit_resnet18",
     *("tsn_resnet18", "tsn_mini10", "tsn_mobilenet_v2", "tsm_resnet18", "slowonly_mini10", "swin3d_mini"),
     "frameexit_mini10",
 }

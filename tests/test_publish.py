@@ -124,7 +124,7 @@ def test_a_finished_step_is_one_run_with_identity_epochs_and_results(full: Store
 
 def test_a_teacher_in_no_row_is_named_by_its_network(full: StoredSweep, published: Publisher):
     run = run_of(published, full.teacher_of("pixel-level MSE", 0))
-    assert run.info.run_name == "teacher tsn_mini18@64, seed 0"
+    assert run.info.run_name == "teacher tsn_mini18 at 64 px, seed 0"
     assert (run.data.tags["reskd.kind"], run.data.tags["reskd.cells"]) == ("teacher", "[]")
     assert run_of(published, full.id_of("baseline", 0)).data.tags["reskd.kind"] == "baseline"
 

@@ -114,6 +114,16 @@ def test_a_rule_that_cannot_work_is_refused_with_its_field(tmp_path: Path, rule:
     assert str(path) in str(caught.value)
 
 
+def test_rows_that_are_tested_otherwise_are_no_comparison_unless_the_column_names_a_protocol(tmp_path: Path) -> None:
+    path = tmp_path / "levels.yaml"
+    text = SWEEP.replace("SEEDS", RULE).replace("kd.level: none}", "kd.level: none, eval.views: 10x3}")
+    path.write_text(text)
+    with pytest.raises(BadInput, match=r"tested by val-f4-v1x1 and 'baseline' by val-f4-v10x3; give both one"):
+        load(path)
+    path.write_text(text.replace("column: test/top1,", "column: test/val-f4-v10x3/top1,"))
+    assert load(path).auto is not None
+
+
 def test_one_value_of_the_rule_can_be_set_and_a_list_in_its_place(tmp_path: Path) -> None:
     path = tmp_path / "levels.yaml"
     path.write_text(SWEEP.replace("SEEDS", RULE))

@@ -10,6 +10,7 @@ import torch
 from orchestrator.prepare import prepare
 from orchestrator.smoke import FIXED, MIN_RESOLUTION, SMALLEST, cut_down
 from orchestrator.store import Store
+from reskd.errors import BadInput
 from reskd.models import build_model
 from reskd.recipe import ModelSpec
 
@@ -47,3 +48,21 @@ def test_a_sweep_of_3d_networks_is_cut_down_to_small_ones_that_suit_each_other(t
     assert set(models) == {"swin3d_mini", "slowonly_mini10"}
     assert {model.weights for model in models.values()} == {"none"}
     assert {step.recipe.model.resolution for step in small.steps.values()} == {64, 32}
+
+
+def test_networks_that_only_suit_each_other_when_cut_down_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "unfit.yaml"
+    # Of 16 frames R3D-18 leaves 2 maps in time and Video Swin 8; of the small form's 2 frames each leaves 1.
+    path.write_text(
+        """
+question: Do they fit?
+base:
+  data: {name: toy, num_frames: 16, crop_size: 112, short_side: 128}
+  model: {name: r3d_18, resolution: 112}
+  teacher: {model.name: swin3d_t}
+rows: {chain: [{row: unfit, kd.level: frame}]}
+seeds: [0]
+"""
+    )
+    with pytest.raises(BadInput, match=r"row 'unfit': kd\.level is 'frame', but of data\.num_frames = 16 frames"):
+        cut_down(path, changes=[], store=Store(tmp_path / "store"))

@@ -176,3 +176,13 @@ def test_an_address_that_is_none_is_refused(
     code, lines = tables(stored_sweep(tmp_path), monkeypatch, capsys, "--links", "localhost")
     assert code == 2
     assert "--links: 'localhost' is no address of a web server" in lines[-1]
+
+
+def test_two_files_of_one_name_are_refused_before_they_write_over_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = (StoredSweep(tmp_path / folder, name="levels") for folder in ("one", "two"))
+    code, text = call(monkeypatch, capsys, "tables", one.sweep.path, other.sweep.path, "--store", one.store.home)
+    assert code == 2
+    assert "are both the sweep 'levels'" in text
+    assert not one.store.tables("levels").exists()

@@ -307,3 +307,19 @@ def test_a_table_that_could_never_be_filled_is_refused_beforehand(tmp_path: Path
     with pytest.raises(BadInput) as caught:
         check_tables(stored.sweep, load_published())
     assert message in str(caught.value)
+
+
+def test_a_difference_between_two_protocols_is_none_and_the_table_says_why(tmp_path: Path):
+    stored = StoredSweep(tmp_path)
+    finish_all(stored)
+    records = records_from_store(stored.store, stored.steps)
+    other = stored.id_of("pixel-level MSE", 1)
+    records[other] = replace(records[other], protocol="val-f4-v10x3")
+    table = table_of(stored, records)
+    delta = table.entries["pixel-level MSE", "test/top1"].delta
+    assert delta is not None
+    assert delta.by_seed == ((0, pytest.approx(14.0)), (2, pytest.approx(20.0)))
+    (sentence,) = [text for text in table.head if "no difference" in text]
+    judged = "it was judged by val-f4-v10x3 and baseline by val-f4-v1x1; `reskd eval`"
+    assert sentence.startswith(f"pixel-level MSE, seed 1: no difference, {judged}")
+    assert table.entries["clip-level KL", "test/top1"].delta.n == 3

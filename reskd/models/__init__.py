@@ -20,10 +20,20 @@ from reskd.models.timm_backbone import tsn_timm
 from reskd.models.tsm import tsm_mobilenet_v2, tsm_resnet
 from reskd.models.tsn import set_stride, tsn_mobilenet_v2, tsn_resnet
 from reskd.models.video_model import ClipOutput, VideoModel, VideoModel3d, evaluating
-from reskd.models.weights import NAMED_WEIGHTS, load_named_weights, load_weights_file
-from reskd.recipe import ModelSpec
+from reskd.models.weights import load_named_weights, load_weights_file
+from reskd.recipe import NAMED_WEIGHTS, ModelSpec
 
-__all__ = ["MODELS", "TIMM_PREFIX", "ClipOutput", "VideoModel", "VideoModel3d", "build_model", "evaluating", "is_model"]
+__all__ = [
+    "MODELS",
+    "TIMM_PREFIX",
+    "ClipOutput",
+    "VideoModel",
+    "VideoModel3d",
+    "build_model",
+    "evaluating",
+    "is_model",
+    "most_frames",
+]
 
 FRAME_EXITS: dict[str, Callable[..., VideoModel]] = {
     "frameexit_resnet18": partial(frame_exit_resnet, depth=18),
@@ -56,6 +66,11 @@ MODELS: dict[str, Callable[..., VideoModel]] = {
     **FRAME_EXITS,
 }
 """Name -> builder, called with ``num_classes`` and ``dropout``."""
+
+
+def most_frames(spec: ModelSpec, *, trained_on: int) -> int | None:
+    """Frames of the longest clip that a network trained on clips of ``trained_on`` frames can look at; None: any."""
+    return trained_on if spec.name in FRAME_EXITS else None
 
 
 def is_model(name: str) -> bool:
@@ -92,7 +107,7 @@ def build_model(spec: ModelSpec, *, num_classes: int, num_frames: int | None = N
     model = build(num_classes=num_classes, dropout=spec.dropout)
     if spec.stride is not None and not set_stride(model, spec.stride):
         raise BadInput(
-            f"model.stride: {spec.stride} with {spec.name!r}; only 2-D ResNets have a choice, 32 or 16; say null"
+            f"model.stride: {spec.stride} with {spec.name!r}; only 2-D ResNets may have 16 for their own 32; say null"
         )
     if spec.weights in NAMED_WEIGHTS:
         load_named_weights(model, spec.weights, name=spec.name)

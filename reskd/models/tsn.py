@@ -36,15 +36,15 @@ def resnet_stages(resnet: nn.Module) -> nn.Sequential:
 
 
 def set_stride(model: VideoModel, stride: int) -> bool:
-    """Give a fresh ResNet's last map that many pixels a cell, 32 or 16: its pooling then keeps the size of its map.
+    """Give a fresh ResNet's last map 16 pixels a cell instead of 32: its pooling then keeps the size of its map.
 
     The tensors stay as they are, so that the same weights fit. False, and nothing done, where the network has no such
-    pooling or the stride is neither.
+    pooling or another stride is asked for.
     """
     pooling = getattr(model.backbone, "maxpool", None)
-    if not isinstance(pooling, nn.MaxPool2d) or stride not in (16, 32):
+    if not isinstance(pooling, nn.MaxPool2d) or stride != 16:
         return False
-    pooling.stride = 2 if stride == 32 else 1
+    pooling.stride = 1
     return True
 
 

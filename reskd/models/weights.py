@@ -37,6 +37,7 @@ from reskd.models.inflate_swin import in_3d_names, is_flat_swin
 from reskd.models.mmaction import from_mmaction, is_mmaction
 from reskd.models.timm_backbone import PREFIX, from_timm
 from reskd.models.video_model import VideoModel
+from reskd.recipe import NAMED_WEIGHTS
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ KINETICS_V1: dict[str, WeightsEnum] = {
     "mvit_v2_s": MViT_V2_S_Weights.KINETICS400_V1,
 }
 
-NAMED_WEIGHTS = {"imagenet_v1": IMAGENET_V1, "kinetics_v1": KINETICS_V1}
+FILES = dict(zip(NAMED_WEIGHTS, (IMAGENET_V1, KINETICS_V1), strict=True))
 """Value of model.weights -> model -> torchvision's file for it; only the backbone is taken from it."""
 
 CLASSIFIERS = ("fc.", "classifier.", "head.")
@@ -118,9 +119,9 @@ def load_named_weights(model: VideoModel, weights: str, *, name: str) -> Loaded:
     Raises BadInput where torchvision has no such file for the model, and where the file can neither be found
     in torch's cache nor be fetched.
     """
-    files = NAMED_WEIGHTS[weights]
+    files = FILES[weights]
     if name not in files:
-        others = [other for other, theirs in NAMED_WEIGHTS.items() if name in theirs]
+        others = [other for other, theirs in FILES.items() if name in theirs]
         raise BadInput(
             f"model.weights: {weights!r} does not exist for {name!r}; "
             f"it does for {', '.join(files)}; otherwise say {', '.join([*others, 'none'])} or a file"

@@ -17,6 +17,7 @@ from typing import Any
 from reskd.data.annotations import VideoRecord, data_root, load_annotations
 from reskd.data.decode.frames import frame_names
 from reskd.data.layouts.rows import Split, some
+from reskd.data.pack_record import read_videos, refuse_mismatch
 from reskd.errors import BadInput
 from reskd.files import write_atomic
 from reskd.recipe import DataSpec
@@ -76,9 +77,12 @@ def build_manifest(spec: DataSpec, *, cache: Path | None = None) -> Manifest:
     """The manifest of the data as it lies on this machine's disk.
 
     ``cache`` is a JSON file of digests by path, size and modification time; a file that still has all three is not read
-    again. BadInput if more videos are missing than ``spec.allow_missing`` says, with their number and the first names.
+    again. BadInput if more videos are missing than ``spec.allow_missing`` says, with their number and the first names,
+    and for a pack that is not finished or whose videos are not those that it lists.
     """
-    annotations, root = load_annotations(spec), data_root(spec)
+    root = data_root(spec)
+    read_videos(root)  # of half a pack that is said first
+    annotations = load_annotations(spec)
     paths = tuple(dict.fromkeys(record.path for record in (*annotations.train, *annotations.val)))
     now_ns = time.time_ns()
     with ThreadPoolExecutor(NUM_THREADS) as pool:
@@ -87,6 +91,7 @@ def build_manifest(spec: DataSpec, *, cache: Path | None = None) -> Manifest:
     records: dict[Split, tuple[VideoRecord, ...]] = {"train": annotations.train, "val": annotations.val}
     missing = _missing(records, stamps, spec=spec, root=root)
     digests = _digests(root, stamps, cache=cache, now_ns=now_ns)
+    refuse_mismatch(root, {path: (stamp[0], digests[path]) for path, stamp in stamps.items()})
 
     def clips(split: Split) -> tuple[Clip, ...]:
         here = (record for record in records[split] if record.path in stamps)

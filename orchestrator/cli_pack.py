@@ -39,7 +39,7 @@ def pack_command(
     """Read every video once and keep some frames of it as JPEG: another, lossy data set, over ten times as fast."""
     from orchestrator.store import store_at
 
-    specs = _specs(source, data=data)
+    specs = data_specs(source, data=data)
     spec = specs[0]
     settings = PackSettings(
         num_frames=_num_frames(specs) if frames is None else frames, short_side=short_side, quality=quality
@@ -58,7 +58,7 @@ def pack_command(
     _show(report, target=target, settings=settings)
 
 
-def _specs(source: Path, *, data: str | None) -> list[DataSpec]:
+def data_specs(source: Path, *, data: str | None) -> list[DataSpec]:
     """All data specs of one data set."""
     if source.is_dir():
         classes = "classes.txt" if (source / "classes.txt").is_file() else None

@@ -276,3 +276,17 @@ def test_the_commands_pack_a_folder_and_check_the_pack(originals, tmp_path, monk
     result = CliRunner().invoke(app, ["data", "check", str(sweep), "--workers", "1"])
     assert result.exit_code == 0, result.output
     assert "2 videos: 2 ok" in result.output
+
+
+def test_bench_says_what_a_clip_costs_and_how_many_cores_feed_a_gpu(originals, tmp_path):
+    packed(originals, tmp_path / "packed")
+    arguments = ["data", "bench", str(originals), str(tmp_path / "packed"), "--clips", "2", "--clips-per-s", "1000"]
+    result = CliRunner().invoke(app, [*arguments, "--json"])
+    assert result.exit_code == 0, result.output
+    for line in result.output.splitlines():
+        found = json.loads(line)
+        assert found["num_clips"] == 2
+        parts = [found[f"{name}_ms"] for name in ("decode", "crop", "collate")]
+        assert found["total_ms"] == pytest.approx(sum(parts))
+        assert 0 <= found["cores_per_gpu"] - sum(parts) < 1  # 1,000 clips a second: a core for each millisecond
+    assert len(result.output.splitlines()) == 2

@@ -12,6 +12,8 @@ from typing import Annotated
 import typer
 from rich.progress import Progress, TaskID
 
+from orchestrator.cli_bench import bench_command
+from orchestrator.cli_pack import pack_command
 from orchestrator.console import make_console
 from reskd.data.check import CheckReport, SplitReport, check_videos
 from reskd.recipe import DataSpec
@@ -35,6 +37,12 @@ def make_demo(
 
     make(folder, seed=seed)
     console.print(f"demo data set in {folder}")
+
+
+data_app.command("bench", epilog="Example: reskd data bench sweeps/your_videos.yaml data/packed --clips-per-s 300")(
+    bench_command
+)
+data_app.command("pack", epilog="Example: reskd data pack sweeps/your_videos.yaml data/packed")(pack_command)
 
 
 @data_app.command("check", epilog="Example: reskd data check sweeps/your_videos.yaml")

@@ -148,7 +148,7 @@ def job_config(
         "early_stopping": job_rule(early_stopping, job.members, steps) if early_stopping else None,
         "root": str(data_root(data)),
         "threads": max(1, int(resources.cpus_per_worker)),
-        "loader_workers": resources.loader_workers,
+        "loader_workers": resources.num_loaders,
         "num_workers": job.workers,
         "cpus_per_worker": resources.cpus_per_worker,
         "gpus_per_worker": resources.gpus_per_worker,

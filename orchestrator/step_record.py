@@ -46,6 +46,8 @@ class StepRecord:
     num_skipped: int | None = None
     num_missing: int = 0
     """Annotated clips whose videos were not there: in neither of the two above."""
+    packed: str = ""
+    """How the frames were packed beforehand, in words; empty for frames of the original videos."""
     protocol: str | None = None
     evaluations: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Protocols it was evaluated by later -> clips that their figures are over, and clips skipped."""
@@ -128,6 +130,7 @@ def _record(store: Store, step: Step, *, done: Json | None, failure: Json | None
         num_clips=judged.get("num_clips"),
         num_skipped=judged.get("num_skipped"),
         num_missing=judged.get("num_missing", 0),
+        packed=judged.get("packed", ""),
         protocol=done["protocol"],
         evaluations={
             protocol: (record["num_clips"], record["num_skipped"])
@@ -178,6 +181,7 @@ def _tags(step: Step, record: StepRecord, facts: Json, *, steps: Mapping[str, St
         "num_clips": record.num_clips,
         "num_skipped": record.num_skipped,
         "num_missing": record.num_missing or None,
+        "packed": record.packed or None,
         "evaluations": json.dumps(record.evaluations, sort_keys=True) if record.evaluations else None,
         "device": record.device,
         "reason": record.note or None,
@@ -221,6 +225,7 @@ def record_from_run(tags: Mapping[str, str], metrics: Mapping[str, float], *, st
         num_clips=int(own["num_clips"]) if "num_clips" in own else None,
         num_skipped=int(own["num_skipped"]) if "num_skipped" in own else None,
         num_missing=int(own.get("num_missing", 0)),
+        packed=own.get("packed", ""),
         protocol=own.get("protocol"),
         evaluations={name: (clips, skipped) for name, (clips, skipped) in _json(own.get("evaluations")).items()},
         device=own.get("device"),

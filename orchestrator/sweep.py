@@ -42,15 +42,22 @@ class Resources:
     """For all running jobs together; null: what the machine or cluster has."""
     max_gpus: float | None = None
     """For all running jobs together; null: what the cluster has, none on one machine."""
-    loader_workers: int = 0
-    """Processes that decode, for each worker; 0: the worker itself."""
+    loader_workers: int | None = None
+    """Processes that decode, for each worker; 0: the worker itself; null: with a GPU one for each of cpus_per_worker
+    but the worker's own, else 0, since on a CPU the network needs the cores."""
 
     def __post_init__(self) -> None:
         for name, least in (("workers", 1), ("loader_workers", 0), ("gpus_per_worker", 0)):
-            if getattr(self, name) < least:
+            if (getattr(self, name) or 0) < least:
                 raise BadInput(f"'resources.{name}' must be at least {least}, got {getattr(self, name)}")
         if self.cpus_per_worker <= 0:
             raise BadInput(f"'resources.cpus_per_worker' must be positive, got {self.cpus_per_worker}")
+
+    @property
+    def num_loaders(self) -> int:
+        if self.loader_workers is not None:
+            return self.loader_workers
+        return max(0, int(self.cpus_per_worker) - 1) if self.gpus_per_worker else 0
 
     def refuse_too_large(self, workers: int, *, who: str) -> None:
         """BadInput when a job of so many workers can never run within the maxima."""

@@ -73,7 +73,7 @@ def _sequential(sweep: Sweep, look: Look | None, *, rows: Sequence[str], columns
         yield f'"sequential": a difference between these two rows, its interval at {percent(auto.confidence)}.'
 
 
-def _clips(records: Iterable[StepRecord]) -> Iterator[str]:
+def _clips(records: Collection[StepRecord]) -> Iterator[str]:
     """How many clips the default protocol's figures are over."""
     judged = {
         (record.data_name, record.protocol, record.num_clips, record.num_skipped, record.num_missing)
@@ -84,6 +84,8 @@ def _clips(records: Iterable[StepRecord]) -> Iterator[str]:
         yield (
             f"{data_name}: {num_clips} clips evaluated, {num_skipped} skipped as damaged{missing}; protocol {protocol}."
         )
+    for data_name, packed in sorted({(record.data_name, record.packed) for record in records if record.packed}):
+        yield f"{data_name}: frames were {packed}; another data set than the original videos."
 
 
 def _evaluated_again(columns: Iterable[Column], records: Collection[StepRecord]) -> Iterator[str]:

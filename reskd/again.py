@@ -15,6 +15,7 @@ import torch
 from reskd.damage import DamageLog
 from reskd.data.dataset import VideoDataset
 from reskd.data.manifest import Manifest
+from reskd.data.pack_record import packed_words
 from reskd.errors import BadInput, ReskdError
 from reskd.evaluate import ClipLogits, Judged, collect_logits
 from reskd.files import Json
@@ -137,6 +138,11 @@ def _judgement(
         scores["frames_used"] = float(clips.frames_used[str(step.weights)].mean())
     metrics = {name: value for name, value in scores.items() if math.isfinite(value)}
     record = evaluation_record(
-        clips, protocol=protocol, metrics=metrics, num_in_split=len(dataset), num_missing=dataset.num_missing
+        clips,
+        protocol=protocol,
+        metrics=metrics,
+        num_in_split=len(dataset),
+        num_missing=dataset.num_missing,
+        packed=packed_words(dataset.root),
     )
     return Judgement({**record, "average": "prob", **facts}, clips.arrays(str(step.weights)))

@@ -15,6 +15,7 @@ from torch import Tensor
 from reskd import precision
 from reskd.cohort import Views
 from reskd.data.dataset import Damage, VideoDataset, val_groups
+from reskd.data.val_cache import GroupCache
 from reskd.models import VideoModel, evaluating
 from reskd.protocol import Protocol
 from reskd.recipe import ModelSpec
@@ -62,11 +63,13 @@ def collect_logits(
     autocast: torch.dtype | None,
     loader_workers: int,
     on_group: Callable[[int], None] | None = None,
+    cache: GroupCache | None = None,
 ) -> ClipLogits:
     """One pass over the split, its clips dealt out to the workers; every model sees the same decoded clips.
 
     At most ``batch_size`` views go through a model together; a clip's own views end up as one row of logits.
     on_group gets the number of clips that this worker has been through.
+    ``cache`` keeps the clips for the next pass of this kind; it changes no result.
     ``autocast`` is what autocast narrows to, None for none.
     """
     parts: dict[str, list[np.ndarray]] = {name: [] for name in models}
@@ -80,6 +83,7 @@ def collect_logits(
         rank=workers.rank,
         world_size=workers.world_size,
         loader_workers=loader_workers,
+        cache=cache,
     )
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())

@@ -49,11 +49,18 @@ def weights_content(member: Member, *, classes: tuple[str, ...]) -> Json:
 
 
 def evaluation_record(
-    clips: ClipLogits, *, protocol: Protocol, metrics: Mapping[str, float], num_in_split: int, num_missing: int
+    clips: ClipLogits,
+    *,
+    protocol: Protocol,
+    metrics: Mapping[str, float],
+    num_in_split: int,
+    num_missing: int,
+    packed: str = "",
 ) -> Json:
     """The record beside which the logits lie; skipped clips are named, and n says how many were judged.
 
     ``num_missing``: annotated clips that are not among the ``num_in_split``, since their videos are not here.
+    ``packed``: how the frames were packed beforehand, in words; empty for frames of the original videos.
     """
     return {
         "protocol": protocol.to_dict(),
@@ -61,6 +68,7 @@ def evaluation_record(
         "num_clips": len(clips.indices),
         "num_skipped": num_in_split - len(clips.indices),
         "num_missing": num_missing,
+        "packed": packed,
         "skipped": sorted(damage.path for damage in clips.damaged),
     }
 

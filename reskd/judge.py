@@ -10,6 +10,8 @@ from reskd.checkpoint import Sink
 from reskd.cohort import Cohort
 from reskd.damage import DamageLog
 from reskd.data.dataset import VideoDataset
+from reskd.data.pack_record import packed_words
+from reskd.data.val_cache import GroupCache, cache_limit
 from reskd.evaluate import ClipLogits, Judged, collect_logits
 from reskd.files import Json
 from reskd.finish import done_record, evaluation_record, weights_content
@@ -34,6 +36,7 @@ class Judge:
         data = cohort.members[0].recipe.data
         self.one_view = Protocol(num_frames=data.num_frames, stride=data.stride)
         """What validations on the way take."""
+        self._cache = GroupCache(cache_limit(workers.world_size))
 
     def logits(self, members: list[Member], *, protocol: Protocol) -> ClipLogits | None:
         """Logits of these members on every clip, on every worker; None without members. A collective."""
@@ -51,6 +54,7 @@ class Judge:
             dtype=self._cohort.dtype,
             autocast=self._cohort.autocast,
             loader_workers=self._loader_workers,
+            cache=self._cache if protocol == self.one_view else None,
         )
         if TEACHER in clips.logits:
             self._teacher_logits[protocol] = clips.logits[TEACHER]
@@ -92,6 +96,7 @@ class Judge:
             metrics=metrics,
             num_in_split=len(self._dataset),
             num_missing=self._dataset.num_missing,
+            packed=packed_words(self._dataset.root),
         )
         sink.write_evaluation(member.step_id, protocol.name, record, clips.arrays(member.step_id))
         speed = measure_throughput(

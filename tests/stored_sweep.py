@@ -45,6 +45,7 @@ class StoredSweep:
         seeds: tuple[int, ...] = (0, 1, 2),
         text: str = SWEEP,
         num_missing: int = 0,
+        packed: str = "",
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{name}.yaml"
@@ -53,6 +54,7 @@ class StoredSweep:
         self.steps: dict[str, Step] = build_steps(self.sweep, manifest_of=lambda spec: MANIFEST_SHA256)
         self.store = Store(folder / "store")
         self.num_missing = num_missing
+        self.packed = packed
 
     def id_of(self, row: str, seed: int) -> str:
         return next(step.id for step in self.steps.values() if (row, seed) in step.cells)
@@ -114,6 +116,7 @@ class StoredSweep:
             "num_clips": 299,
             "num_skipped": 1,
             "num_missing": self.num_missing,
+            "packed": self.packed,
             "skipped": ["val/bad.mp4"],
         }
         self.store.write_evaluation(step_id, protocol, record, {"logits": np.zeros((1, 2))})

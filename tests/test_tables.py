@@ -144,6 +144,14 @@ def test_the_head_counts_the_clips_whose_videos_are_missing(tmp_path: Path):
     assert "299 clips evaluated, 1 skipped as damaged, 7 left out because their videos are missing; protocol" in head
 
 
+def test_the_head_says_that_frames_were_packed(tmp_path: Path):
+    words = "packed as lossy JPEG: up to 80 frames a video, quality 90, short side at most 256"
+    stored = StoredSweep(tmp_path, seeds=(0,), packed=words)
+    finish_all(stored)
+    head = " ".join(table_of(stored).head)
+    assert f"demo: frames were {words}; another data set than the original videos." in head
+
+
 def test_the_head_names_a_fixed_teacher_seed_and_rows_with_other_epochs(tmp_path: Path):
     text = SWEEP.replace("optim.epochs: 3}", "optim.epochs: 3, seed: 7}").replace(
         "kd.level: clip}", "kd.level: clip, optim.epochs: 5}"

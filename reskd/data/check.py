@@ -12,7 +12,8 @@ from pathlib import Path
 from reskd.data.annotations import VideoRecord, data_root, load_annotations
 from reskd.data.decode import survey
 from reskd.data.layouts.rows import Split
-from reskd.data.manifest import num_allowed_missing
+from reskd.data.manifest import file_digest, num_allowed_missing, size_and_time
+from reskd.data.pack_record import read_videos, refuse_mismatch
 from reskd.data.processes import map_in_processes
 from reskd.data.video_facts import Fact, FactCache, Status
 from reskd.errors import VideoOpenError
@@ -108,7 +109,9 @@ def check_videos(
     modification time and backend, written at the end and when the check is interrupted. ``on_progress`` gets the
     number of videos done and of all. BadInput for annotations or a cache that do not hold; no video stops the check.
     """
-    annotations, root = load_annotations(spec), data_root(spec)
+    root = data_root(spec)
+    refuse_mismatch(root, _packed_facts(root))
+    annotations = load_annotations(spec)
     paths = [root / path for path in dict.fromkeys(r.path for r in (*annotations.train, *annotations.val))]
     known = FactCache(cache, backend=spec.decode, quick=quick)
     facts = {path: fact for path in paths if (fact := known.find(path)) is not None}
@@ -138,6 +141,12 @@ def check_videos(
         remarks=annotations.remarks,
         num_examined=len(unknown),
     )
+
+
+def _packed_facts(root: Path) -> dict[str, tuple[int, str]]:
+    """Bytes and digest of each video that a pack lists, as it is now; the missing are found later."""
+    stamps = {path: size_and_time(root / path) for path in read_videos(root) or ()}
+    return {path: (stamp[0], file_digest(root / path, size=stamp[0])) for path, stamp in stamps.items() if stamp}
 
 
 def _judge(fact: Fact, record: VideoRecord, spec: DataSpec) -> Fact:

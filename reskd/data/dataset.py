@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import copy
 import errno
+import math
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -20,11 +22,14 @@ from reskd.data.decode import read_frames
 from reskd.data.manifest import Clip
 from reskd.data.sampling import eval_indices, seed_of, train_indices
 from reskd.data.transforms import train_crop, view_crops
+from reskd.data.val_cache import GroupCache
 from reskd.errors import BadInput, DecodeError, TooManyDamaged
 from reskd.recipe import DataSpec
 
 NUM_REPLACEMENTS = 20
 NUM_RETRIES = 3
+STEPS_AHEAD = 2
+"""Whole steps that the loader processes of a worker keep ready."""
 
 Key = tuple[int, int]
 """(epoch, sample); the epoch means nothing in validation."""
@@ -66,6 +71,14 @@ class Group:
     """int64 (g,): the clips' numbers in their split; of a replaced clip, its replacement's."""
     damaged: tuple[Damage, ...]
     """Clips that were to be here, and replacements tried in vain."""
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(tensor.nbytes for tensor in (self.clips, self.labels, self.targets, self.indices))
+
+    def unpinned(self) -> Group:
+        """The same in ordinary memory, of which more may be held; nothing is copied that lies there already."""
+        return replace(self, clips=self.clips.clone() if self.clips.is_pinned() else self.clips)
 
     def pin_memory(self) -> Group:
         """Called by torch's loader."""
@@ -265,28 +278,41 @@ def train_groups(
         for group in range(rank * share, (rank + 1) * share):
             first = step * batch_size + group * group_size
             batches.append([(epoch, sample) for sample in order[first : first + group_size]])
-    return _in_lists(_load(dataset, batches, loader_workers=loader_workers), share)
+    groups = _load(dataset, batches, loader_workers=loader_workers, num_ahead=STEPS_AHEAD * share)
+    return _in_lists(groups, share)
 
 
 def val_groups(
-    dataset: VideoDataset, *, batch_size: int, rank: int, world_size: int, loader_workers: int
+    dataset: VideoDataset,
+    *,
+    batch_size: int,
+    rank: int,
+    world_size: int,
+    loader_workers: int,
+    cache: GroupCache | None = None,
 ) -> Iterator[Group]:
     """Each clip of the split once over all workers, without padding: rank r of W sees clips r, r + W, ...
 
     ``Group.indices`` names them. Damaged clips are missing; a group of nothing else has no clips, but their damage.
+    ``cache``: of this very pass; what it holds is not decoded.
     """
     samples = range(rank, len(dataset), world_size)
     batches = [
         [(0, sample) for sample in samples[first : first + batch_size]] for first in range(0, len(samples), batch_size)
     ]
-    return _load(dataset, batches, loader_workers=loader_workers)
+    load = partial(_load, dataset, loader_workers=loader_workers)
+    return load(batches) if cache is None else cache.serve(batches, load)
 
 
-def _load(dataset: VideoDataset, batches: list[list[Key]], *, loader_workers: int) -> Iterator[Group]:
+def _load(
+    dataset: VideoDataset, batches: list[list[Key]], *, loader_workers: int, num_ahead: int = 0
+) -> Iterator[Group]:
+    """``num_ahead``: groups that the loader processes together keep ready, at least two each."""
     loader: DataLoader[Item] = DataLoader(
         dataset,
         batch_sampler=batches,
         num_workers=loader_workers,
+        prefetch_factor=max(2, math.ceil(num_ahead / loader_workers)) if loader_workers else None,
         collate_fn=dataset.collate,
         worker_init_fn=_use_one_thread,
         pin_memory=torch.cuda.is_available(),

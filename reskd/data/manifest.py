@@ -6,17 +6,20 @@ import functools
 import hashlib
 import json
 import logging
+import os
 import stat
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from reskd.data.annotations import VideoRecord, data_root, load_annotations
 from reskd.data.decode.frames import frame_names
 from reskd.data.layouts.rows import Split, some
+from reskd.data.pack_record import read_videos, refuse_mismatch
 from reskd.errors import BadInput
 from reskd.files import write_atomic
 from reskd.recipe import DataSpec
@@ -25,8 +28,10 @@ WHOLE_BYTES = 1 << 20
 NUM_CHUNKS = 16
 CHUNK_BYTES = 64 << 10
 NUM_THREADS = 8
+PATHS_PER_TASK = 64
 SETTLED_NS = 2_000_000_000
 
+Value = TypeVar("Value")
 Stamp = tuple[int, int]
 """Bytes, and modification time in nanoseconds."""
 
@@ -76,17 +81,20 @@ def build_manifest(spec: DataSpec, *, cache: Path | None = None) -> Manifest:
     """The manifest of the data as it lies on this machine's disk.
 
     ``cache`` is a JSON file of digests by path, size and modification time; a file that still has all three is not read
-    again. BadInput if more videos are missing than ``spec.allow_missing`` says, with their number and the first names.
+    again. BadInput if more videos are missing than ``spec.allow_missing`` says, with their number and the first names,
+    and for a pack that is not finished or whose videos are not those that it lists.
     """
-    annotations, root = load_annotations(spec), data_root(spec)
+    root = data_root(spec)
+    read_videos(root)  # of half a pack that is said first
+    annotations = load_annotations(spec)
     paths = tuple(dict.fromkeys(record.path for record in (*annotations.train, *annotations.val)))
     now_ns = time.time_ns()
-    with ThreadPoolExecutor(NUM_THREADS) as pool:
-        found = zip(paths, pool.map(lambda path: size_and_time(root / path), paths), strict=True)
-        stamps = {path: stamp for path, stamp in found if stamp is not None}
+    found = zip(paths, _map_in_threads(lambda path: size_and_time(root / path), paths), strict=True)
+    stamps = {path: stamp for path, stamp in found if stamp is not None}
     records: dict[Split, tuple[VideoRecord, ...]] = {"train": annotations.train, "val": annotations.val}
     missing = _missing(records, stamps, spec=spec, root=root)
     digests = _digests(root, stamps, cache=cache, now_ns=now_ns)
+    refuse_mismatch(root, {path: (stamp[0], digests[path]) for path, stamp in stamps.items()})
 
     def clips(split: Split) -> tuple[Clip, ...]:
         here = (record for record in records[split] if record.path in stamps)
@@ -201,25 +209,29 @@ def _missing(
 def _digests(root: Path, stamps: Mapping[str, Stamp], *, cache: Path | None, now_ns: int) -> dict[str, str]:
     """Digest of every file or folder of frames, by relative path; what the cache knows as it is now is not read."""
     known = _read_cache(cache)
+    names = {path: os.path.join(root, path) for path in stamps}  # a tenth of the time of Path's own joining
+    digests = {path: fact[2] for path in stamps if (fact := known.get(names[path])) and fact[:2] == stamps[path]}
+    unknown = [path for path in stamps if path not in digests]
 
     def digest(path: str) -> str:
-        *same, cached = known.get(str(root / path), (-1, -1, ""))
-        if tuple(same) == stamps[path]:
-            return cached
         return folder_digest(root / path) if (root / path).is_dir() else file_digest(root / path, size=stamps[path][0])
 
-    with ThreadPoolExecutor(NUM_THREADS) as pool:
-        digests = dict(zip(stamps, pool.map(digest, stamps), strict=True))
+    digests |= zip(unknown, _map_in_threads(digest, unknown), strict=True)
     if cache is not None:
         # A file written a moment ago may change again without another time stamp: it is read again next time.
         settled = {
-            str(root / path): (*stamp, digests[path])
-            for path, stamp in stamps.items()
-            if stamp[1] < now_ns - SETTLED_NS
+            names[path]: (*stamps[path], digests[path]) for path in unknown if stamps[path][1] < now_ns - SETTLED_NS
         }
-        if any(known.get(path) != fact for path, fact in settled.items()):
+        if settled:
             write_atomic(cache, json.dumps({**known, **settled}, indent=0))
     return digests
+
+
+def _map_in_threads(function: Callable[[str], Value], paths: Sequence[str]) -> Iterator[Value]:
+    """In order. Threads wait for a slow disk together; each gets many paths, as handing over one costs more than it."""
+    parts = [paths[first : first + PATHS_PER_TASK] for first in range(0, len(paths), PATHS_PER_TASK)]
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
+        yield from chain.from_iterable(pool.map(lambda part: [function(path) for path in part], parts))
 
 
 def size_and_time(path: Path) -> Stamp | None:

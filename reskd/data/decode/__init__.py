@@ -1,7 +1,7 @@
 """Frames of a clip by number. One call opens, reads and closes: no reader outlives it or crosses a process.
 
-A clip is a video file, read by the backend that is named, or a folder of frames, which needs no backend: that it is a
-folder decides.
+A clip is a video file, read by the backend that is named, or a folder of frames or a packed video (.zip), which need
+no backend: the kind of the file decides.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,20 @@ class Survey:
     """Why fewer frames decode than the file claims; empty when all do."""
     duration_s: float | None = None
     """As the file says it; None where it does not, and of a folder of frames, which has no rate."""
+
+
+Kept = TypeVar("Kept")
+
+
+@dataclass(frozen=True, slots=True)
+class Once(Generic[Kept]):
+    """What `read_once` of pyav and of frames saw."""
+
+    num_frames: int
+    fps: float | None
+    """Mean rate, as the file says it."""
+    kept: list[tuple[int, float | None, Kept]]
+    """Number of the frame, its time in seconds, and what was made of it; ascending."""
 
 
 class Backend(Protocol):
@@ -77,6 +91,14 @@ def _frames() -> Backend:
     return frames
 
 
+def _packed() -> Backend:
+    from reskd.data.decode import packed
+
+    return packed
+
+
+PACKED_SUFFIX = ".zip"
+
 BACKENDS: dict[str, Callable[[], Backend]] = {"pyav": _pyav, "decord": _decord, "torchcodec": _torchcodec}
 """Imported when first used: a backend's library need not be installed to use another."""
 
@@ -84,6 +106,8 @@ BACKENDS: dict[str, Callable[[], Backend]] = {"pyav": _pyav, "decord": _decord, 
 def _backend(name: str, path: Path) -> Backend:
     if name not in BACKENDS:
         raise BadInput(f"data.decode must be one of {', '.join(sorted(BACKENDS))}, got {name!r}")
+    if path.suffix == PACKED_SUFFIX:
+        return _packed()
     return _frames() if path.is_dir() else BACKENDS[name]()
 
 

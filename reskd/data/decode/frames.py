@@ -9,7 +9,7 @@ import io
 import operator
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from reskd.data.decode import Indices, Survey, VideoInfo
+from reskd.data.decode import Indices, Kept, Once, Survey, VideoInfo
 from reskd.errors import VideoOpenError, VideoReadError
 
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -50,6 +50,16 @@ def read_frames(path: Path, indices: Indices) -> NDArray[np.uint8]:
     each = dict.fromkeys(numbers)
     decoded = dict(zip(each, _decode(path, [names[number] for number in each]), strict=True))
     return np.stack([decoded[number] for number in numbers])
+
+
+def read_once(
+    path: Path, choose: Callable[[int], Sequence[int]], keep: Callable[[NDArray[np.uint8]], Kept]
+) -> Once[Kept]:
+    """What `keep` makes of each frame that `choose` names, in the folder's order; the others are not decoded."""
+    names = _whole(path)
+    numbers = sorted(set(choose(len(names))))
+    decoded = _decode(path, [names[number] for number in numbers])
+    return Once(len(names), None, [(number, None, keep(image)) for number, image in zip(numbers, decoded, strict=True)])
 
 
 def probe(path: Path) -> VideoInfo:

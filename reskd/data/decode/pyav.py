@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
@@ -16,7 +16,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from reskd.data.decode import Indices, Survey, VideoInfo
+from reskd.data.decode import Indices, Kept, Once, Survey, VideoInfo
 from reskd.data.decode.stream import CONTENT_ERRORS, PacketTable, opened, read_table, read_through, words
 from reskd.errors import VideoOpenError, VideoReadError
 
@@ -144,6 +144,47 @@ def all_frames(path: Path) -> Iterator[NDArray[np.uint8]]:
     with closing(_decode(path)) as frames:
         for frame in frames:
             yield _upright_rgb(frame, converter)
+
+
+def read_once(
+    path: Path, choose: Callable[[int], Sequence[int]], keep: Callable[[NDArray[np.uint8]], Kept]
+) -> Once[Kept]:
+    """One decode from the first frame to the last; what `keep` makes of each frame that `choose` names.
+
+    `choose` gets the number of frames; where the packets told a wrong one, the file is decoded a second time. A file of
+    which not every frame decodes is a VideoReadError, with the frame, unlike in `read_frames`, which asks less of it.
+    """
+    with opened(path) as (container, stream):
+        table = _packet_table(path, container, stream)
+        fps = None if stream.average_rate is None else float(stream.average_rate)
+    is_told = table.can_seek or table.is_cut
+    kept, num_decoded = _keep_once(path, set(choose(table.num_claimed)), keep)
+    if num_decoded == 0:
+        raise VideoOpenError(str(path), "no frame of it decodes")
+    if is_told and num_decoded < table.num_claimed:
+        raise VideoReadError(str(path), f"only {num_decoded} of {table.num_claimed} frames decode")
+    if num_decoded != table.num_claimed:
+        kept, num_decoded = _keep_once(path, set(choose(num_decoded)), keep)
+    return Once(num_decoded, fps, kept)
+
+
+def _keep_once(
+    path: Path, wanted: set[int], keep: Callable[[NDArray[np.uint8]], Kept]
+) -> tuple[list[tuple[int, float | None, Kept]], int]:
+    kept: list[tuple[int, float | None, Kept]] = []
+    num_decoded = 0
+    converter = VideoReformatter()
+    try:
+        with closing(_decode(path)) as frames:
+            for frame in frames:
+                if num_decoded in wanted:
+                    kept.append((num_decoded, frame.time, keep(_upright_rgb(frame, converter))))
+                num_decoded += 1
+    except _DecodeStopped as error:
+        raise VideoReadError(str(path), str(error)) from error
+    except CONTENT_ERRORS as error:
+        raise VideoReadError(str(path), f"frame {num_decoded} does not convert to RGB: {words(error)}") from error
+    return kept, num_decoded
 
 
 def _packet_table(path: Path, container: InputContainer, stream: VideoStream) -> PacketTable:

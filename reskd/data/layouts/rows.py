@@ -104,6 +104,9 @@ def refuse(problems: Mapping[str, str]) -> None:
 
 def check_inside(path: str, *, where: str) -> str:
     """A path of an annotation in one spelling; BadInput where it leads out of the data root."""
+    parts = path.split("/")
+    if "\\" not in path and not {"", ".", ".."} & set(parts):
+        return path  # as almost all are: PurePosixPath takes ten times as long
     pure = PurePosixPath(path)
     if pure.is_absolute() or ".." in pure.parts or "\\" in path:
         raise BadInput(f"{where}: path {path!r}; write it relative to the data root, inside it, with forward slashes")

@@ -1,0 +1,98 @@
+"""`reskd data pack`: a data set's videos read once and written again as JPEGs that cost little to read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from orchestrator.console import make_console
+from reskd.data.pack import DAMAGED, PackReport, pack
+from reskd.data.pack_record import PackSettings
+from reskd.errors import BadInput
+from reskd.recipe import DataSpec
+
+FRAMES_PER_FRAME = 5
+"""Kept for each frame of a clip where --frames is not given: odd, so that test frames are those of the original."""
+
+console = make_console()
+
+
+def pack_command(
+    source: Annotated[Path, typer.Argument(help="A sweep file, or a folder with train.csv and val.csv.")],
+    target: Annotated[Path, typer.Argument(help="Folder of the packed data set; new, or begun by this command.")],
+    frames: Annotated[
+        int | None,
+        typer.Option(
+            help="Frames kept of a video, evenly; 0: all. Default: 5 for each of data.num_frames, all for dense clips."
+        ),
+    ] = None,
+    short_side: Annotated[int, typer.Option(help="Pixels of the shorter side; nothing is enlarged.")] = 256,
+    quality: Annotated[int, typer.Option(help="Of the JPEGs, 1 to 100.")] = 90,
+    data: Annotated[str | None, typer.Option("--data", help="data.name, of a sweep with several data sets.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes that decode.")] = os.cpu_count() or 1,
+    store: Annotated[str | None, typer.Option("--store", help="Where digests are cached.")] = None,
+) -> None:
+    """Read every video once and keep some frames of it as JPEG: another, lossy data set, over ten times as fast."""
+    from orchestrator.store import store_at
+
+    specs = data_specs(source, data=data)
+    spec = specs[0]
+    settings = PackSettings(
+        num_frames=_num_frames(specs) if frames is None else frames, short_side=short_side, quality=quality
+    )
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+        task = progress.add_task(f"packing {spec.name}", total=None)
+        report = pack(
+            spec,
+            target,
+            settings,
+            workers=max(1, workers),
+            cache=store_at(store).hash_cache if store or not source.is_dir() else None,
+            on_progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    _show(report, target=target, settings=settings)
+
+
+def data_specs(source: Path, *, data: str | None) -> list[DataSpec]:
+    """All data specs of one data set."""
+    if source.is_dir():
+        classes = "classes.txt" if (source / "classes.txt").is_file() else None
+        return [DataSpec(name=source.resolve().name, root=str(source), classes=classes)]
+    from orchestrator.sweep import load
+
+    specs = list(dict.fromkeys(cell.recipe.data for cell in load(source).cells))
+    names = list(dict.fromkeys(spec.name for spec in specs))
+    if data is not None and data not in names:
+        raise BadInput(f"--data {data!r}: {source} has {', '.join(names)}")
+    if data is None and len(names) > 1:
+        raise BadInput(f"{source} has {len(names)} data sets: {', '.join(names)}; name one with --data")
+    mine = [spec for spec in specs if data in (None, spec.name)]
+    places = {(spec.root, spec.annotations, spec.train, spec.val, spec.classes) for spec in mine}
+    if len(places) > 1:
+        raise BadInput(f"{source}: rows name other files or folders for data set {mine[0].name!r}; give each its name")
+    return mine
+
+
+def _num_frames(specs: list[DataSpec]) -> int:
+    """So many that every spec finds enough; 0, all of them, where one takes dense clips."""
+    if any(spec.sampling == "dense" for spec in specs):
+        return 0
+    return FRAMES_PER_FRAME * max(spec.num_frames for spec in specs)
+
+
+def _show(report: PackReport, *, target: Path, settings: PackSettings) -> None:
+    kept = f", {report.num_kept} were there" if report.num_kept else ""
+    console.print(f"{target}: {report.num_packed} videos packed{kept}; {settings.words}", markup=False)
+    mebibytes = (f"{size / 2**20:,.1f} MiB" for size in (report.num_source_bytes, report.num_bytes))
+    console.print(f"  originals {next(mebibytes)}, packed {next(mebibytes)}", markup=False)
+    if report.damaged:
+        console.print(f"  {len(report.damaged)} damaged videos left out, see {target / DAMAGED}:", markup=False)
+        for path, reason in report.damaged[:10]:
+            console.print(f"    {path}: {reason}", markup=False)
+    block = f"data: {{root: {target}, annotations: csv, train: train.csv, val: val.csv, classes: classes.txt}}"
+    console.print(f"in a sweep: {block}", markup=False, soft_wrap=True)

@@ -1,0 +1,147 @@
+"""A packed video: chosen frames as JPEG in a stored zip, beside `video.json`, which says what they are.
+
+Nothing seeks in it: frame i is the i-th JPEG. `python -m zipfile -l` lists it, any unzip takes it apart.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import operator
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torchvision.io import decode_jpeg
+
+from reskd.data.decode import Indices, Survey, VideoInfo
+from reskd.errors import VideoOpenError, VideoReadError
+
+FACTS = "video.json"
+A_DATE = (1980, 1, 1, 0, 0, 0)
+"""Of every member, so that the same frames give the same bytes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PackedFacts:
+    """What a packed video holds."""
+
+    source: str
+    """The video's path in its own data set."""
+    source_size: int
+    source_digest: str
+    """As `reskd.data.manifest` takes it."""
+    num_source_frames: int
+    indices: tuple[int, ...]
+    """For each JPEG the number of the frame that it was in the source, ascending."""
+    times_s: tuple[float | None, ...]
+    """For each JPEG the source's presentation time, in seconds; None where it has none."""
+    fps: float | None
+    """Mean rate of the source."""
+    height: int
+    width: int
+    settings: dict[str, int]
+    """See `reskd.data.pack.PackSettings`."""
+    versions: dict[str, str]
+
+
+def member_name(index: int) -> str:
+    """The JPEG's name in the zip, by the frame's number in the source."""
+    return f"{index:07d}.jpg"
+
+
+def packed_bytes(jpegs: Sequence[bytes], facts: PackedFacts) -> bytes:
+    """The whole file."""
+    assert len(jpegs) == len(facts.indices) == len(facts.times_s)
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(zipfile.ZipInfo(FACTS, A_DATE), json.dumps(asdict(facts)))
+        for index, jpeg in zip(facts.indices, jpegs, strict=True):
+            archive.writestr(zipfile.ZipInfo(member_name(index), A_DATE), jpeg)
+    return content.getvalue()
+
+
+def read_facts(path: Path) -> PackedFacts:
+    """Of a packed video; VideoOpenError where it is none."""
+    with _opened(path) as (_, facts):
+        return facts
+
+
+def read_frames(path: Path, indices: Indices) -> NDArray[np.uint8]:
+    """See `reskd.data.decode.read_frames`; index i is the i-th JPEG, whatever frame of the source it was."""
+    with _opened(path) as (archive, facts):
+        num_total = len(facts.indices)
+        numbers = [operator.index(index) for index in (indices(num_total) if callable(indices) else indices)]
+        assert numbers, "no frame was asked for"
+        for number in (min(numbers), max(numbers)):
+            if not 0 <= number < num_total:
+                reason = f"frame {number} was asked for, but {num_total} frames were packed"
+                raise VideoReadError(str(path), reason)
+        frames = np.empty((len(numbers), facts.height, facts.width, 3), dtype=np.uint8)
+        places: dict[int, list[int]] = {}
+        for place, number in enumerate(numbers):
+            places.setdefault(number, []).append(place)
+        for number, rows in places.items():
+            frames[rows] = _decode(path, archive, facts, number)
+        return frames
+
+
+def probe(path: Path) -> VideoInfo:
+    """See `reskd.data.decode.probe`."""
+    with _opened(path) as (archive, facts):
+        _decode(path, archive, facts, 0)
+        return VideoInfo(num_frames=len(facts.indices), height=facts.height, width=facts.width, codec="packed jpeg")
+
+
+def survey(path: Path, *, quick: bool) -> Survey:
+    """See `reskd.data.decode.survey`; the duration is not stated, since the source's frames are not all here."""
+    with _opened(path) as (archive, facts):
+        num_claimed, num_decoded = len(facts.indices), 0
+        if quick:
+            names = set(archive.namelist())
+            present = sum(member_name(index) in names for index in facts.indices)
+            reason = "" if present == num_claimed else f"{num_claimed - present} of its JPEGs are not in the file"
+            return Survey(num_claimed=num_claimed, num_decoded=present, reason=reason)
+        try:
+            for number in range(num_claimed):
+                _decode(path, archive, facts, number)
+                num_decoded += 1
+        except VideoReadError as error:
+            return Survey(num_claimed=num_claimed, num_decoded=num_decoded, reason=error.reason)
+    return Survey(num_claimed=num_claimed, num_decoded=num_decoded, reason="")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, PackedFacts]]:
+    with path.open("rb") as file:
+        try:
+            archive = zipfile.ZipFile(file)
+            content = json.loads(archive.read(FACTS))
+            content["indices"], content["times_s"] = tuple(content["indices"]), tuple(content["times_s"])
+            facts = PackedFacts(**content)
+        except (zipfile.BadZipFile, EOFError, NotImplementedError, KeyError, ValueError, TypeError) as error:
+            raise VideoOpenError(str(path), f"not a packed video ({error}); pack it again") from error
+        if not facts.indices:
+            raise VideoOpenError(str(path), "a packed video without frames; pack it again")
+        yield archive, facts
+
+
+def _decode(path: Path, archive: zipfile.ZipFile, facts: PackedFacts, number: int) -> NDArray[np.uint8]:
+    """RGB (H, W, 3) of one JPEG."""
+    index = facts.indices[number]
+    try:
+        # zipfile checks the member's CRC, so that torchvision, half as slow as Pillow, only meets whole JPEGs.
+        jpeg = bytearray(archive.read(member_name(index)))
+        frame: NDArray[np.uint8] = decode_jpeg(torch.frombuffer(jpeg, dtype=torch.uint8)).permute(1, 2, 0).numpy()
+    except (zipfile.BadZipFile, EOFError, KeyError, RuntimeError, ValueError) as error:
+        reason = f"frame {number} ({member_name(index)}) does not decode: {error}; pack it again"
+        raise VideoReadError(str(path), reason) from error
+    if frame.shape != (facts.height, facts.width, 3):
+        reason = f"frame {number} is {frame.shape[1]}x{frame.shape[0]}, not {facts.width}x{facts.height}; pack it again"
+        raise VideoReadError(str(path), reason)
+    return frame

@@ -1,0 +1,273 @@
+"""A data set read once, in order and exactly, and written again as packed videos (`reskd.data.decode.packed`)."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import io
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, features
+
+from reskd.data.annotations import data_root
+from reskd.data.decode import PACKED_SUFFIX, frames, pyav
+from reskd.data.decode.packed import PackedFacts, packed_bytes, read_facts
+from reskd.data.layouts.rows import Split, some
+from reskd.data.manifest import Clip, Manifest, build_manifest, file_digest
+from reskd.data.pack_record import AGAIN, PackedVideo, PackSettings, begin, finish, known_digests
+from reskd.data.processes import map_in_processes
+from reskd.data.transforms import resize_short_side
+from reskd.errors import BadInput, DecodeError, ReskdError, TooManyDamaged, VideoReadError
+from reskd.files import write_atomic
+from reskd.recipe import DataSpec
+
+CLASSES, DAMAGED = "classes.txt", "damaged.csv"
+SPLITS: tuple[Split, ...] = ("train", "val")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One video to pack."""
+
+    source: Path
+    target: Path
+    clip: Clip
+    known_digest: str | None
+    """Of the target, if an earlier packing was finished; a target that has another is made anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """What became of a video."""
+
+    video: PackedVideo | None
+    """None of a damaged one."""
+    reason: str = ""
+    was_there: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PackReport:
+    """What a packing did."""
+
+    num_packed: int
+    num_kept: int
+    """Videos that an earlier packing had finished."""
+    damaged: tuple[tuple[str, str], ...]
+    """Path and reason."""
+    num_bytes: int
+    num_source_bytes: int
+
+
+def grid(num_total: int, *, num_frames: int) -> range | list[int]:
+    """The frames that are kept of a video: the middle of each of ``num_frames`` equal parts; 0, or a shorter one: all.
+
+    So frame i of a packed video stands for the i-th part of the original, and segments of it for segments of the
+    original. Where num_frames is an odd multiple of data.num_frames, the test frames of `segments` are among them.
+    """
+    if num_frames == 0 or num_total <= num_frames:
+        return range(num_total)
+    return [(2 * i + 1) * num_total // (2 * num_frames) for i in range(num_frames)]
+
+
+def pack(
+    spec: DataSpec,
+    target: Path,
+    settings: PackSettings,
+    *,
+    workers: int,
+    cache: Path | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> PackReport:
+    """Pack both splits of a data set into a folder, which then is one of the layout csv, with a classes.txt.
+
+    Videos that an earlier call finished with these settings, from these bytes, stay. ``workers`` processes share the
+    work; one means this process. Errors: BadInput for another pack in the folder and for a full disk, TooManyDamaged
+    above ``spec.max_damaged`` of a split; what is packed stays, and the same call goes on.
+    """
+    manifest, root = build_manifest(spec, cache=cache), data_root(spec)
+    clips = {clip.path: clip for split in SPLITS for clip in manifest.split(split)}
+    _refuse_packed(root, clips)
+    source = {"name": spec.name, "manifest_sha256": manifest.sha256}
+    known = known_digests(target)
+    begin(target, settings, source=source)
+    jobs = [
+        Job(root / clip.path, target / _packed_path(clip.path), clip, known.get(_packed_path(clip.path)))
+        for clip in clips.values()
+    ]
+    results: dict[str, Packed] = {}
+    try:
+        for job, result in _pack_all(jobs, settings, workers=workers):
+            results[job.clip.path] = result
+            if on_progress is not None:
+                on_progress(len(results), len(jobs))
+    except OSError as error:
+        done = f"{len(results)} of {len(jobs)} videos are packed"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise BadInput(f"{target}: the disk is full ({error}); {done}; make room, then {AGAIN}") from error
+        raise ReskdError(f"{error}; {done}; {AGAIN}") from error
+    damaged = tuple((path, results[path].reason) for path in clips if results[path].video is None)
+    _write_rows(target / DAMAGED, ("path", "reason"), damaged)
+    _refuse_damaged(manifest, results, spec=spec, target=target)
+    _write_annotations(target, manifest, results)
+    videos = [video for path in clips if (video := results[path].video) is not None]
+    finish(target, settings, source=source, videos=videos, versions=_versions(), num_damaged=len(damaged))
+    num_kept = sum(result.was_there for result in results.values())
+    return PackReport(
+        num_packed=len(videos) - num_kept,
+        num_kept=num_kept,
+        damaged=damaged,
+        num_bytes=sum(video.size for video in videos),
+        num_source_bytes=sum(video.source_size for video in videos),
+    )
+
+
+def pack_one(job: Job, settings: PackSettings) -> Packed:
+    """Pack a video, or find it packed; damage becomes the result's reason, a file system's error is raised."""
+    there = _finished(job, settings)
+    if there is not None:
+        return Packed(there, was_there=True)
+    try:
+        content, facts = _packed(job, settings)
+    except DecodeError as error:
+        job.target.unlink(missing_ok=True)
+        return Packed(None, error.reason)
+    write_atomic(job.target, content)
+    return Packed(_row(job, facts))
+
+
+def _packed(job: Job, settings: PackSettings) -> tuple[bytes, PackedFacts]:
+    keep = partial(_shrink, short_side=settings.short_side)
+
+    def encode(image: NDArray[np.uint8]) -> tuple[tuple[int, ...], bytes]:
+        small = keep(image)
+        content = io.BytesIO()
+        Image.fromarray(small).save(content, "JPEG", quality=settings.quality, subsampling="4:2:0")
+        return small.shape, content.getvalue()
+
+    read_once = frames.read_once if job.source.is_dir() else pyav.read_once
+    once = read_once(job.source, partial(grid, num_frames=settings.num_frames), encode)
+    shapes = {shape for _, _, (shape, _) in once.kept}
+    if len(shapes) > 1:
+        sizes = " and ".join(sorted(f"{shape[1]}x{shape[0]}" for shape in shapes))
+        raise VideoReadError(str(job.source), f"frames differ in size: {sizes}")
+    height, width, _ = shapes.pop()
+    facts = PackedFacts(
+        source=job.clip.path,
+        source_size=job.clip.size,
+        source_digest=job.clip.digest,
+        num_source_frames=once.num_frames,
+        indices=tuple(number for number, _, _ in once.kept),
+        times_s=tuple(time_s for _, time_s, _ in once.kept),
+        fps=once.fps,
+        height=height,
+        width=width,
+        settings=asdict(settings),
+        versions=_versions(),
+    )
+    return packed_bytes([jpeg for _, _, (_, jpeg) in once.kept], facts), facts
+
+
+def _shrink(image: NDArray[np.uint8], *, short_side: int) -> NDArray[np.uint8]:
+    """(H, W, 3) by the resize that the loader would do, so that of a pack at data.short_side only JPEG is a loss."""
+    if min(image.shape[:2]) <= short_side:
+        return np.ascontiguousarray(image)
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+    small: NDArray[np.uint8] = resize_short_side(pixels, short_side=short_side)[0].permute(1, 2, 0).numpy()
+    return np.ascontiguousarray(small)
+
+
+def _finished(job: Job, settings: PackSettings) -> PackedVideo | None:
+    """A target that an earlier call wrote from the same bytes with these settings."""
+    try:
+        facts = read_facts(job.target)
+    except (FileNotFoundError, DecodeError):
+        return None
+    of_this = (job.clip.size, job.clip.digest, asdict(settings))
+    if (facts.source_size, facts.source_digest, facts.settings) != of_this:
+        return None
+    row = _row(job, facts)
+    return row if job.known_digest in (None, row.digest) else None
+
+
+def _row(job: Job, facts: PackedFacts) -> PackedVideo:
+    size = job.target.stat().st_size
+    return PackedVideo(
+        path=_packed_path(job.clip.path),
+        size=size,
+        digest=file_digest(job.target, size=size),
+        source=job.clip.path,
+        source_size=job.clip.size,
+        source_digest=job.clip.digest,
+        num_frames=len(facts.indices),
+        num_source_frames=facts.num_source_frames,
+    )
+
+
+def _pack_all(jobs: Sequence[Job], settings: PackSettings, *, workers: int) -> Iterator[tuple[Job, Packed]]:
+    one = partial(_pack_alone if workers > 1 else pack_one, settings=settings)
+    if workers == 1:
+        for job in jobs:
+            yield job, one(job)
+        return
+    for job, result in map_in_processes(one, jobs, workers=min(workers, len(jobs))):
+        yield job, result or Packed(None, "the process that decoded it died")
+
+
+def _pack_alone(job: Job, settings: PackSettings) -> Packed:
+    """In a process beside others: threads of its own would only wait for theirs."""
+    torch.set_num_threads(1)
+    return pack_one(job, settings)
+
+
+def _packed_path(path: str) -> str:
+    return f"videos/{path}{PACKED_SUFFIX}"
+
+
+def _refuse_packed(root: Path, paths: Sequence[str] | dict[str, Clip]) -> None:
+    packed = [path for path in paths if path.endswith(PACKED_SUFFIX)]
+    if packed:
+        raise BadInput(f"{root}: {len(packed)} videos are packed already: {some(packed)}; pack from the originals")
+
+
+def _refuse_damaged(manifest: Manifest, results: dict[str, Packed], *, spec: DataSpec, target: Path) -> None:
+    for split in SPLITS:
+        paths = [clip.path for clip in manifest.split(split)]
+        damaged = [path for path in paths if results[path].video is None]
+        if len(damaged) > spec.max_damaged * len(paths) or len(damaged) == len(paths):
+            raise TooManyDamaged(
+                f"{len(damaged)} of {len(paths)} {split} videos do not decode: {some(damaged)}; {target / DAMAGED} "
+                f"lists them; mend or remove them, or raise data.max_damaged, now {spec.max_damaged:g}; then {AGAIN}"
+            )
+
+
+def _write_annotations(target: Path, manifest: Manifest, results: dict[str, Packed]) -> None:
+    write_atomic(target / CLASSES, "".join(f"{name}\n" for name in manifest.classes))
+    for split in SPLITS:
+        kept = [clip for clip in manifest.split(split) if results[clip.path].video is not None]
+        most = max(len(clip.labels) for clip in kept)
+        rows = [(_packed_path(clip.path), *(manifest.classes[label] for label in clip.labels)) for clip in kept]
+        padded = [(*row, *[""] * (1 + most - len(row))) for row in rows]
+        _write_rows(target / f"{split}.csv", ("path", *["label"] * most), padded)
+
+
+def _write_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    content = io.StringIO(newline="")
+    writer = csv.writer(content, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_atomic(path, content.getvalue())
+
+
+def _versions() -> dict[str, str]:
+    found = {name: version(name) for name in ("av", "pillow", "torch", "numpy")}
+    return {**found, "libjpeg_turbo": str(features.version("libjpeg_turbo")), "machine": os.uname().machine}

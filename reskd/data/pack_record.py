@@ -1,0 +1,183 @@
+"""What a packed data set says of itself (`pack.json`, `videos.csv`), and whether its videos are still those."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from reskd.data.layouts.rows import some
+from reskd.errors import BadInput
+from reskd.files import read_json, write_atomic, write_json
+
+RECORD, VIDEOS = "pack.json", "videos.csv"
+COLUMNS = ("path", "size", "digest", "source", "source_size", "source_digest", "num_frames", "num_source_frames")
+FORMAT = 1
+AGAIN = "type the same `reskd data pack` command again: what is whole stays"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PackSettings:
+    """What decides the pixels of a packed video."""
+
+    num_frames: int
+    """Kept of each video; 0 keeps all, as a video with fewer does."""
+    short_side: int = 256
+    """Pixels of the shorter side; a smaller video stays as it is."""
+    quality: int = 90
+    """Of the JPEGs, 1 to 100."""
+
+    def __post_init__(self) -> None:
+        for name, least, most in (("num_frames", 0, None), ("short_side", 16, None), ("quality", 1, 100)):
+            value = getattr(self, name)
+            if value < least or (most is not None and value > most):
+                limit = f"at least {least}" if most is None else f"from {least} to {most}"
+                raise BadInput(f"--{_OPTIONS[name]} must be {limit}, got {value}")
+
+    @property
+    def words(self) -> str:
+        frames = f"up to {self.num_frames} frames a video" if self.num_frames else "all frames"
+        return f"packed as lossy JPEG: {frames}, quality {self.quality}, short side at most {self.short_side}"
+
+
+_OPTIONS = {"num_frames": "frames", "short_side": "short-side", "quality": "quality"}
+
+
+@dataclass(frozen=True, slots=True)
+class PackedVideo:
+    """A row of `videos.csv`; digests as `reskd.data.manifest` takes them."""
+
+    path: str
+    size: int
+    digest: str
+    source: str
+    source_size: int
+    source_digest: str
+    num_frames: int
+    num_source_frames: int
+
+
+def read_settings(root: Path) -> PackSettings | None:
+    """Of a packed data set, whole or half; None where the folder is none."""
+    record = read_json(root / RECORD)
+    return None if record is None else _settings(root, record)
+
+
+def packed_words(root: Path) -> str:
+    """How the videos of a data set were packed, for a table's head; empty of originals."""
+    settings = read_settings(root)
+    return "" if settings is None else settings.words
+
+
+def begin(root: Path, settings: PackSettings, *, source: Mapping[str, Any]) -> None:
+    """Mark a folder as half a pack; BadInput where it was begun with other settings, or holds something else."""
+    known = read_settings(root)
+    if known is not None and known != settings:
+        differ = [
+            f"--{_OPTIONS[field.name]} was {getattr(known, field.name)} and is {getattr(settings, field.name)}"
+            for field in fields(settings)
+            if getattr(known, field.name) != getattr(settings, field.name)
+        ]
+        raise BadInput(f"{root} was packed otherwise: {', '.join(differ)}; name another folder, or remove this one")
+    if known is None and root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise BadInput(f"{root} is there already and is no pack; name a new folder")
+    record = {"format": FORMAT, "is_whole": False, "settings": asdict(settings), "source": dict(source)}
+    write_json(root / RECORD, record)
+
+
+def finish(
+    root: Path,
+    settings: PackSettings,
+    *,
+    source: Mapping[str, Any],
+    videos: Sequence[PackedVideo],
+    versions: Mapping[str, str],
+    num_damaged: int,
+) -> None:
+    """Write the list of videos, then the record that makes the pack whole."""
+    content = io.StringIO(newline="")
+    writer = csv.writer(content, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([getattr(video, name) for name in COLUMNS] for video in videos)
+    listed = content.getvalue().encode()
+    write_atomic(root / VIDEOS, listed)
+    record = {
+        "format": FORMAT,
+        "is_whole": True,
+        "settings": asdict(settings),
+        "source": dict(source),
+        "versions": dict(versions),
+        "num_videos": len(videos),
+        "num_damaged": num_damaged,
+        "num_bytes": sum(video.size for video in videos),
+        "videos_sha256": hashlib.sha256(listed).hexdigest(),
+    }
+    write_json(root / RECORD, record)
+
+
+def read_videos(root: Path) -> dict[str, PackedVideo] | None:
+    """The videos of a packed data set by path; None where the folder is none. BadInput of half or a damaged one."""
+    record = read_json(root / RECORD)
+    if record is None:
+        return None
+    _settings(root, record)
+    if not record.get("is_whole"):
+        raise BadInput(f"{root}: half a pack: packing was not finished; {AGAIN}")
+    try:
+        listed = (root / VIDEOS).read_bytes()
+    except FileNotFoundError:
+        raise BadInput(f"{root / VIDEOS}: no such file, but {RECORD} says the pack is whole; {AGAIN}") from None
+    if hashlib.sha256(listed).hexdigest() != record.get("videos_sha256"):
+        raise BadInput(f"{root / VIDEOS}: not the list that {RECORD} was written with; {AGAIN}")
+    rows = csv.reader(io.StringIO(listed.decode()))
+    next(rows)
+    return {
+        path: PackedVideo(path, int(size), digest, source, int(source_size), source_digest, int(kept), int(total))
+        for path, size, digest, source, source_size, source_digest, kept, total in rows
+    }
+
+
+def refuse_mismatch(root: Path, found: Mapping[str, tuple[int, str]]) -> None:
+    """BadInput where packed videos (path -> bytes and digest) are not those of the pack's list.
+
+    A folder that is no pack passes. Videos of the list that are not among ``found`` are missing, which is another
+    matter; files that the list does not know are refused.
+    """
+    known = read_videos(root)
+    if known is None:
+        return
+    strangers = [path for path in found if path not in known]
+    changed = [path for path, fact in found.items() if path in known and fact != (known[path].size, known[path].digest)]
+    if strangers:
+        raise BadInput(
+            f"{root}: {len(strangers)} annotated videos are not in the pack's {VIDEOS}: {some(strangers)}; {AGAIN}"
+        )
+    if changed:
+        raise BadInput(
+            f"{root}: {len(changed)} of {len(known)} packed videos are not as they were packed: {some(changed)}; "
+            f"{AGAIN}"
+        )
+
+
+def _settings(root: Path, record: Mapping[str, Any]) -> PackSettings:
+    try:
+        if record["format"] != FORMAT:
+            raise ValueError(f"format {record['format']}, this version knows {FORMAT}")
+        return PackSettings(**record["settings"])
+    except (KeyError, TypeError, ValueError) as error:
+        reason = f"{root / RECORD}: not the record of a pack ({error!r}); name another folder, or remove this one"
+        raise BadInput(reason) from error
+
+
+def known_digests(root: Path) -> dict[str, str]:
+    """Path -> digest by the list of the last finished packing, if there is one that can be read."""
+    try:
+        rows = csv.reader(io.StringIO((root / VIDEOS).read_text(encoding="utf-8")))
+        next(rows)
+        return {row[0]: row[2] for row in rows}
+    except (OSError, ValueError, IndexError, StopIteration):
+        return {}

@@ -188,7 +188,7 @@ def kernel_passes(layer: Layer, mode: Mode) -> Iterator[tuple[float, int, int]]:
     """(operations, elements of activations, elements of weights) of each time that a layer's data is gone through.
 
     Good kernels are assumed: ReLU and residual are in the kernel before them, which reads the residual; batch norm is
-    folded away in mode `eval`, and otherwise reads twice and writes once, and backward reads four times and writes once.
+    folded away in mode `eval`, else it reads twice and writes once, and backward reads four times and writes once.
     """
     moved = layer.inputs + layer.outputs
     if layer.kind == "product":

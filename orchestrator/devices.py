@@ -53,7 +53,7 @@ class DeviceProfile:
 
 
 def load_profile(name: str, *, folder: Path | None = None) -> DeviceProfile:
-    """The profile in ``folder`` (``<name>.yaml``, measured) or the shipped one; BadInput for a name that neither has."""
+    """The profile in ``folder`` (``<name>.yaml``, measured) or the shipped one; BadInput where neither is."""
     measured = folder / f"{name}.yaml" if folder else None
     if measured is not None and measured.is_file():
         with naming(str(measured)):

@@ -19,7 +19,7 @@ from reskd.recipe import ModelSpec
 aten = torch.ops.aten
 
 Kind = Literal["product", "norm", "relu", "add", "other"]
-"""product: convolution, linear, attention; norm: batch norm; add: a residual; other: everything else that is a kernel."""
+"""product: convolution, linear, attention; norm: batch norm; add: a residual; other: every other kernel."""
 
 NORMS = {aten.native_batch_norm, aten._native_batch_norm_legit, aten._native_batch_norm_legit_no_training}
 NORMS |= {aten.cudnn_batch_norm, aten.miopen_batch_norm, aten._batch_norm_with_update}

@@ -1,4 +1,4 @@
-"""Device profiles: shipped in devices.yaml, or measured by `reskd bench calibrate` and kept in the store."""
+"""Device profiles: shipped in devices.yaml, or a file of the same form in the store's folder `devices`."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class DeviceProfile:
 
 
 def load_profile(name: str, *, folder: Path | None = None) -> DeviceProfile:
-    """The profile in ``folder`` (``<name>.yaml``, measured) or the shipped one; BadInput where neither is."""
+    """The profile in ``folder`` (``<name>.yaml``) or the shipped one; BadInput where neither is."""
     measured = folder / f"{name}.yaml" if folder else None
     if measured is not None and measured.is_file():
         with naming(str(measured)):
@@ -63,9 +63,7 @@ def load_profile(name: str, *, folder: Path | None = None) -> DeviceProfile:
     if name not in shipped:
         own = sorted(path.stem for path in folder.glob("*.yaml")) if folder and folder.is_dir() else []
         known = ", ".join([*shipped, *(stem for stem in own if stem not in shipped)])
-        raise BadInput(
-            f"--device: {name!r} has no profile; choose {known}, or measure this machine: reskd bench calibrate"
-        )
+        raise BadInput(f"--device: {name!r} has no profile; choose {known}, or write one into <store>/devices")
     return shipped[name]
 
 

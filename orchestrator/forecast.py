@@ -33,11 +33,19 @@ class Forecast:
     notes: tuple[str, ...]
     """What it assumes."""
     too_large: tuple[str, ...]
-    """Jobs of one member that need more memory than a device has."""
+    """Jobs that need more memory than a device has, with how much."""
 
     @property
     def unit(self) -> str:
         return "core-hours" if self.device == "cpu" else "GPU-hours"
+
+    def refuse_too_large(self, *, where: str) -> None:
+        """BadInput when one member, with one group at a time, needs more memory than a device has."""
+        if self.too_large:
+            raise BadInput(
+                f"{where}: {self.too_large[0]} on {self.device}; lower optim.group_size, model.resolution or "
+                "data.num_frames, or choose a device with more memory"
+            )
 
     def refuse_above(self, budget: float | None, *, where: str) -> None:
         """BadInput when the jobs are expected to take more GPU-hours (of a cpu core-hours) than ``budget``."""
@@ -77,6 +85,8 @@ def forecast(jobs: Sequence[Job], *, costs: Costs, num_devices: float) -> Foreca
         num_corrected=costs.num_corrected,
         notes=costs.notes,
         too_large=tuple(
-            job.id for job in jobs if job.estimate and limit is not None and job.estimate.memory_bytes > limit
+            f"{job.id} needs about {job.estimate.memory_bytes / 1e9:.3g} of {limit / 1e9:.3g} GB of memory"
+            for job in jobs
+            if job.estimate and limit is not None and job.estimate.memory_bytes > limit
         ),
     )

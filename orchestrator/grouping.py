@@ -44,7 +44,9 @@ def why_apart(cohort: Cohort, others: Sequence[Cohort], *, limit: int) -> str:
             words = "a member without a teacher need not wait for one"
         else:
             words = "cut, so that they run side by side or fit in memory"
-        found.append((len(keys), words))
+        # Teachers and students are apart by nature, so another difference says more.
+        is_natural = not keys and ("teaches" in words or _has_teacher(cohort) != _has_teacher(other))
+        found.append((2 if is_natural else len(keys), words))
     return min(found, key=lambda one: one[0])[1]
 
 

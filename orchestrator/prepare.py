@@ -12,6 +12,7 @@ from typing import Any
 from orchestrator.compatible import check_models
 from orchestrator.cost import Costs
 from orchestrator.estimates import paired_difference
+from orchestrator.forecast import Forecast
 from orchestrator.plan import Plan, make_plan
 from orchestrator.pricing import Asked, costs_of, num_devices
 from orchestrator.published import load_published
@@ -78,6 +79,13 @@ class Prepared:
         costs = self.costs(asked)
         devices = num_devices(self.sweep.resources, costs, asked=asked)
         return make_plan(self.sweep, self.steps, status, costs=costs, num_devices=devices, retry_failed=retry_failed)
+
+    def refuse(self, found: Forecast, *, budget: float | None = None) -> None:
+        """BadInput for jobs that cost more than they may, or that no device holds."""
+        limit = budget if budget is not None else self.sweep.resources.budget_gpu_hours
+        found.refuse_above(limit, where=str(self.sweep.path))
+        if not any("is assumed" in note for note in found.notes):  # a guessed device refuses nothing
+            found.refuse_too_large(where=str(self.sweep.path))
 
     def costs(self, asked: Asked | None = None, *, is_corrected: bool = True) -> Costs:
         """Estimates for the device at hand, or for the one asked for; corrected by the store's finished steps."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast, get_args
 
 import torch
 
@@ -44,6 +45,14 @@ class Asked:
     clips: ClipKind = "packed"
 
 
+def asked_of(*, device: str | None, devices: float | None, clips: str) -> Asked:
+    """From the command line; BadInput for a kind of clips that there is not."""
+    kinds = get_args(ClipKind)
+    if clips not in kinds:
+        raise BadInput(f"--clips: {clips!r} is not one of {', '.join(kinds)}")
+    return Asked(device=device, devices=devices, clips=cast(ClipKind, clips))
+
+
 def costs_of(
     resources: Resources,
     steps: Mapping[str, Step],
@@ -55,7 +64,8 @@ def costs_of(
 ) -> Costs:
     """Estimates for the device that is asked for, that the sweep names or that is here.
 
-    ``folder`` holds measured profiles; ``records`` are DONE records of finished steps of the sweep, by step id.
+    ``folder`` holds profiles that go before the shipped ones; ``records`` are DONE records of finished
+    steps of the sweep, by step id.
     """
     asked = asked or Asked()
     name, notes = _device(asked.device or resources.device, resources)
@@ -88,7 +98,7 @@ def _device(name: str | None, resources: Resources) -> tuple[str, list[str]]:
     here = profile_name_of(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
     if here is not None:
         return here, []
-    return DEFAULT_GPU, [f"no GPU with a profile is here: {DEFAULT_GPU} is assumed (--device, resources.device)"]
+    return DEFAULT_GPU, [f"no GPU with a profile is here, so {DEFAULT_GPU} is assumed (--device, resources.device)"]
 
 
 def num_devices(resources: Resources, costs: Costs, *, asked: Asked | None = None) -> float:
@@ -153,16 +163,3 @@ def finished_jobs(
         if measured > 0:
             found.append(FinishedJob(members=tuple(members), measured_s=measured, estimated_s=estimated))
     return found
-
-
-def refuse_too_large_for_memory(
-    jobs: Sequence[str], *, device: str, limit: float | None, memory: Mapping[str, float]
-) -> None:
-    """BadInput for a job of one member that one device cannot hold, one group at a time."""
-    if jobs:
-        worst = max(jobs, key=lambda job: memory[job])
-        raise BadInput(
-            f"job {worst} needs about {memory[worst] / 1e9:.3g} GB of memory with one member and one group at a time, "
-            f"but {device} has {(limit or 0) / 1e9:.3g} GB; lower optim.group_size, model.resolution or "
-            "data.num_frames, or name a larger device with --device"
-        )

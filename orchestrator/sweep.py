@@ -45,7 +45,7 @@ class Resources:
     loader_workers: int = 0
     """Processes that decode, for each worker; 0: the worker itself."""
     device: str | None = None
-    """Profile that time and memory are estimated by: cpu, a100, h100, h200 or one that `reskd bench calibrate` made;
+    """Profile that time and memory are estimated by: cpu, a100, h100, h200 or one in <store>/devices;
     null: what is here."""
     budget_gpu_hours: float | None = None
     """A run that is expected to take more is refused; on a cpu, core-hours."""

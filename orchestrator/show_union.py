@@ -13,6 +13,7 @@ from orchestrator.plan import Plan, make_plan
 from orchestrator.prepare import Prepared
 from orchestrator.pricing import Asked, costs_of, num_devices
 from orchestrator.show import show_forecast
+from orchestrator.steps import Step
 from orchestrator.union import SharedStep, Union
 
 
@@ -37,10 +38,15 @@ def show_together(
     plans: Sequence[tuple[Prepared, Plan]], console: Console, *, asked: Asked, retry_failed: bool
 ) -> None:
     """What all the sweeps take as one schedule, each step counted once."""
-    steps = {step.id: step for prepared, _ in plans for step in prepared.steps.values()}
+    steps: dict[str, Step] = {}
+    for prepared, _ in plans:
+        for step in prepared.steps.values():
+            # One that is in a row of any sweep is wanted, whatever it is in the others.
+            if step.id not in steps or not steps[step.id].cells:
+                steps[step.id] = step
     first = plans[0][0]
     status = {step_id: first.store.status(step_id) for step_id in steps}
-    whole = replace(first.sweep, name="together", cells=first.sweep.cells, early_stopping=None)
+    whole = replace(first.sweep, name="together", cells=(), early_stopping=None)
     costs = costs_of(
         whole.resources,
         steps,

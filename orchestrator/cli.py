@@ -22,7 +22,11 @@ from orchestrator.cli_figures import figures_app
 from orchestrator.cli_flops import flops
 from orchestrator.cli_options import (
     AsJson,
+    Budget,
     Changes,
+    ClipsAre,
+    Device,
+    Devices,
     NoCohorts,
     Smoke,
     StoreFolder,
@@ -54,6 +58,10 @@ def plan(
     store: StoreFolder = None,
     no_cohorts: NoCohorts = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Plan failed steps again.")] = False,
+    device: Device = None,
+    devices: Devices = None,
+    clips: ClipsAre = "packed",
+    budget: Budget = None,
     as_json: AsJson = False,
     smoke: Smoke = False,
 ) -> None:
@@ -61,8 +69,9 @@ def plan(
 
     Starts nothing.
     """
+    from orchestrator.pricing import asked_of
     from orchestrator.show import show_plan
-    from orchestrator.show_union import show_union
+    from orchestrator.show_union import show_together, show_union
     from orchestrator.union import unite
 
     opened = open_store(store)
@@ -70,7 +79,8 @@ def plan(
     if smoke:
         asked = [_cut_down(*one) for one in asked]
     prepared = [open_sweep(path, own, where, no_cohorts=no_cohorts) for path, own, where in asked]
-    plans = [(one, one.plan(retry_failed=retry_failed)) for one in prepared]
+    assumed = asked_of(device=device, devices=devices, clips=clips)
+    plans = [(one, one.plan(retry_failed=retry_failed, asked=assumed)) for one in prepared]
     union = unite(plans) if len(plans) > 1 else None
     if as_json:
         found = [{**one_plan.to_dict(), **one.look_dict()} for one, one_plan in plans]
@@ -82,6 +92,9 @@ def plan(
         show_plan(one, one_plan, console)
     if union:
         show_union(union, console, num_sweeps=len(plans))
+        show_together(plans, console, asked=assumed, retry_failed=retry_failed)
+    for one, one_plan in plans:
+        one.refuse(one_plan.forecast, budget=budget)
 
 
 @app.command(epilog="Example: reskd run sweeps/demo.yaml --store /shared/reskd")
@@ -92,6 +105,7 @@ def run(
     tracking_uri: TrackingUri = None,
     no_cohorts: NoCohorts = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed steps again.")] = False,
+    budget: Budget = None,
     smoke: Smoke = False,
 ) -> None:
     """Train what is missing, publish it, rebuild the tables. Typed again, it resumes, retries and extends."""
@@ -110,6 +124,7 @@ def run(
     prepared = open_sweep(sweep, changes, where, no_cohorts=no_cohorts)
     before = prepared.plan(retry_failed=retry_failed)
     show_plan(prepared, before, console, cells=False)
+    prepared.refuse(before.forecast, budget=budget)
     prepared, outcome, publisher = run_sweep(
         prepared, tracking_uri=tracking_uri, retry_failed=retry_failed, console=console
     )

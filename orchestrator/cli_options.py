@@ -36,6 +36,25 @@ TrackingUri = Annotated[
         help="An MLflow server. Default: SQLite in the store's folder.",
     ),
 ]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device", help="Estimate for cpu, a100, h100, h200 or a profile of the store's. Default: what is here."
+    ),
+]
+Devices = Annotated[
+    float | None,
+    typer.Option(
+        "--devices", min=0.01, help="Estimate for so many of them (of a cpu, cores). Default: resources.max_*."
+    ),
+]
+ClipsAre = Annotated[
+    str, typer.Option("--clips", help="What is decoded: packed JPEG, short (10 s) or long (2 min, 720p) videos.")
+]
+Budget = Annotated[
+    float | None,
+    typer.Option("--budget-gpu-hours", min=0, help="Refuse what is expected to take more (of a cpu, core-hours)."),
+]
 NoCohorts = Annotated[bool, typer.Option("--no-cohorts", help="Every step in a job of its own.")]
 Smoke = Annotated[
     bool,

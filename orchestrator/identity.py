@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -76,8 +77,13 @@ def file_sha256(path: Path) -> str:
         ) from error
 
 
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)  # which compiles every annotation anew
+
+
 def _plain_fields(spec: Any, *, leave_out: Collection[str] = ()) -> dict[str, Any]:
-    hints = get_type_hints(type(spec))
+    hints = _hints(spec.__class__)
     plain: dict[str, Any] = {}
     for field in fields(spec):
         value = getattr(spec, field.name)

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from orchestrator.cohorts import Cohort, candidate_of, common_epochs, form_cohorts
+from orchestrator.cost import Costs, JobEstimate
+from orchestrator.forecast import Forecast, forecast
+from orchestrator.grouping import MAX_COMPARED, why_apart, why_together
+from orchestrator.pricing import costs_of
+from orchestrator.simulate import Work, chains
+from orchestrator.split import split_cohorts
 from orchestrator.steps import Step, StepStatus
 from orchestrator.sweep import Resources, Sweep
-from reskd.recipe import Recipe
 
 Verdict = Literal["done", "pruned", "failed", "blocked", "held", "resume", "train", "waiting", "unneeded"]
 """pruned: stopped early, which no retry undoes; blocked: its teacher failed; held: another run trains it;
 waiting: its job's teacher comes first; unneeded: a teacher in no row, all of whose students are settled."""
-
-GMACS = {
-    "resnet152": 11.5,
-    "resnet101": 7.8,
-    "resnet50": 4.1,
-    "resnet34": 3.7,
-    "resnet18": 1.8,
-    "mini18": 1.3,
-    "mini10": 0.6,
-}
-"""GMACs of one frame at 224 pixels, roughly; only ratios matter."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +38,10 @@ class Job:
     cpus: float
     gpus: float
     cost: float
-    """Epochs x frames x GMACs over the members, from resume_from on; comparable within one sweep."""
+    """Seconds that it is expected to take."""
+    estimate: JobEstimate | None = None
+    why: str = ""
+    """What its members share, and what keeps them apart from the most similar other job."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,6 +69,7 @@ class Plan:
     jobs: tuple[Job, ...]
     steps: dict[str, StepPlan]
     cells: tuple[CellPlan, ...]
+    forecast: Forecast
 
     @property
     def counts(self) -> dict[Verdict, int]:
@@ -86,22 +84,36 @@ class Plan:
 
 
 def make_plan(
-    sweep: Sweep, steps: Mapping[str, Step], status: Mapping[str, StepStatus], *, retry_failed: bool = False
+    sweep: Sweep,
+    steps: Mapping[str, Step],
+    status: Mapping[str, StepStatus],
+    *,
+    costs: Costs | None = None,
+    num_devices: float = 1.0,
+    retry_failed: bool = False,
 ) -> Plan:
     """Compare what the sweep wants with what the store has; steps missing in ``status`` are absent there.
+
+    ``costs`` are of one of the ``num_devices`` that may work at a time, without them of what is here. They decide the
+    order of the jobs, and whether a cohort is cut for the least makespan, never what a step is.
 
     Failed steps stay failed unless ``retry_failed``. Raises BadInput when a step can only resume with more
     workers than the sweep's resources allow.
     """
+    costs = costs or costs_of(sweep.resources, steps, {})
     has = {step_id: status.get(step_id, StepStatus()) for step_id in steps}
     may_stop = set(sweep.early_stopping.rows) if sweep.early_stopping else set()
     verdicts = _settled(steps, has, retry_failed=retry_failed, may_stop=may_stop)
     # By id, so that the order of a file's rows never changes a job.
     open_steps = [steps[step_id] for step_id in sorted(steps.keys() - verdicts.keys())]
     todo = [candidate_of(step, has, workers=sweep.resources.workers) for step in open_steps]
-    cohorts = form_cohorts(todo, limit=sweep.cohort.max_members if sweep.cohort.enabled else 1)
+    limit = sweep.cohort.max_members if sweep.cohort.enabled else 1
+    cohorts = form_cohorts(todo, limit=limit)
+    if sweep.cohort.split:
+        cohorts = _split(cohorts, sweep.resources, costs, num_devices)
     job_of = {member.step.id: _job_id(cohort) for cohort in cohorts for member in cohort}
-    jobs = _ordered([_job(cohort, job_of, sweep.resources) for cohort in cohorts])
+    jobs = _ordered([_job(cohort, job_of, sweep.resources, costs) for cohort in cohorts])
+    jobs = _with_reasons(jobs, cohorts, limit=limit)
     verdicts |= {member: _verdict(steps[member], job, has) for job in jobs for member in job.members}
     step_of = {cell: step.id for step in steps.values() for cell in step.cells}
     cells = []
@@ -115,13 +127,42 @@ def make_plan(
         jobs=jobs,
         steps={step_id: verdicts[step_id] for step_id in steps},
         cells=tuple(cells),
+        forecast=forecast(jobs, costs=costs, num_devices=num_devices),
     )
 
 
-def relative_cost(recipe: Recipe) -> float:
-    """Work of a whole training, per clip of the data: epochs x frames x GMACs; an unknown model counts as ResNet-50."""
-    gmacs = next((gmacs for name, gmacs in GMACS.items() if name in recipe.model.name), GMACS["resnet50"])
-    return recipe.optim.epochs * recipe.data.num_frames * gmacs * (recipe.model.input_size / 224) ** 2
+def _split(cohorts: Sequence[Cohort], resources: Resources, costs: Costs, num_devices: float) -> list[Cohort]:
+    def seconds(cohort: Cohort) -> float:
+        return _estimate(cohort, resources, costs).seconds
+
+    return split_cohorts(
+        cohorts,
+        seconds=seconds,
+        devices=lambda cohort: costs.devices_of(cohort[0].workers, resources),
+        fits=lambda cohort: costs.fits([member.step for member in cohort]),
+        num_devices=num_devices,
+    )
+
+
+def _estimate(cohort: Cohort, resources: Resources, costs: Costs) -> JobEstimate:
+    steps = [member.step for member in cohort]
+    epoch = max(common_epochs(cohort))
+    return costs.job(steps, workers=cohort[0].workers, resources=resources, resume_from=epoch)
+
+
+def _with_reasons(jobs: Sequence[Job], cohorts: Sequence[Cohort], *, limit: int) -> tuple[Job, ...]:
+    """Each job with why its members are together, and apart from those of the jobs beside it."""
+    by_id = {_job_id(cohort): cohort for cohort in cohorts}
+    ordered = [by_id[job.id] for job in jobs]
+    found = []
+    for index, job in enumerate(jobs):
+        beside = [
+            *ordered[max(0, index - MAX_COMPARED // 2) : index],
+            *ordered[index + 1 : index + MAX_COMPARED // 2 + 1],
+        ]
+        together, apart = why_together(ordered[index]), why_apart(ordered[index], beside, limit=limit)
+        found.append(replace(job, why=f"{together}; apart: {apart}" if apart else together))
+    return tuple(found)
 
 
 def _settled(
@@ -176,7 +217,7 @@ def _job_id(cohort: Cohort) -> str:
     return f"job-{hashlib.sha256(members.encode('ascii')).hexdigest()[:12]}"
 
 
-def _job(cohort: Cohort, job_of: Mapping[str, str], resources: Resources) -> Job:
+def _job(cohort: Cohort, job_of: Mapping[str, str], resources: Resources, costs: Costs) -> Job:
     steps = [member.step for member in cohort]
     student = next((step for step in steps if step.recipe.has_teacher), None)
     teacher_id = student.teacher_id if student else None
@@ -184,7 +225,7 @@ def _job(cohort: Cohort, job_of: Mapping[str, str], resources: Resources) -> Job
     workers = cohort[0].workers
     who = f"step {steps[0].id}, started with {workers} and to go on with as many," if resume_from else "a job"
     resources.refuse_too_large(workers, who=who)
-    left = [(step.recipe, max(1, step.recipe.optim.epochs - resume_from)) for step in steps]
+    estimate = _estimate(cohort, resources, costs)
     return Job(
         id=_job_id(cohort),
         members=tuple(sorted(step.id for step in steps)),
@@ -195,21 +236,15 @@ def _job(cohort: Cohort, job_of: Mapping[str, str], resources: Resources) -> Job
         workers=workers,
         cpus=workers * resources.cpus_per_worker,
         gpus=workers * resources.gpus_per_worker,
-        cost=sum(relative_cost(recipe) * epochs / recipe.optim.epochs for recipe, epochs in left),
+        cost=estimate.seconds,
+        estimate=estimate,
     )
 
 
 def _ordered(jobs: Sequence[Job]) -> tuple[Job, ...]:
     """By the cost of the longest chain that starts with the job, then by its own; so parents precede children."""
-    children: dict[str, list[Job]] = {}
-    for job in jobs:
-        for parent in job.depends_on:
-            children.setdefault(parent, []).append(job)
-
-    def chain(job: Job) -> float:
-        return job.cost + max(map(chain, children.get(job.id, [])), default=0.0)
-
-    return tuple(sorted(jobs, key=lambda job: (-chain(job), -job.cost, job.id)))
+    chain = chains([Work(job.id, job.cost, 0.0, after=job.depends_on) for job in jobs])
+    return tuple(sorted(jobs, key=lambda job: (-chain[job.id], -job.cost, job.id)))
 
 
 def _verdict(step: Step, job: Job, has: Mapping[str, StepStatus]) -> StepPlan:

@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.compatible import check_models
+from orchestrator.cost import Costs
 from orchestrator.estimates import paired_difference
+from orchestrator.forecast import Forecast
 from orchestrator.plan import Plan, make_plan
+from orchestrator.pricing import Asked, costs_of, num_devices
 from orchestrator.published import load_published
 from orchestrator.sequential import Look, look_at
 from orchestrator.step_record import StepRecord, records_from_store
@@ -70,10 +73,31 @@ class Prepared:
     def manifest_path(self, step: Step) -> Path:
         return self.store.manifest_path(step.recipe.data.name, step.payload["manifest_sha256"])
 
-    def plan(self, *, retry_failed: bool = False, own: str | None = None) -> Plan:
+    def plan(self, *, retry_failed: bool = False, own: str | None = None, asked: Asked | None = None) -> Plan:
         """What is missing, from what the store says now; leases of run `own` count as free."""
         status = {step_id: self.store.status(step_id, own=own) for step_id in self.steps}
-        return make_plan(self.sweep, self.steps, status, retry_failed=retry_failed)
+        costs = self.costs(asked)
+        devices = num_devices(self.sweep.resources, costs, asked=asked)
+        return make_plan(self.sweep, self.steps, status, costs=costs, num_devices=devices, retry_failed=retry_failed)
+
+    def refuse(self, found: Forecast, *, budget: float | None = None) -> None:
+        """BadInput for jobs that cost more than they may, or that no device holds."""
+        limit = budget if budget is not None else self.sweep.resources.budget_gpu_hours
+        found.refuse_above(limit, where=str(self.sweep.path))
+        if not any("is assumed" in note for note in found.notes):  # a guessed device refuses nothing
+            found.refuse_too_large(where=str(self.sweep.path))
+
+    def costs(self, asked: Asked | None = None, *, is_corrected: bool = True) -> Costs:
+        """Estimates for the device at hand, or for the one asked for; corrected by the store's finished steps."""
+        records = {step_id: self.store.done(step_id) for step_id in self.steps} if is_corrected else {}
+        return costs_of(
+            self.sweep.resources,
+            self.steps,
+            self.manifests,
+            folder=self.store.devices,
+            records={step_id: record for step_id, record in records.items() if record is not None},
+            asked=asked,
+        )
 
 
 def prepare(path: Path, *, changes: Sequence[str] = (), store: Store) -> Prepared:

@@ -46,6 +46,8 @@ class Outcome:
     interrupted: bool
     log: Path | None
     wall_s: float
+    jobs: tuple[Job, ...] = ()
+    """As they were planned, with their estimates."""
     num_pruned: int = 0
     """Stopped early, as the sweep wants it."""
 
@@ -102,7 +104,8 @@ def _run_seeds(
             _publish(publisher)  # however it ended, no run stays RUNNING
     given_up = [step_id for job in jobs if states.get(job.id) == "failed" for step_id in job.members]
     wall_s = time.monotonic() - started
-    return _outcome(prepared, given_up, interrupted=interrupted, log=log, wall_s=wall_s), publisher
+    outcome = _outcome(prepared, given_up, interrupted=interrupted, log=log, wall_s=wall_s)
+    return replace(outcome, jobs=jobs), publisher
 
 
 def _count(jobs: Sequence[Job]) -> str:

@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.forecast import Forecast
 from orchestrator.live import clock, label
-from orchestrator.plan import Plan
+from orchestrator.plan import Job, Plan
 from orchestrator.prepare import Prepared
 from orchestrator.publish import Publisher
 from orchestrator.run import Outcome
@@ -52,6 +53,8 @@ def show_plan(prepared: Prepared, plan: Plan, console: Console, *, cells: bool =
             )
     if plan.jobs:
         console.print(_jobs(prepared, plan))
+        show_forecast(plan.forecast, console)
+        show_notes(plan.forecast, console)
     counts = ", ".join(f"{number} {verdict}" for verdict, number in plan.counts.items())
     console.print(f"{len(plan.cells)} cells, {len(plan.steps)} steps: {counts}; {len(plan.jobs)} jobs to run")
 
@@ -77,19 +80,51 @@ def _cells(plan: Plan) -> Table:
 
 
 def _jobs(prepared: Prepared, plan: Plan) -> Table:
-    total = sum(job.cost for job in plan.jobs) or 1.0
     table = Table(box=None, pad_edge=False)
-    for heading in ("job", "members", "workers", "share of work", "after"):
-        table.add_column(heading)
+    for heading in ("job", "members", "workers", "time", "memory", "after", "why"):
+        table.add_column(heading, justify="right" if heading in ("workers", "time", "memory") else "left")
     for job in plan.jobs:
         table.add_row(
-            job.id,
+            job.id.removeprefix("job-"),
             Text(label(job, prepared.steps)),
             str(job.workers),
-            f"{100 * job.cost / total:.0f} %",
-            ", ".join(job.depends_on),
+            duration(job.cost),
+            memory(job.estimate.memory_bytes) if job.estimate else "",
+            ", ".join(parent.removeprefix("job-") for parent in job.depends_on),
+            Text(job.why),
         )
     return table
+
+
+def duration(seconds: float) -> str:
+    """4 s, 12 min or 3.4 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def memory(num_bytes: float) -> str:
+    return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"
+
+
+def show_forecast(found: Forecast, console: Console, *, what: str = "") -> None:
+    """Device-hours and makespan with their ranges, the least that any schedule takes, and what this assumes."""
+    hours = [found.device_hours, *found.device_hours_range]
+    makespan, low, high = map(duration, (found.makespan_s, *found.makespan_range_s))
+    console.print(
+        f"{what}{hours[0]:.3g} {found.unit} ({hours[1]:.3g} to {hours[2]:.3g}), over in {makespan} ({low} to {high}) "
+        f"on {found.num_devices:g} {found.device}, {100 * found.utilisation:.0f} % busy; no schedule of these jobs "
+        f"takes less than {duration(found.lower_bound_s)}",
+        style="bold",
+        markup=False,
+        highlight=False,
+    )
+    for problem in found.too_large:
+        console.print(f"does not fit: {problem}", style="red", markup=False)
+
+
+def show_notes(found: Forecast, console: Console) -> None:
+    console.print(f"estimated by: {'; '.join(found.notes)}", style="dim", markup=False, highlight=False)
 
 
 def show_outcome(prepared: Prepared, outcome: Outcome, publisher: Publisher, console: Console, *, program: str) -> None:
@@ -98,6 +133,8 @@ def show_outcome(prepared: Prepared, outcome: Outcome, publisher: Publisher, con
     total = outcome.num_done + len(outcome.failed) + len(outcome.unfinished)
     pruned = f"{outcome.num_pruned} stopped early, " if outcome.num_pruned else ""
     console.print(f"{outcome.num_done} of {total} steps done, {pruned}{clock(outcome.wall_s)} spent", style="bold")
+    for line in estimate_lines(prepared, outcome.jobs):
+        console.print(line, markup=False, highlight=False)
     verdicts = prepared.plan().steps if outcome.failed else {}
     for step_id in outcome.failed[:MAX_SHOWN_ERRORS]:
         reason = verdicts[step_id].reason
@@ -116,6 +153,19 @@ def show_outcome(prepared: Prepared, outcome: Outcome, publisher: Publisher, con
         log = f" (log: {outcome.log})" if outcome.log else ""
         console.print(f"{what}{log}; nothing finished is lost. Go on with:  {command}", markup=False, soft_wrap=True)
     console.print(browse_line(prepared, publisher, program=program), markup=False, soft_wrap=True)
+
+
+def estimate_lines(prepared: Prepared, jobs: Sequence[Job]) -> list[str]:
+    """The estimate of each job that ran from its first epoch to its end, beside the seconds it took."""
+    lines = []
+    for job in jobs:
+        records = [prepared.store.done(step_id) for step_id in job.members]
+        took = [record for record in records if record is not None and "device_s" in record]
+        if len(took) == len(job.members) and not job.resume_from:
+            measured = sum(record["device_s"] for record in took) / job.workers
+            words = f"{duration(job.cost)} estimated, {duration(measured)} taken after its start"
+            lines.append(f"{job.id}: {words} ({label(job, prepared.steps)})")
+    return lines
 
 
 def browse_line(prepared: Prepared, publisher: Publisher, *, program: str) -> str:

@@ -98,13 +98,17 @@ class StepBuilder:
 
     manifests: dict[tuple[str | None, ...], str] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
+    teachers: dict[Recipe, str] = field(default_factory=dict)
+    """Ids of the teachers' steps, each shared by many students."""
 
     def add(self, recipe: Recipe) -> Step:
         """The recipe's step, made with its teacher's unless it is there already."""
         teacher_id = checkpoint = teacher = None
         source = recipe.teacher if recipe.has_teacher else None
         if isinstance(source, Recipe):
-            teacher_step = self.add(source)
+            known_teacher = self.steps.get(self.teachers.get(source, ""))
+            teacher_step = known_teacher or self.add(source)
+            self.teachers[source] = teacher_step.id
             teacher_id, teacher = teacher_step.id, teacher_step.full_id
         elif source is not None:
             checkpoint = source.checkpoint
@@ -126,7 +130,7 @@ class StepBuilder:
             teacher_checkpoint=checkpoint,
         )
         known = self.steps.setdefault(made.id, made)
-        if canonical_json(known.payload) != canonical_json(content):
+        if known is not made and canonical_json(known.payload) != canonical_json(content):
             raise BadInput(
                 f"step {made.id}: two different recipes have this id; raise RECIPE_VERSION in reskd/recipe.py"
             )

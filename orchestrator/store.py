@@ -6,6 +6,7 @@
     manifests/             what each data set is: plan with the right ids where the videos are not
     mlflow.db artifacts/   MLflow's own store, unless a tracking server is named
     tables/<sweep>/        the tables, rebuilt when a run ends
+    devices/               device profiles of its own
     ray/ logs/             Ray's bookkeeping; nothing is ever resumed from it
 """
 
@@ -75,6 +76,11 @@ class Store(FolderSink):
     @property
     def artifacts(self) -> Path:
         return self.home / "artifacts"
+
+    @property
+    def devices(self) -> Path:
+        """Device profiles of this store's own."""
+        return self.home / "devices"
 
     def tables(self, sweep_name: str) -> Path:
         return self.home / "tables" / sweep_name.replace("/", "_")

@@ -45,6 +45,11 @@ class Resources:
     loader_workers: int | None = None
     """Processes that decode, for each worker; 0: the worker itself; null: with a GPU one for each of cpus_per_worker
     but the worker's own, else 0, since on a CPU the network needs the cores."""
+    device: str | None = None
+    """Profile that time and memory are estimated by: cpu, a100, h100, h200 or one in <store>/devices;
+    null: what is here."""
+    budget_gpu_hours: float | None = None
+    """A run that is expected to take more is refused; on a cpu, core-hours."""
 
     def __post_init__(self) -> None:
         for name, least in (("workers", 1), ("loader_workers", 0), ("gpus_per_worker", 0)):
@@ -79,6 +84,8 @@ class CohortSpec:
     enabled: bool = True
     max_members: int = 8
     """Most steps in one job; bounds its memory."""
+    split: bool = True
+    """Cut a cohort into several jobs where more devices than jobs are there and the whole sweep ends earlier so."""
 
     def __post_init__(self) -> None:
         if self.max_members < 1:

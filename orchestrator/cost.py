@@ -1,0 +1,237 @@
+"""What a job costs on a device: layer shapes -> operations and bytes -> seconds and memory; nothing is run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+from orchestrator.devices import ClipKind, DeviceProfile, Mode
+from orchestrator.steps import Step
+from orchestrator.sweep import Resources
+from reskd.recipe import ModelSpec, Precision, Recipe
+from reskd.traffic import Layer, Trace, trace
+
+BYTES: dict[Precision, int] = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2, "fp64": 8}
+"""Of one activation."""
+FRAMES_OF_DECODE = 16
+"""Frames of the clip that a profile's decode_core_ms is of."""
+UNCERTAINTY = (0.75, 1.5)
+"""Of an estimate that no finished job has corrected: what efficiencies of 0.8 and 0.4, around 0.6, come to."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipCounts:
+    """Clips of a data set."""
+
+    train: int
+    val: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobEstimate:
+    """What a job is expected to take."""
+
+    seconds: float
+    device_seconds: float
+    """Of all its devices; on a cpu, of all its cores."""
+    memory_bytes: float
+    """Of one worker's device, one group at a time."""
+    step_ms: float
+    """Of its first epoch's steps, of all members together."""
+    bound: str
+    """What a step waits for: compute, decode or launches."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Costs:
+    """Estimates for one device; pure, and the same for the same arguments."""
+
+    device: str
+    """The profile's name."""
+    profile: DeviceProfile
+    clips: Callable[[Step], ClipCounts]
+    clip_kind: ClipKind = "packed"
+    factor: float = 1.0
+    """Measured / estimated seconds of finished jobs on such devices."""
+    num_corrected: int = 0
+    """Finished jobs that the factor is from."""
+    spread: tuple[float, float] = UNCERTAINTY
+    """Factors that make the range around an estimate."""
+    notes: tuple[str, ...] = field(default=())
+    """Where a figure rests on an assumption."""
+
+    def devices_of(self, workers: int, resources: Resources) -> float:
+        """Devices that a job holds: GPUs, or cores."""
+        return workers * self._devices_of_worker(resources)
+
+    def _devices_of_worker(self, resources: Resources) -> float:
+        return resources.cpus_per_worker if self.profile.kind == "cpu" else resources.gpus_per_worker or 1.0
+
+    def job(self, steps: Sequence[Step], *, workers: int, resources: Resources, resume_from: int = 0) -> JobEstimate:
+        """A job of these steps, which agree as members of a cohort do, from an epoch on.
+
+        Seconds are the sum over epochs of training and validation, and of the final test; a step's are
+        max(teacher's forward + the members' training, decode, launches). Decoding in the worker itself
+        (loader_workers 0) adds to the rest. What workers say to each other is taken as free.
+        """
+        recipe = steps[0].recipe
+        clips = self.clips(steps[0])
+        steps_per_epoch = max(1, clips.train // recipe.optim.batch_size)
+        speed = self._devices_of_worker(resources)
+        seconds, first, done, bound = self.profile.start_s, None, 0, "compute"
+        left = {step.id: max(1, step.recipe.optim.epochs - resume_from) for step in steps}
+        for until in sorted(set(left.values())):
+            live = [step.recipe for step in steps if left[step.id] >= until]
+            step_s, waits_for = self._step(live, workers=workers, resources=resources, speed=speed)
+            if first is None:
+                first, bound = step_s, waits_for
+            seconds += (until - done) * steps_per_epoch * step_s
+            done = until
+        for step in steps:
+            validations = left[step.id] // step.recipe.eval.every + step.recipe.test_protocol.num_forwards
+            seconds += validations * clips.val / workers * self._judged_clip(step.recipe, resources, speed=speed)
+        seconds *= self.factor
+        return JobEstimate(
+            seconds=seconds,
+            device_seconds=seconds * self.devices_of(workers, resources),
+            memory_bytes=self.memory(steps),
+            step_ms=1000 * self.factor * (first or 0.0),
+            bound=bound,
+        )
+
+    def _step(
+        self, recipes: Sequence[Recipe], *, workers: int, resources: Resources, speed: float
+    ) -> tuple[float, str]:
+        """Seconds of one step of these members on each worker's groups, and what it waits for."""
+        optim = recipes[0].optim
+        groups = max(1, optim.num_groups // workers)
+        compute, kernels = 0.0, 0
+        for spec, num_frames, mode in passes(recipes):
+            compute += groups * self.pass_seconds(spec, num_frames, optim.group_size, recipes[0].precision, mode)
+            kernels += groups * num_kernels(_key(spec, num_frames), mode)
+        # A step of the optimiser reads weight, gradient and moment of each parameter and writes two of them.
+        numbers = sum(trace(recipe.model, num_frames=recipe.data.num_frames).num_params for recipe in recipes)
+        compute = (compute + 20 * numbers / self.profile.bytes_per_s) / speed
+        launches = kernels * self.profile.launch_s
+        decode = optim.batch_size / workers * self._decode_s(recipes[0]) / max(1, resources.loader_workers)
+        found = {"compute": compute, "launches": launches, "decode": decode}
+        bound = max(found, key=lambda name: found[name])
+        if resources.loader_workers == 0:
+            return max(compute, launches) + decode, bound
+        return found[bound], bound
+
+    def pass_seconds(self, spec: ModelSpec, num_frames: int, num_clips: int, precision: Precision, mode: Mode) -> float:
+        """Seconds of one device for a network on so many clips at once."""
+        peak, moved = self.profile.flops[precision], self.profile.bytes_per_s
+        ideal = roofline_seconds(_key(spec, num_frames), num_clips, BYTES[precision], mode, peak, moved)
+        return ideal / self.profile.efficiency[mode]
+
+    def _decode_s(self, recipe: Recipe) -> float:
+        """Of one core, for one clip."""
+        return self.profile.decode_core_ms[self.clip_kind] / 1000 * recipe.data.num_frames / FRAMES_OF_DECODE
+
+    def _judged_clip(self, recipe: Recipe, resources: Resources, *, speed: float) -> float:
+        """Seconds of one worker to decode and classify one clip; the teacher's own answers are made once a job."""
+        optim, num_frames = recipe.optim, recipe.data.num_frames
+        forward = self.pass_seconds(recipe.model, num_frames, optim.group_size, recipe.precision, "eval")
+        launches = num_kernels(_key(recipe.model, num_frames), "eval") * self.profile.launch_s
+        decode = self._decode_s(recipe) / max(1, resources.loader_workers)
+        return max(max(forward / speed, launches) / optim.group_size, decode)
+
+    def memory(self, steps: Sequence[Step]) -> float:
+        """Bytes of one device: the members' states, the teacher's weights and what it hands on of one group, and the
+        largest member's activations of one group. Workspaces of kernels are not in it.
+        """
+        recipe = steps[0].recipe
+        size, group = BYTES[recipe.precision], recipe.optim.group_size
+        traces = {
+            (spec.name, spec.stride, spec.input_size, mode): trace(spec, num_frames=num_frames)
+            for spec, num_frames, mode in passes([step.recipe for step in steps])
+        }
+        members = [trace(step.recipe.model, num_frames=recipe.data.num_frames) for step in steps]
+        state = sum(
+            network.num_params * _state_bytes(step.recipe) for network, step in zip(members, steps, strict=True)
+        )
+        taught = sum(
+            size * (network.num_params + group * network.features)
+            for (*_, mode), network in traces.items()
+            if mode != "train"
+        )
+        return state + taught + size * group * max(network.saved for network in members)
+
+    def fits(self, steps: Sequence[Step]) -> bool:
+        limit = self.profile.memory_bytes
+        return limit is None or self.memory(steps) <= limit
+
+
+def _state_bytes(recipe: Recipe) -> int:
+    """Of one parameter: weight, gradient and the optimiser's one or two moments, and a copy to compute with."""
+    full = 8 if recipe.precision == "fp64" else 4
+    copy = BYTES[recipe.precision] if recipe.precision in ("bf16", "fp16") else 0
+    return full * (4 if recipe.optim.name == "adamw" else 3) + copy
+
+
+def passes(recipes: Sequence[Recipe]) -> Iterator[tuple[ModelSpec, int, Mode]]:
+    """(network, frames, mode) of everything that runs on one group: the teacher once, and each member."""
+    taught = next((recipe for recipe in recipes if recipe.has_teacher), None)
+    if taught is not None:
+        # A checkpoint's network is not known before it is opened: as one's own, on the whole crop.
+        own = ModelSpec(name=taught.model.name, resolution=taught.data.crop_size)
+        spec = taught.teacher.model if isinstance(taught.teacher, Recipe) else own
+        yield spec, taught.data.num_frames, "eval" if taught.kd.teacher_mode == "eval" else "batch"
+    for recipe in recipes:
+        yield recipe.model, recipe.data.num_frames, "train"
+
+
+def kernel_passes(layer: Layer, mode: Mode) -> Iterator[tuple[float, int, int]]:
+    """(operations, elements of activations, elements of weights) of each time that a layer's data is gone through.
+
+    Good kernels are assumed: ReLU and residual are in the kernel before them, which reads the residual; batch norm is
+    folded away in mode `eval`, else it reads twice and writes once, and backward reads four times and writes once.
+    """
+    moved = layer.inputs + layer.outputs
+    if layer.kind == "product":
+        for _ in range(3 if mode == "train" else 1):  # backward: for the input and for the weights
+            yield layer.flops, moved, layer.weights
+    elif layer.kind == "norm":
+        if mode != "eval":
+            yield 0.0, 3 * layer.outputs, 0
+        if mode == "train":
+            yield 0.0, 5 * layer.outputs, 0
+    elif layer.kind == "add":
+        yield 0.0, layer.inputs // 2, 0
+    elif layer.kind == "other":
+        for _ in range(2 if mode == "train" else 1):
+            yield 0.0, moved, 0
+
+
+NetworkKey = tuple[str, int | None, int, int]
+"""Name, stride, pixels and frames: what a trace depends on."""
+
+
+def _key(spec: ModelSpec, num_frames: int) -> NetworkKey:
+    return spec.name, spec.stride, spec.input_size, num_frames
+
+
+def _traced(key: NetworkKey) -> Trace:
+    name, stride, input_size, num_frames = key
+    return trace(ModelSpec(name=name, stride=stride, resolution=input_size), num_frames=num_frames)
+
+
+@cache
+def roofline_seconds(
+    key: NetworkKey, num_clips: int, bytes_each: int, mode: Mode, flops_per_s: float, bytes_per_s: float
+) -> float:
+    """The least that a device of these peaks needs: of each pass the larger of its operations' and its bytes' time."""
+    return sum(
+        max(flops * num_clips / flops_per_s, bytes_each * (activations * num_clips + weights) / bytes_per_s)
+        for layer in _traced(key).layers
+        for flops, activations, weights in kernel_passes(layer, mode)
+    )
+
+
+@cache
+def num_kernels(key: NetworkKey, mode: Mode) -> int:
+    """Kernels that torch starts one by one; a training step starts about three for each of its forward."""
+    return (3 if mode == "train" else 1) * len(_traced(key).layers)

@@ -1,0 +1,92 @@
+"""What a plan takes altogether: device-hours and makespan with their ranges, and what no schedule goes below."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.cost import Costs
+from orchestrator.simulate import Work, simulate
+from reskd.errors import BadInput
+
+if TYPE_CHECKING:
+    from orchestrator.plan import Job
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Forecast:
+    """Estimated for all jobs of a plan."""
+
+    device: str
+    num_devices: float
+    device_hours: float
+    """Of a cpu, core-hours."""
+    device_hours_range: tuple[float, float]
+    makespan_s: float
+    makespan_range_s: tuple[float, float]
+    lower_bound_s: float
+    """max(all work / devices, longest chain of jobs)."""
+    utilisation: float
+    num_corrected: int
+    """Finished jobs that the estimate was corrected by."""
+    notes: tuple[str, ...]
+    """What it assumes."""
+    too_large: tuple[str, ...]
+    """Jobs that need more memory than a device has, with how much."""
+
+    @property
+    def unit(self) -> str:
+        return "core-hours" if self.device == "cpu" else "GPU-hours"
+
+    def refuse_too_large(self, *, where: str) -> None:
+        """BadInput when one member, with one group at a time, needs more memory than a device has."""
+        if self.too_large:
+            raise BadInput(
+                f"{where}: {self.too_large[0]} on {self.device}; lower optim.group_size, model.resolution or "
+                "data.num_frames, or choose a device with more memory"
+            )
+
+    def refuse_above(self, budget: float | None, *, where: str) -> None:
+        """BadInput when the jobs are expected to take more GPU-hours (of a cpu core-hours) than ``budget``."""
+        if budget is not None and self.device_hours > budget:
+            low, high = self.device_hours_range
+            raise BadInput(
+                f"{where}: about {self.device_hours:.3g} {self.unit} ({low:.3g} to {high:.3g}) on {self.device}, above "
+                f"the budget of {budget:g}; raise --budget-gpu-hours (resources.budget_gpu_hours), or ask for fewer "
+                "rows, seeds or epochs"
+            )
+
+
+def forecast(jobs: Sequence[Job], *, costs: Costs, num_devices: float) -> Forecast:
+    """Of jobs in the order in which they start; those that some device cannot hold are scheduled as if it could."""
+    works = [
+        Work(
+            job.id,
+            job.cost,
+            min(num_devices, job.estimate.device_seconds / job.cost) if job.estimate and job.cost else 0.0,
+            after=job.depends_on,
+        )
+        for job in jobs
+    ]
+    schedule = simulate(works, num_devices=num_devices)
+    hours = sum(job.estimate.device_seconds for job in jobs if job.estimate) / 3600
+    low, high = costs.spread
+    limit = costs.profile.memory_bytes
+    return Forecast(
+        device=costs.device,
+        num_devices=num_devices,
+        device_hours=hours,
+        device_hours_range=(hours * low, hours * high),
+        makespan_s=schedule.makespan,
+        makespan_range_s=(schedule.makespan * low, schedule.makespan * high),
+        lower_bound_s=schedule.lower_bound,
+        utilisation=schedule.utilisation,
+        num_corrected=costs.num_corrected,
+        notes=costs.notes,
+        too_large=tuple(
+            f"{job.id} needs about {job.estimate.memory_bytes / 1e9:.3g} of {limit / 1e9:.3g} GB of memory"
+            for job in jobs
+            if job.estimate and limit is not None and job.estimate.memory_bytes > limit
+        ),
+    )

@@ -1,0 +1,89 @@
+"""Why steps are in one job, and which field keeps one job's members apart from another's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.cohorts import Cohort, common_epochs
+from reskd.recipe import Checkpoint, Recipe
+
+MAX_COMPARED = 20
+"""Other jobs that one is compared with."""
+
+
+def why_together(cohort: Cohort) -> str:
+    """What the members share."""
+    taught = [member.step.recipe for member in cohort if member.step.recipe.has_teacher]
+    if len(cohort) == 1:
+        return "alone"
+    num_plain = len(cohort) - len(taught)
+    if not taught:
+        return f"same clips for {num_plain}"
+    plain = f" and {num_plain} without a teacher" if num_plain else ""
+    return f"one teacher's pass for {len(taught)}{plain}"
+
+
+def why_apart(cohort: Cohort, others: Sequence[Cohort], *, limit: int) -> str:
+    """What differs from the most similar of the other jobs; empty where there is none."""
+    if not others:
+        return ""
+    ours = _shared(cohort)
+    found: list[tuple[int, str]] = []
+    for other in others[:MAX_COMPARED]:
+        theirs = _shared(other)
+        keys = [key for key in ours if ours[key] != theirs[key] and not _is_free(key, ours, theirs)]
+        if keys:
+            words = ", ".join(f"{key} {ours[key]} (not {theirs[key]})" for key in keys)
+        elif _teaches(cohort, other) or _teaches(other, cohort):
+            words = "one of them teaches the other"
+        elif not common_epochs((*cohort, *other)):
+            words = "no checkpoint of the same epoch"
+        elif len(cohort) + len(other) > limit:
+            words = f"cohort.max_members {limit}"
+        elif _has_teacher(cohort) != _has_teacher(other):
+            words = "a member without a teacher need not wait for one"
+        else:
+            words = "cut, so that they run side by side or fit in memory"
+        # Teachers and students are apart by nature, so another difference says more.
+        is_natural = not keys and ("teaches" in words or _has_teacher(cohort) != _has_teacher(other))
+        found.append((2 if is_natural else len(keys), words))
+    return min(found, key=lambda one: one[0])[1]
+
+
+def _has_teacher(cohort: Cohort) -> bool:
+    return any(member.step.recipe.has_teacher for member in cohort)
+
+
+def _teaches(cohort: Cohort, other: Cohort) -> bool:
+    return bool({member.step.id for member in cohort} & {member.step.teacher_id for member in other})
+
+
+def _is_free(key: str, ours: dict[str, object], theirs: dict[str, object]) -> bool:
+    """Members without a teacher go with any."""
+    return key in ("teacher", "kd.teacher_mode") and None in (ours[key], theirs[key])
+
+
+def _shared(cohort: Cohort) -> dict[str, object]:
+    """Field -> value that all members of a job must agree on."""
+    step = next((member.step for member in cohort if member.step.recipe.has_teacher), cohort[0].step)
+    recipe, optim = step.recipe, step.recipe.optim
+    data = recipe.data
+    fields: dict[str, object] = {
+        "data": data.name,
+        "data_seed": recipe.data_seed,
+        "optim.batch_size": optim.batch_size,
+        "optim.group_size": optim.group_size,
+        "precision": recipe.precision,
+        "teacher": _teacher(recipe, step.teacher_id) if recipe.has_teacher else None,
+        "kd.teacher_mode": recipe.kd.teacher_mode if recipe.has_teacher else None,
+        "resources.workers": cohort[0].workers,
+    }
+    fields |= {f"data.{name}": getattr(data, name) for name in data.__dataclass_fields__ if name != "name"}
+    return fields
+
+
+def _teacher(recipe: Recipe, teacher_id: str | None) -> str:
+    if isinstance(recipe.teacher, Checkpoint):
+        return recipe.teacher.checkpoint
+    assert recipe.teacher is not None
+    return f"{recipe.teacher.model.name}@{recipe.teacher.model.resolution} {(teacher_id or '')[:6]}"

@@ -1,0 +1,165 @@
+"""The Costs of a sweep: which device, how many clips, and what finished steps say of earlier estimates."""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast, get_args
+
+import torch
+
+from orchestrator.cost import UNCERTAINTY, ClipCounts, Costs
+from orchestrator.devices import ClipKind, load_profile, profile_name_of
+from orchestrator.steps import Step
+from orchestrator.sweep import Resources
+from reskd.data.manifest import Manifest
+from reskd.errors import BadInput
+from reskd.files import Json
+from reskd.recipe import DataSpec
+
+PUBLISHED_CLIPS = {
+    "activitynet": ClipCounts(10_024, 4_926),
+    "fcvid": ClipCounts(45_611, 45_612),
+    "mini_kinetics": ClipCounts(121_215, 9_867),
+    "kinetics": ClipCounts(240_000, 20_000),
+    "ssv2": ClipCounts(168_913, 24_777),
+    "ssv1": ClipCounts(86_017, 11_522),
+}
+"""By annotation format, as the data sets' papers count them: for a plan where neither videos nor manifest are."""
+UNKNOWN_CLIPS = ClipCounts(10_000, 1_000)
+DEFAULT_GPU = "h100"
+MIN_FOR_SPREAD = 3
+LEAST_SPREAD = 0.1
+"""Around an estimate that finished jobs have corrected."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """What a person asks a plan to assume; None: as it is here, or as the sweep says."""
+
+    device: str | None = None
+    devices: float | None = None
+    clips: ClipKind = "packed"
+
+
+def asked_of(*, device: str | None, devices: float | None, clips: str) -> Asked:
+    """From the command line; BadInput for a kind of clips that there is not."""
+    kinds = get_args(ClipKind)
+    if clips not in kinds:
+        raise BadInput(f"--clips: {clips!r} is not one of {', '.join(kinds)}")
+    return Asked(device=device, devices=devices, clips=cast(ClipKind, clips))
+
+
+def costs_of(
+    resources: Resources,
+    steps: Mapping[str, Step],
+    manifests: Mapping[str, Manifest],
+    *,
+    folder: Path | None = None,
+    records: Mapping[str, Json] | None = None,
+    asked: Asked | None = None,
+) -> Costs:
+    """Estimates for the device that is asked for, that the sweep names or that is here.
+
+    ``folder`` holds profiles that go before the shipped ones; ``records`` are DONE records of finished
+    steps of the sweep, by step id.
+    """
+    asked = asked or Asked()
+    name, notes = _device(asked.device or resources.device, resources)
+    counts: dict[str, ClipCounts] = {sha: ClipCounts(len(m.train), len(m.val)) for sha, m in manifests.items()}
+    for step in steps.values():
+        sha = step.payload["manifest_sha256"]
+        if sha not in counts:
+            counts[sha], note = _assumed(step.recipe.data)
+            notes.append(note)
+    profile = load_profile(name, folder=folder)
+    notes.append(f"profile {name}: {profile.source}")
+    decode = profile.decode_core_ms[asked.clips]
+    notes.append(f"clips: {asked.clips}, {decode:g} core-ms for 16 frames (--clips packed, short or long)")
+    costs = Costs(
+        device=name,
+        profile=profile,
+        clips=lambda step: counts[step.payload["manifest_sha256"]],
+        clip_kind=asked.clips,
+        notes=tuple(notes),
+    )
+    return corrected(costs, records or {}, steps, resources=resources)
+
+
+def _device(name: str | None, resources: Resources) -> tuple[str, list[str]]:
+    """The profile's name, and in words where it is a guess."""
+    if name is not None:
+        return name, []
+    if not resources.gpus_per_worker:
+        return "cpu", []
+    here = profile_name_of(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
+    if here is not None:
+        return here, []
+    return DEFAULT_GPU, [f"no GPU with a profile is here, so {DEFAULT_GPU} is assumed (--device, resources.device)"]
+
+
+def num_devices(resources: Resources, costs: Costs, *, asked: Asked | None = None) -> float:
+    """Devices that may work at a time: as asked, as declared, or as this machine has."""
+    if asked is not None and asked.devices is not None:
+        return asked.devices
+    if costs.profile.kind == "cpu":
+        found = resources.max_cpus if resources.max_cpus is not None else float(os.cpu_count() or 1)
+    else:
+        found = resources.max_gpus if resources.max_gpus is not None else float(torch.cuda.device_count())
+    return max(found, costs.devices_of(resources.workers, resources))
+
+
+def _assumed(data: DataSpec) -> tuple[ClipCounts, str]:
+    counts = PUBLISHED_CLIPS.get(data.annotations, UNKNOWN_CLIPS)
+    return counts, f"{data.name}: not seen here, {counts.train} training and {counts.val} validation clips are assumed"
+
+
+def corrected(costs: Costs, records: Mapping[str, Json], steps: Mapping[str, Step], *, resources: Resources) -> Costs:
+    """With the median of measured / estimated over finished jobs on such a device; unchanged where there are none."""
+    ratios = [job.measured_s / job.estimated_s for job in finished_jobs(costs, records, steps, resources=resources)]
+    if not ratios:
+        return costs
+    factor = statistics.median(ratios)
+    spread = UNCERTAINTY
+    if len(ratios) >= MIN_FOR_SPREAD:
+        low, high = min(ratios) / factor, max(ratios) / factor
+        spread = (min(low, 1 - LEAST_SPREAD), max(high, 1 + LEAST_SPREAD))
+    note = f"corrected by {factor:.2g} after {len(ratios)} finished job{'s' * (len(ratios) != 1)}"
+    return replace(
+        costs, factor=costs.factor * factor, spread=spread, num_corrected=len(ratios), notes=(*costs.notes, note)
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FinishedJob:
+    """Steps that were trained together, and how long that was thought to take."""
+
+    members: tuple[str, ...]
+    measured_s: float
+    estimated_s: float
+
+
+def finished_jobs(
+    costs: Costs, records: Mapping[str, Json], steps: Mapping[str, Step], *, resources: Resources
+) -> list[FinishedJob]:
+    """Jobs on devices of the profile's kind all of whose seconds are on record.
+
+    Members of a job have one start and one host. Their device seconds are equal shares, so their sum is the job's,
+    of which the time before the first step is no part.
+    """
+    groups: dict[tuple[object, ...], list[str]] = {}
+    for step_id, record in records.items():
+        if step_id in steps and "device_s" in record and profile_name_of(str(record.get("device"))) == costs.device:
+            groups.setdefault((record["host"], record["started_ms"], record["workers"]), []).append(step_id)
+    found = []
+    for (*_, workers), members in groups.items():
+        assert isinstance(workers, int)
+        measured = sum(float(records[step_id]["device_s"]) for step_id in members) / workers
+        estimate = costs.job([steps[step_id] for step_id in members], workers=workers, resources=resources)
+        estimated = estimate.seconds - costs.factor * costs.profile.start_s
+        if measured > 0:
+            found.append(FinishedJob(members=tuple(members), measured_s=measured, estimated_s=estimated))
+    return found

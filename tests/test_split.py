@@ -1,0 +1,93 @@
+"""Cutting cohorts, estimates corrected by finished steps, and what is refused before anything starts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.cost import UNCERTAINTY
+from orchestrator.devices import load_profile
+from orchestrator.plan import make_plan
+from orchestrator.pricing import Asked, corrected, costs_of, num_devices
+from orchestrator.steps import StepStatus, build_steps
+from orchestrator.sweep import CohortSpec, Resources
+from reskd.errors import BadInput
+from tests.test_plan import PIXEL, manifest_of, sweep_of
+
+STUDENTS = [(f"row{index}", replace(PIXEL, kd=replace(PIXEL.kd, weight=1.0 + index))) for index in range(6)]
+
+
+def planned(*, devices, cohort=None, asked="h200", done=True, profile=None):
+    sweep = sweep_of(*STUDENTS, cohort=cohort, resources=Resources(gpus_per_worker=1))
+    steps = build_steps(sweep, manifest_of=manifest_of)
+    status = {step.id: StepStatus(state="done") for step in steps.values() if done and not step.cells}
+    costs = costs_of(sweep.resources, steps, {}, asked=Asked(device=asked))
+    costs = replace(costs, profile=replace(costs.profile, **(profile or {})))
+    return make_plan(sweep, steps, status, costs=costs, num_devices=devices)
+
+
+def test_one_device_trains_one_cohort_and_more_devices_share_it():
+    one, six = planned(devices=1), planned(devices=6)
+    assert [len(job.members) for job in one.jobs] == [6]
+    assert len(six.jobs) > 1
+    assert sorted(member for job in six.jobs for member in job.members) == sorted(one.jobs[0].members)
+    assert six.forecast.makespan_s < 0.95 * one.forecast.makespan_s
+    assert six.forecast.device_hours > one.forecast.device_hours  # each part pays for the teacher
+    assert planned(devices=6) == six
+
+
+def test_a_sweep_may_forbid_the_cut():
+    assert len(planned(devices=6, cohort=CohortSpec(split=False)).jobs) == 1
+
+
+def test_a_cohort_that_does_not_fit_in_memory_is_cut_and_a_single_member_is_refused():
+    whole = planned(devices=1).jobs[0].estimate.memory_bytes
+    cut = planned(devices=1, profile={"memory_bytes": 0.9 * whole})
+    assert len(cut.jobs) > 1
+    assert cut.forecast.too_large == ()
+    never = planned(devices=1, profile={"memory_bytes": 0.01 * whole})
+    assert len(never.forecast.too_large) == 6
+    with pytest.raises(BadInput, match=r"needs about .* GB of memory on h200; lower optim.group_size"):
+        never.forecast.refuse_too_large(where="s.yaml")
+
+
+def test_a_budget_below_the_estimate_refuses_with_the_estimate():
+    found = planned(devices=1).forecast
+    found.refuse_above(None, where="s.yaml")
+    found.refuse_above(2 * found.device_hours, where="s.yaml")
+    with pytest.raises(BadInput, match=r"s.yaml: about .* GPU-hours .* on h200, above the budget of 0; raise"):
+        found.refuse_above(0, where="s.yaml")
+
+
+def test_finished_jobs_correct_the_estimate_by_the_median_of_their_ratios():
+    sweep = sweep_of(*STUDENTS, resources=Resources())
+    steps = build_steps(sweep, manifest_of=manifest_of)
+    costs = costs_of(sweep.resources, steps, {})
+    assert (costs.device, costs.factor, costs.spread) == ("cpu", 1.0, UNCERTAINTY)
+    records = {}
+    for number, (step, ratio) in enumerate(zip(steps.values(), (2.0, 3.0, 5.0), strict=False)):
+        alone = costs.job([step], workers=1, resources=sweep.resources).seconds - load_profile("cpu").start_s
+        records[step.id] = {
+            "device": "AMD EPYC", "device_s": ratio * alone, "workers": 1, "host": "a", "started_ms": number
+        }  # fmt: skip
+    records[next(reversed(steps))] = {
+        "device": "NVIDIA H200",
+        "device_s": 1.0,
+        "workers": 1,
+        "host": "b",
+        "started_ms": 9,
+    }
+    found = corrected(costs, records, steps, resources=sweep.resources)
+    assert found.factor == pytest.approx(3.0)
+    assert found.num_corrected == 3
+    assert found.spread == pytest.approx((2 / 3, 5 / 3))
+
+
+def test_devices_are_as_asked_as_declared_or_enough_for_one_job():
+    steps = build_steps(sweep_of(*STUDENTS), manifest_of=manifest_of)
+    resources = Resources(workers=2, gpus_per_worker=1, max_gpus=16)
+    costs = costs_of(resources, steps, {}, asked=Asked(device="a100"))
+    assert num_devices(resources, costs) == 16
+    assert num_devices(resources, costs, asked=Asked(devices=8)) == 8
+    assert num_devices(replace(resources, max_gpus=None), costs) >= 2

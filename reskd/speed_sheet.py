@@ -15,13 +15,12 @@ import torchvision
 from torch import Tensor
 
 from reskd.forward_paths import PATHS, EngineRefusal, ReadyNetwork, make_ready, start_engine
+from reskd.measurement import FORMAT, Measurement
 from reskd.models.video_model import VideoModel
 from reskd.precision import tf32
 from reskd.roofline import BYTES, DeviceProfile, operators, profile_of, roofline_clips_per_s
 from reskd.throughput import device_name, time_forwards
 
-FORMAT = "reskd.throughput/1"
-"""Of the file; another number where a reader of this one would go wrong."""
 MIN_SECONDS = 0.05
 """Of one timing; shorter forwards run several times in it."""
 WORTH_A_BIGGER_BATCH = 1.02
@@ -29,37 +28,6 @@ WORTH_A_BIGGER_BATCH = 1.02
 SEARCH_SHARE = 0.25
 """Of a measurement's seconds, for each batch size that the search tries."""
 CHECKED_CLIPS = 2
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Measurement:
-    """One path at one resolution and batch size."""
-
-    path: str
-    resolution: int
-    batch_size: int
-    is_best_batch: bool
-    """Whether the search chose this batch size; else it was asked for."""
-    engine: str
-    """What ran: eager, graph or compile."""
-    refusal: str | None
-    """Why it is not the path's own engine."""
-    dtype: str
-    clips_per_s: float
-    """Of the median time."""
-    clips_per_s_low: float
-    """Of the third quartile of the times; of the longest where there are fewer than four."""
-    clips_per_s_high: float
-    """Of the first quartile, or the shortest."""
-    repeats: int
-    prepare_s: float
-    """Compiling or recording, with the first forward."""
-    logits_error: float
-    """||logits - those of fp32|| / ||those of fp32|| of the same clips: what the path changes in the answer."""
-    peak_bytes: int | None
-    """Of the GPU's memory."""
-    roofline_clips_per_s: float | None
-    roofline_share: float | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli_ask import ask_app
+from orchestrator.cli_bench import bench_app
 from orchestrator.cli_cluster import add_cluster_commands, show_jobs
 from orchestrator.cli_data import data_app
 from orchestrator.cli_eval import evaluate
@@ -302,6 +303,7 @@ app.add_typer(
     help="What steps look at; a sweep's curves, gains by class and costs.",
     epilog="Example: reskd figures gradcam 3f2a 77c1",
 )
+app.add_typer(bench_app, name="bench", help="Measurements of this and other machines.")
 app.add_typer(ask_app)
 app.add_typer(setup_app)
 app.add_typer(data_app, name="data", help="Make the demo's videos, check your own.")

@@ -1,49 +1,39 @@
-"""`reskd data bench`: what clips cost, and how many cores feed one GPU."""
+"""`reskd bench ...`: measurements of machines."""
 
 from __future__ import annotations
 
-import json
-import math
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from orchestrator.cli_pack import data_specs
-from orchestrator.console import make_console
-from reskd.data.bench import measure_split
-from reskd.data.manifest import build_manifest
+from orchestrator.cli_options import StoreFolder, TrackingUri, console, open_store
 
-console = make_console()
+bench_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
 
-def bench_command(
-    sources: Annotated[list[Path], typer.Argument(help="Sweep files or folders with train.csv; originals and packs.")],
-    clips_per_s: Annotated[
-        float | None, typer.Option("--clips-per-s", help="Clips that one GPU trains on in a second: cores for it.")
-    ] = None,
-    clips: Annotated[int, typer.Option(min=1, help="Training clips to measure of each.")] = 32,
-    data: Annotated[str | None, typer.Option("--data", help="data.name, of a sweep with several data sets.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object for each source.")] = False,
+@bench_app.callback()
+def bench() -> None:
+    """Measurements of this and other machines."""
+
+
+@bench_app.command("import", epilog="Example: reskd bench import h200.json")
+def import_file(
+    file: Annotated[Path, typer.Argument(help="What `python -m reskd.throughput --json FILE` wrote.")],
+    store: StoreFolder = None,
+    tracking_uri: TrackingUri = None,
 ) -> None:
-    """Core-milliseconds a training clip takes to decode, to resize and crop, and to collate, by one thread."""
-    import torch
+    """Put measured clips/s into the store, MLflow and the tables that have a column bench/clips/s."""
+    from orchestrator.bench import keep_bench, read_bench_file
+    from orchestrator.publish_bench import publish_bench
 
-    torch.set_num_threads(1)
-    table = Table("data", "decode (ms)", "crop (ms)", "collate (ms)", "clips/s of a core", "cores a GPU")
-    for source in sources:
-        spec = data_specs(source, data=data)[0]
-        cost = measure_split(build_manifest(spec), spec, num_clips=clips)
-        cores = None if clips_per_s is None else math.ceil(clips_per_s / cost.clips_per_s)
-        if as_json:
-            facts = {**asdict(cost), "total_ms": cost.total_ms, "clips_per_s": cost.clips_per_s, "cores_per_gpu": cores}
-            typer.echo(json.dumps({"source": str(source), "data": spec.name, **facts}))
-        table.add_row(
-            str(source),
-            *(f"{part:.2f}" for part in (cost.decode_ms, cost.crop_ms, cost.collate_ms, cost.clips_per_s)),
-            "-" if cores is None else str(cores),
-        )
-    if not as_json:
-        console.print(table)
+    measured, content = read_bench_file(file)
+    opened = open_store(store)
+    path = keep_bench(opened, content)
+    num_runs = publish_bench(opened, measured, content, tracking_uri=tracking_uri)
+    console.print(
+        f"{len(measured.results)} measurements on {measured.device}: {path}; "
+        f"MLflow: {num_runs} new runs of `throughput`; `reskd tables` shows them",
+        markup=False,
+        soft_wrap=True,
+    )

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.progress import Progress, TaskID
 
-from orchestrator.cli_bench import bench_command
+from orchestrator.cli_data_bench import bench_command
 from orchestrator.cli_pack import pack_command
 from orchestrator.console import make_console
 from reskd.data.check import CheckReport, SplitReport, check_videos

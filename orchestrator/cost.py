@@ -114,10 +114,10 @@ class Costs:
         numbers = sum(trace(recipe.model, num_frames=recipe.data.num_frames).num_params for recipe in recipes)
         compute = (compute + 20 * numbers / self.profile.bytes_per_s) / speed
         launches = kernels * self.profile.launch_s
-        decode = optim.batch_size / workers * self._decode_s(recipes[0]) / max(1, resources.loader_workers)
+        decode = optim.batch_size / workers * self._decode_s(recipes[0]) / max(1, resources.num_loaders)
         found = {"compute": compute, "launches": launches, "decode": decode}
         bound = max(found, key=lambda name: found[name])
-        if resources.loader_workers == 0:
+        if resources.num_loaders == 0:
             return max(compute, launches) + decode, bound
         return found[bound], bound
 
@@ -136,7 +136,7 @@ class Costs:
         optim, num_frames = recipe.optim, recipe.data.num_frames
         forward = self.pass_seconds(recipe.model, num_frames, optim.group_size, recipe.precision, "eval")
         launches = num_kernels(_key(recipe.model, num_frames), "eval") * self.profile.launch_s
-        decode = self._decode_s(recipe) / max(1, resources.loader_workers)
+        decode = self._decode_s(recipe) / max(1, resources.num_loaders)
         return max(max(forward / speed, launches) / optim.group_size, decode)
 
     def memory(self, steps: Sequence[Step]) -> float:

@@ -41,8 +41,9 @@ class Column:
         return f"vs {self.delta_to} (points)"
 
 
-Kind = Literal["measured", "published only", "not asked"]
-"""published only: a row of the paper that is none of ours; not asked: a row that another sweep of the table has."""
+Kind = Literal["measured", "published only", "not asked", "not measured"]
+"""published only: a row of the paper that is none of ours; not asked: a row that another sweep of the table has;
+not measured: no imported measurement is of its network, resolution and frames."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,7 +94,7 @@ class Entry:
     def text(self) -> str:
         """The numbers, and in words what is missing."""
         if self.kind != "measured":
-            return "-"
+            return "not measured" if self.kind == "not measured" else "-"
         averages = len(self.protocols) <= 1 and len(self.devices) <= 1
         shown = self.estimate.text(unit=self.unit, average=averages)
         if self.n == self.num_seeds:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from rich.console import Console
 
+from orchestrator.bench import read_bench
 from orchestrator.entries import Table
 from orchestrator.join import join_tables
 from orchestrator.prepare import Prepared
@@ -73,9 +74,17 @@ def rebuild(
 
 def build_tables(prepared: Prepared, records: Mapping[str, StepRecord]) -> list[Table]:
     sweep, published = prepared.sweep, load_published()
+    bench = read_bench(prepared.store)
     tables = [
         build_table(
-            key, spec, sweep=sweep, steps=prepared.steps, records=records, published=published, look=prepared.look
+            key,
+            spec,
+            sweep=sweep,
+            steps=prepared.steps,
+            records=records,
+            published=published,
+            look=prepared.look,
+            bench=bench,
         )
         for key, spec in sweep.tables.items()
     ]

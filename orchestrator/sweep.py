@@ -23,7 +23,7 @@ from reskd.recipe import Recipe
 
 __all__ = ["Cell", "CohortSpec", "Resources", "Sweep", "TableSpec", "load", "recipe_from_dict", "recipe_to_dict"]
 
-COSTS = ("GMACs", "GMACs_with_attention", "GFLOPs", "params_M", "clips/s")
+COSTS = ("GMACs", "GMACs_with_attention", "GFLOPs", "params_M", "clips/s", "bench/clips/s")
 """Columns beside the test metrics, ``test/...``."""
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from orchestrator.bench import BENCH, BenchFigure, BenchFile, bench_sentences, find_figure
 from orchestrator.columns import ACCURACIES, check_tables, make_column
 from orchestrator.entries import Column, Entry, Plot, PlotPoint, SeedState, Table
 from orchestrator.estimates import CONFIDENCE, Estimate, paired_difference
@@ -35,6 +36,7 @@ def build_table(
     records: Mapping[str, StepRecord],
     published: Published,
     look: Look | None = None,
+    bench: Sequence[BenchFile] = (),
 ) -> Table:
     """Entries of every row and column, what a reader must know about them, and the plot's points if it is asked for."""
     recipes = {cell.row: cell.recipe for cell in sweep.cells}
@@ -45,7 +47,8 @@ def build_table(
     entries: dict[tuple[str, str], Entry] = {}
     for row in spec.rows:
         for column in columns:
-            entry = seeds.entry(row, column)
+            figure = find_figure(bench, recipes[row]) if column.key == BENCH else None
+            entry = _bench_entry(row, column, figure) if column.key == BENCH else seeds.entry(row, column)
             if column.delta_to and row != column.delta_to:
                 is_sequential = sweep.auto is not None and {row, column.delta_to} == set(sweep.auto.compare)
                 confidence = sweep.auto.confidence if sweep.auto and is_sequential else CONFIDENCE
@@ -67,7 +70,8 @@ def build_table(
         title=spec.title or key,
         sweep=sweep.name,
         question=sweep.question,
-        head=head_sentences(
+        head=bench_sentences(bench, {row: recipes[row] for row in spec.rows}, columns=spec.columns)
+        + head_sentences(
             sweep,
             spec,
             columns=columns,
@@ -105,6 +109,19 @@ def _peer_entry(row: str, column: Column, values: Mapping[str, float]) -> Entry:
         step_ids=(),
         published=values.get(column.published.name) if column.published else None,
         kind="published only",
+    )
+
+
+def _bench_entry(row: str, column: Column, figure: BenchFigure | None) -> Entry:
+    """An imported measurement is of a network, not of a training: it has no seed and waits for none."""
+    return Entry(
+        row=row,
+        column=column.key,
+        unit=column.unit,
+        estimate=Estimate(((0, figure.measured.clips_per_s),) if figure else ()),
+        seed_states=((0, "done"),) if figure else (),
+        step_ids=(),
+        kind="measured" if figure else "not measured",
     )
 
 

@@ -58,7 +58,7 @@ def _compare(
         ("network", recipe.model.name, _network(paper, beside, data=column.published.data)),
         ("resolution", f"{recipe.model.resolution} px", _pixels(known.resolution)),
     ]
-    if column.key != "clips/s":
+    if column.unit != "clips/s":
         pairs.append(("protocol", ours, known.protocol))
     if column.unit == "%":
         pairs.append(("epochs", recipe.optim.epochs, known.epochs))

@@ -1,10 +1,15 @@
-"""How fast a network is here: clips per second of the network alone, without decoding."""
+"""How fast a network is here: clips per second of the network alone, without decoding.
+
+`python -m reskd.throughput --help` measures a network at several resolutions, as it is and tuned.
+"""
 
 from __future__ import annotations
 
+import math
 import platform
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -64,16 +69,10 @@ def measure_throughput(
     generator = torch.Generator(device).manual_seed(0)  # its own, so that a training's draws stay where they were
     shape = (batch_size, num_frames, 3, resolution, resolution)
     clips = torch.randn(shape, generator=generator, device=device).to(parameter.dtype)
-    start = time.perf_counter()
-    seconds: list[float] = []
     with evaluating(model), torch.inference_mode():
-        for number in range(warmup + repeats):
-            is_warmup = number < warmup
-            if time.perf_counter() - start >= max_seconds and (is_warmup or seconds):
-                continue
-            elapsed = _seconds_of_forward(model, clips)
-            if not is_warmup:
-                seconds.append(elapsed)
+        seconds = time_forwards(
+            lambda: model(clips), device=device, warmup=warmup, repeats=repeats, max_seconds=max_seconds
+        )
     return Throughput(
         clips_per_s=batch_size / statistics.median(seconds),
         batch_size=batch_size,
@@ -98,12 +97,40 @@ def device_name(device: torch.device) -> str:
     return platform.processor() or platform.machine()
 
 
-def _seconds_of_forward(model: VideoModel, clips: torch.Tensor) -> float:
-    _wait_for(clips.device)
+def time_forwards(
+    forward: Callable[[], object],
+    *,
+    device: torch.device,
+    warmup: int,
+    repeats: int,
+    max_seconds: float,
+    min_seconds: float = 0.0,
+) -> list[float]:
+    """Seconds of one call, ``repeats`` times, after ``warmup`` calls that are not counted.
+
+    Each is the mean over as many calls in a row as take ``min_seconds`` together, so that the wait for a GPU at the
+    end weighs little. Once ``max_seconds`` are used up nothing further starts, but one time is always taken.
+    """
     start = time.perf_counter()
-    model(clips)
-    _wait_for(clips.device)
-    return time.perf_counter() - start
+    newest = 0.0
+    for _ in range(warmup):
+        if time.perf_counter() - start >= max_seconds:
+            break
+        newest = _seconds(forward, device, num_calls=1)
+    num_calls = max(1, math.ceil(min_seconds / newest)) if newest else 1
+    seconds: list[float] = []
+    while len(seconds) < repeats and (not seconds or time.perf_counter() - start < max_seconds):
+        seconds.append(_seconds(forward, device, num_calls=num_calls))
+    return seconds
+
+
+def _seconds(forward: Callable[[], object], device: torch.device, *, num_calls: int) -> float:
+    _wait_for(device)
+    start = time.perf_counter()
+    for _ in range(num_calls):
+        forward()
+    _wait_for(device)
+    return (time.perf_counter() - start) / num_calls
 
 
 def _wait_for(device: torch.device) -> None:
@@ -115,3 +142,9 @@ def _compute_dtype(parameter: torch.nn.Parameter) -> str:
     kind = parameter.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else parameter.dtype
     return str(dtype).removeprefix("torch.")
+
+
+if __name__ == "__main__":
+    from reskd.throughput_cli import main
+
+    main()

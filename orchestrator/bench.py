@@ -1,0 +1,134 @@
+"""Imported measurements of `python -m reskd.throughput`: their check, their place in the store, what tables take."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from orchestrator.identity import canonical_json
+from orchestrator.store import Store
+from orchestrator.strict import check, naming
+from reskd.errors import BadInput
+from reskd.files import write_json
+from reskd.measurement import FORMAT, Measurement
+from reskd.recipe import Recipe
+
+BENCH = "bench/clips/s"
+"""The column of a table that imported measurements fill."""
+AGAIN = "measure again with `python -m reskd.throughput --json FILE`"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BenchFile:
+    """What a file of measurements holds, field by field as reskd.speed_sheet writes it."""
+
+    format: str
+    created: str
+    model: str
+    num_classes: int
+    num_frames: int
+    device: str
+    device_type: str
+    num_threads: int
+    compile_mode: str
+    roofline: dict[str, Any] | None
+    versions: dict[str, str | None]
+    results: tuple[Measurement, ...]
+    skipped: tuple[dict[str, Any], ...]
+
+    def __post_init__(self) -> None:
+        if not self.results:
+            raise BadInput(f"'results' is empty, so nothing was measured; {AGAIN}")
+        for index, one in enumerate(self.results):
+            if one.clips_per_s <= 0 or min(one.batch_size, one.resolution) < 1:
+                raise BadInput(
+                    f"'results[{index}]' says {one.clips_per_s} clips/s of batch {one.batch_size} at "
+                    f"{one.resolution} px; all three must be positive; {AGAIN}"
+                )
+
+
+class BenchFigure(NamedTuple):
+    """One measurement and the file that it is from."""
+
+    file: BenchFile
+    measured: Measurement
+
+
+def read_bench_file(path: Path) -> tuple[BenchFile, dict[str, Any]]:
+    """The measurements and the JSON they are from; BadInput names the file, the field and the way out."""
+    try:
+        content = json.loads(path.read_text())
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror}); name one of reskd.throughput") from error
+    except ValueError as error:
+        raise BadInput(f"{path}: not valid JSON ({error}); {AGAIN}") from error
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != FORMAT:
+        raise BadInput(f"{path}: 'format' is {found!r}, but this program reads {FORMAT!r}; {AGAIN}")
+    with naming(str(path)):
+        return check(BenchFile, content), content
+
+
+def bench_hash(content: Mapping[str, Any]) -> str:
+    """Of a file's content: the same measurements imported twice are one record."""
+    return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:16]
+
+
+def keep_bench(store: Store, content: Mapping[str, Any]) -> Path:
+    """Write the record into the store; where it lies."""
+    path = bench_folder(store) / f"{bench_hash(content)}.json"
+    if not path.exists():
+        write_json(path, content)
+    return path
+
+
+def bench_folder(store: Store) -> Path:
+    """Of a store in a bucket: in this machine's cache of it."""
+    return store.home / "bench"
+
+
+def read_bench(store: Store) -> tuple[BenchFile, ...]:
+    """Every imported file, newest measurement first."""
+    found = [read_bench_file(path)[0] for path in sorted(bench_folder(store).glob("*.json"))]
+    return tuple(sorted(found, key=lambda file: file.created, reverse=True))
+
+
+def find_figure(files: Sequence[BenchFile], recipe: Recipe) -> BenchFigure | None:
+    """The fastest path of the newest file that measured this network with these frames at this resolution."""
+    for file in files:
+        fitting = [
+            one
+            for one in file.results
+            if (file.model, file.num_frames) == (recipe.model.name, recipe.data.num_frames)
+            and one.resolution == (recipe.model.enlarge_to or recipe.model.resolution)
+            and recipe.model.stride is None  # the measured network has its own
+        ]
+        if fitting:
+            return BenchFigure(file, max(fitting, key=lambda one: one.clips_per_s))
+    return None
+
+
+def bench_sentences(
+    files: Sequence[BenchFile], recipes: Mapping[str, Recipe], *, columns: Sequence[str]
+) -> tuple[str, ...]:
+    """What the column's numbers were measured on, by row where that differs."""
+    if BENCH not in columns:
+        return ()
+    rows: dict[str, list[str]] = {}
+    for row, recipe in recipes.items():
+        figure = find_figure(files, recipe)
+        if figure is not None:
+            one = figure.measured
+            how = (
+                f"{figure.file.device}, torch {figure.file.versions.get('torch')}, {figure.file.num_frames} frames, "
+                f"path {one.path} ({one.dtype}, {one.engine}), batch {one.batch_size}"
+            )
+            rows.setdefault(how, []).append(row)
+    if not rows:
+        return ("clips/s, measured alone: nothing imported fits; `python -m reskd.throughput`, `reskd bench import`.",)
+    said = "; ".join(f"{how} (rows {', '.join(names)})" for how, names in rows.items())
+    return (f"clips/s, measured alone: the network without decoding, the median of the fastest path on {said}.",)

@@ -1,0 +1,80 @@
+"""Imported measurements in MLflow: one run for each file and path, in the experiment `throughput`."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator import tracking
+from orchestrator.bench import BenchFile, bench_hash
+from orchestrator.store import Store
+from orchestrator.tracking import SQLITE, check_database, first_line, without_password
+from reskd.errors import BadInput
+
+tracking.configure()
+
+from mlflow import MlflowClient  # noqa: E402
+from mlflow.exceptions import MlflowException  # noqa: E402
+from sqlalchemy.exc import SQLAlchemyError  # noqa: E402
+
+EXPERIMENT = "throughput"
+KEY_TAG = "reskd.bench"
+"""<hash of the file>/<path>: by it an import typed twice finds its runs."""
+
+
+def publish_bench(store: Store, file: BenchFile, content: Mapping[str, Any], *, tracking_uri: str | None) -> int:
+    """Write what MLflow lacks of a file; how many runs were new. BadInput when it does not answer."""
+    uri = tracking_uri or f"{SQLITE}{store.mlflow_db}"
+    check_database(uri)
+    store.home.mkdir(parents=True, exist_ok=True)
+    try:
+        with open(store.home / "mlflow.lock", "a") as lock:  # the lock of every writer of this host
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            client = MlflowClient(tracking_uri=uri)
+            found = client.get_experiment_by_name(EXPERIMENT)
+            location = store.artifacts.as_uri() if uri.startswith(SQLITE) else None
+            experiment_id = (
+                found.experiment_id if found else client.create_experiment(EXPERIMENT, artifact_location=location)
+            )
+            paths = dict.fromkeys(one.path for one in file.results)
+            new = [path for path in paths if _write(client, experiment_id, file, content, path)]
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        raise BadInput(
+            f"{without_password(uri)}: MLflow did not take the measurements ({first_line(error)}); "
+            "they are in the store, import the file again later"
+        ) from error
+    return len(new)
+
+
+def _write(client: MlflowClient, experiment_id: str, file: BenchFile, content: Mapping[str, Any], path: str) -> bool:
+    key = f"{bench_hash(content)}/{path}"
+    runs = client.search_runs([experiment_id], f"tags.`{KEY_TAG}` = '{key}'")
+    if any(run.info.status == "FINISHED" for run in runs):
+        return False
+    for run in runs:  # half written by an import that was cut off
+        client.delete_run(run.info.run_id)
+    run_id = client.create_run(experiment_id, tags={KEY_TAG: key}, run_name=f"{file.model}, {path}").info.run_id
+    own = [one for one in file.results if one.path == path]
+    params = {
+        "model": file.model,
+        "num_frames": file.num_frames,
+        "device": file.device,
+        "num_threads": file.num_threads,
+        "path": path,
+        "dtype": own[0].dtype,
+        "engine": ", ".join(dict.fromkeys(one.engine for one in own)),
+        "compile_mode": file.compile_mode,
+        "created": file.created,
+        **{f"versions.{name}": value for name, value in file.versions.items() if value},
+    }
+    for name, value in params.items():
+        client.log_param(run_id, name, value)
+    for one in own:
+        where = f"{one.resolution}px/batch_{one.batch_size}"
+        client.log_metric(run_id, f"clips_per_s/{where}", one.clips_per_s)
+        if one.roofline_share is not None:
+            client.log_metric(run_id, f"roofline_share/{where}", one.roofline_share)
+    client.log_dict(run_id, dict(content), "throughput.json")
+    client.set_terminated(run_id, "FINISHED")
+    return True

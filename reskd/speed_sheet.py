@@ -1,0 +1,271 @@
+"""The measurements of `python -m reskd.throughput`: which are taken, what each says, and the file and table of them."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor
+
+from reskd.forward_paths import PATHS, EngineRefusal, ReadyNetwork, make_ready, start_engine
+from reskd.measurement import FORMAT, Measurement
+from reskd.models.video_model import VideoModel
+from reskd.precision import tf32
+from reskd.roofline import BYTES, DeviceProfile, operators, profile_of, roofline_clips_per_s
+from reskd.throughput import device_name, time_forwards
+
+MIN_SECONDS = 0.05
+"""Of one timing; shorter forwards run several times in it."""
+WORTH_A_BIGGER_BATCH = 1.02
+"""The search for the best batch ends where twice the clips are not this many times as fast, twice in a row."""
+SEARCH_SHARE = 0.25
+"""Of a measurement's seconds, for each batch size that the search tries."""
+CHECKED_CLIPS = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What is to be measured."""
+
+    model: str
+    num_classes: int
+    num_frames: int
+    resolutions: tuple[int, ...]
+    batch_size: int
+    max_batch: int
+    """The search for the best batch goes up to here; 0: no search."""
+    paths: tuple[str, ...]
+    seconds: float
+    """At most, of one measurement; compiling comes on top."""
+    repeats: int
+    dtype: torch.dtype | None
+    """Of the tuned paths; None: what is fast on the device."""
+    compile_mode: str
+
+
+@dataclass(slots=True)
+class Sheet:
+    """What was measured so far, and what could not be."""
+
+    head: dict[str, Any]
+    results: list[Measurement]
+    skipped: list[dict[str, Any]]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**self.head, "results": [asdict(one) for one in self.results], "skipped": self.skipped}
+
+
+def new_sheet(plan: Plan, *, device: torch.device) -> Sheet:
+    """The head: everything that figures of two files must agree in to compare."""
+    name = device_name(device)
+    profile = profile_of(name) if device.type == "cuda" else None
+    head = {
+        "format": FORMAT,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "model": plan.model,
+        "num_classes": plan.num_classes,
+        "num_frames": plan.num_frames,
+        "device": name,
+        "device_type": device.type,
+        "num_threads": torch.get_num_threads(),
+        "compile_mode": plan.compile_mode,
+        "roofline": asdict(profile) if profile else None,
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+            "cuda": torch.version.cuda if device.type == "cuda" else None,
+        },
+    }
+    return Sheet(head, [], [])
+
+
+def fill(sheet: Sheet, model: VideoModel, plan: Plan, *, device: torch.device) -> Iterator[str]:
+    """Measure path by path; after each, `sheet` has grown and a line for people is yielded."""
+    reference = make_ready(model, PATHS["fp32"], device=device)
+    found = sheet.head["roofline"]
+    profile = DeviceProfile(**found) if found else None
+    with torch.inference_mode(), tf32(False):
+        for name in plan.paths:
+            network = make_ready(model, PATHS[name], device=device, dtype=plan.dtype)
+            for resolution in plan.resolutions:
+                roofline = None
+                if profile:
+                    roofline = roofline_clips_per_s(
+                        network.model, profile, resolution=resolution, num_frames=plan.num_frames
+                    )
+                for batch_size, is_best in _batches(network, plan, resolution):
+                    where = {"path": name, "resolution": resolution, "batch_size": batch_size}
+                    label = f"{name}, {resolution} px, batch {batch_size}"
+                    try:
+                        measured = _measure(network, reference, plan, resolution, batch_size, is_best, roofline)
+                    except (torch.OutOfMemoryError, MemoryError) as error:
+                        sheet.skipped.append({**where, "reason": f"out of memory: {str(error).splitlines()[0]}"})
+                        yield f"{label}: out of memory"
+                        continue
+                    sheet.results.append(measured)
+                    why = f" ({measured.engine}: {measured.refusal})" if measured.refusal else ""
+                    yield f"{label}: {measured.clips_per_s:.4g} clips/s{why}"
+
+
+def _batches(network: ReadyNetwork, plan: Plan, resolution: int) -> Iterator[tuple[int, bool]]:
+    """The batch size that was asked for, then the best one where it is another; (size, whether it is the best)."""
+    best = _best_batch(network, plan, resolution) if plan.max_batch else None
+    yield plan.batch_size, plan.batch_size == best
+    if best is not None and best != plan.batch_size:
+        yield best, True
+
+
+def _best_batch(network: ReadyNetwork, plan: Plan, resolution: int) -> int | None:
+    """Powers of two, uncompiled, until more clips are no faster or do not fit; None where not even one fits."""
+    best_size, best_speed, num_worse, size = None, 0.0, 0, 1
+    while size <= plan.max_batch and num_worse < 2:
+        try:
+            _check_memory(network, plan, resolution, size)
+            clips = network.clips(batch_size=size, num_frames=plan.num_frames, resolution=resolution)
+            forward = start_engine(network, "eager", clips, compile_mode=plan.compile_mode)
+            times = time_forwards(
+                forward,
+                device=network.device,
+                warmup=1,
+                repeats=3,
+                max_seconds=plan.seconds * SEARCH_SHARE,
+                min_seconds=MIN_SECONDS,
+            )
+        except (torch.OutOfMemoryError, MemoryError):
+            break
+        speed = size / statistics.median(times)
+        is_worth = speed > best_speed * WORTH_A_BIGGER_BATCH
+        num_worse = 0 if is_worth else num_worse + 1
+        if is_worth:
+            best_size, best_speed = size, speed
+        size *= 2
+    return best_size
+
+
+def _measure(
+    network: ReadyNetwork,
+    reference: ReadyNetwork,
+    plan: Plan,
+    resolution: int,
+    batch_size: int,
+    is_best: bool,
+    roofline: float | None,
+) -> Measurement:
+    _check_memory(network, plan, resolution, batch_size)
+    clips = network.clips(batch_size=batch_size, num_frames=plan.num_frames, resolution=resolution)
+    is_cuda = network.device.type == "cuda"
+    if is_cuda:
+        torch.cuda.empty_cache()  # what other batch sizes left behind fits none of this one's tensors
+        torch.cuda.reset_peak_memory_stats(network.device)
+    start = time.perf_counter()
+    forward, engine, refusal = _start(network, clips, plan)
+    logits = forward()[:CHECKED_CLIPS].float()
+    prepare_s = time.perf_counter() - start
+    times = time_forwards(
+        forward,
+        device=network.device,
+        warmup=3,
+        repeats=plan.repeats,
+        max_seconds=plan.seconds,
+        min_seconds=MIN_SECONDS,
+    )
+    peak = torch.cuda.max_memory_allocated(network.device) if is_cuda else None
+    expected = reference.logits(clips[:CHECKED_CLIPS].to(torch.float32))
+    fast, slow = _quartiles(times)
+    speed = batch_size / statistics.median(times)
+    return Measurement(
+        path=network.path.name,
+        resolution=resolution,
+        batch_size=batch_size,
+        is_best_batch=is_best,
+        engine=engine,
+        refusal=refusal,
+        dtype=str(network.dtype).removeprefix("torch."),
+        clips_per_s=speed,
+        clips_per_s_low=batch_size / slow,
+        clips_per_s_high=batch_size / fast,
+        repeats=len(times),
+        prepare_s=prepare_s,
+        logits_error=float((logits - expected).norm() / expected.norm()),
+        peak_bytes=peak,
+        roofline_clips_per_s=roofline,
+        roofline_share=speed / roofline if roofline else None,
+    )
+
+
+def _start(network: ReadyNetwork, clips: Tensor, plan: Plan) -> tuple[Callable[[], Tensor], str, str | None]:
+    """The path's engine, or the next best that runs here, with why."""
+    wanted = network.path.engine
+    refusals: list[str] = []
+    for engine in (wanted, *(("graph", "eager") if wanted == "compile" else ("eager",))):
+        try:
+            forward = start_engine(network, engine, clips, compile_mode=plan.compile_mode)
+        except EngineRefusal as error:
+            refusals.append(str(error))
+        else:
+            return forward, engine, "; ".join(refusals) or None
+    raise AssertionError("eager is never refused")
+
+
+def _quartiles(times: Sequence[float]) -> tuple[float, float]:
+    """The first and the third; of fewer than four times the shortest and the longest."""
+    if len(times) < 4:
+        return min(times), max(times)
+    first, _, third = statistics.quantiles(times, n=4)
+    return first, third
+
+
+def _check_memory(network: ReadyNetwork, plan: Plan, resolution: int, batch_size: int) -> None:
+    """MemoryError before Linux ends a process on the CPU; a GPU says so itself.
+
+    Twice what the largest operator reads and writes: a block's shortcut waits beside it.
+    """
+    meminfo = Path("/proc/meminfo")
+    if network.device.type != "cpu" or not meminfo.is_file():
+        return
+    found = operators(network.model, resolution=resolution, num_frames=plan.num_frames, batch_size=batch_size)
+    needed = 2 * max(one.num_bytes for one in found) * network.dtype.itemsize / BYTES
+    available = next(
+        1024 * int(line.split()[1]) for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable")
+    )
+    if needed > available:
+        raise MemoryError(f"about {needed / 2**30:.1f} GiB for {batch_size} clips, {available / 2**30:.1f} are free")
+
+
+def table_of(sheet: Sheet) -> str:
+    """Plain text: a line for each measurement."""
+    head = sheet.head
+    lines = [
+        f"{head['model']}, {head['num_frames']} frames, on {head['device']}, torch {head['versions']['torch']}",
+        "",
+    ]
+    rows = [["path", "px", "batch", "clips/s", "quartiles", "of roofline", "type", "engine", "logits off by"]]
+    for one in sheet.results:
+        share = f"{100 * one.roofline_share:.0f} % of {one.roofline_clips_per_s:,.0f}" if one.roofline_share else "-"
+        rows.append(
+            [
+                one.path,
+                str(one.resolution),
+                f"{one.batch_size}{' best' if one.is_best_batch else ''}",
+                f"{one.clips_per_s:,.4g}" if one.clips_per_s < 1000 else f"{one.clips_per_s:,.0f}",
+                f"{one.clips_per_s_low:.4g}..{one.clips_per_s_high:.4g}",
+                share,
+                one.dtype,
+                one.engine + ("*" if one.refusal else ""),
+                f"{one.logits_error:.1e}",
+            ]
+        )
+    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
+    lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    for reason in dict.fromkeys(one.refusal for one in sheet.results if one.refusal):
+        lines.append(f"* {reason}")
+    lines += [f"not measured: {one['path']}, {one['resolution']} px: {one['reason']}" for one in sheet.skipped]
+    return "\n".join(lines)

@@ -1,0 +1,135 @@
+"""`python -m reskd.throughput`: clips a second of a network, as it is and tuned; needs torch and torchvision alone."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from reskd.errors import BadInput
+from reskd.files import write_json
+from reskd.forward_paths import FREEZING, PATHS
+from reskd.models import MODELS, build_model, is_model
+from reskd.recipe import ModelSpec
+from reskd.speed_sheet import Plan, fill, new_sheet, table_of
+
+RESOLUTIONS = (224, 144, 112, 96, 72, 56)
+"""Of the paper's Table 4; its batch is 64 videos of 16 frames."""
+DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print a table, write the file after every measurement; ends with status 2 on bad input."""
+    options = _parser().parse_args(arguments)
+    try:
+        plan, device = _plan(options), _device(options.device)
+        sheet = new_sheet(plan, device=device)
+        model = build_model(ModelSpec(name=plan.model), num_classes=plan.num_classes, num_frames=plan.num_frames).eval()
+        for line in fill(sheet, model, plan, device=device):
+            print(line, file=sys.stderr, flush=True)
+            if options.json is not None:  # after each, so that a run cut short keeps what it has
+                write_json(options.json, sheet.to_dict())
+    except (BadInput, TypeError) as error:
+        print(f"reskd.throughput: {error}", file=sys.stderr)
+        sys.exit(2)
+    print(table_of(sheet))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m reskd.throughput",
+        description="Clips a second of a network alone, without decoding: the paper's Table 4 on this machine.",
+        epilog="Short on a CPU: --resolutions 56 --batch 2 --max-batch 0 --seconds 5 --paths fp32 tuned-eager",
+    )
+    add = parser.add_argument
+    add("--model", default="tsn_resnet50", help="default: %(default)s")
+    add("--classes", type=_count, default=200, help="default: %(default)s, ActivityNet's")
+    add("--frames", type=_count, default=16, help="of a clip; default: %(default)s")
+    add("--resolutions", type=_count, nargs="+", default=RESOLUTIONS, metavar="PIXELS", help="default: the paper's six")
+    add("--batch", type=_count, default=64, help="clips; default: %(default)s")
+    add(
+        "--max-batch",
+        type=_count_or_none,
+        default=256,
+        help="search the best batch up to here, by powers of two; 0: no search; default: %(default)s",
+    )
+    add("--paths", nargs="+", choices=list(PATHS), help="default: all that the device can run")
+    add("--seconds", type=_seconds, default=20.0, help="at most, for one measurement; default: %(default)s")
+    add("--repeats", type=_count, default=20, help="timings that the median is taken over; default: %(default)s")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:1; default: %(default)s")
+    add("--dtype", choices=list(DTYPES), default="auto", help="of the tuned paths; default: bfloat16 where it is fast")
+    add("--threads", type=_count, help="of torch on the CPU; default: torch's own choice")
+    add(
+        "--compile-mode",
+        choices=["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs", FREEZING],
+        help="default: max-autotune on a GPU, freezing on a CPU",
+    )
+    add("--json", type=Path, metavar="FILE", help="the measurements, for `reskd bench import`")
+    return parser
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    if not is_model(options.model):
+        raise BadInput(f"--model: {options.model!r} is not a model; there are {', '.join(MODELS)}")
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    is_cuda = _device(options.device).type == "cuda"
+    torch.backends.cudnn.benchmark = True  # the fastest algorithm, on every path
+    # A graph recorded by hand needs a GPU; where a person asks for it on a CPU the file says why it was not one.
+    paths = options.paths or [name for name, path in PATHS.items() if is_cuda or path.engine != "graph"]
+    return Plan(
+        model=options.model,
+        num_classes=options.classes,
+        num_frames=options.frames,
+        resolutions=tuple(dict.fromkeys(options.resolutions)),
+        batch_size=options.batch,
+        max_batch=options.max_batch,
+        paths=tuple(dict.fromkeys(paths)),
+        seconds=options.seconds,
+        repeats=options.repeats,
+        dtype=DTYPES[options.dtype],
+        compile_mode=options.compile_mode or ("max-autotune" if is_cuda else FREEZING),
+    )
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise BadInput(f"--device: {name!r} is no device of torch's; say cpu, cuda or cuda:1") from error
+    if device.type not in ("cpu", "cuda"):
+        raise BadInput(f"--device: {name!r}; only cpu and cuda are measured")
+    if device.type == "cuda":
+        if not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count():
+            raise BadInput(f"--device: torch {torch.__version__} sees no {name} here; say cpu")
+        torch.cuda.set_device(device)
+    return device
+
+
+def _count(text: str) -> int:
+    return _at_least(text, 1)
+
+
+def _count_or_none(text: str) -> int:
+    return _at_least(text, 0)
+
+
+def _at_least(text: str, low: int) -> int:
+    if not text.isdecimal() or int(text) < low:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {low} on")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive number of seconds")
+    return value

@@ -1,0 +1,102 @@
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from reskd.forward_paths import PATHS, EngineRefusal, make_ready, start_engine
+from reskd.models import MODELS
+from reskd.throughput_cli import main
+
+CPU = torch.device("cpu")
+SHORT = ["--model", "tsn_mini10", "--classes", "5", "--frames", "2", "--device", "cpu", "--seconds", "0.2"]
+
+
+@pytest.mark.parametrize(("name", "dtype", "tolerance"), [("fp32", None, 1e-5), ("tuned-eager", torch.float32, 1e-4)])
+def test_a_path_gives_the_networks_logits(name, dtype, tolerance):
+    model = MODELS["tsn_mini10"](num_classes=5, dropout=0.5)
+    network = make_ready(model, PATHS[name], device=CPU, dtype=dtype)
+    clips = network.clips(batch_size=2, num_frames=3, resolution=24)
+    with torch.inference_mode():
+        forward = start_engine(network, "eager", clips, compile_mode="default")
+        torch.testing.assert_close(forward(), model.eval()(clips).clip_logits, rtol=tolerance, atol=tolerance)
+    assert clips.flatten(0, 1).is_contiguous(memory_format=torch.channels_last) == PATHS[name].is_tuned
+
+
+def test_a_cuda_graph_on_a_cpu_is_refused_with_the_reason():
+    network = make_ready(MODELS["tsn_mini10"](num_classes=5, dropout=0.5), PATHS["tuned-graph"], device=CPU)
+    with pytest.raises(EngineRefusal, match="need a CUDA device"):
+        start_engine(network, "graph", network.clips(batch_size=1, num_frames=1, resolution=24), compile_mode="default")
+
+
+def test_the_file_holds_every_measurement_and_what_it_was_taken_on(tmp_path, capsys):
+    file = tmp_path / "speed.json"
+    asked = ["--resolutions", "32", "24", "--batch", "3", "--max-batch", "0", "--paths", "fp32", "tuned-graph"]
+    main([*SHORT, *asked, "--json", str(file)])
+    sheet = json.loads(file.read_text())
+    assert (sheet["format"], sheet["model"], sheet["num_frames"]) == ("reskd.throughput/1", "tsn_mini10", 2)
+    assert sheet["roofline"] is None, "no peaks are known of a CPU"
+    assert [(one["path"], one["resolution"], one["batch_size"]) for one in sheet["results"]] == [
+        ("fp32", 32, 3),
+        ("fp32", 24, 3),
+        ("tuned-graph", 32, 3),
+        ("tuned-graph", 24, 3),
+    ]
+    plain, tuned = sheet["results"][0], sheet["results"][2]
+    assert plain["clips_per_s_low"] <= plain["clips_per_s"] <= plain["clips_per_s_high"]
+    assert (plain["engine"], plain["refusal"], plain["logits_error"]) == ("eager", None, 0.0)
+    assert tuned["engine"] == "eager", "the next best that runs here"
+    assert "need a CUDA device" in tuned["refusal"]
+    assert 0 < tuned["logits_error"] < 0.1
+    shown = capsys.readouterr().out
+    assert "tuned-graph" in shown
+    assert "* CUDA graphs need a CUDA device" in shown
+
+
+def test_the_search_names_a_best_batch_beside_the_one_asked_for(tmp_path):
+    file = tmp_path / "speed.json"
+    main([*SHORT, "--resolutions", "24", "--batch", "3", "--max-batch", "4", "--paths", "fp32", "--json", str(file)])
+    asked, best = json.loads(file.read_text())["results"]
+    assert (asked["batch_size"], asked["is_best_batch"], best["is_best_batch"]) == (3, False, True)
+    assert best["batch_size"] in (1, 2, 4)
+
+
+def test_a_batch_that_memory_does_not_hold_is_skipped_with_the_figures(tmp_path, capsys):
+    file = tmp_path / "speed.json"
+    huge = ["--resolutions", "224", "--batch", str(10**7), "--max-batch", "0", "--paths", "fp32"]
+    main([*SHORT, *huge, "--json", str(file)])
+    sheet = json.loads(file.read_text())
+    assert sheet["results"] == []
+    assert "GiB for 10000000 clips" in sheet["skipped"][0]["reason"]
+    assert "not measured: fp32, 224 px" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--model", "nope"], "'nope' is not a model"),
+        (["--device", "cuda:99"], "sees no cuda:99 here"),
+        (["--device", "tpu"], "is no device"),
+        (["--batch", "0"], "no whole number from 1 on"),
+        (["--seconds", "-1"], "no positive number of seconds"),
+    ],
+)
+def test_bad_options_end_with_one_line(options, words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(options)
+    assert stop.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_it_needs_torch_and_torchvision_alone():
+    """A fresh process in which everything else that the project installs is refused."""
+    others = ["av", "decord", "sklearn", "scipy", "matplotlib", "ray", "mlflow", "pandas", "pydantic", "rich", "typer"]
+    program = f"""
+import sys
+for name in {others!r}:
+    sys.modules[name] = None
+from reskd.throughput_cli import main
+main({[*SHORT, "--resolutions", "24", "--batch", "1", "--max-batch", "0", "--paths", "fp32"]!r})
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)

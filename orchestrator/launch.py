@@ -149,6 +149,7 @@ def job_config(
         "root": str(data_root(data)),
         "threads": max(1, int(resources.cpus_per_worker)),
         "loader_workers": resources.num_loaders,
+        "groups_per_pass": resources.groups_per_pass,
         "num_workers": job.workers,
         "cpus_per_worker": resources.cpus_per_worker,
         "gpus_per_worker": resources.gpus_per_worker,

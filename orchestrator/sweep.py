@@ -45,6 +45,9 @@ class Resources:
     loader_workers: int | None = None
     """Processes that decode, for each worker; 0: the worker itself; null: with a GPU one for each of cpus_per_worker
     but the worker's own, else 0, since on a CPU the network needs the cores."""
+    groups_per_pass: int = 1
+    """Of each worker's groups of a batch, how many go through a network together: faster where groups are small, for
+    more memory; changes a result by rounding only."""
     device: str | None = None
     """Profile that time and memory are estimated by: cpu, a100, h100, h200 or one in <store>/devices;
     null: what is here."""
@@ -52,7 +55,7 @@ class Resources:
     """A run that is expected to take more is refused; on a cpu, core-hours."""
 
     def __post_init__(self) -> None:
-        for name, least in (("workers", 1), ("loader_workers", 0), ("gpus_per_worker", 0)):
+        for name, least in (("workers", 1), ("groups_per_pass", 1), ("loader_workers", 0), ("gpus_per_worker", 0)):
             if (getattr(self, name) or 0) < least:
                 raise BadInput(f"'resources.{name}' must be at least {least}, got {getattr(self, name)}")
         if self.cpus_per_worker <= 0:

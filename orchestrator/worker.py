@@ -71,6 +71,7 @@ def train_loop(config: dict[str, Any]) -> None:
             workers=workers,
             teacher_weights=sink.local(config["teacher"]) if config["teacher"] else None,
             loader_workers=config["loader_workers"],
+            groups_per_pass=config["groups_per_pass"],
             on_epoch_end=report,
             prune=prune if rule else None,
         )

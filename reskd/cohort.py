@@ -6,6 +6,7 @@ seeded by (seed, step, group), so that a member alone and the same member in any
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,10 +20,13 @@ from reskd.data.transforms import normalise, view
 from reskd.errors import BadInput
 from reskd.member import Member
 from reskd.models import ClipOutput
+from reskd.models.grouped import CannotGroup, Grouping, grouped
 from reskd.precision import autocast, autocast_dtype, dtype_of
 from reskd.recipe import ModelSpec, Recipe
 from reskd.teacher import Teacher
 from reskd.workers import Workers
+
+logger = logging.getLogger(__name__)
 
 
 class Views:
@@ -66,9 +70,25 @@ class Cohort:
         self.dtype = dtype_of(recipe)
         self.autocast = autocast_dtype(recipe)
         self.num_groups = recipe.optim.num_groups
+        self.groups_per_pass = 1
+        self._teacher_grouping: Grouping | None = None
         for member in self.members:
             _check_teachable(member, teacher)
             member.teacher_classifier = None if teacher is None else teacher.for_students.classifier
+
+    def take_groups(self, groups_per_pass: int) -> None:
+        """From now on run so many of a worker's groups in one pass: faster where they are small, equal to rounding."""
+        self.groups_per_pass = groups_per_pass
+        if groups_per_pass == 1:
+            return
+        for member in self.members:
+            member.take_groups()
+        if self.teacher is None:
+            return
+        try:
+            self._teacher_grouping = grouped(self.teacher.for_students)
+        except CannotGroup as reason:
+            logger.warning("the teacher takes one group in a pass: %s", reason)
 
     def live(self, step: int) -> list[Member]:
         return [member for member in self.members if member.is_live(step)]
@@ -79,18 +99,24 @@ class Cohort:
         first_group = self.workers.rank * len(groups)
         for member in members:
             member.begin()
-        for number, group in enumerate(groups, start=first_group):
-            views = Views(group.clips, device=self.workers.device, dtype=self.dtype)
-            labels = group.labels.to(self.workers.device, non_blocking=True)
+        for first in range(0, len(groups), self.groups_per_pass):
+            some = groups[first : first + self.groups_per_pass]
+            numbers = range(first_group + first, first_group + first + len(some))
+            clips, labels = (
+                parts[0] if len(parts) == 1 else torch.cat(parts)
+                for parts in ([group.clips for group in some], [group.labels for group in some])
+            )
+            views = Views(clips, device=self.workers.device, dtype=self.dtype)
+            labels = labels.to(self.workers.device, non_blocking=True)
             started = time.perf_counter()
             taught = (
-                self.teach(views, step=step, group=number)
+                self.teach(views, step=step, groups=numbers)
                 if any(member.recipe.has_teacher for member in members)
                 else None
             )
             report.teacher_s += time.perf_counter() - started if taught is not None else 0.0
             for member in members:
-                member.run_group(views.of(member.recipe.model), labels, taught, step=step, group=number)
+                member.run_groups(views.of(member.recipe.model), labels, taught, step=step, groups=numbers)
         for member in members:
             member.start_reduction(self.workers, step=step)
         for member in members:
@@ -101,13 +127,29 @@ class Cohort:
                 report.skipped.append(member.step_id)
         return report
 
-    def teach(self, views: Views, *, step: int, group: int) -> ClipOutput:
-        """The teacher's output on one group, without a graph; what it draws is seeded by (data_seed, step, group)."""
+    def teach(self, views: Views, *, step: int, groups: Sequence[int]) -> ClipOutput:
+        """The teacher's output on these groups, without a graph; its draws are seeded by (data_seed, step, group)."""
         assert self.teacher is not None
         # By the data's seed: members share the teacher's answers and may differ in model_seed.
-        torch.manual_seed(seed_of("teacher", self.members[0].recipe.data_seed, step, group))
+        seeds = [seed_of("teacher", self.members[0].recipe.data_seed, step, group) for group in groups]
+        model, view = self.teacher.for_students, views.of(self.teacher.spec)
         with torch.no_grad(), autocast(self.workers.device, self.autocast):
-            output = self.teacher.for_students(views.of(self.teacher.spec))
+            if len(seeds) > 1 and self._teacher_grouping is not None:
+                try:
+                    with self._teacher_grouping.of(seeds, device=self.workers.device):
+                        return self._in_dtype(model(view))
+                except CannotGroup as reason:
+                    logger.warning("the teacher goes on with one group in a pass: %s", reason)
+                    self._teacher_grouping = None
+            outputs = []
+            for seed, part in zip(seeds, view.chunk(len(seeds)), strict=True):
+                torch.manual_seed(seed)
+                outputs.append(self._in_dtype(model(part)))
+        if len(outputs) == 1:
+            return outputs[0]
+        return ClipOutput(*(torch.cat(parts) for parts in zip(*outputs, strict=True)))
+
+    def _in_dtype(self, output: ClipOutput) -> ClipOutput:
         return ClipOutput(*(part.to(self.dtype) for part in output))
 
 

@@ -11,6 +11,7 @@ kills the whole job instead of the one member.
 
 from __future__ import annotations
 
+import logging
 import math
 import traceback
 from collections.abc import Sequence
@@ -24,10 +25,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from reskd.data.sampling import seed_of
 from reskd.losses import clip_kl, frame_kl, pixel_kl, pixel_mse
 from reskd.models import ClipOutput, VideoModel, build_model
+from reskd.models.grouped import CannotGroup, Grouping, grouped
 from reskd.precision import MAX_OVERFLOWS, LossScaler, autocast, autocast_dtype, dtype_of
 from reskd.recipe import OptimSpec, Recipe
 from reskd.schedule import learning_rate
 from reskd.workers import Workers
+
+logger = logging.getLogger(__name__)
 
 NUM_TAIL = 3  # task loss, kd loss, failed
 
@@ -79,6 +83,7 @@ class Member:
         self.steps_per_epoch = steps_per_epoch
         self.failure: Failure | None = None
         self.scaler = LossScaler() if recipe.precision == "fp16" else None
+        self._grouping: Grouping | None = None
         self.teacher_classifier: nn.Linear | None = None  # the cohort gives it: pixel_kl goes through it
         self._error: Failure | None = None
         torch.manual_seed(seed_of("init", recipe.model_seed))
@@ -124,6 +129,58 @@ class Member:
         self._old_counters = [counter.clone() for counter in self._counters]
         self._error = None
         self.vector.zero_()
+
+    def take_groups(self) -> None:
+        """Let `run_groups` run its groups in one pass, where the network can."""
+        try:
+            self._grouping = grouped(self.model)
+        except CannotGroup as reason:
+            logger.warning("step %s takes one group in a pass: %s", self.step_id, reason)
+
+    def run_groups(
+        self, view: Tensor, labels: Tensor, taught: ClipOutput | None, *, step: int, groups: Sequence[int]
+    ) -> None:
+        """`run_group` of several equally large groups that lie one after another; in one pass equal to rounding."""
+        if len(groups) > 1 and self._grouping is not None and self._error is None:
+            try:
+                self._run_pass(self._grouping, view, labels, taught, step=step, groups=groups)
+                return
+            except CannotGroup as reason:  # before any gradient
+                logger.warning("step %s goes on with one group in a pass: %s", self.step_id, reason)
+                self._grouping = None
+        for number, group in enumerate(groups):
+            part = None if taught is None else ClipOutput(*(each.chunk(len(groups))[number] for each in taught))
+            own = view.chunk(len(groups))[number], labels.chunk(len(groups))[number]
+            self.run_group(*own, part, step=step, group=group)
+
+    def _run_pass(
+        self,
+        grouping: Grouping,
+        view: Tensor,
+        labels: Tensor,
+        taught: ClipOutput | None,
+        *,
+        step: int,
+        groups: Sequence[int],
+    ) -> None:
+        seeds = [seed_of("student", self.recipe.model_seed, step, group) for group in groups]
+        try:
+            with grouping.of(seeds, device=view.device):
+                task_loss, kd_loss = self.losses(view, labels, taught)
+            # Each is a mean over the pass; what is added up are the groups' own means.
+            loss = (task_loss + self.recipe.kd.effective_weight * kd_loss) * len(groups)
+            (loss if self.scaler is None else loss * self.scaler.scale).backward()
+        except CannotGroup:
+            raise
+        except Exception as error:  # any fault of this member; the others go on
+            self._error = Failure(step, f"{type(error).__name__}: {error}", traceback.format_exc())
+            return
+        self._losses += len(groups) * torch.stack([task_loss.detach(), kd_loss.detach()])
+        for total, of_groups in zip(self._sums, grouping.statistics(), strict=True):
+            if self.recipe.optim.running_stats == "mean":
+                total += of_groups.sum(dim=0)
+            elif groups[0] == 0:
+                total += of_groups[0]
 
     def run_group(self, view: Tensor, labels: Tensor, taught: ClipOutput | None, *, step: int, group: int) -> None:
         """Forward and backward of one group, its gradient added to the vector; an exception is kept, not raised.

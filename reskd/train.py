@@ -63,11 +63,14 @@ def fit_cohort(
     workers: Workers | None = None,
     teacher_weights: Path | None = None,
     loader_workers: int = 0,
+    groups_per_pass: int = 1,
     on_epoch_end: Callable[[EpochReport], None] | None = None,
     prune: Prune | None = None,
 ) -> dict[str, Failure | None]:
     """Train the members until each is finished or has left; step id -> None, or why it left.
 
+    groups_per_pass: of each worker's groups, how many go through a network together; a resume goes on with the number
+    of its start, since another one rounds otherwise.
     prune is asked after each epoch's checkpoints, on the first worker, which members leave there on purpose.
 
     manifest and root say which clips; sink is where everything goes and where a resume starts from. Members that
@@ -82,7 +85,7 @@ def fit_cohort(
     if not specs:
         return dict.fromkeys(finished)
     with tf32(allowed=specs[0].recipe.precision == "tf32"):
-        run = _Run(specs, manifest, root, sink, workers, teacher_weights, loader_workers, prune)
+        run = _Run(specs, manifest, root, sink, workers, teacher_weights, loader_workers, groups_per_pass, prune)
         run.resume()
         for epoch in range(run.epoch + 1, run.num_epochs + 1):
             metrics = run.train_epoch(epoch)
@@ -105,11 +108,13 @@ class _Run:
         workers: Workers,
         teacher_weights: Path | None,
         loader_workers: int,
+        groups_per_pass: int,
         prune: Prune | None,
     ) -> None:
         self.ask_prune = prune
         self.specs = {spec.step_id: spec for spec in specs}
         self.sink, self.workers, self.loader_workers = sink, workers, loader_workers
+        self.groups_per_pass = groups_per_pass
         self.classes = manifest.classes
         self.recipe = specs[0].recipe  # speaks for all where the cohort must agree
         self.train_set, self.val_set = (
@@ -161,8 +166,10 @@ class _Run:
     def resume(self) -> None:
         """Go to the newest epoch that all members hold; rank 0 decides, the others follow."""
         self.epoch = self.workers.from_first(newest_common(self.sink, self.specs) if self.workers.is_first else 0)
-        # Another number of threads than at the start would change bits.
-        torch.set_num_threads(self.workers.from_first(self._record_start() if self.workers.is_first else 0))
+        # Another number of threads, or of groups in a pass, than at the start would change bits.
+        threads, groups_per_pass = self.workers.from_first(self._record_start() if self.workers.is_first else (0, 0))
+        torch.set_num_threads(threads)
+        self.cohort.take_groups(groups_per_pass)
         if self.epoch:
             self._load()
         check_same_weights(self.cohort, self.workers)
@@ -170,16 +177,18 @@ class _Run:
         if self.epoch:
             self._prune(self.epoch)  # a crash may have come before all were recorded
 
-    def _record_start(self) -> int:
-        """Threads of each worker: those of now, or of the start that is being resumed."""
+    def _record_start(self) -> tuple[int, int]:
+        """Threads of each worker and groups in a pass: those of now, or of the start that is being resumed."""
         now = {
             "workers": self.workers.world_size,
             "threads": torch.get_num_threads(),
+            "groups_per_pass": self.groups_per_pass,
             "started_ms": int(time.time() * 1000),
             "host": socket.gethostname(),
         }
         self.started = {step_id: self.sink.start(step_id, now, afresh=self.epoch == 0) for step_id in self.specs}
-        return int(next(iter(self.started.values()))["threads"])
+        first = next(iter(self.started.values()))
+        return int(first["threads"]), int(first.get("groups_per_pass", 1))
 
     def _load(self) -> None:
         for member in self.cohort.members:

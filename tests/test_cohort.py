@@ -112,6 +112,31 @@ def test_one_and_two_workers_agree_to_rounding_in_float64(job: Fit, pool: Pool) 
             torch.testing.assert_close(value, weights[1][name], rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("mode", ["eval", "batch", "official_train"])
+def test_several_groups_in_a_pass_agree_with_one_after_another_to_rounding_in_float64(job: Fit, mode: str) -> None:
+    recipes = {
+        step_id: replace(recipe, precision="fp64", kd=replace(recipe.kd, teacher_mode=mode))
+        for step_id, recipe in job.recipes.items()
+    }
+    one, four = job.spread(f"one64-{mode}", recipes), job.spread(f"four64-{mode}", recipes)
+    fit(one, True)
+    fit(replace(four, groups_per_pass=4), True)
+    for step_id in recipes:
+        weights = [load_weights(run.folder / step_id / "weights.pt")["model"] for run in (one, four)]
+        for name, value in weights[0].items():
+            torch.testing.assert_close(value, weights[1][name], rtol=1e-9, atol=1e-11)
+
+
+def test_several_groups_in_a_pass_keep_the_bits_of_a_member_alone_and_of_a_resume(job: Fit) -> None:
+    together = replace(job.spread("passes", job.recipes), groups_per_pass=2)
+    assert fit(replace(together, stop_after=2), True) == {}
+    # Asked for another number, a resume goes on with that of its start.
+    hashes = fit(replace(together, groups_per_pass=1), True)
+    for step_id in ("0none", "3pixel"):
+        alone = replace(job.spread(f"passes-{step_id}", {step_id: job.recipes[step_id]}), groups_per_pass=2)
+        assert fit(alone, True) == {step_id: hashes[step_id]}
+
+
 def test_validation_counts_each_of_seven_clips_once_on_one_and_on_two_workers(
     job: Fit, hashes_of_two: dict[str, str]
 ) -> None:

@@ -50,6 +50,7 @@ class Fit:
     manifest: Manifest
     folder: Path
     teacher: Path | None
+    groups_per_pass: int = 1
     stop_after: int | None = None
     """Epoch at whose end the process is interrupted."""
 
@@ -89,6 +90,7 @@ def _fit(job: Fit, *, solo: bool) -> dict[str, str]:
             sink=sink,
             workers=Workers() if solo else joined(),
             teacher_weights=job.teacher,
+            groups_per_pass=job.groups_per_pass,
             on_epoch_end=interrupt,
         )
     except Interrupted:

@@ -303,7 +303,12 @@ app.add_typer(
     help="What steps look at; a sweep's curves, gains by class and costs.",
     epilog="Example: reskd figures gradcam 3f2a 77c1",
 )
-app.add_typer(bench_app, name="bench", help="Measurements of this and other machines.")
+app.add_typer(
+    bench_app,
+    name="bench",
+    help="Measurements of this and other machines.",
+    epilog="Example: reskd bench import h200.json",
+)
 app.add_typer(ask_app)
 app.add_typer(setup_app)
 app.add_typer(data_app, name="data", help="Make the demo's videos, check your own.")

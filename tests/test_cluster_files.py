@@ -87,7 +87,7 @@ def test_a_working_dir_upload_is_small_and_holds_the_packages(tmp_path: Path) ->
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     for name in (".gitignore", ".rayignore"):
         shutil.copy(ROOT / name, folder)
-    for name in (".git", "data", "store", ".venv", "tests"):
+    for name in (".git", "data", "store", ".venv", "tests", "benchmarks"):
         (folder / name).mkdir()
         (folder / name / "large").write_bytes(random.Random(0).randbytes(2_000_000))
     package = tmp_path / "upload.zip"
@@ -96,4 +96,4 @@ def test_a_working_dir_upload_is_small_and_holds_the_packages(tmp_path: Path) ->
         names = set(upload.namelist())
     assert {"sweeps/demo.yaml", "orchestrator/cli.py", "orchestrator/published.yaml"} <= names
     assert {f"reskd/data/{path.name}" for path in (ROOT / "reskd" / "data").glob("*.py")} <= names
-    assert package.stat().st_size < 1_000_000
+    assert package.stat().st_size < 2_000_000  # any of the six would be more

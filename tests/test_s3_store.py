@@ -35,7 +35,7 @@ from tests.training import student_recipe, teacher_recipe
 
 STEP = "0123456789abcdef"
 INFO = {"workers": 2, "threads": 1, "started_ms": 1, "host": "here"}
-PLACES_OF_THIS_MACHINE = {"folder", "mlflow_db", "artifacts", "tables", "ray_folder", "hash_cache"}
+PLACES_OF_THIS_MACHINE = {"folder", "mlflow_db", "artifacts", "tables", "ray_folder", "hash_cache", "devices"}
 """Of the cache folder, with what is only put together from other methods."""
 BUILT_FROM_OTHERS = {"manifest_path", "weights_path", "weights", "find_step", "metrics", "lease", "status"}
 

@@ -43,7 +43,9 @@ def test_a_view_of_one_resolution_is_not_taken_for_its_enlarged_one() -> None:
 
 
 def test_frames_cannot_be_enlarged_to_less_than_they_have() -> None:
-    with pytest.raises(BadInput, match=r"model\.enlarge_to must be at least model\.resolution \(112\) or null, got 56"):
+    with pytest.raises(
+        BadInput, match=r"model\.enlarge_to must be more than model\.resolution \(112\) or null, got 56"
+    ):
         ModelSpec(resolution=112, enlarge_to=56)
 
 
@@ -83,7 +85,7 @@ def test_a_finer_stride_costs_what_twice_the_pixels_do_but_for_the_stem() -> Non
     ],
 )
 def test_a_stride_that_a_network_cannot_have_is_refused(spec: ModelSpec) -> None:
-    with pytest.raises(BadInput, match=rf"model\.stride: {spec.stride}.*{spec.name}.*32 or 16"):
+    with pytest.raises(BadInput, match=rf"model\.stride: {spec.stride}.*{spec.name}.*16 for their own 32"):
         unreal(spec)
 
 
@@ -105,7 +107,7 @@ def test_networks_that_see_alike_share_one_view() -> None:
     spec = ModelSpec(name="tsn_mini10", resolution=12, enlarge_to=24)
     seen = views.of(spec)
     assert views.of(replace(spec, name="tsn_mini18", dropout=0.1)) is seen
-    for other in (replace(spec, enlarge_to=None), replace(spec, enlarge_to=32), replace(spec, resolution=24)):
+    for other in (replace(spec, enlarge_to=None), replace(spec, enlarge_to=32), ModelSpec(resolution=24)):
         own = views.of(other)
         assert own.shape[-1] == other.input_size
         assert own.shape != seen.shape or not torch.equal(own, seen)
@@ -113,7 +115,7 @@ def test_networks_that_see_alike_share_one_view() -> None:
     torch.testing.assert_close(seen, view(pixels, resolution=12, antialias=False, enlarge_to=24))
 
 
-@pytest.mark.parametrize(("stride", "sides"), [(None, (16, 8, 4, 2)), (32, (16, 8, 4, 2)), (16, (32, 16, 8, 4))])
+@pytest.mark.parametrize(("stride", "sides"), [(None, (16, 8, 4, 2)), (16, (32, 16, 8, 4))])
 def test_a_resnet18_costs_what_its_layers_written_out_do_at_either_stride(
     stride: int | None, sides: tuple[int, ...]
 ) -> None:

@@ -73,7 +73,7 @@ def test_maps_with_channels_last_are_turned():
 @with_timm
 def test_a_size_that_a_network_is_not_made_for_is_refused_before_anything_starts():
     with pytest.raises(BadInput, match=r"model\.resolution does not suit 'timm:swin_tiny.*\(64\) doesn't match"):
-        _last_map(ModelSpec(name="timm:swin_tiny_patch4_window7_224", resolution=64), 1, 5)
+        _last_map(ModelSpec(name="timm:swin_tiny_patch4_window7_224", resolution=64), 1, 1, 5)
 
 
 @with_timm

@@ -99,14 +99,12 @@ def read_bench(store: Store) -> tuple[BenchFile, ...]:
 
 def find_figure(files: Sequence[BenchFile], recipe: Recipe) -> BenchFigure | None:
     """The fastest path of the newest file that measured this network with these frames at this resolution."""
+    if recipe.model.stride is not None:
+        return None  # the measured network has its own
     for file in files:
-        fitting = [
-            one
-            for one in file.results
-            if (file.model, file.num_frames) == (recipe.model.name, recipe.data.num_frames)
-            and one.resolution == (recipe.model.enlarge_to or recipe.model.resolution)
-            and recipe.model.stride is None  # the measured network has its own
-        ]
+        if (file.model, file.num_frames) != (recipe.model.name, recipe.data.num_frames):
+            continue
+        fitting = [one for one in file.results if one.resolution == recipe.model.input_size]
         if fitting:
             return BenchFigure(file, max(fitting, key=lambda one: one.clips_per_s))
     return None

@@ -58,6 +58,8 @@ class Costs:
     """Finished jobs that the factor is from."""
     spread: tuple[float, float] = UNCERTAINTY
     """Factors that make the range around an estimate."""
+    is_guess: bool = False
+    """Whether the device is neither here nor named."""
     notes: tuple[str, ...] = field(default=())
     """Where a figure rests on an assumption."""
 
@@ -146,7 +148,7 @@ class Costs:
         recipe = steps[0].recipe
         size, group = BYTES[recipe.precision], recipe.optim.group_size
         traces = {
-            (spec.name, spec.stride, spec.input_size, mode): trace(spec, num_frames=num_frames)
+            (_key(spec, num_frames), mode): trace(spec, num_frames=num_frames)
             for spec, num_frames, mode in passes([step.recipe for step in steps])
         }
         members = [trace(step.recipe.model, num_frames=recipe.data.num_frames) for step in steps]
@@ -155,7 +157,7 @@ class Costs:
         )
         taught = sum(
             size * (network.num_params + group * network.features)
-            for (*_, mode), network in traces.items()
+            for (_, mode), network in traces.items()
             if mode != "train"
         )
         return state + taught + size * group * max(network.saved for network in members)

@@ -28,6 +28,8 @@ class Forecast:
     lower_bound_s: float
     """max(all work / devices, longest chain of jobs)."""
     utilisation: float
+    is_guess: bool
+    """Whether the device is neither here nor named."""
     num_corrected: int
     """Finished jobs that the estimate was corrected by."""
     notes: tuple[str, ...]
@@ -82,6 +84,7 @@ def forecast(jobs: Sequence[Job], *, costs: Costs, num_devices: float) -> Foreca
         makespan_range_s=(schedule.makespan * low, schedule.makespan * high),
         lower_bound_s=schedule.lower_bound,
         utilisation=schedule.utilisation,
+        is_guess=costs.is_guess,
         num_corrected=costs.num_corrected,
         notes=costs.notes,
         too_large=tuple(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.cohorts import Cohort, common_epochs
+from reskd.cohort import shared_fields
 from reskd.recipe import Checkpoint, Recipe
 
 MAX_COMPARED = 20
@@ -66,14 +67,10 @@ def _is_free(key: str, ours: dict[str, object], theirs: dict[str, object]) -> bo
 def _shared(cohort: Cohort) -> dict[str, object]:
     """Field -> value that all members of a job must agree on."""
     step = next((member.step for member in cohort if member.step.recipe.has_teacher), cohort[0].step)
-    recipe, optim = step.recipe, step.recipe.optim
-    data = recipe.data
-    fields: dict[str, object] = {
+    recipe, data = step.recipe, step.recipe.data
+    fields = {
+        **shared_fields(recipe),
         "data": data.name,
-        "data_seed": recipe.data_seed,
-        "optim.batch_size": optim.batch_size,
-        "optim.group_size": optim.group_size,
-        "precision": recipe.precision,
         "teacher": _teacher(recipe, step.teacher_id) if recipe.has_teacher else None,
         "kd.teacher_mode": recipe.kd.teacher_mode if recipe.has_teacher else None,
         "resources.workers": cohort[0].workers,

@@ -27,6 +27,7 @@ from reskd.data.annotations import data_root
 from reskd.data.dataset import num_steps
 from reskd.data.manifest import Manifest, build_manifest, read_manifest
 from reskd.errors import BadInput
+from reskd.files import Json
 from reskd.recipe import DataSpec
 
 COMMIT_VARIABLE = "RESKD_COMMIT"
@@ -76,7 +77,7 @@ class Prepared:
     def plan(self, *, retry_failed: bool = False, own: str | None = None, asked: Asked | None = None) -> Plan:
         """What is missing, from what the store says now; leases of run `own` count as free."""
         status = {step_id: self.store.status(step_id, own=own) for step_id in self.steps}
-        costs = self.costs(asked)
+        costs = self.costs(asked, finished={step_id: found.done for step_id, found in status.items() if found.done})
         devices = num_devices(self.sweep.resources, costs, asked=asked)
         return make_plan(self.sweep, self.steps, status, costs=costs, num_devices=devices, retry_failed=retry_failed)
 
@@ -84,18 +85,17 @@ class Prepared:
         """BadInput for jobs that cost more than they may, or that no device holds."""
         limit = budget if budget is not None else self.sweep.resources.budget_gpu_hours
         found.refuse_above(limit, where=str(self.sweep.path))
-        if not any("is assumed" in note for note in found.notes):  # a guessed device refuses nothing
+        if not found.is_guess:  # a guessed device refuses nothing
             found.refuse_too_large(where=str(self.sweep.path))
 
-    def costs(self, asked: Asked | None = None, *, is_corrected: bool = True) -> Costs:
-        """Estimates for the device at hand, or for the one asked for; corrected by the store's finished steps."""
-        records = {step_id: self.store.done(step_id) for step_id in self.steps} if is_corrected else {}
+    def costs(self, asked: Asked | None = None, *, finished: Mapping[str, Json]) -> Costs:
+        """Estimates for the device at hand, or for the one asked for; corrected by DONE records of finished steps."""
         return costs_of(
             self.sweep.resources,
             self.steps,
             self.manifests,
             folder=self.store.devices,
-            records={step_id: record for step_id, record in records.items() if record is not None},
+            records=finished,
             asked=asked,
         )
 

@@ -68,7 +68,10 @@ def costs_of(
     steps of the sweep, by step id.
     """
     asked = asked or Asked()
-    name, notes = _device(asked.device or resources.device, resources)
+    named = asked.device or resources.device or _device_here(resources)
+    name, notes = named or DEFAULT_GPU, []
+    if named is None:
+        notes.append(f"no GPU with a profile is here, so {DEFAULT_GPU} is assumed (--device, resources.device)")
     counts: dict[str, ClipCounts] = {sha: ClipCounts(len(m.train), len(m.val)) for sha, m in manifests.items()}
     for step in steps.values():
         sha = step.payload["manifest_sha256"]
@@ -84,21 +87,17 @@ def costs_of(
         profile=profile,
         clips=lambda step: counts[step.payload["manifest_sha256"]],
         clip_kind=asked.clips,
+        is_guess=named is None,
         notes=tuple(notes),
     )
     return corrected(costs, records or {}, steps, resources=resources)
 
 
-def _device(name: str | None, resources: Resources) -> tuple[str, list[str]]:
-    """The profile's name, and in words where it is a guess."""
-    if name is not None:
-        return name, []
+def _device_here(resources: Resources) -> str | None:
+    """The profile of what this machine would train on; None without a GPU that has one."""
     if not resources.gpus_per_worker:
-        return "cpu", []
-    here = profile_name_of(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
-    if here is not None:
-        return here, []
-    return DEFAULT_GPU, [f"no GPU with a profile is here, so {DEFAULT_GPU} is assumed (--device, resources.device)"]
+        return "cpu"
+    return profile_name_of(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
 
 
 def num_devices(resources: Resources, costs: Costs, *, asked: Asked | None = None) -> float:

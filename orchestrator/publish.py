@@ -6,7 +6,6 @@ what MLflow has and writes the difference, so publishing twice changes nothing a
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import time
@@ -31,7 +30,16 @@ from orchestrator.step_record import NOTE_TAG, State, StepContent, StepRecord, r
 from orchestrator.steps import Step
 from orchestrator.store import Store
 from orchestrator.sweep import Sweep
-from orchestrator.tracking import SQLITE, check_database, first_line, note_of, sweep_text, without_password
+from orchestrator.tracking import (
+    SQLITE,
+    check_database,
+    first_line,
+    note_of,
+    only_writer,
+    sweep_text,
+    uri_of,
+    without_password,
+)
 from orchestrator.views import view_tags
 from reskd.errors import BadInput
 
@@ -79,7 +87,7 @@ def log_step_figures(store: Store, step_ids: Iterable[str], paths: Sequence[Path
 
     BadInput when MLflow does not answer.
     """
-    uri = tracking_uri or f"{SQLITE}{store.mlflow_db}"
+    uri = uri_of(store, tracking_uri)
     if tracking_uri is None and not store.mlflow_db.is_file():
         return 0
     check_database(uri)
@@ -115,7 +123,7 @@ class Publisher:
         """
         self._store, self._sweep, self._steps = store, sweep, steps
         self._ui_address = ui_address
-        self.tracking_uri = tracking_uri or f"{SQLITE}{store.mlflow_db}"
+        self.tracking_uri = uri_of(store, tracking_uri)
         self._published: dict[str, StepContent] = {}
         self._run_ids: dict[str, str] = {}
         self._is_dead = False
@@ -124,7 +132,7 @@ class Publisher:
         started = time.monotonic()
         try:
             # Two processes that open a new database at once leave it half made for ever; the client opens it.
-            with self._locked():
+            with only_writer(self._store):
                 self._client = MlflowClient(tracking_uri=self.tracking_uri)
                 self.experiment_id = self._experiment()
         except FAULTS as error:
@@ -144,7 +152,7 @@ class Publisher:
             if content is not None and content != self._published.get(step_id)
         }
         with self._forgiving("what it misses is published later"):
-            with self._locked():
+            with only_writer(self._store):
                 runs = self._runs(next(iter(news)) if len(news) == 1 else None) if news else {}
                 for step_id, content in news.items():
                     self._write(content, runs.get(step_id))
@@ -187,7 +195,7 @@ class Publisher:
         if not report.is_file():
             return True  # a sweep without tables
         with self._forgiving("`reskd tables` logs the report again"):
-            with self._locked():
+            with only_writer(self._store):
                 run = self._report_run()
                 self._client.log_artifacts(run.info.run_id, str(folder))
                 if self._sweep.path.is_file():
@@ -203,7 +211,7 @@ class Publisher:
     def log_figures(self, paths: Sequence[Path]) -> bool:
         """Put pictures into the experiment's report run, under figures/; False when MLflow does not answer."""
         with self._forgiving("the same command logs the figures again"):
-            with self._locked():
+            with only_writer(self._store):
                 run = self._report_run()
                 for path in paths:
                     self._client.log_artifact(run.info.run_id, str(path), FIGURES)
@@ -224,7 +232,7 @@ class Publisher:
         """Enter teachers and best students as registered models; False when MLflow does not answer."""
         chosen = choose_models(self._sweep, self._steps, records)
         with self._forgiving("`reskd publish` registers the models again"):
-            with self._locked():
+            with only_writer(self._store):
                 register(self._client, chosen, runs=self._runs() if chosen else {}, store=self._store)
             return True
         return False
@@ -251,13 +259,6 @@ class Publisher:
 
     def _url_of(self, run_id: str) -> str:
         return run_page(self.experiment_id, run_id, base=self._base_url)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """One writer of this host at a time: MLflow has no unique tags, so two could both make a step's run."""
-        with open(self._store.home / "mlflow.lock", "a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
 
     @contextmanager
     def _forgiving(self, promise: str) -> Iterator[None]:

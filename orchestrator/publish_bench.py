@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Mapping
 from typing import Any
 
 from orchestrator import tracking
 from orchestrator.bench import BenchFile, bench_hash
 from orchestrator.store import Store
-from orchestrator.tracking import SQLITE, check_database, first_line, without_password
+from orchestrator.tracking import SQLITE, check_database, first_line, only_writer, uri_of, without_password
 from reskd.errors import BadInput
 
 tracking.configure()
@@ -25,12 +24,11 @@ KEY_TAG = "reskd.bench"
 
 def publish_bench(store: Store, file: BenchFile, content: Mapping[str, Any], *, tracking_uri: str | None) -> int:
     """Write what MLflow lacks of a file; how many runs were new. BadInput when it does not answer."""
-    uri = tracking_uri or f"{SQLITE}{store.mlflow_db}"
+    uri = uri_of(store, tracking_uri)
     check_database(uri)
     store.home.mkdir(parents=True, exist_ok=True)
     try:
-        with open(store.home / "mlflow.lock", "a") as lock:  # the lock of every writer of this host
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with only_writer(store):
             client = MlflowClient(tracking_uri=uri)
             found = client.get_experiment_by_name(EXPERIMENT)
             location = store.artifacts.as_uri() if uri.startswith(SQLITE) else None

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from orchestrator.identity import canonical_json, file_sha256, is_weights_file, payload, short, step_id
 from orchestrator.sweep import Cell, Sweep
 from reskd.errors import BadInput
+from reskd.files import Json
 from reskd.recipe import DataSpec, Recipe
 
 
@@ -47,8 +48,13 @@ class StepStatus:
     holder: str | None = None
     reason: str | None = None
     """Why it failed, or was stopped early."""
-    protocol: str | None = None
-    """By which it was judged at its end, once it is done."""
+    done: Json | None = None
+    """Its DONE record, once it is done."""
+
+    @property
+    def protocol(self) -> str | None:
+        """By which it was judged at its end."""
+        return None if self.done is None else self.done.get("protocol")
 
 
 def build_steps(sweep: Sweep, *, manifest_of: Callable[[DataSpec], str]) -> dict[str, Step]:

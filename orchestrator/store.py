@@ -160,7 +160,7 @@ class Store(FolderSink):
         workers = started["workers"] if started else None
         done = self.done(step_id)
         if done is not None:
-            return StepStatus(state="done", workers=workers, protocol=done.get("protocol"))
+            return StepStatus(state="done", workers=workers, done=done)
         lease = self.lease(step_id)
         epochs = self.epochs(step_id)
         if lease is not None and lease.owner.id != own:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from orchestrator.store import Store
 from reskd.errors import BadInput
 
 SQLITE = "sqlite:///"
@@ -50,6 +53,19 @@ def check_database(uri: str) -> None:
     with open(path, "rb") as file:
         if file.read(16) not in (b"", b"SQLite format 3\0"):
             raise BadInput(f"tracking URI {uri}: not a database; name another file or remove this one")
+
+
+def uri_of(store: Store, tracking_uri: str | None) -> str:
+    """A tracking server where one is named, else the store's own database."""
+    return tracking_uri or f"{SQLITE}{store.mlflow_db}"
+
+
+@contextmanager
+def only_writer(store: Store) -> Iterator[None]:
+    """One writer of this host at a time: MLflow has no unique tags, so two could both make the same run."""
+    with open(store.home / "mlflow.lock", "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def without_password(uri: str) -> str:

@@ -20,7 +20,7 @@ from reskd.data.transforms import normalise, view
 from reskd.errors import BadInput
 from reskd.member import Member
 from reskd.models import ClipOutput
-from reskd.models.grouped import CannotGroup, Grouping, grouped
+from reskd.models.grouped import CannotGroup, Grouping, grouped_or_none
 from reskd.precision import autocast, autocast_dtype, dtype_of
 from reskd.recipe import ModelSpec, Recipe
 from reskd.teacher import Teacher
@@ -83,12 +83,8 @@ class Cohort:
             return
         for member in self.members:
             member.take_groups()
-        if self.teacher is None:
-            return
-        try:
-            self._teacher_grouping = grouped(self.teacher.for_students)
-        except CannotGroup as reason:
-            logger.warning("the teacher takes one group in a pass: %s", reason)
+        if self.teacher is not None:
+            self._teacher_grouping = grouped_or_none(self.teacher.for_students, who="the teacher")
 
     def live(self, step: int) -> list[Member]:
         return [member for member in self.members if member.is_live(step)]
@@ -153,10 +149,20 @@ class Cohort:
         return ClipOutput(*(part.to(self.dtype) for part in output))
 
 
+def shared_fields(recipe: Recipe) -> dict[str, object]:
+    """What members of one cohort must agree on, by field: the clips, their order, the batch and its groups."""
+    return {
+        "data": recipe.data,
+        "data_seed": recipe.data_seed,
+        "optim.batch_size": recipe.optim.batch_size,
+        "optim.group_size": recipe.optim.group_size,
+        "precision": recipe.precision,
+    }
+
+
 def shared_key(recipe: Recipe) -> tuple[object, ...]:
-    """What members of one cohort must agree on: the clips, their order, the batch and its groups."""
-    optim = recipe.optim
-    return (recipe.data, recipe.data_seed, optim.batch_size, optim.group_size, recipe.precision)
+    """`shared_fields` without their names."""
+    return tuple(shared_fields(recipe).values())
 
 
 def check_shared(recipes: Sequence[Recipe]) -> None:

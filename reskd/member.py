@@ -15,6 +15,7 @@ import logging
 import math
 import traceback
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from reskd.data.sampling import seed_of
 from reskd.losses import clip_kl, frame_kl, pixel_kl, pixel_mse
 from reskd.models import ClipOutput, VideoModel, build_model
-from reskd.models.grouped import CannotGroup, Grouping, grouped
+from reskd.models.grouped import CannotGroup, Grouping, grouped_or_none
 from reskd.precision import MAX_OVERFLOWS, LossScaler, autocast, autocast_dtype, dtype_of
 from reskd.recipe import OptimSpec, Recipe
 from reskd.schedule import learning_rate
@@ -132,10 +133,7 @@ class Member:
 
     def take_groups(self) -> None:
         """Let `run_groups` run its groups in one pass, where the network can."""
-        try:
-            self._grouping = grouped(self.model)
-        except CannotGroup as reason:
-            logger.warning("step %s takes one group in a pass: %s", self.step_id, reason)
+        self._grouping = grouped_or_none(self.model, who=f"step {self.step_id}")
 
     def run_groups(
         self, view: Tensor, labels: Tensor, taught: ClipOutput | None, *, step: int, groups: Sequence[int]
@@ -164,18 +162,9 @@ class Member:
         groups: Sequence[int],
     ) -> None:
         seeds = [seed_of("student", self.recipe.model_seed, step, group) for group in groups]
-        try:
-            with grouping.of(seeds, device=view.device):
-                task_loss, kd_loss = self.losses(view, labels, taught)
-            # Each is a mean over the pass; what is added up are the groups' own means.
-            loss = (task_loss + self.recipe.kd.effective_weight * kd_loss) * len(groups)
-            (loss if self.scaler is None else loss * self.scaler.scale).backward()
-        except CannotGroup:
-            raise
-        except Exception as error:  # any fault of this member; the others go on
-            self._error = Failure(step, f"{type(error).__name__}: {error}", traceback.format_exc())
+        pass_of_groups = grouping.of(seeds, device=view.device)
+        if not self._learn(view, labels, taught, step=step, num_groups=len(groups), inside=pass_of_groups):
             return
-        self._losses += len(groups) * torch.stack([task_loss.detach(), kd_loss.detach()])
         for total, of_groups in zip(self._sums, grouping.statistics(), strict=True):
             if self.recipe.optim.running_stats == "mean":
                 total += of_groups.sum(dim=0)
@@ -192,17 +181,36 @@ class Member:
         for statistic, old in zip(self._statistics, self._old_statistics, strict=True):
             statistic.copy_(old)  # each group starts from the step's old running statistics
         torch.manual_seed(seed_of("student", self.recipe.model_seed, step, group))
-        try:
-            task_loss, kd_loss = self.losses(view, labels, taught)
-            loss = task_loss + self.recipe.kd.effective_weight * kd_loss
-            (loss if self.scaler is None else loss * self.scaler.scale).backward()
-        except Exception as error:  # any fault of this member; the others go on
-            self._error = Failure(step, f"{type(error).__name__}: {error}", traceback.format_exc())
+        if not self._learn(view, labels, taught, step=step, num_groups=1, inside=nullcontext()):
             return
-        self._losses += torch.stack([task_loss.detach(), kd_loss.detach()])
         if self.recipe.optim.running_stats == "mean" or group == 0:
             for total, statistic in zip(self._sums, self._statistics, strict=True):
                 total += statistic
+
+    def _learn(
+        self,
+        view: Tensor,
+        labels: Tensor,
+        taught: ClipOutput | None,
+        *,
+        step: int,
+        num_groups: int,
+        inside: AbstractContextManager[None],
+    ) -> bool:
+        """Forward, in that context, and backward; False where an exception was kept. CannotGroup passes."""
+        try:
+            with inside:
+                task_loss, kd_loss = self.losses(view, labels, taught)
+            # Each is a mean over the pass; what is added up are the groups' own means.
+            loss = (task_loss + self.recipe.kd.effective_weight * kd_loss) * num_groups
+            (loss if self.scaler is None else loss * self.scaler.scale).backward()
+        except CannotGroup:
+            raise
+        except Exception as error:  # any fault of this member; the others go on
+            self._error = Failure(step, f"{type(error).__name__}: {error}", traceback.format_exc())
+            return False
+        self._losses += num_groups * torch.stack([task_loss.detach(), kd_loss.detach()])
+        return True
 
     def losses(self, view: Tensor, labels: Tensor, taught: ClipOutput | None) -> tuple[Tensor, Tensor]:
         """The network's own loss on the labels, and the distillation term before its weight; scalars."""

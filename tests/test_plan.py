@@ -425,7 +425,7 @@ def test_one_training_has_one_final_test_and_a_rows_goes_before_a_teachers():
 
 def test_a_finished_step_whose_row_asks_for_another_test_says_which_command_makes_it():
     asked = replace(BASELINE, eval=EvalSpec(views="10x3", twice=True))
-    done = StepStatus(state="done", protocol="val-f4-v1x1")
+    done = StepStatus(state="done", done={"protocol": "val-f4-v1x1"})
     steps, plan = planned(sweep_of(("a", asked)), {"a": done})
     step_id = steps["a"]
     assert plan.cells[0].verdict == "done"
@@ -433,5 +433,5 @@ def test_a_finished_step_whose_row_asks_for_another_test_says_which_command_make
         "finished in the store, judged by val-f4-v1x1 where the sweep now asks for val-f4-v10x3-twice: "
         f"`reskd eval {step_id} --views 10x3 --twice`, and a column test/val-f4-v10x3-twice/..."
     )
-    _, plan = planned(sweep_of(("a", asked)), {"a": replace(done, protocol="val-f4-v10x3-twice")})
+    _, plan = planned(sweep_of(("a", asked)), {"a": replace(done, done={"protocol": "val-f4-v10x3-twice"})})
     assert plan.cells[0].reason == "finished in the store"

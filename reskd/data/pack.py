@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import errno
 import io
 import os
@@ -11,7 +10,6 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +21,7 @@ from reskd.data.decode import PACKED_SUFFIX, frames, pyav
 from reskd.data.decode.packed import PackedFacts, packed_bytes, read_facts
 from reskd.data.layouts.rows import Split, some
 from reskd.data.manifest import Clip, Manifest, build_manifest, file_digest
-from reskd.data.pack_record import AGAIN, PackedVideo, PackSettings, begin, finish, known_digests
+from reskd.data.pack_record import AGAIN, PackedVideo, PackSettings, begin, csv_text, finish, known_digests
 from reskd.data.processes import map_in_processes
 from reskd.data.transforms import resize_short_side
 from reskd.errors import BadInput, DecodeError, ReskdError, TooManyDamaged, VideoReadError
@@ -116,7 +114,7 @@ def pack(
             raise BadInput(f"{target}: the disk is full ({error}); {done}; make room, then {AGAIN}") from error
         raise ReskdError(f"{error}; {done}; {AGAIN}") from error
     damaged = tuple((path, results[path].reason) for path in clips if results[path].video is None)
-    _write_rows(target / DAMAGED, ("path", "reason"), damaged)
+    write_atomic(target / DAMAGED, csv_text(("path", "reason"), damaged))
     _refuse_damaged(manifest, results, spec=spec, target=target)
     _write_annotations(target, manifest, results)
     videos = [video for path in clips if (video := results[path].video) is not None]
@@ -257,15 +255,7 @@ def _write_annotations(target: Path, manifest: Manifest, results: dict[str, Pack
         most = max(len(clip.labels) for clip in kept)
         rows = [(_packed_path(clip.path), *(manifest.classes[label] for label in clip.labels)) for clip in kept]
         padded = [(*row, *[""] * (1 + most - len(row))) for row in rows]
-        _write_rows(target / f"{split}.csv", ("path", *["label"] * most), padded)
-
-
-def _write_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    content = io.StringIO(newline="")
-    writer = csv.writer(content, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_atomic(path, content.getvalue())
+        write_atomic(target / f"{split}.csv", csv_text(("path", *["label"] * most), padded))
 
 
 def _versions() -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -99,11 +99,7 @@ def finish(
     num_damaged: int,
 ) -> None:
     """Write the list of videos, then the record that makes the pack whole."""
-    content = io.StringIO(newline="")
-    writer = csv.writer(content, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows([getattr(video, name) for name in COLUMNS] for video in videos)
-    listed = content.getvalue().encode()
+    listed = csv_text(COLUMNS, ([getattr(video, name) for name in COLUMNS] for video in videos)).encode()
     write_atomic(root / VIDEOS, listed)
     record = {
         "format": FORMAT,
@@ -117,6 +113,14 @@ def finish(
         "videos_sha256": hashlib.sha256(listed).hexdigest(),
     }
     write_json(root / RECORD, record)
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    content = io.StringIO(newline="")
+    writer = csv.writer(content, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return content.getvalue()
 
 
 def read_videos(root: Path) -> dict[str, PackedVideo] | None:

@@ -8,6 +8,7 @@ every layer keeps the order: clips, frames of clips, windows of frames.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torchvision.ops import StochasticDepth
+
+logger = logging.getLogger(__name__)
 
 DROP_RATES = ("dropout", "attention_dropout", "drop_prob")
 """Attributes in which networks of torch, torchvision and timm keep the rate of a dropout that is no layer."""
@@ -183,6 +186,15 @@ def grouped(model: nn.Module) -> Grouping:
         if module in made:
             model.set_submodule(name, made[module])
     return grouping
+
+
+def grouped_or_none(model: nn.Module, *, who: str) -> Grouping | None:
+    """`grouped`, or None with the reason in the log, where the model is to go on with one group in a pass."""
+    try:
+        return grouped(model)
+    except CannotGroup as reason:
+        logger.warning("%s takes one group in a pass: %s", who, reason)
+        return None
 
 
 def why_not(model: nn.Module) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import Progress, TaskID
@@ -15,8 +15,10 @@ from rich.progress import Progress, TaskID
 from orchestrator.cli_data_bench import bench_command
 from orchestrator.cli_pack import pack_command
 from orchestrator.console import make_console
-from reskd.data.check import CheckReport, SplitReport, check_videos
 from reskd.recipe import DataSpec
+
+if TYPE_CHECKING:
+    from reskd.data.check import CheckReport, SplitReport
 
 MAX_SHOWN = 12
 """Classes that a report lists by name."""
@@ -62,6 +64,7 @@ def check(
     """Decode every video once; name those missing, damaged, too short or uncut; count classes and durations."""
     from orchestrator.store import store_at
     from orchestrator.sweep import load
+    from reskd.data.check import check_videos
 
     specs = list(dict.fromkeys(cell.recipe.data for cell in load(sweep).cells))
     is_ok = True

@@ -13,8 +13,6 @@ from rich.table import Table
 
 from orchestrator.cli_pack import data_specs
 from orchestrator.console import make_console
-from reskd.data.bench import measure_split
-from reskd.data.manifest import build_manifest
 
 console = make_console()
 
@@ -30,6 +28,9 @@ def bench_command(
 ) -> None:
     """Core-milliseconds a training clip takes to decode, to resize and crop, and to collate, by one thread."""
     import torch
+
+    from reskd.data.bench import measure_split
+    from reskd.data.manifest import build_manifest
 
     torch.set_num_threads(1)
     table = Table("data", "decode (ms)", "crop (ms)", "collate (ms)", "clips/s of a core", "cores a GPU")

@@ -14,7 +14,7 @@ from rich.table import Table
 from orchestrator.cli_options import AsJson, console
 
 if TYPE_CHECKING:
-    from reskd.flops import Complexity
+    from reskd.complexity import Complexity
 
 NUM_CLASSES = 400
 """Of every network counted here; the classifier is far below 0.1 % of any of them."""

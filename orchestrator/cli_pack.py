@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from orchestrator.console import make_console
-from reskd.data.pack import DAMAGED, PackReport, pack
 from reskd.data.pack_record import PackSettings
 from reskd.errors import BadInput
 from reskd.recipe import DataSpec
+
+if TYPE_CHECKING:
+    from reskd.data.pack import PackReport
 
 FRAMES_PER_FRAME = 5
 """Kept for each frame of a clip where --frames is not given: odd, so that test frames are those of the original."""
@@ -38,6 +40,7 @@ def pack_command(
 ) -> None:
     """Read every video once and keep some frames of it as JPEG: another, lossy data set, over ten times as fast."""
     from orchestrator.store import store_at
+    from reskd.data.pack import pack
 
     specs = data_specs(source, data=data)
     spec = specs[0]
@@ -86,6 +89,8 @@ def _num_frames(specs: list[DataSpec]) -> int:
 
 
 def _show(report: PackReport, *, target: Path, settings: PackSettings) -> None:
+    from reskd.data.pack import DAMAGED
+
     kept = f", {report.num_kept} were there" if report.num_kept else ""
     console.print(f"{target}: {report.num_packed} videos packed{kept}; {settings.words}", markup=False)
     mebibytes = (f"{size / 2**20:,.1f} MiB" for size in (report.num_source_bytes, report.num_bytes))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.steps import Step, StepStatus
-from reskd.cohort import shared_key
+from reskd.sharing import shared_key
 
 
 @dataclass(frozen=True, slots=True)

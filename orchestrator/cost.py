@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from typing import TYPE_CHECKING
 
 from orchestrator.devices import ClipKind, DeviceProfile, Mode
 from orchestrator.steps import Step
 from orchestrator.sweep import Resources
 from reskd.recipe import ModelSpec, Precision, Recipe
-from reskd.traffic import Layer, Trace, trace
+
+if TYPE_CHECKING:
+    from reskd.traffic import Layer, Trace
 
 BYTES: dict[Precision, int] = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2, "fp64": 8}
 """Of one activation."""
@@ -113,7 +116,7 @@ class Costs:
             compute += groups * self.pass_seconds(spec, num_frames, optim.group_size, recipes[0].precision, mode)
             kernels += groups * num_kernels(_key(spec, num_frames), mode)
         # A step of the optimiser reads weight, gradient and moment of each parameter and writes two of them.
-        numbers = sum(trace(recipe.model, num_frames=recipe.data.num_frames).num_params for recipe in recipes)
+        numbers = sum(_trace(recipe.model, num_frames=recipe.data.num_frames).num_params for recipe in recipes)
         compute = (compute + 20 * numbers / self.profile.bytes_per_s) / speed
         launches = kernels * self.profile.launch_s
         decode = optim.batch_size / workers * self._decode_s(recipes[0]) / max(1, resources.num_loaders)
@@ -148,10 +151,10 @@ class Costs:
         recipe = steps[0].recipe
         size, group = BYTES[recipe.precision], recipe.optim.group_size
         traces = {
-            (_key(spec, num_frames), mode): trace(spec, num_frames=num_frames)
+            (_key(spec, num_frames), mode): _trace(spec, num_frames=num_frames)
             for spec, num_frames, mode in passes([step.recipe for step in steps])
         }
-        members = [trace(step.recipe.model, num_frames=recipe.data.num_frames) for step in steps]
+        members = [_trace(step.recipe.model, num_frames=recipe.data.num_frames) for step in steps]
         state = sum(
             network.num_params * _state_bytes(step.recipe) for network, step in zip(members, steps, strict=True)
         )
@@ -216,9 +219,15 @@ def _key(spec: ModelSpec, num_frames: int) -> NetworkKey:
     return spec.name, spec.stride, spec.input_size, num_frames
 
 
+def _trace(spec: ModelSpec, *, num_frames: int) -> Trace:
+    from reskd.traffic import trace  # loads torch and torchvision, which no plan without jobs needs
+
+    return trace(spec, num_frames=num_frames)
+
+
 def _traced(key: NetworkKey) -> Trace:
     name, stride, input_size, num_frames = key
-    return trace(ModelSpec(name=name, stride=stride, resolution=input_size), num_frames=num_frames)
+    return _trace(ModelSpec(name=name, stride=stride, resolution=input_size), num_frames=num_frames)
 
 
 @cache

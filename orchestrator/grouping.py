@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.cohorts import Cohort, common_epochs
-from reskd.cohort import shared_fields
 from reskd.recipe import Checkpoint, Recipe
+from reskd.sharing import shared_fields
 
 MAX_COMPARED = 20
 """Other jobs that one is compared with."""

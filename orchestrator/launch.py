@@ -9,7 +9,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,10 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from orchestrator.early_stopping import EarlyStopping
+from orchestrator.job_state import JobState, Progress
 from orchestrator.plan import Job
 from orchestrator.rungs import job_rule
-from orchestrator.searcher import Capacity, GraphSearcher, JobState
+from orchestrator.searcher import Capacity, GraphSearcher
 from orchestrator.steps import Step
 from orchestrator.store import Store
 from orchestrator.sweep import Resources, recipe_to_dict
@@ -43,17 +43,6 @@ WORKER_FAILURES = 2
 CONTROLLER_FAILURES = 5
 POLL_S = 0.5
 """Seconds between two looks of Train's controller at its workers; a report waits for the next one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What `on_event` gets: a job's state, and its epoch where there is one."""
-
-    job_id: str
-    state: JobState
-    epoch: int = 0
-    num_epochs: int = 0
-    clips_per_s: float = 0.0
 
 
 def joins_cluster() -> bool:

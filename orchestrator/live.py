@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.launch import Progress
+from orchestrator.job_state import Progress
 from orchestrator.plan import Job
 from orchestrator.steps import Step, name_of
 

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.compatible import check_models
 from orchestrator.cost import Costs
 from orchestrator.estimates import paired_difference
 from orchestrator.forecast import Forecast
@@ -24,8 +23,8 @@ from orchestrator.strict import naming
 from orchestrator.sweep import Sweep, load
 from orchestrator.tables import check_tables
 from reskd.data.annotations import data_root
-from reskd.data.dataset import num_steps
 from reskd.data.manifest import Manifest, build_manifest, read_manifest
+from reskd.data.sampling import num_steps
 from reskd.errors import BadInput
 from reskd.files import Json
 from reskd.recipe import DataSpec
@@ -145,6 +144,8 @@ def _manifest(spec: DataSpec, store: Store) -> Manifest | None:
 
 def check_before_start(prepared: Prepared) -> None:
     """What can be known to fail before any worker starts; BadInput with the way out."""
+    from orchestrator.compatible import check_models  # builds networks
+
     with naming(str(prepared.sweep.path)):
         for step in prepared.steps.values():
             data = step.recipe.data

@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast, get_args
 
-import torch
-
 from orchestrator.cost import UNCERTAINTY, ClipCounts, Costs
 from orchestrator.devices import ClipKind, load_profile, profile_name_of
 from orchestrator.steps import Step
@@ -97,6 +95,8 @@ def _device_here(resources: Resources) -> str | None:
     """The profile of what this machine would train on; None without a GPU that has one."""
     if not resources.gpus_per_worker:
         return "cpu"
+    import torch
+
     return profile_name_of(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
 
 
@@ -106,8 +106,12 @@ def num_devices(resources: Resources, costs: Costs, *, asked: Asked | None = Non
         return asked.devices
     if costs.profile.kind == "cpu":
         found = resources.max_cpus if resources.max_cpus is not None else float(os.cpu_count() or 1)
+    elif resources.max_gpus is not None:
+        found = resources.max_gpus
     else:
-        found = resources.max_gpus if resources.max_gpus is not None else float(torch.cuda.device_count())
+        import torch
+
+        found = float(torch.cuda.device_count())
     return max(found, costs.devices_of(resources.workers, resources))
 
 

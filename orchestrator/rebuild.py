@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 
@@ -12,7 +12,6 @@ from orchestrator.bench import read_bench
 from orchestrator.entries import Table
 from orchestrator.join import join_tables
 from orchestrator.prepare import Prepared
-from orchestrator.publish import Publisher
 from orchestrator.published import load_published
 from orchestrator.report import render, report_files, table_dict, write_report
 from orchestrator.step_record import StepRecord, records_from_store
@@ -20,6 +19,9 @@ from orchestrator.sweep_figures import with_figures
 from orchestrator.table_check import findings, stale
 from orchestrator.tables import build_table
 from reskd.errors import BadInput
+
+if TYPE_CHECKING:
+    from orchestrator.publish import Publisher
 
 Source = Literal["mlflow", "store"]
 
@@ -120,6 +122,8 @@ def _refuse_same_names(prepared: Sequence[Prepared]) -> None:
 
 
 def _publisher(prepared: Prepared, tracking_uri: str | None, links: str | None) -> Publisher:
+    from orchestrator.publish import Publisher  # MLflow, which tables from the store can do without
+
     return Publisher(
         prepared.store, sweep=prepared.sweep, steps=prepared.steps, tracking_uri=tracking_uri, ui_address=links
     )

@@ -16,6 +16,7 @@ from types import FrameType
 from rich.console import Console
 
 from orchestrator.cluster_check import check_on_worker
+from orchestrator.job_state import JobState
 from orchestrator.launch import declared_capacity, job_config, joins_cluster, ray_session, run_jobs
 from orchestrator.lease import STALE_S, Leases, leases, read_lease
 from orchestrator.live import Board
@@ -23,7 +24,7 @@ from orchestrator.plan import Job
 from orchestrator.prepare import Prepared, check_before_start, provenance
 from orchestrator.publish import Publisher
 from orchestrator.quiet import quiet
-from orchestrator.searcher import Capacity, JobState
+from orchestrator.searcher import Capacity
 from orchestrator.sequential import sentence
 from orchestrator.sweep import recipe_to_dict
 from reskd.errors import BadInput, ReskdError

@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from ray.tune.search import Searcher
 
+from orchestrator.job_state import JobState
 from orchestrator.lease import StallWatch, read_lease
 from orchestrator.plan import Job
 from orchestrator.store import Store
@@ -21,8 +22,6 @@ logger = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 2
 """Trials of one job before its unfinished steps are given up for this run."""
-
-JobState = Literal["waiting", "running", "done", "failed", "blocked"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -15,13 +15,15 @@ from orchestrator.forecast import Forecast
 from orchestrator.live import clock, label
 from orchestrator.plan import Job, Plan
 from orchestrator.prepare import Prepared
-from orchestrator.publish import Publisher
-from orchestrator.run import Outcome
 from orchestrator.sequential import sentence
 from orchestrator.step_record import children_of, last_lines
 from orchestrator.steps import name_of
 from orchestrator.store import Store
 from reskd.files import Json
+
+if TYPE_CHECKING:
+    from orchestrator.publish import Publisher
+    from orchestrator.run import Outcome
 
 STYLES = {
     "done": "green",

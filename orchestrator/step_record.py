@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from orchestrator.steps import Step, name_of
 from orchestrator.store import Store
+from reskd.complexity import Complexity
 from reskd.files import Json
-from reskd.flops import Complexity
 
 State = Literal["done", "failed", "pruned", "running", "interrupted"]
 

@@ -6,7 +6,7 @@ import logging
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray.train
 import ray.train.torch
@@ -18,8 +18,9 @@ from orchestrator.sweep import recipe_from_dict
 from reskd.data.manifest import read_manifest
 from reskd.errors import ReskdError
 from reskd.files import Json
-from reskd.train import EpochReport, MemberSpec, fit_cohort
-from reskd.workers import joined
+
+if TYPE_CHECKING:
+    from reskd.train import EpochReport
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,10 @@ def train_loop(config: dict[str, Any]) -> None:
     alone must not leave the others waiting for it in a collective. A mistake that trying again cannot mend is first
     recorded as each member's failure, so that the workers started again find nothing left to do.
     """
+    # Here, as Ray loads this module also where nothing is trained: in each trial and in each of its controllers.
+    from reskd.train import MemberSpec, fit_cohort
+    from reskd.workers import joined
+
     torch.set_num_threads(config["threads"])
     sink = leased_sink(config["store"], owner_id=config["owner"])
     workers = joined(ray.train.torch.get_device())

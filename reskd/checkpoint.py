@@ -22,14 +22,15 @@ import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from reskd.errors import BadInput
 from reskd.files import Json, read_json, write_atomic, write_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 NUM_KEPT_CHECKPOINTS = 2
 
@@ -52,6 +53,8 @@ class Sink(Protocol):
 
 def state_hash(state: Mapping[str, Tensor]) -> str:
     """sha256 over names, dtypes, shapes and bytes of parameters and buffers: equal only when every bit is."""
+    import torch  # here and below: whoever only asks what is in a folder need not wait for it
+
     digest = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
@@ -62,6 +65,8 @@ def state_hash(state: Mapping[str, Tensor]) -> str:
 
 def serialise(value: Json) -> bytes:
     """What `parse` reads back."""
+    import torch
+
     buffer = io.BytesIO()
     torch.save(value, buffer)
     return buffer.getvalue()
@@ -74,6 +79,8 @@ def _parse(path: Path, *, what: str) -> Json:
 
 def parse(content: bytes, *, where: str, what: str) -> Json:
     """The dict that `serialise` made bytes of; BadInput, naming `where` it came from, for anything else."""
+    import torch
+
     try:
         value = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except MemoryError:

@@ -22,7 +22,8 @@ from reskd.member import Member
 from reskd.models import ClipOutput
 from reskd.models.grouped import CannotGroup, Grouping, grouped_or_none
 from reskd.precision import autocast, autocast_dtype, dtype_of
-from reskd.recipe import ModelSpec, Recipe
+from reskd.recipe import ModelSpec
+from reskd.sharing import check_shared
 from reskd.teacher import Teacher
 from reskd.workers import Workers
 
@@ -48,14 +49,19 @@ class Views:
 
 @dataclass
 class StepReport:
-    """Losses of the members that took the step, ids of those that skipped it, and seconds spent in the teacher.
+    """Losses of the members that took the step, ids of those that skipped it, and where its seconds went.
 
-    On CUDA the seconds cover the launch of its kernels alone: waiting for them would stall the step.
+    On CUDA the seconds cover the launch of kernels and the waiting for results that the step needs anyway: waiting
+    for more would stall it.
     """
 
     losses: dict[str, tuple[float, float]] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
     teacher_s: float = 0.0
+    student_s: dict[str, float] = field(default_factory=dict)
+    """By member: forward, backward and optimiser."""
+    all_reduce_s: float = 0.0
+    """Waited for the other workers, members' vectors added up meanwhile."""
 
 
 class Cohort:
@@ -91,7 +97,8 @@ class Cohort:
 
     def step(self, step: int, groups: Sequence[Group]) -> StepReport:
         """Train every live member on this worker's groups of one global batch."""
-        members, report = self.live(step), StepReport()
+        members = self.live(step)
+        report = StepReport(student_s=dict.fromkeys((member.step_id for member in members), 0.0))
         first_group = self.workers.rank * len(groups)
         for member in members:
             member.begin()
@@ -111,12 +118,20 @@ class Cohort:
                 else None
             )
             report.teacher_s += time.perf_counter() - started if taught is not None else 0.0
+            is_last = first + len(some) == len(groups)
             for member in members:
+                started = time.perf_counter()
                 member.run_groups(views.of(member.recipe.model), labels, taught, step=step, groups=numbers)
+                report.student_s[member.step_id] += time.perf_counter() - started
+                if is_last:
+                    member.start_reduction(self.workers, step=step)  # under the next member's compute
         for member in members:
-            member.start_reduction(self.workers, step=step)
-        for member in members:
+            started = time.perf_counter()
+            member.await_reduction()
+            waited = time.perf_counter()
             losses = member.finish_step(self.workers, step=step, num_groups=self.num_groups)
+            report.all_reduce_s += waited - started
+            report.student_s[member.step_id] += time.perf_counter() - waited
             if losses is not None:
                 report.losses[member.step_id] = losses
             elif member.failure is None:
@@ -147,35 +162,6 @@ class Cohort:
 
     def _in_dtype(self, output: ClipOutput) -> ClipOutput:
         return ClipOutput(*(part.to(self.dtype) for part in output))
-
-
-def shared_fields(recipe: Recipe) -> dict[str, object]:
-    """What members of one cohort must agree on, by field: the clips, their order, the batch and its groups."""
-    return {
-        "data": recipe.data,
-        "data_seed": recipe.data_seed,
-        "optim.batch_size": recipe.optim.batch_size,
-        "optim.group_size": recipe.optim.group_size,
-        "precision": recipe.precision,
-    }
-
-
-def shared_key(recipe: Recipe) -> tuple[object, ...]:
-    """`shared_fields` without their names."""
-    return tuple(shared_fields(recipe).values())
-
-
-def check_shared(recipes: Sequence[Recipe]) -> None:
-    """BadInput when recipes cannot train on one stream of clips."""
-    for recipe in recipes[1:]:
-        if shared_key(recipe) != shared_key(recipes[0]):
-            raise BadInput(
-                f"members of one cohort must share data, data_seed, batch_size, group_size and precision: "
-                f"{shared_key(recipe)} differs from {shared_key(recipes[0])}"
-            )
-    modes = {(recipe.kd.teacher_mode, recipe.teacher) for recipe in recipes if recipe.has_teacher}
-    if len(modes) > 1:
-        raise BadInput(f"members of one cohort must share one teacher and its mode, got {len(modes)} of them")
 
 
 def _check_teachable(member: Member, teacher: Teacher | None) -> None:

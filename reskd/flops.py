@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
+from reskd.complexity import Complexity
 from reskd.models.video_model import VideoModel, evaluating
 
 aten = torch.ops.aten
@@ -27,24 +28,6 @@ POOLS = (
     nn.AdaptiveAvgPool2d,
     nn.AdaptiveAvgPool3d,
 )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Complexity:
-    """Cost of classifying one video: every frame of every view."""
-
-    gmacs: float
-    """1e9 multiply-accumulates and element-wise operations: what the paper prints as "GFLOPs"."""
-    gmacs_layers: float
-    """1e9 multiply-accumulates of convolutions and linear layers alone."""
-    gflops: float
-    """1e9 floating-point operations of every matrix product, attention too, two per multiply-accumulate."""
-    num_params: int
-
-    @property
-    def gmacs_with_attention(self) -> float:
-        """`gmacs` and the multiply-accumulates of attention's products, which the paper leaves out."""
-        return self.gmacs + self.gflops / 2 - self.gmacs_layers
 
 
 def complexity(model: VideoModel, *, resolution: int, num_frames: int, num_views: int = 1) -> Complexity:

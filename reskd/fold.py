@@ -35,7 +35,7 @@ def fold_batch_norm(model: VideoModel) -> VideoModel:
         conv.weight, conv.bias = fuse_conv_bn_weights(
             conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
         )
-        backbone.set_submodule(norm_name, nn.Identity())
+        backbone.set_submodule(norm_name, nn.Identity().eval())
     return folded
 
 

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from reskd.data.sampling import seed_of
+from reskd.layout import in_fast_layout, views
 from reskd.losses import clip_kl, frame_kl, pixel_kl, pixel_mse
 from reskd.models import ClipOutput, VideoModel, build_model
 from reskd.models.grouped import CannotGroup, Grouping, grouped_or_none
@@ -56,8 +57,9 @@ def build_optimizer(spec: OptimSpec, model: VideoModel) -> torch.optim.Optimizer
             momentum=spec.momentum,
             weight_decay=spec.weight_decay,
             nesterov=spec.nesterov,
+            fused=True,
         )
-    return torch.optim.AdamW(groups, lr=spec.lr, weight_decay=spec.weight_decay)
+    return torch.optim.AdamW(groups, lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
 
 
 def parameter_groups(spec: OptimSpec, model: VideoModel) -> list[dict[str, Any]]:
@@ -89,7 +91,7 @@ class Member:
         self._error: Failure | None = None
         torch.manual_seed(seed_of("init", recipe.model_seed))
         model = build_model(recipe.model, num_classes=num_classes, num_frames=recipe.data.num_frames)
-        self.model = model.to(device, dtype_of(recipe)).train()
+        self.model = in_fast_layout(model.to(device, dtype_of(recipe)).train())
         self.parameters = list(self.model.parameters())
         self.optimizer = build_optimizer(recipe.optim, self.model)
         norms = [module for module in self.model.modules() if isinstance(module, _BatchNorm)]
@@ -109,9 +111,9 @@ class Member:
         self.vector = torch.zeros(num_gradients + num_statistics + NUM_TAIL, dtype=dtype_of(self.recipe), device=device)
         self._gradients = self.vector[:num_gradients]
         self._losses = self.vector[-NUM_TAIL:-1]
-        for parameter, gradient in zip(self.parameters, _views(self._gradients, self.parameters), strict=True):
+        for parameter, gradient in zip(self.parameters, views(self._gradients, self.parameters), strict=True):
             parameter.grad = gradient
-        self._sums = _views(self.vector[num_gradients:-NUM_TAIL], self._statistics)
+        self._sums = views(self.vector[num_gradients:-NUM_TAIL], self._statistics)
 
     def _seen(self, name: str) -> None:
         if self._unused is not None:
@@ -241,12 +243,16 @@ class Member:
         return task_loss, kd_loss
 
     def start_reduction(self, workers: Workers, *, step: int) -> None:
-        """One collective, whether or not the member failed here; the others could not know."""
+        """After its last group. One collective, whether or not the member failed here; the others could not know."""
         self._check_all_used(step)
         if self._error is not None:
             self.vector.zero_()
             self.vector[-1] = 1
         self._reduction = workers.start_sum(self.vector)
+
+    def await_reduction(self) -> None:
+        """Until the vector is the sum over all workers."""
+        self._reduction.wait()
 
     def _check_all_used(self, step: int) -> None:
         """After the first step: a parameter without gradient would only decay, on every worker alike."""
@@ -265,7 +271,6 @@ class Member:
         """Optimiser step on the reduced vector; mean task and kd loss, or None where the member leaves here or, in
         fp16, skips the step.
         """
-        self._reduction.wait()
         if self.vector[-1] > 0:
             errors = [error for error in workers.gather(self._error) if error is not None]
             self.leave(errors[0])
@@ -327,9 +332,3 @@ class Member:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scaler is not None:
             self.scaler.load_state(state["scaler"])
-
-
-def _views(vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
-    """A vector cut into views of these tensors' shapes, one after another."""
-    pieces = vector.split([tensor.numel() for tensor in like])
-    return [piece.view_as(tensor) for piece, tensor in zip(pieces, like, strict=True)]

@@ -8,35 +8,42 @@ import numpy as np
 
 from reskd.cohort import StepReport
 from reskd.member import Member
-from reskd.recipe import OptimSpec, Recipe
+from reskd.recipe import Recipe
 
 
 class EpochSums:
-    """Losses of the steps that each member took, and seconds in the teacher and in waiting for clips."""
+    """Losses of the steps that each member took, and where the seconds went."""
 
     def __init__(self, members: Sequence[Member]) -> None:
         self._losses = {member.step_id: np.zeros(2) for member in members}
         self._num_taken = dict.fromkeys(self._losses, 0)
         self._num_skipped = dict.fromkeys(self._losses, 0)
-        self._teacher_s = 0.0
+        self._student_s = dict.fromkeys(self._losses, 0.0)
+        self._teacher_s = self._all_reduce_s = 0.0
         self.data_s = 0.0
 
     def add(self, report: StepReport) -> None:
         self._teacher_s += report.teacher_s
+        self._all_reduce_s += report.all_reduce_s
+        for step_id, seconds in report.student_s.items():
+            self._student_s[step_id] += seconds
         for step_id, losses in report.losses.items():
             self._losses[step_id] += losses
             self._num_taken[step_id] += 1
         for step_id in report.skipped:
             self._num_skipped[step_id] += 1
 
-    def perf(self, train_s: float, *, num_steps: int, optim: OptimSpec) -> dict[str, float]:
-        """Pace of the epoch's ``num_steps`` steps, which took ``train_s`` seconds."""
-        perf = {
-            "perf/clips_per_s": num_steps * optim.batch_size / train_s,
-            "perf/step_ms": 1000 * train_s / num_steps,
-            "perf/data_wait_ms": 1000 * self.data_s / num_steps,
+    def perf(self, member: Member, train_s: float, *, num_steps: int) -> dict[str, float]:
+        """Pace of the epoch's ``num_steps`` steps, which took ``train_s`` seconds; of the member its own share."""
+        seconds = {
+            "perf/step_ms": train_s,
+            "perf/data_wait_ms": self.data_s,
+            "perf/teacher_ms": self._teacher_s,
+            "perf/all_reduce_ms": self._all_reduce_s,
+            "perf/student_ms": self._student_s[member.step_id],
         }
-        return perf | ({"perf/teacher_ms": 1000 * self._teacher_s / num_steps} if self._teacher_s else {})
+        pace = {"perf/clips_per_s": num_steps * member.recipe.optim.batch_size / train_s}
+        return pace | {name: 1000 * spent / num_steps for name, spent in seconds.items() if spent}
 
     def losses(self, member: Member) -> dict[str, float]:
         """Means over the steps taken; with fp16 also how many were skipped, and no means where all were."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from pathlib import Path
 
 import torch
@@ -10,26 +11,39 @@ from torch import nn
 
 from reskd.checkpoint import load_weights
 from reskd.errors import BadInput
+from reskd.fold import fold_batch_norm
+from reskd.layout import in_fast_layout
 from reskd.models import VideoModel, build_model
 from reskd.recipe import ModelSpec, TeacherMode
+
+logger = logging.getLogger(__name__)
 
 
 class Teacher:
     """A trained model that only answers.
 
-    `model` is in eval mode for good. `for_students` is what students are taught by: the same module in mode
-    `eval`; in mode `batch` a copy whose batch norm has no running statistics and so uses those of the group at
-    hand, which leaves the model's own buffers untouched (the official code's train mode without its dropout); in
-    mode `official_train` that copy in train mode, dropout and all. A copy without running statistics computes what
-    the module in train mode would, and has nothing to put back. Seed the generator before each answer.
+    `model` is in eval mode for good. `for_students` is what students are taught by: in mode `eval` a copy whose batch
+    norms are folded into their convolutions, equal to rounding; in mode `batch` a copy whose batch norm has no running
+    statistics and so uses those of the group at hand, which leaves the model's own buffers untouched (the official
+    code's train mode without its dropout); in mode `official_train` that copy in train mode, dropout and all. A copy
+    without running statistics computes what the module in train mode would, and has nothing to put back. Seed the
+    generator before each answer.
     """
 
     def __init__(self, model: VideoModel, spec: ModelSpec, *, mode: TeacherMode) -> None:
         self.spec = spec
-        self.model = model.eval().requires_grad_(False)
-        self.for_students = self.model if mode == "eval" else _with_batch_statistics(model)
+        self.model = in_fast_layout(model).eval().requires_grad_(False)
+        self.for_students = _folded(self.model) if mode == "eval" else _with_batch_statistics(self.model)
         if mode == "official_train":
             self.for_students.train()
+
+
+def _folded(model: VideoModel) -> VideoModel:
+    try:
+        return fold_batch_norm(model).requires_grad_(False)
+    except TypeError as reason:
+        logger.info("the teacher keeps its batch norms: %s", reason)
+        return model
 
 
 def _with_batch_statistics(model: VideoModel) -> VideoModel:

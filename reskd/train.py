@@ -14,8 +14,9 @@ import torch
 from reskd.checkpoint import Sink
 from reskd.cohort import Cohort
 from reskd.damage import DamageLog
-from reskd.data.dataset import Damage, Group, VideoDataset, num_steps, train_groups
+from reskd.data.dataset import Damage, Group, VideoDataset, train_groups
 from reskd.data.manifest import Manifest
+from reskd.data.sampling import num_steps
 from reskd.errors import BadInput
 from reskd.evaluate import ClipLogits
 from reskd.files import Json
@@ -219,8 +220,11 @@ class _Run:
                 break  # all have left; no clip is decoded for nobody
         self.damage.share("train", found)
         train_s = time.perf_counter() - started
-        perf = sums.perf(train_s, num_steps=self.steps_per_epoch, optim=self.recipe.optim)
-        metrics = {member.step_id: perf | sums.losses(member) for member in members if member.failure is None}
+        metrics = {
+            member.step_id: sums.perf(member, train_s, num_steps=self.steps_per_epoch) | sums.losses(member)
+            for member in members
+            if member.failure is None
+        }
         self._end_epoch(epoch, members, metrics, started)
         return metrics
 

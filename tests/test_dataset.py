@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from reskd.data.dataset import Group, VideoDataset, epoch_order, num_steps, train_groups, val_groups
+from reskd.data.dataset import Group, VideoDataset, train_groups, val_groups
 from reskd.data.manifest import Clip, Manifest
-from reskd.data.sampling import seed_of
+from reskd.data.sampling import epoch_order, num_steps, seed_of
 from reskd.errors import BadInput, TooManyDamaged
 from reskd.recipe import DataSpec
 from tests.video_files import frame_number, write_video

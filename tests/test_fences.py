@@ -1,9 +1,11 @@
-"""The library stands alone: importing all of it loads nothing of the orchestrator's."""
+"""The library stands alone, and modules load no more than they need."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+
+import pytest
 
 PROGRAM = """
 import importlib, pkgutil, sys
@@ -29,4 +31,29 @@ def test_importing_all_of_reskd_loads_no_library_of_another_room() -> None:
         "timm",
     ]
     done = subprocess.run([sys.executable, "-c", PROGRAM, *banned], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+LOADED = """
+import importlib, sys
+importlib.import_module(sys.argv[1])
+print(sorted(set(sys.modules) & set(sys.argv[2:])))
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("orchestrator.cli", ["torch", "torchvision", "av", "ray", "mlflow", "pandas"]),
+        ("orchestrator.prepare", ["torch", "torchvision", "av", "ray", "mlflow", "pandas"]),
+        ("orchestrator.rebuild", ["torch", "torchvision", "av", "ray", "mlflow"]),
+        ("orchestrator.show", ["torch", "torchvision", "av", "ray", "mlflow"]),
+        # What Ray loads in each trial and in each of its controllers, where no network is built.
+        ("orchestrator.launch", ["torchvision", "av", "mlflow"]),
+        ("orchestrator.worker", ["torchvision", "av", "mlflow"]),
+    ],
+)
+def test_a_module_does_not_load_what_only_others_need(module: str, heavy: list[str]) -> None:
+    """Seconds of every command and of every job: torch takes two of a core, torchvision and mlflow two more each."""
+    done = subprocess.run([sys.executable, "-c", LOADED, module, *heavy], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

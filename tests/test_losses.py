@@ -227,3 +227,24 @@ def test_maps_of_any_two_sizes_are_compared_by_the_bilinear_formula(ours, theirs
     expected = (difference**2).sum() / (2 * 4 * theirs[0] * theirs[1])
     got = pixel_mse(student, teacher, align_corners=align_corners)
     torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    st.tuples(st.integers(1, 14), st.integers(1, 14)),
+    st.booleans(),
+    st.booleans(),
+)
+def test_a_resized_map_and_its_gradient_are_those_of_interpolate(size, target, corners, channels_last):
+    torch.manual_seed(0)
+    student, teacher = torch.randn(2, 3, *size, dtype=torch.float64), torch.randn(2, 3, *target, dtype=torch.float64)
+    ours, plain = (student.clone().requires_grad_() for _ in range(2))
+    given = ours.contiguous(memory_format=torch.channels_last) if channels_last else ours
+    found = pixel_mse(given, teacher, align_corners=corners)
+    resized = F.interpolate(plain, size=target, mode="bilinear", align_corners=corners)
+    expected = (resized - teacher).square().mean()
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    found.backward()
+    expected.backward()
+    torch.testing.assert_close(ours.grad, plain.grad, rtol=1e-12, atol=1e-12)

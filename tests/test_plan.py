@@ -11,9 +11,9 @@ from orchestrator.identity import file_sha256, payload, step_id
 from orchestrator.plan import make_plan
 from orchestrator.steps import StepBuilder, StepStatus, build_steps
 from orchestrator.sweep import Cell, CohortSpec, Resources, Sweep, load
-from reskd.cohort import check_shared
 from reskd.errors import BadInput
 from reskd.recipe import Checkpoint, DataSpec, EvalSpec, KDSpec, ModelSpec, OptimSpec, Recipe
+from reskd.sharing import check_shared
 
 DEMO = Path(__file__).parents[1] / "sweeps" / "demo.yaml"
 DATA = DataSpec(name="toy", crop_size=64, short_side=64, num_frames=4)

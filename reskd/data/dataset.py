@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from reskd.data.decode import read_frames
 from reskd.data.manifest import Clip
-from reskd.data.sampling import eval_indices, seed_of, train_indices
+from reskd.data.sampling import epoch_order, eval_indices, num_steps, seed_of, train_indices
 from reskd.data.transforms import train_crop, view_crops
 from reskd.data.val_cache import GroupCache
 from reskd.errors import BadInput, DecodeError, TooManyDamaged
@@ -231,23 +231,6 @@ class VideoDataset(Dataset[Item]):
                     raise OSError(error.errno or errno.EIO, reason, str(path)) from error
             time.sleep(self.retry_pause_s * 2**retries)
             retries += 1
-
-
-def num_steps(num_clips: int, batch_size: int) -> int:
-    """Steps of an epoch: its whole batches."""
-    if num_clips < batch_size:
-        raise BadInput(
-            f"{num_clips} training clips are fewer than one batch: optim.batch_size is {batch_size}; "
-            "lower it or add clips"
-        )
-    return num_clips // batch_size
-
-
-def epoch_order(num_clips: int, *, data_seed: int, epoch: int) -> list[int]:
-    """The samples of a training epoch in the order in which batches take them: a permutation."""
-    order = list(range(num_clips))
-    random.Random(seed_of("order", data_seed, epoch)).shuffle(order)
-    return order
 
 
 def train_groups(

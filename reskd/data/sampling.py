@@ -6,6 +6,8 @@ import hashlib
 import json
 import random
 
+from reskd.errors import BadInput
+
 
 def seed_of(*key: str | int) -> int:
     """A 32-bit seed for a random generator, the same on every machine; distinct keys get unrelated seeds.
@@ -112,3 +114,20 @@ def _num_starts(num_total: int, *, num_frames: int, stride: int) -> int:
 
 def _clip(start: int, num_total: int, *, num_frames: int, stride: int) -> list[int]:
     return [(start + i * stride) % num_total for i in range(num_frames)]
+
+
+def num_steps(num_clips: int, batch_size: int) -> int:
+    """Steps of an epoch: its whole batches."""
+    if num_clips < batch_size:
+        raise BadInput(
+            f"{num_clips} training clips are fewer than one batch: optim.batch_size is {batch_size}; "
+            "lower it or add clips"
+        )
+    return num_clips // batch_size
+
+
+def epoch_order(num_clips: int, *, data_seed: int, epoch: int) -> list[int]:
+    """The samples of a training epoch in the order in which batches take them: a permutation."""
+    order = list(range(num_clips))
+    random.Random(seed_of("order", data_seed, epoch)).shuffle(order)
+    return order

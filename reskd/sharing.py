@@ -1,0 +1,37 @@
+"""What members of one cohort must agree on, from their recipes alone: also planned where no torch is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reskd.errors import BadInput
+from reskd.recipe import Recipe
+
+
+def shared_fields(recipe: Recipe) -> dict[str, object]:
+    """What members of one cohort must agree on, by field: the clips, their order, the batch and its groups."""
+    return {
+        "data": recipe.data,
+        "data_seed": recipe.data_seed,
+        "optim.batch_size": recipe.optim.batch_size,
+        "optim.group_size": recipe.optim.group_size,
+        "precision": recipe.precision,
+    }
+
+
+def shared_key(recipe: Recipe) -> tuple[object, ...]:
+    """`shared_fields` without their names."""
+    return tuple(shared_fields(recipe).values())
+
+
+def check_shared(recipes: Sequence[Recipe]) -> None:
+    """BadInput when recipes cannot train on one stream of clips."""
+    for recipe in recipes[1:]:
+        if shared_key(recipe) != shared_key(recipes[0]):
+            raise BadInput(
+                f"members of one cohort must share data, data_seed, batch_size, group_size and precision: "
+                f"{shared_key(recipe)} differs from {shared_key(recipes[0])}"
+            )
+    modes = {(recipe.kd.teacher_mode, recipe.teacher) for recipe in recipes if recipe.has_teacher}
+    if len(modes) > 1:
+        raise BadInput(f"members of one cohort must share one teacher and its mode, got {len(modes)} of them")

@@ -1,0 +1,90 @@
+"""Channels-last training is the same training: gradients in one vector, fused optimisers, in plain float64 beside it."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from reskd.layout import in_fast_layout, views
+from reskd.member import build_optimizer
+from reskd.models import VideoModel, build_model
+from reskd.recipe import ModelSpec, OptimSpec
+
+LABELS = torch.arange(4)
+
+
+def network(name: str) -> VideoModel:
+    torch.manual_seed(0)
+    return build_model(ModelSpec(name=name), num_classes=5).double().train()
+
+
+def with_one_vector(model: VideoModel) -> torch.Tensor:
+    parameters = list(model.parameters())
+    vector = torch.zeros(sum(parameter.numel() for parameter in parameters), dtype=torch.float64)
+    for parameter, gradient in zip(parameters, views(vector, parameters), strict=True):
+        parameter.grad = gradient
+    return vector
+
+
+@pytest.mark.parametrize("name", ["tsn_mini10", "tsm_resnet18", "tsn_mobilenet_v2", "slowonly_mini10"])
+def test_steps_in_the_fast_layout_are_those_of_plain_torch(name: str) -> None:
+    spec = OptimSpec(lr=0.01, weight_decay=1e-3, nesterov=True)
+    plain = network(name)
+    ours = in_fast_layout(copy.deepcopy(plain))
+    vector, optimizer = with_one_vector(ours), build_optimizer(spec, ours)
+    reference = torch.optim.SGD(plain.parameters(), lr=0.01, momentum=spec.momentum, weight_decay=1e-3, nesterov=True)
+    clips = torch.randn(4, 4, 3, 48, 48, dtype=torch.float64)
+    for step in range(3):
+        reference.zero_grad()
+        vector.zero_()
+        for model in (plain, ours):
+            torch.manual_seed(step)
+            F.cross_entropy(model(clips).clip_logits, LABELS).backward()
+        expected = torch.cat([parameter.grad.flatten() for parameter in plain.parameters() if parameter.grad is not None])
+        found = torch.cat([parameter.grad.flatten() for parameter in ours.parameters() if parameter.grad is not None])
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-8)
+        assert torch.linalg.vector_norm(vector) == pytest.approx(float(torch.linalg.vector_norm(expected)))
+        reference.step()
+        optimizer.step()
+    for parameter, other in zip(plain.parameters(), ours.parameters(), strict=True):
+        torch.testing.assert_close(other, parameter, rtol=1e-6, atol=1e-9)
+
+
+def test_adamw_too_meets_each_gradient_where_its_parameter_lies() -> None:
+    spec = OptimSpec(name="adamw", lr=0.01, weight_decay=0.1)
+    plain = network("tsn_mini10")
+    ours = in_fast_layout(copy.deepcopy(plain))
+    with_one_vector(ours)
+    optimizer = build_optimizer(spec, ours)
+    reference = torch.optim.AdamW(plain.parameters(), lr=0.01, weight_decay=0.1)
+    for _ in range(3):
+        for parameter, other in zip(plain.parameters(), ours.parameters(), strict=True):
+            assert other.grad is not None
+            parameter.grad = torch.randn_like(parameter)
+            other.grad.copy_(parameter.grad)
+        reference.step()
+        optimizer.step()
+    for parameter, other in zip(plain.parameters(), ours.parameters(), strict=True):
+        torch.testing.assert_close(other, parameter, rtol=1e-9, atol=1e-12)
+
+
+def test_only_networks_of_2d_convolutions_change_their_layout() -> None:
+    flat, deep = in_fast_layout(network("tsn_mini10")), in_fast_layout(network("slowonly_mini10"))
+    weights = [parameter for parameter in flat.parameters() if parameter.ndim == 4]
+    assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
+    assert all(parameter.is_contiguous() for parameter in deep.parameters())
+
+
+def test_views_of_a_vector_cover_it_once_and_have_their_tensors_layouts() -> None:
+    like = [torch.empty(2, 3, 4, 5).to(memory_format=torch.channels_last), torch.empty(7), torch.empty(6, 2).T]
+    vector = torch.arange(2 * 3 * 4 * 5 + 7 + 12)
+    found = views(vector, like)
+    assert [view.shape for view in found] == [tensor.shape for tensor in like]
+    assert found[0].stride() == like[0].stride()
+    together = torch.cat([view.flatten() for view in found])
+    assert sorted(together.tolist()) == vector.tolist()
+    found[0][1, 2, 3, 4] = -1
+    assert (vector == -1).sum() == 1

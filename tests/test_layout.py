@@ -1,4 +1,4 @@
-"""Channels-last training is the same training: gradients in one vector, fused optimisers, in plain float64 beside it."""
+"""Channels-last training with gradients in one vector and fused optimisers is plain PyTorch's training, in float64."""
 
 from __future__ import annotations
 
@@ -43,8 +43,10 @@ def test_steps_in_the_fast_layout_are_those_of_plain_torch(name: str) -> None:
         for model in (plain, ours):
             torch.manual_seed(step)
             F.cross_entropy(model(clips).clip_logits, LABELS).backward()
-        expected = torch.cat([parameter.grad.flatten() for parameter in plain.parameters() if parameter.grad is not None])
-        found = torch.cat([parameter.grad.flatten() for parameter in ours.parameters() if parameter.grad is not None])
+        expected, found = (
+            torch.cat([parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None])
+            for model in (plain, ours)
+        )
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-8)
         assert torch.linalg.vector_norm(vector) == pytest.approx(float(torch.linalg.vector_norm(expected)))
         reference.step()

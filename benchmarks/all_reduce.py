@@ -4,9 +4,9 @@
 
 Workers are processes of this machine joined by gloo, one thread each. The same members without a teacher, the same
 clips of noise in the views that they see, one group of them a worker and step. Ours is `Cohort.step`; the other runs
-the same networks, layout and fused optimiser, each network inside DistributedDataParallel, which starts to add up gradients
-while the backward still runs; ours adds up batch-norm statistics and losses too, and notices a member that failed. A
-round is one step of each; the fastest of --rounds counts, after one of warm-up.
+the same networks, layout and fused optimiser, each network inside DistributedDataParallel, which starts to add up
+gradients while the backward still runs; ours adds up batch-norm statistics and losses too, and notices a member that
+failed. A round is one step of each; the fastest of --rounds counts, after one of warm-up.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ base:
 rows:
   chain: [{{row: slow, optim.lr: .01}}, {{row: fast, optim.lr: .05}}]
 seeds: [0]
-resources: {{workers: {options.workers}, cpus_per_worker: 1, max_cpus: 2}}
+resources: {{workers: {options.workers}, cpus_per_worker: 1, max_cpus: {options.workers}}}
 """
 
 

@@ -3,7 +3,7 @@
     python benchmarks/tables.py [--cells 10 100 1000 10000] [--folder F] [--sources store mlflow http]
 
 A sweep of ResNet-50 students of ResNet-152 with three seeds a row and one table of all rows, and a store that holds
-what their trainings would have left (figures drawn at random): ten epochs of metrics, an evaluation, a record.
+what their trainings would have left (figures drawn at random): a few epochs of metrics, an evaluation, a record.
 `reskd publish` writes it to MLflow, which takes minutes for 10,000 runs; with --folder both are kept there and used
 again. Each figure is of a whole command in a process of its own, imports included: wall seconds and CPU seconds; over
 http the server's CPU seconds are not in it. The server is that of `reskd ui`.
@@ -33,7 +33,7 @@ from orchestrator.store import Store
 from reskd.data.manifest import Clip, Manifest
 
 NUM_SEEDS = 3
-NUM_EPOCHS = 10
+NUM_EPOCHS = 3
 STARTED_MS = 1_700_000_000_000
 PROGRAM = str(Path(sys.executable).with_name("reskd"))
 SERVER_S = 120

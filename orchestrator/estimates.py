@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from scipy.special import stdtrit
 
@@ -37,10 +38,7 @@ class Estimate:
     @property
     def half_width(self) -> float | None:
         """Half the t-interval of the mean, of 95 % unless said otherwise; None below three seeds."""
-        if self.n < MIN_SEEDS:
-            return None
-        quantile = float(stdtrit(self.n - 1, (1 + self.confidence) / 2))
-        return quantile * statistics.stdev(self.values) / math.sqrt(self.n)
+        return None if self.n < MIN_SEEDS else _half_width(self)
 
     @property
     def excludes_zero(self) -> bool:
@@ -57,6 +55,13 @@ class Estimate:
             return ", ".join(number_text(value, unit=unit, signed=signed) for value in self.values)
         decimals = num_decimals(self.mean, unit=unit)
         return f"{number_text(self.mean, unit=unit, signed=signed)} ± {self.half_width:.{decimals}f}"
+
+
+@cache
+def _half_width(estimate: Estimate) -> float:
+    """Kept: a table asks for it several times for each of its files."""
+    quantile = float(stdtrit(estimate.n - 1, (1 + estimate.confidence) / 2))
+    return quantile * statistics.stdev(estimate.values) / math.sqrt(estimate.n)
 
 
 def paired_difference(

@@ -14,6 +14,7 @@ from orchestrator.identity import is_weights_file
 from orchestrator.named_recipes import find
 from orchestrator.strict import check, did_you_mean, naming, shown, type_of_field
 from reskd.errors import BadInput
+from reskd.model_names import MODEL_NAMES
 from reskd.recipe import Recipe, without_teacher
 
 Flat = dict[str, object]
@@ -127,7 +128,9 @@ def check_keys(flat: Flat, *, is_row: bool = False) -> Flat:
 
 
 def _check_model(model: str, *, name: str) -> None:
-    from reskd.models import MODELS, is_model  # imports torch, which takes seconds
+    if model in MODEL_NAMES:
+        return
+    from reskd.models import MODELS, is_model  # loads torch and torchvision, which takes seconds
 
     if not is_model(model):
         raise BadInput(f"{name!r} is not a model: {model!r}{did_you_mean(model, MODELS)}")

@@ -249,6 +249,7 @@ def run_jobs(
             search_alg=searcher,
             num_samples=-1,
             max_concurrent_trials=len(jobs),
+            reuse_actors=True,  # the next job's driver need not start a process and load Train again
             trial_dirname_creator=_trial_folder,
         ),
         run_config=tune.RunConfig(

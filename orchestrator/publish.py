@@ -233,7 +233,10 @@ class Publisher:
         chosen = choose_models(self._sweep, self._steps, records)
         with self._forgiving("`reskd publish` registers the models again"):
             with only_writer(self._store):
-                register(self._client, chosen, runs=self._runs() if chosen else {}, store=self._store)
+                runs: dict[str, Run] = {}
+                for entered in chosen:  # few of many runs: each is asked for by itself
+                    runs |= self._runs(entered.step_id)
+                register(self._client, chosen, runs=runs, store=self._store)
             return True
         return False
 

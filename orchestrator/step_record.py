@@ -82,8 +82,8 @@ class StepContent:
 
 def records_from_store(store: Store, steps: Mapping[str, Step]) -> dict[str, StepRecord]:
     """Records of the steps that were ever started, by step id."""
-    contents = {step_id: read_step(store, step, steps=steps) for step_id, step in steps.items()}
-    return {step_id: content.record for step_id, content in contents.items() if content is not None}
+    started = (step for step in steps.values() if store.started(step.id) is not None)
+    return {step.id: _record(store, step, done=store.done(step.id)) for step in started}
 
 
 def read_step(store: Store, step: Step, *, steps: Mapping[str, Step]) -> StepContent | None:
@@ -91,8 +91,7 @@ def read_step(store: Store, step: Step, *, steps: Mapping[str, Step]) -> StepCon
     started, done = store.started(step.id), store.done(step.id)
     if started is None:
         return None
-    failure = store.failure(step.id)
-    record = _record(store, step, done=done, failure=failure)
+    record = _record(store, step, done=done)
     lines = tuple(_published_line(line) for line in store.metrics(step.id))
     heard_ms = max([started["started_ms"], *(line["time_ms"] for line in lines)])
     return StepContent(
@@ -105,11 +104,11 @@ def read_step(store: Store, step: Step, *, steps: Mapping[str, Step]) -> StepCon
         tags=_tags(step, record, started | (done or {}), steps=steps),
         params=_params(step, steps=steps),
         data_sha256=step.payload["manifest_sha256"],
-        texts=_texts(done, failure if record.state == "failed" else None),
+        texts=_texts(done, store.failure(step.id) if record.state == "failed" else None),
     )
 
 
-def _record(store: Store, step: Step, *, done: Json | None, failure: Json | None) -> StepRecord:
+def _record(store: Store, step: Step, *, done: Json | None) -> StepRecord:
     known: dict[str, Any] = {"step_id": step.id, "cells": step.cells, "data_name": step.recipe.data.name}
     if done is None:
         status = store.status(step.id)
@@ -117,6 +116,7 @@ def _record(store: Store, step: Step, *, done: Json | None, failure: Json | None
             return StepRecord(state="running", **known)
         if status.state == "pruned":
             return StepRecord(state="pruned", note=str(status.reason)[:MAX_REASON], **known)
+        failure = store.failure(step.id)
         if failure is not None:
             trace = last_lines(failure.get("traceback"))
             return StepRecord(state="failed", note=str(failure["reason"])[:MAX_REASON], trace=trace, **known)

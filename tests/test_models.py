@@ -7,6 +7,7 @@ from torch import nn
 from torchvision.models import ResNet18_Weights, mobilenet_v2, resnet18, resnet50
 
 from reskd.errors import BadInput
+from reskd.model_names import MODEL_NAMES
 from reskd.models import MODELS, VideoModel, build_model, evaluating
 from reskd.recipe import ModelSpec
 
@@ -19,6 +20,10 @@ def mini(*, num_classes: int = 6, dropout: float = 0.0, name: str = "tsn_mini10"
 def random_resnet18_state() -> dict[str, torch.Tensor]:
     torch.manual_seed(1)
     return resnet18(weights=None).state_dict()
+
+
+def test_names_alone_are_those_of_the_networks():
+    assert tuple(MODELS) == MODEL_NAMES
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name.startswith(("ts", "frameexit"))])

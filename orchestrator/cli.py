@@ -72,8 +72,8 @@ def plan(
     """
     from orchestrator.pricing import asked_of
     from orchestrator.show import show_plan
-    from orchestrator.show_union import show_together, show_union
-    from orchestrator.union import unite
+    from orchestrator.show_union import show_union
+    from orchestrator.union import plan_together, unite
 
     opened = open_store(store)
     asked = [(path, changes, opened) for path in dict.fromkeys(sweep)]
@@ -83,17 +83,18 @@ def plan(
     assumed = asked_of(device=device, devices=devices, clips=clips)
     plans = [(one, one.plan(retry_failed=retry_failed, asked=assumed)) for one in prepared]
     union = unite(plans) if len(plans) > 1 else None
+    together = plan_together(plans, asked=assumed, retry_failed=retry_failed) if union else None
     if as_json:
         found = [{**one_plan.to_dict(), **one.look_dict()} for one, one_plan in plans]
-        print(json.dumps({"sweeps": found, "union": union.to_dict()} if union else found[0], indent=1))
+        both = {"union": union.to_dict(), "together": together.to_dict()} if union and together else {}
+        print(json.dumps({"sweeps": found, **both} if both else found[0], indent=1))
         return
     for index, (one, one_plan) in enumerate(plans):
         if index:
             console.print()
         show_plan(one, one_plan, console)
-    if union:
-        show_union(union, console, num_sweeps=len(plans))
-        show_together(plans, console, asked=assumed, retry_failed=retry_failed)
+    if union and together:
+        show_union(union, together, console, num_sweeps=len(plans))
     for one, one_plan in plans:
         one.refuse(one_plan.forecast, budget=budget)
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.plan import Plan, make_plan
-from orchestrator.prepare import Prepared
-from orchestrator.pricing import Asked, costs_of, num_devices
+from orchestrator.plan import Plan
 from orchestrator.show import show_forecast
-from orchestrator.steps import Step
 from orchestrator.union import SharedStep, Union
 
 
-def show_union(union: Union, console: Console, *, num_sweeps: int) -> None:
+def show_union(union: Union, together: Plan, console: Console, *, num_sweeps: int) -> None:
     """Which cells share a step, seeds of the same rows on one line, and the numbers over all the sweeps."""
     console.print(f"\n{num_sweeps} sweeps together", style="bold")
     if union.shared:
@@ -32,31 +26,7 @@ def show_union(union: Union, console: Console, *, num_sweeps: int) -> None:
     console.print(f"{union.num_cells} cells, {union.num_steps} steps{saved} each counted once: {counts}")
     both = "" if union.num_taught + union.num_teachers <= union.num_steps else " (some are both)"
     console.print(f"{union.num_taught} are taught, {union.num_teachers} teach{both}")
-
-
-def show_together(
-    plans: Sequence[tuple[Prepared, Plan]], console: Console, *, asked: Asked, retry_failed: bool
-) -> None:
-    """What all the sweeps take as one schedule, each step counted once."""
-    steps: dict[str, Step] = {}
-    for prepared, _ in plans:
-        for step in prepared.steps.values():
-            # One that is in a row of any sweep is wanted, whatever it is in the others.
-            if step.id not in steps or not steps[step.id].cells:
-                steps[step.id] = step
-    first = plans[0][0]
-    status = {step_id: first.store.status(step_id) for step_id in steps}
-    whole = replace(first.sweep, name="together", cells=(), early_stopping=None)
-    costs = costs_of(
-        whole.resources,
-        steps,
-        {sha: manifest for prepared, _ in plans for sha, manifest in prepared.manifests.items()},
-        folder=first.store.devices,
-        asked=asked,
-    )
-    devices = num_devices(whole.resources, costs, asked=asked)
-    plan = make_plan(whole, steps, status, costs=costs, num_devices=devices, retry_failed=retry_failed)
-    show_forecast(plan.forecast, console, what=f"in one schedule of {len(plan.jobs)} jobs: ")
+    show_forecast(together.forecast, console, what=f"in one schedule of {len(together.jobs)} jobs: ")
 
 
 def _by_rows(shared: tuple[SharedStep, ...]) -> dict[tuple[str, str], list[SharedStep]]:

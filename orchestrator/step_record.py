@@ -15,7 +15,8 @@ from reskd.files import Json
 
 State = Literal["done", "failed", "pruned", "running", "interrupted"]
 
-EPOCH_METRICS = ("train/", "val/", "perf/clips_per_s", "perf/teacher_ms")
+TIMES = tuple(f"perf/{what}_ms" for what in ("data_wait", "teacher", "student", "all_reduce"))
+EPOCH_METRICS = ("train/", "val/", "perf/clips_per_s", *TIMES)
 """What of an epoch's metrics is published; the store keeps the rest."""
 
 NOTE_TAG = "mlflow.note.content"

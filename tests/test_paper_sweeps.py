@@ -129,7 +129,7 @@ def test_resnet_rows_of_the_first_experiment_cost_what_their_enlarged_frames_do(
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("name", PAPER)
+@pytest.mark.parametrize("name", [*PAPER, "hpo"])
 def test_a_paper_sweeps_smoke_form_runs_to_its_tables(tmp_path: Path, name: str) -> None:
     program = Path(sys.executable).with_name("reskd")
     command = [str(program), "run", str(SWEEPS / f"{name}.yaml"), "--smoke", "--store", str(tmp_path)]

@@ -49,6 +49,12 @@ def test_steps_of_two_sweeps_are_counted_once_and_what_they_share_is_named(
     assert sorted(shared) == [("big", 0), ("big", 1), ("pixel", 0), ("pixel", 1)]
     assert shared["pixel", 1]["cells"] == [[str(two[0]), "pixel", 1], [str(two[1]), "ours", 1]]
     assert shared["big", 0]["sweeps"] == [str(path) for path in two]
+    members = sorted(member for job in found["together"]["jobs"] for member in job["members"])
+    assert members == sorted({step["id"] for plan in found["sweeps"] for step in plan["steps"]})
+    apart = [plan["forecast"]["device_hours"] for plan in found["sweeps"]]
+    # All that the second file asks for is in the first.
+    assert found["together"]["forecast"]["device_hours"] == pytest.approx(max(apart))
+    assert min(apart) > 0
 
 
 def test_one_file_is_planned_as_ever(

@@ -11,6 +11,8 @@ LEAST_GAIN = 0.05
 """Share of the makespan that a cut must save, since it costs device time for sure."""
 SHARES = (1.5, 2, 3, 4, 6, 8)
 """Of the longest job: how long a part may be; one after another tried."""
+MAX_HALVED = 16
+"""Times that a job of the longest chain is cut in two."""
 
 
 def split_cohorts(
@@ -48,7 +50,48 @@ def split_cohorts(
         schedule = _schedule(tried, seconds=time, devices=devices, num_devices=num_devices)
         if schedule.makespan < found.makespan * (1 - LEAST_GAIN):
             best, found = tried, schedule
-    return best
+    return _halve_longest_chain(best, found, seconds=time, devices=devices, num_devices=num_devices)
+
+
+def _halve_longest_chain(
+    cohorts: list[Cohort],
+    found: Schedule,
+    *,
+    seconds: Callable[[Cohort], float],
+    devices: Callable[[Cohort], float],
+    num_devices: float,
+) -> list[Cohort]:
+    """With jobs of the chain that everything waits for cut in two, and those as long or longer, as long as that pays:
+    parts of other jobs would not end it sooner, and each part repeats a teacher's pass.
+    """
+    for _ in range(MAX_HALVED):
+        if found.makespan * (1 - LEAST_GAIN) <= found.work / num_devices:
+            break
+        chain = _longest_chain(_works(cohorts, seconds=seconds, devices=devices))
+        for index in sorted(chain, key=lambda index: -seconds(cohorts[index])):
+            least = seconds(cohorts[index]) * (1 - LEAST_GAIN)
+            # Of several seeds each has such a chain, and all of them must get shorter.
+            parts = [_parts(one, 2, seconds=seconds) if seconds(one) >= least else [one] for one in cohorts]
+            tried = [part for of_one in parts for part in of_one]
+            schedule = _schedule(tried, seconds=seconds, devices=devices, num_devices=num_devices)
+            if schedule.makespan < found.makespan * (1 - LEAST_GAIN):
+                cohorts, found = tried, schedule
+                break
+        else:
+            break
+    return cohorts
+
+
+def _longest_chain(jobs: Sequence[Work]) -> list[int]:
+    """Places of the jobs of the longest chain."""
+    chain, places = chains(jobs), {job.id: place for place, job in enumerate(jobs)}
+    following: list[Work] = list(jobs)
+    found: list[int] = []
+    while following:
+        head = max(following, key=lambda job: chain[job.id])
+        found.append(places[head.id])
+        following = [job for job in jobs if head.id in job.after]
+    return found
 
 
 def _cut_all(cohorts: Sequence[Cohort], *, seconds: Callable[[Cohort], float], limit: float) -> list[Cohort]:
@@ -64,16 +107,21 @@ def _cut(cohort: Cohort, *, seconds: Callable[[Cohort], float], is_fine: Callabl
     """The fewest parts that are all fine, or single members; each member, longest first, to the shortest part."""
     if is_fine(cohort) or len(cohort) == 1:
         return [cohort]
-    alone = {member.step.id: seconds((member,)) for member in cohort}
-    order = sorted(cohort, key=lambda member: (-alone[member.step.id], member.step.id))
     for number in range(2, len(cohort)):
-        parts: list[Cohort] = [()] * number
-        for member in order:
-            shortest = min(range(number), key=lambda index: sum(alone[other.step.id] for other in parts[index]))
-            parts[shortest] = (*parts[shortest], member)
+        parts = _parts(cohort, number, seconds=seconds)
         if all(map(is_fine, parts)):
             return parts
-    return [(member,) for member in order]
+    return _parts(cohort, len(cohort), seconds=seconds)
+
+
+def _parts(cohort: Cohort, number: int, *, seconds: Callable[[Cohort], float]) -> list[Cohort]:
+    """At most so many parts: each member, longest first, to the shortest part."""
+    alone = {member.step.id: seconds((member,)) for member in cohort}
+    parts: list[Cohort] = [()] * min(number, len(cohort))
+    for member in sorted(cohort, key=lambda member: (-alone[member.step.id], member.step.id)):
+        shortest = min(range(len(parts)), key=lambda index: sum(alone[other.step.id] for other in parts[index]))
+        parts[shortest] = (*parts[shortest], member)
+    return parts
 
 
 def _schedule(
@@ -84,10 +132,18 @@ def _schedule(
     num_devices: float,
 ) -> Schedule:
     """By the order in which a plan starts them: longest chain first, then longest."""
+    jobs = _works(cohorts, seconds=seconds, devices=devices)
+    chain = chains(jobs)
+    return simulate(sorted(jobs, key=lambda job: (-chain[job.id], -job.seconds, job.id)), num_devices=num_devices)
+
+
+def _works(
+    cohorts: Sequence[Cohort], *, seconds: Callable[[Cohort], float], devices: Callable[[Cohort], float]
+) -> list[Work]:
+    """Each cohort as a job, called by its place, after those that train its teachers."""
     trained_in = {member.step.id: str(index) for index, cohort in enumerate(cohorts) for member in cohort}
     jobs = []
     for index, cohort in enumerate(cohorts):
         teachers = {trained_in[m.step.teacher_id] for m in cohort if m.step.teacher_id in trained_in}
         jobs.append(Work(str(index), seconds(cohort), devices(cohort), after=tuple(sorted(teachers - {str(index)}))))
-    chain = chains(jobs)
-    return simulate(sorted(jobs, key=lambda job: (-chain[job.id], -job.seconds, job.id)), num_devices=num_devices)
+    return jobs

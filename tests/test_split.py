@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,6 +11,7 @@ from orchestrator.cost import UNCERTAINTY
 from orchestrator.devices import load_profile
 from orchestrator.plan import make_plan
 from orchestrator.pricing import Asked, corrected, costs_of, num_devices
+from orchestrator.split import split_cohorts
 from orchestrator.steps import StepStatus, build_steps
 from orchestrator.sweep import CohortSpec, Resources
 from reskd.errors import BadInput
@@ -35,6 +37,30 @@ def test_one_device_trains_one_cohort_and_more_devices_share_it():
     assert six.forecast.makespan_s < 0.95 * one.forecast.makespan_s
     assert six.forecast.device_hours > one.forecast.device_hours  # each part pays for the teacher
     assert planned(devices=6) == six
+
+
+def test_a_cut_that_shortens_the_chain_is_made_and_one_beside_it_is_not():
+    """Times by hand: 4 devices; a job of 12 s whose last job follows it, two students of 5 s each, beside one of 12."""
+
+    def member(name, seconds, teacher=None):
+        step = SimpleNamespace(id=name, teacher_id=teacher, seconds=seconds)
+        return SimpleNamespace(step=step)
+
+    teachers = (member("t", 4.0), member("a", 4.0), member("b", 4.0))
+    students = (member("s", 5.0, "t"), member("u", 5.0, "t"))
+    beside = (member("x", 6.0), member("y", 6.0))
+    cut = split_cohorts(
+        [teachers, students, beside],
+        seconds=lambda cohort: sum(member.step.seconds for member in cohort),
+        devices=lambda cohort: 1.0,
+        fits=lambda cohort: True,
+        num_devices=4.0,
+    )
+    names = sorted(sorted(member.step.id for member in cohort) for cohort in cut)
+    # The whole: 12 + 10 s. With the teacher alone 4 + 5 s, and nothing is cut that would not end it sooner.
+    assert ["s"] in names
+    assert ["u"] in names
+    assert not any("t" in cohort and len(cohort) > 2 for cohort in names)
 
 
 def test_a_sweep_may_forbid_the_cut():

@@ -24,12 +24,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.request import urlopen
 
 import numpy as np
 
 from orchestrator.prepare import prepare
 from orchestrator.store import Store
+from orchestrator.ui import answers
 from reskd.data.manifest import Clip, Manifest
 
 NUM_SEEDS = 3
@@ -118,7 +118,7 @@ def server(store: str) -> Iterator[str]:
         [PROGRAM, "ui", "--port", str(port), "--store", store], stdout=subprocess.DEVNULL, start_new_session=True
     )
     try:
-        while not _answers(address):
+        while not answers(address):
             if process.poll() is not None or time.monotonic() > until:
                 raise RuntimeError(f"no server on {address}")
             time.sleep(0.2)
@@ -126,14 +126,6 @@ def server(store: str) -> Iterator[str]:
     finally:
         process.send_signal(signal.SIGINT)
         process.wait()
-
-
-def _answers(address: str) -> bool:
-    try:
-        with urlopen(f"{address}/health", timeout=5):
-            return True
-    except OSError:
-        return False
 
 
 def measure(num_cells: int, folder: Path, sources: Sequence[str]) -> None:

@@ -9,19 +9,11 @@ from orchestrator.bench import BENCH
 from orchestrator.entries import Column
 from orchestrator.published import Published, PublishedColumn, PublishedTable
 from orchestrator.strict import naming
-from orchestrator.sweep import Sweep, TableSpec
+from orchestrator.sweep import COSTS, Sweep, TableSpec
 from reskd.errors import BadInput
 from reskd.protocol import parse_protocol
 
 ACCURACIES = {"top1": "top-1", "top5": "top-5", "mAP": "mAP", "agreement": "agreement with teacher"}
-COSTS = {
-    "GMACs": ("GMACs a clip", "G"),
-    "GMACs_with_attention": ("GMACs with attention", "G"),
-    "GFLOPs": ("GFLOPs a clip", "G"),
-    "params_M": ("parameters (M)", "M"),
-    "clips/s": ("clips/s", "clips/s"),
-    BENCH: ("clips/s, measured alone", "clips/s"),
-}
 
 
 def check_tables(sweep: Sweep, published: Published) -> None:

@@ -22,6 +22,7 @@ from reskd.figures.gradcam import grad_cam
 from reskd.figures.sheets import Field, Seen, cam_sheet, field_sheet
 from reskd.files import write_atomic
 from reskd.predict import find_videos, read_clip
+from reskd.protocol import counted
 from reskd.recipe import Recipe
 from reskd.takeaway import Trained, load_trained
 
@@ -104,7 +105,7 @@ def write_fields(
     frames = clips[0].pixels
     note = (
         f"Mean size of the gradient of one cell of the last map (white square, row and column from the top left) by "
-        f"the pixels of the network's input, over {_count(len(clips), 'clip')} of {_count(len(frames), 'frame')}."
+        f"the pixels of the network's input, over {counted(len(clips), 'clip')} of {counted(len(frames), 'frame')}."
     )
     content = field_sheet(frames[len(frames) // 2], fields, title="Effective receptive field", note=note)
     path = folder / f"erf_{_ids(networks)}.png"
@@ -179,7 +180,3 @@ def _seen(network: Network, clips: Sequence[NamedClip]) -> Tensor:
 
 def _ids(networks: Sequence[Network]) -> str:
     return "_".join(network.step_id[:ID_LENGTH] for network in networks)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' if number > 1 else ''}"

@@ -23,7 +23,15 @@ from reskd.recipe import Recipe
 
 __all__ = ["Cell", "CohortSpec", "Resources", "Sweep", "TableSpec", "load", "recipe_from_dict", "recipe_to_dict"]
 
-COSTS = ("GMACs", "GMACs_with_attention", "GFLOPs", "params_M", "clips/s", "bench/clips/s")
+COSTS = {
+    "GMACs": ("GMACs a clip", "G"),
+    "GMACs_with_attention": ("GMACs with attention", "G"),
+    "GFLOPs": ("GFLOPs a clip", "G"),
+    "params_M": ("parameters (M)", "M"),
+    "clips/s": ("clips/s", "clips/s"),
+    "bench/clips/s": ("clips/s, measured alone", "clips/s"),
+}
+"""Columns that are no accuracy: heading and unit."""
 """Columns beside the test metrics, ``test/...``."""
 
 

@@ -52,7 +52,7 @@ def serve(store: Store, *, port: int, console: Console) -> int:
     server = subprocess.Popen(command, env={**os.environ, **SETTINGS}, start_new_session=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        while server.poll() is None and not _answers(address):
+        while server.poll() is None and not answers(address):
             time.sleep(POLL_S)
         if server.poll() is None:
             for name, link in links or [("browse", f"{address}/#/experiments?{WORKFLOW}")]:
@@ -76,7 +76,8 @@ def _check_port(port: int) -> None:
             raise BadInput(f"port {port} cannot be opened ({error.strerror}); give another with --port") from error
 
 
-def _answers(address: str) -> bool:
+def answers(address: str) -> bool:
+    """Whether a server of MLflow's is up there."""
     try:
         with urlopen(f"{address}/health", timeout=5):
             return True

@@ -51,7 +51,7 @@ class Protocol:
         frames = f"{self.num_frames} frames" + ("" if self.stride is None else f" of stride {self.stride}")
         if self.num_forwards == 1:
             return f"{frames}, one centre view"
-        views, crops = _count(self.num_views, "temporal view"), _count(self.num_crops, "crop")
+        views, crops = counted(self.num_views, "temporal view"), counted(self.num_crops, "crop")
         twice = " taken twice (middle and beginning)" if self.twice else ""
         return f"{frames}, {views}{twice} x {crops}, their softmax averaged"
 
@@ -95,5 +95,6 @@ def parse_views(text: str, *, what: str = "--views") -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _count(number: int, what: str) -> str:
+def counted(number: int, what: str) -> str:
+    """`1 crop`, `3 crops`."""
     return f"{number} {what}{'s' if number > 1 else ''}"

@@ -13,7 +13,7 @@ from orchestrator.identity import canonical_json
 from orchestrator.store import Store
 from orchestrator.strict import check, naming
 from reskd.errors import BadInput
-from reskd.files import write_json
+from reskd.files import json_files, write_json
 from reskd.measurement import FORMAT, Measurement
 from reskd.recipe import Recipe
 
@@ -93,7 +93,7 @@ def bench_folder(store: Store) -> Path:
 
 def read_bench(store: Store) -> tuple[BenchFile, ...]:
     """Every imported file, newest measurement first."""
-    found = [read_bench_file(path)[0] for path in sorted(bench_folder(store).glob("*.json"))]
+    found = [read_bench_file(path)[0] for path in json_files(bench_folder(store))]
     return tuple(sorted(found, key=lambda file: file.created, reverse=True))
 
 

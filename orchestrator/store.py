@@ -26,7 +26,7 @@ from orchestrator.steps import StepStatus
 from reskd.checkpoint import FolderSink
 from reskd.data.manifest import Manifest, write_manifest
 from reskd.errors import BadInput, ReskdError
-from reskd.files import Json, read_json, write_json
+from reskd.files import Json, json_files, read_json, write_json
 
 DEFAULT_STORE = "store"
 STORE_VARIABLE = "RESKD_STORE"
@@ -142,7 +142,7 @@ class Store(FolderSink):
 
     def newest_throughput(self, step_id: str) -> Json | None:
         """The last measurement; figures of two devices are never mixed."""
-        paths = (self.folder(step_id) / "throughput").glob("*.json")
+        paths = json_files(self.folder(step_id) / "throughput")
         newest = max(paths, key=lambda path: (path.stat().st_mtime_ns, path.name), default=None)
         return read_json(newest) if newest else None
 

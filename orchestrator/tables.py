@@ -63,7 +63,7 @@ def build_table(
     for row, label in peers.items():
         for column in columns:
             entries[label, column.key] = _peer_entry(label, column, paper.rows[row] if paper else {})
-    used = {seeds.step_id(row, seed) for row in spec.rows for seed in sweep.seeds_of(row)}
+    used = {seeds.step_id(row, seed) for row in spec.rows for seed in seeds.of(row)}
     data_name = next(iter(data_names)) if len(data_names) == 1 else ""
     return Table(
         key=key,
@@ -139,6 +139,9 @@ class _Seeds:
 
     def step_id(self, row: str, seed: int) -> str | None:
         return self._step_of.get((row, seed))
+
+    def of(self, row: str) -> tuple[int, ...]:
+        return tuple(self._seeds[row])
 
     def values(self, row: str, key: str) -> dict[int, float]:
         """Seed -> value, in the unit of the column."""

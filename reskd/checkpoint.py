@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from reskd.errors import BadInput
-from reskd.files import Json, read_json, write_atomic, write_json
+from reskd.files import Json, json_files, read_json, write_atomic, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -199,7 +199,7 @@ class FolderSink:
     def evaluations(self, step_id: str) -> dict[str, Json]:
         """Protocol name -> record."""
         folder = self.folder(step_id) / "eval"
-        return {path.stem: read_json(path) or {} for path in sorted(folder.glob("*.json"))}
+        return {path.stem: read_json(path) or {} for path in json_files(folder)}
 
     def logits(self, step_id: str, name: str) -> dict[str, np.ndarray]:
         """Arrays of one evaluation: logits (N, K), targets (N, K), indices (N,)."""
@@ -212,7 +212,7 @@ class FolderSink:
     def throughputs(self, step_id: str) -> dict[str, Json]:
         """Device name -> record."""
         folder = self.folder(step_id) / "throughput"
-        records = [read_json(path) or {} for path in sorted(folder.glob("*.json"))]
+        records = [read_json(path) or {} for path in json_files(folder)]
         return {record["device"]: record for record in records}
 
     def fail(self, step_id: str, record: Json) -> None:

@@ -96,35 +96,23 @@ class Cohort:
         return [member for member in self.members if member.is_live(step)]
 
     def step(self, step: int, groups: Sequence[Group]) -> StepReport:
-        """Train every live member on this worker's groups of one global batch."""
+        """Train every live member on this worker's groups of one global batch.
+
+        Where several groups in a pass need more memory than there is, half as many go from then on, and the members
+        that had not finished their groups begin them again. BadInput where the teacher needs it for a single group.
+        """
         members = self.live(step)
         report = StepReport(student_s=dict.fromkeys((member.step_id for member in members), 0.0))
-        first_group = self.workers.rank * len(groups)
         for member in members:
             member.begin()
-        for first in range(0, len(groups), self.groups_per_pass):
-            some = groups[first : first + self.groups_per_pass]
-            numbers = range(first_group + first, first_group + first + len(some))
-            clips, labels = (
-                parts[0] if len(parts) == 1 else torch.cat(parts)
-                for parts in ([group.clips for group in some], [group.labels for group in some])
-            )
-            views = Views(clips, device=self.workers.device, dtype=self.dtype)
-            labels = labels.to(self.workers.device, non_blocking=True)
-            started = time.perf_counter()
-            taught = (
-                self.teach(views, step=step, groups=numbers)
-                if any(member.recipe.has_teacher for member in members)
-                else None
-            )
-            report.teacher_s += time.perf_counter() - started if taught is not None else 0.0
-            is_last = first + len(some) == len(groups)
-            for member in members:
-                started = time.perf_counter()
-                member.run_groups(views.of(member.recipe.model), labels, taught, step=step, groups=numbers)
-                report.student_s[member.step_id] += time.perf_counter() - started
-                if is_last:
-                    member.start_reduction(self.workers, step=step)  # under the next member's compute
+        unfinished = list(members)
+        while unfinished:
+            try:
+                self._run_passes(unfinished, groups, step=step, report=report)
+            except torch.OutOfMemoryError as error:
+                self._take_fewer_groups(error)
+                for member in unfinished:
+                    member.begin_again()
         for member in members:
             started = time.perf_counter()
             member.await_reduction()
@@ -137,6 +125,46 @@ class Cohort:
             elif member.failure is None:
                 report.skipped.append(member.step_id)
         return report
+
+    def _run_passes(self, unfinished: list[Member], groups: Sequence[Group], *, step: int, report: StepReport) -> None:
+        """All groups through these members, pass by pass; who has had its last one leaves the list."""
+        first_group = self.workers.rank * len(groups)
+        for first in range(0, len(groups), self.groups_per_pass):
+            some = groups[first : first + self.groups_per_pass]
+            numbers = range(first_group + first, first_group + first + len(some))
+            clips, labels = (
+                parts[0] if len(parts) == 1 else torch.cat(parts)
+                for parts in ([group.clips for group in some], [group.labels for group in some])
+            )
+            views = Views(clips, device=self.workers.device, dtype=self.dtype)
+            labels = labels.to(self.workers.device, non_blocking=True)
+            taught = None
+            if any(member.recipe.has_teacher for member in unfinished):
+                started = time.perf_counter()
+                taught = self.teach(views, step=step, groups=numbers)
+                report.teacher_s += time.perf_counter() - started
+            is_last = first + len(some) == len(groups)
+            for member in list(unfinished):
+                started = time.perf_counter()
+                member.run_groups(views.of(member.recipe.model), labels, taught, step=step, groups=numbers)
+                report.student_s[member.step_id] += time.perf_counter() - started
+                if is_last:
+                    member.start_reduction(self.workers, step=step)  # under the next member's compute
+                    unfinished.remove(member)
+
+    def _take_fewer_groups(self, error: torch.OutOfMemoryError) -> None:
+        """Half as many in a pass; BadInput where it was one: of one group's own a member leaves, so it is the
+        teacher's.
+        """
+        if self.groups_per_pass == 1:
+            raise BadInput(
+                f"the teacher and one group's clips do not fit into {self.workers.device} ({error}); lower "
+                "optim.group_size, or take a device with more memory"
+            ) from error
+        self.groups_per_pass //= 2
+        logger.warning("out of memory; from now on %d groups in a pass: %s", self.groups_per_pass, error)
+        if self.workers.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def teach(self, views: Views, *, step: int, groups: Sequence[int]) -> ClipOutput:
         """The teacher's output on these groups, without a graph; its draws are seeded by (data_seed, step, group)."""

@@ -133,6 +133,15 @@ class Member:
         self._error = None
         self.vector.zero_()
 
+    def begin_again(self) -> None:
+        """After some of a step's groups, as if there had been none."""
+        for statistic, old in zip(self._statistics, self._old_statistics, strict=True):
+            statistic.copy_(old)
+        for counter, old in zip(self._counters, self._old_counters, strict=True):
+            counter.copy_(old)
+        self._error = None
+        self.vector.zero_()
+
     def take_groups(self) -> None:
         """Let `run_groups` run its groups in one pass, where the network can."""
         self._grouping = grouped_or_none(self.model, who=f"step {self.step_id}")
@@ -199,7 +208,10 @@ class Member:
         num_groups: int,
         inside: AbstractContextManager[None],
     ) -> bool:
-        """Forward, in that context, and backward; False where an exception was kept. CannotGroup passes."""
+        """Forward, in that context, and backward; False where an exception was kept.
+
+        CannotGroup passes, and so does running out of memory with several groups, of which fewer may go at a time.
+        """
         try:
             with inside:
                 task_loss, kd_loss = self.losses(view, labels, taught)
@@ -209,6 +221,8 @@ class Member:
         except CannotGroup:
             raise
         except Exception as error:  # any fault of this member; the others go on
+            if isinstance(error, torch.OutOfMemoryError) and num_groups > 1:
+                raise
             self._error = Failure(step, f"{type(error).__name__}: {error}", traceback.format_exc())
             return False
         self._losses += num_groups * torch.stack([task_loss.detach(), kd_loss.detach()])

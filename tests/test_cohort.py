@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from torch import Tensor, nn
 
 from reskd.checkpoint import FolderSink, load_weights, state_hash
 from reskd.cohort import Cohort
@@ -17,7 +19,8 @@ from reskd.data.manifest import Manifest
 from reskd.errors import BadInput
 from reskd.files import read_json
 from reskd.member import Member
-from reskd.models import ClipOutput
+from reskd.models import MODELS, ClipOutput, VideoModel
+from reskd.models.mini import tsn_mini
 from reskd.recipe import DataSpec, KDSpec, ModelSpec, Recipe
 from reskd.teacher import Teacher, load_teacher
 from reskd.workers import Workers
@@ -135,6 +138,47 @@ def test_several_groups_in_a_pass_keep_the_bits_of_a_member_alone_and_of_a_resum
     for step_id in ("0none", "3pixel"):
         alone = replace(job.spread(f"passes-{step_id}", {step_id: job.recipes[step_id]}), groups_per_pass=2)
         assert fit(alone, True) == {step_id: hashes[step_id]}
+
+
+def narrow(**options: Any) -> VideoModel:
+    """tsn_mini10 on a device that has room for two groups of four clips in training, of which it needs both passes."""
+    model = tsn_mini(num_blocks=1, **options)
+
+    def refuse(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if module.training and inputs[0].shape[0] > 2 * 4 * 4:  # groups, clips and frames
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB")
+
+    model.backbone.register_forward_pre_hook(refuse)
+    return model
+
+
+def test_out_of_memory_halves_the_groups_of_a_pass_and_changes_results_by_rounding_alone(
+    job: Fit, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(MODELS, "tsn_narrow", narrow)
+    wide = {step_id: replace(recipe, precision="fp64") for step_id, recipe in job.recipes.items()}
+    # The first of them has had all its groups when the next one finds no room.
+    tight = {
+        step_id: replace(recipe, model=replace(recipe.model, name="tsn_narrow")) if step_id != "0none" else recipe
+        for step_id, recipe in wide.items()
+    }
+    one, four = job.spread("roomy", wide), replace(job.spread("tight", tight), groups_per_pass=4)
+    fit(one, True)
+    fit(four, True)
+    assert caplog.text.count("out of memory; from now on 2 groups in a pass") == 1
+    for step_id in wide:
+        weights = [load_weights(run.folder / step_id / "weights.pt")["model"] for run in (one, four)]
+        for name, value in weights[0].items():
+            torch.testing.assert_close(value, weights[1][name], rtol=1e-9, atol=1e-11)
+
+
+def test_a_teacher_without_room_for_one_group_says_what_to_lower(job: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+    def teach(self: Cohort, *_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Cohort, "teach", teach)
+    with pytest.raises(BadInput, match=r"do not fit into cpu \(CUDA out of memory\); lower optim.group_size"):
+        fit(job.spread("no-room", job.recipes), True)
 
 
 def test_validation_counts_each_of_seven_clips_once_on_one_and_on_two_workers(

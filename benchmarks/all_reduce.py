@@ -27,8 +27,9 @@ from benchmarks.cohort import NUM_CLASSES, STEPS_PER_EPOCH
 from reskd.cohort import Cohort, Views
 from reskd.data.dataset import Group
 from reskd.layout import in_fast_layout
-from reskd.member import Member, build_optimizer
+from reskd.member import Member
 from reskd.models import build_model
+from reskd.optim import build_optimizer
 from reskd.recipe import DataSpec, ModelSpec, OptimSpec, Recipe
 from reskd.workers import joined
 

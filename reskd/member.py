@@ -26,10 +26,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from reskd.data.sampling import seed_of
 from reskd.layout import in_fast_layout, views
 from reskd.losses import clip_kl, frame_kl, pixel_kl, pixel_mse
-from reskd.models import ClipOutput, VideoModel, build_model
+from reskd.models import ClipOutput, build_model
 from reskd.models.grouped import CannotGroup, Grouping, grouped_or_none
+from reskd.optim import build_optimizer
 from reskd.precision import MAX_OVERFLOWS, LossScaler, autocast, autocast_dtype, dtype_of
-from reskd.recipe import OptimSpec, Recipe
+from reskd.recipe import Recipe
 from reskd.schedule import learning_rate
 from reskd.workers import Workers
 
@@ -45,34 +46,6 @@ class Failure:
     step: int
     reason: str
     traceback: str
-
-
-def build_optimizer(spec: OptimSpec, model: VideoModel) -> torch.optim.Optimizer:
-    """The optimiser of all parameters; each of its groups has an ``lr_factor`` beside torch's own settings."""
-    groups = parameter_groups(spec, model)
-    if spec.name == "sgd":
-        return torch.optim.SGD(
-            groups,
-            lr=spec.lr,
-            momentum=spec.momentum,
-            weight_decay=spec.weight_decay,
-            nesterov=spec.nesterov,
-            fused=True,
-        )
-    return torch.optim.AdamW(groups, lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
-
-
-def parameter_groups(spec: OptimSpec, model: VideoModel) -> list[dict[str, Any]]:
-    """Parameters that share their learning rate and weight decay, in the model's order; one group where all do."""
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        factor = spec.backbone_lr if name.startswith("backbone.") else 1.0
-        decays = spec.decay == "all" or parameter.ndim > 1
-        groups.setdefault((factor, spec.weight_decay if decays else 0.0), []).append(parameter)
-    return [
-        {"params": parameters, "lr_factor": factor, "weight_decay": decay}
-        for (factor, decay), parameters in groups.items()
-    ]
 
 
 class Member:
@@ -135,12 +108,15 @@ class Member:
 
     def begin_again(self) -> None:
         """After some of a step's groups, as if there had been none."""
-        for statistic, old in zip(self._statistics, self._old_statistics, strict=True):
-            statistic.copy_(old)
-        for counter, old in zip(self._counters, self._old_counters, strict=True):
-            counter.copy_(old)
+        self._restore_buffers()
         self._error = None
         self.vector.zero_()
+
+    def _restore_buffers(self) -> None:
+        for buffer, old in zip(
+            (*self._statistics, *self._counters), (*self._old_statistics, *self._old_counters), strict=True
+        ):
+            buffer.copy_(old)
 
     def take_groups(self) -> None:
         """Let `run_groups` run its groups in one pass, where the network can."""
@@ -313,10 +289,7 @@ class Member:
 
     def _skip(self, scaler: LossScaler, step: int) -> None:
         """As if the step had not been, but for the scale; from the reduced vector, so on all workers alike."""
-        for buffer, old in zip(self._statistics, self._old_statistics, strict=True):
-            buffer.copy_(old)
-        for counter, count in zip(self._counters, self._old_counters, strict=True):
-            counter.copy_(count)
+        self._restore_buffers()
         scaler.overflowed()
         if scaler.is_hopeless:
             reason = (

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from reskd.layout import in_fast_layout, views
-from reskd.member import build_optimizer
 from reskd.models import VideoModel, build_model
+from reskd.optim import build_optimizer
 from reskd.recipe import ModelSpec, OptimSpec
 
 LABELS = torch.arange(4)

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from reskd.member import Member, parameter_groups
+from reskd.member import Member
 from reskd.models import build_model
+from reskd.optim import parameter_groups
 from reskd.recipe import ModelSpec, OptimSpec, Recipe
 from reskd.workers import Workers
 

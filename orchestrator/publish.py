@@ -58,6 +58,8 @@ FAULTS = (MlflowException, SQLAlchemyError, CommandError, OSError)
 
 DIGEST_LENGTH = 8
 """Of a data set's hash in MLflow's narrow column; the run's tag reskd.manifest_sha256 has all of it."""
+JOINED = "joined"
+"""Among the report run's artifacts: tables joined with those of other sweeps."""
 FIGURES = "figures"
 """Among a run's artifacts: pictures of what a step looks at, and of a sweep that were made one by one."""
 REPORT_NOTE = "tables and figure of the sweep, made from its runs; `reskd tables` makes them again"
@@ -210,11 +212,18 @@ class Publisher:
 
     def log_figures(self, paths: Sequence[Path]) -> bool:
         """Put pictures into the experiment's report run, under figures/; False when MLflow does not answer."""
-        with self._forgiving("the same command logs the figures again"):
+        return self._log_beside_report(paths, FIGURES)
+
+    def log_joined(self, folder: Path) -> bool:
+        """Put the tables that this sweep shares with others into its report run, under joined/; False as above."""
+        return self._log_beside_report(sorted(folder.iterdir()), JOINED)
+
+    def _log_beside_report(self, paths: Sequence[Path], place: str) -> bool:
+        with self._forgiving("the same command logs them again"):
             with only_writer(self._store):
                 run = self._report_run()
                 for path in paths:
-                    self._client.log_artifact(run.info.run_id, str(path), FIGURES)
+                    self._client.log_artifact(run.info.run_id, str(path), place)
                 if run.info.status != "FINISHED":
                     self._client.set_terminated(run.info.run_id, "FINISHED")
             return True

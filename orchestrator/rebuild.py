@@ -41,9 +41,11 @@ def rebuild(
         raise BadInput(f"--links: {links!r} is no address of a web server; write it as http://127.0.0.1:5000")
     _refuse_same_names(prepared)
     groups: list[list[Table]] = []
+    publishers: list[Publisher] = []
     found: list[str] = []
     for one in prepared:
         publisher = _publisher(one, tracking_uri, links) if source == "mlflow" else None
+        publishers += [publisher] if publisher else []
         records = publisher.records() if publisher else records_from_store(one.store, one.steps)
         built = build_tables(one, records)
         groups.append(built)
@@ -60,6 +62,8 @@ def rebuild(
             found += stale(report_files(joined), folder)
         else:
             write_report(joined, folder)
+            for publisher in publishers:
+                publisher.log_joined(folder)
     if check:
         _say(found, num_tables=sum(map(len, groups)) + len(joined), as_json=as_json, console=console)
         return 1 if found else 0

@@ -143,6 +143,9 @@ def test_tables_of_several_sweeps_writes_each_ones_and_the_joined_one_and_checks
     assert code == 1
     assert f"{joined}: stale, not what would be built now; run `reskd tables`" in text.splitlines()
     assert text.count("table1: baseline, test/mAP, GMACs: missing") == 2
+    assert call(monkeypatch, capsys, "tables", *sweeps, "--store", tmp_path / "store")[0] == 0
+    published = list((tmp_path / "store" / "artifacts").rglob("joined/table1.md"))
+    assert [path.read_text() for path in published] == [joined.read_text()] * 2
 
 
 def test_sweeps_on_the_same_data_set_are_joined_under_their_own_names(tmp_path: Path) -> None:

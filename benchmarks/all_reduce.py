@@ -23,9 +23,8 @@ import torch.multiprocessing as mp
 import torch.nn.functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from benchmarks.cohort import NUM_CLASSES, STEPS_PER_EPOCH
+from benchmarks.cohort import NUM_CLASSES, STEPS_PER_EPOCH, noise
 from reskd.cohort import Cohort, Views
-from reskd.data.dataset import Group
 from reskd.layout import in_fast_layout
 from reskd.member import Member
 from reskd.models import build_model
@@ -37,7 +36,7 @@ Step = Callable[[], None]
 
 
 def recipe_of(options: argparse.Namespace) -> Recipe:
-    pixels = options.resolution
+    pixels = options.crop
     return Recipe(
         data=DataSpec(num_frames=options.frames, crop_size=pixels, short_side=pixels),
         # A rate at which noise teaches nothing: weights stay finite for any number of steps.
@@ -46,16 +45,8 @@ def recipe_of(options: argparse.Namespace) -> Recipe:
     )
 
 
-def noise(options: argparse.Namespace) -> Group:
-    torch.manual_seed(0)
-    pixels = options.resolution
-    clips = torch.randint(0, 256, (options.clips, options.frames, 3, pixels, pixels), dtype=torch.uint8)
-    labels = torch.arange(options.clips) % NUM_CLASSES
-    return Group(clips, labels, F.one_hot(labels, NUM_CLASSES).bool(), labels, ())
-
-
 def our_step(num_members: int, options: argparse.Namespace) -> Step:
-    workers, group, recipe = joined(), noise(options), recipe_of(options)
+    workers, (group,), recipe = joined(), noise(options), recipe_of(options)
     members = [
         Member(f"{number}", recipe, num_classes=NUM_CLASSES, steps_per_epoch=STEPS_PER_EPOCH, device=workers.device)
         for number in range(num_members)
@@ -69,7 +60,7 @@ def our_step(num_members: int, options: argparse.Namespace) -> Step:
 
 
 def ddp_step(num_members: int, options: argparse.Namespace) -> Step:
-    workers, group, recipe = joined(), noise(options), recipe_of(options)
+    workers, (group,), recipe = joined(), noise(options), recipe_of(options)
     torch.manual_seed(0)
     models = [
         DistributedDataParallel(in_fast_layout(build_model(recipe.model, num_classes=NUM_CLASSES)).train())
@@ -111,13 +102,14 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--members", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--model", default="tsn_resnet18")
-    parser.add_argument("--resolution", type=int, default=112)
+    parser.add_argument("--resolution", dest="crop", type=int, default=112, help="pixels of clips and networks")
     parser.add_argument("--frames", type=int, default=4)
     parser.add_argument("--clips", type=int, default=2, help="of a worker's one group")
     parser.add_argument("--rounds", type=int, default=10)
+    parser.set_defaults(groups=1)
     options = parser.parse_args()
     print(
-        f"{options.model} at {options.resolution} px, {options.workers} workers with {options.clips} clips of "
+        f"{options.model} at {options.crop} px, {options.workers} workers with {options.clips} clips of "
         f"{options.frames} frames each, fastest of {options.rounds}, torch {torch.__version__}"
     )
     print("| members | DistributedDataParallel (ms) | ours (ms) | times less |")

@@ -319,7 +319,7 @@ app.add_typer(data_app, name="data", help="Make the demo's videos, check your ow
 def main() -> None:
     """The console script: errors that a person can mend are one message, never a traceback."""
     # Plans and tables of thousands of steps are many small objects that live to the end: looking through them again
-    # and again would take a fifth of a command's time.
+    # and again took a fifth of a command's time where it was measured.
     gc.set_threshold(100_000, 50, 100)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     error_console = make_console(stderr=True)

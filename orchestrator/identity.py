@@ -7,10 +7,10 @@ import json
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
+from orchestrator.strict import field_types
 from reskd.errors import BadInput
 from reskd.recipe import NAMED_WEIGHTS, RECIPE_VERSION, Recipe
 
@@ -77,13 +77,8 @@ def file_sha256(path: Path) -> str:
         ) from error
 
 
-@cache
-def _hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)  # which compiles every annotation anew
-
-
 def _plain_fields(spec: Any, *, leave_out: Collection[str] = ()) -> dict[str, Any]:
-    hints = _hints(spec.__class__)
+    hints = field_types(spec.__class__)
     plain: dict[str, Any] = {}
     for field in fields(spec):
         value = getattr(spec, field.name)

@@ -29,7 +29,7 @@ MUST_BE = {
 }
 """What a value must be, by pydantic's name of the error."""
 
-_hints: Callable[[Any], dict[str, Any]] = cache(get_type_hints)
+field_types: Callable[[Any], dict[str, Any]] = cache(get_type_hints)
 """Kept, since each call compiles every annotation anew."""
 
 
@@ -66,7 +66,7 @@ def type_of_field(key: str, *, prefix: str = "") -> Any:
         if part not in _names(kind):
             rest = "".join(f".{child}" for child in parts[depth + 1 :])
             raise BadInput(_not_a_field(kind, part, prefix=before, rest=rest))
-        kind = _hints(kind)[part]
+        kind = field_types(kind)[part]
     return kind
 
 
@@ -103,7 +103,7 @@ def _set_strict(hint: Any, *, seen: set[Any]) -> None:
     if is_dataclass(hint) and hint not in seen:
         seen.add(hint)
         hint.__pydantic_config__ = STRICT  # type: ignore[union-attr]
-        for inner in _hints(hint).values():
+        for inner in field_types(hint).values():
             _set_strict(inner, seen=seen)
     for argument in get_args(hint):
         _set_strict(argument, seen=seen)
@@ -134,7 +134,7 @@ def _sentence(kind: Any, details: Any, name: str) -> str:
 def _inside(hint: Any, part: str | int) -> Any:
     """The type at a field, key or index of a value of type ``hint``."""
     if is_dataclass(hint):
-        return _hints(hint)[str(part)]
+        return field_types(hint)[str(part)]
     return get_args(hint)[1 if get_origin(hint) is dict else 0]
 
 
@@ -144,7 +144,7 @@ def _not_a_field(owner: Any, key: str, *, prefix: str, rest: str = "") -> str:
     hint = did_you_mean(key, names, prefix=prefix)
     if owner is Recipe and _nearest(key, names) is None:
         # Perhaps the right field without its spec, such as `lr` for `optim.lr`.
-        leaves = {name: f"{spec}.{name}" for spec, kind in _hints(Recipe).items() for name in _names(kind)}
+        leaves = {name: f"{spec}.{name}" for spec, kind in field_types(Recipe).items() for name in _names(kind)}
         nearest = _nearest(key, leaves)
         hint = hint if nearest is None else f"; did you mean {prefix + leaves[nearest]!r}?"
     return f"{prefix + key + rest!r} is not a field of {owner.__name__}{hint}"
@@ -155,4 +155,4 @@ def _nearest(value: str, names: Iterable[str]) -> str | None:
 
 
 def _names(kind: Any) -> list[str]:
-    return list(_hints(kind)) if is_dataclass(kind) else []
+    return list(field_types(kind)) if is_dataclass(kind) else []

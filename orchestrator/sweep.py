@@ -31,8 +31,7 @@ COSTS = {
     "clips/s": ("clips/s", "clips/s"),
     "bench/clips/s": ("clips/s, measured alone", "clips/s"),
 }
-"""Columns that are no accuracy: heading and unit."""
-"""Columns beside the test metrics, ``test/...``."""
+"""Columns beside the test metrics, ``test/...``: heading and unit."""
 
 
 PlotKind = Literal["accuracy_vs_gmacs", "learning_curves", "class_gain"]

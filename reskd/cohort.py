@@ -153,8 +153,9 @@ class Cohort:
                     unfinished.remove(member)
 
     def _take_fewer_groups(self, error: torch.OutOfMemoryError) -> None:
-        """Half as many in a pass; BadInput where it was one: of one group's own a member leaves, so it is the
-        teacher's.
+        """Half as many in a pass; BadInput where it was one.
+
+        Then it was the teacher: a member that finds no room for a single group leaves its cohort instead.
         """
         if self.groups_per_pass == 1:
             raise BadInput(

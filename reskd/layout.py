@@ -21,7 +21,7 @@ def in_fast_layout(model: Network) -> Network:
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # its stub knows no such keyword
 
 
-def views(vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+def vector_views(vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
     """A vector cut into views of these tensors' shapes, one after another, each in its tensor's layout."""
     pieces = vector.split([tensor.numel() for tensor in like])
     return [

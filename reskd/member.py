@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from reskd.data.sampling import seed_of
-from reskd.layout import in_fast_layout, views
+from reskd.layout import in_fast_layout, vector_views
 from reskd.losses import clip_kl, frame_kl, pixel_kl, pixel_mse
 from reskd.models import ClipOutput, build_model
 from reskd.models.grouped import CannotGroup, Grouping, grouped_or_none
@@ -84,9 +84,9 @@ class Member:
         self.vector = torch.zeros(num_gradients + num_statistics + NUM_TAIL, dtype=dtype_of(self.recipe), device=device)
         self._gradients = self.vector[:num_gradients]
         self._losses = self.vector[-NUM_TAIL:-1]
-        for parameter, gradient in zip(self.parameters, views(self._gradients, self.parameters), strict=True):
+        for parameter, gradient in zip(self.parameters, vector_views(self._gradients, self.parameters), strict=True):
             parameter.grad = gradient
-        self._sums = views(self.vector[num_gradients:-NUM_TAIL], self._statistics)
+        self._sums = vector_views(self.vector[num_gradients:-NUM_TAIL], self._statistics)
 
     def _seen(self, name: str) -> None:
         if self._unused is not None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from reskd.layout import in_fast_layout, views
+from reskd.layout import in_fast_layout, vector_views
 from reskd.models import VideoModel, build_model
 from reskd.optim import build_optimizer
 from reskd.recipe import ModelSpec, OptimSpec
@@ -24,7 +24,7 @@ def network(name: str) -> VideoModel:
 def with_one_vector(model: VideoModel) -> torch.Tensor:
     parameters = list(model.parameters())
     vector = torch.zeros(sum(parameter.numel() for parameter in parameters), dtype=torch.float64)
-    for parameter, gradient in zip(parameters, views(vector, parameters), strict=True):
+    for parameter, gradient in zip(parameters, vector_views(vector, parameters), strict=True):
         parameter.grad = gradient
     return vector
 
@@ -83,7 +83,7 @@ def test_only_networks_of_2d_convolutions_change_their_layout() -> None:
 def test_views_of_a_vector_cover_it_once_and_have_their_tensors_layouts() -> None:
     like = [torch.empty(2, 3, 4, 5).to(memory_format=torch.channels_last), torch.empty(7), torch.empty(6, 2).T]
     vector = torch.arange(2 * 3 * 4 * 5 + 7 + 12)
-    found = views(vector, like)
+    found = vector_views(vector, like)
     assert [view.shape for view in found] == [tensor.shape for tensor in like]
     assert found[0].stride() == like[0].stride()
     together = torch.cat([view.flatten() for view in found])

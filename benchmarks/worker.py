@@ -32,6 +32,7 @@ from benchmarks.cohort import NUM_CLASSES, STEPS_PER_EPOCH, base, new_teacher, n
 from reskd.cohort import Cohort
 from reskd.data.dataset import Group
 from reskd.data.transforms import IMAGENET_MEAN, IMAGENET_STD
+from reskd.execution import Execution
 from reskd.member import Member
 from reskd.models import VideoModel, build_model
 from reskd.recipe import KDSpec, Recipe
@@ -87,7 +88,7 @@ def our_step(recipe: Recipe, teacher: Teacher | None, groups: Sequence[Group], o
     device = torch.device(options.device)
     member = Member("0", recipe, num_classes=NUM_CLASSES, steps_per_epoch=STEPS_PER_EPOCH, device=device)
     cohort = Cohort([member], teacher=teacher, workers=Workers(device=device))
-    cohort.take_groups(options.groups_per_pass)
+    cohort.take(Execution(groups_per_pass=options.groups_per_pass, compile=options.compile))
     number = iter(range(STEPS_PER_EPOCH))
 
     def step() -> None:
@@ -126,6 +127,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--clips", type=int, default=2, help="of a group")
     parser.add_argument("--groups", type=int, default=1, help="of a step; the loop takes them as one batch")
     parser.add_argument("--groups-per-pass", type=int, default=1, help="of ours")
+    parser.add_argument("--compile", action="store_true", help="ours through torch.compile")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--device", default="cpu")

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 
 from orchestrator.cli_options import StoreFolder, TrackingUri, console, open_store
+from reskd.errors import BadInput
+
+if TYPE_CHECKING:
+    from orchestrator.devices import DeviceProfile
 
 bench_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -37,3 +43,58 @@ def import_file(
         markup=False,
         soft_wrap=True,
     )
+
+
+@bench_app.command("calibrate", epilog="Example: reskd bench calibrate --data sweeps/demo.yaml")
+def calibrate(
+    name: Annotated[str | None, typer.Option("--name", help="Of the profile; without it, of the shipped one.")] = None,
+    device: Annotated[str, typer.Option("--device", help="cuda, cpu, or auto: a GPU where there is one.")] = "auto",
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Sweep file or folder with train.csv: what its clips cost to decode.")
+    ] = None,
+    long: Annotated[bool, typer.Option("--long", help="Those videos are of minutes, not of seconds.")] = False,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Of each measurement; there are about 15 to 35.")] = 2.0,
+    store: StoreFolder = None,
+) -> None:
+    """Measure what this machine does and keep it as a device profile, which plans reckon with from then on."""
+    import torch
+
+    from orchestrator.calibrate import calibrated, decode_cost, measure_here, source_of, write_profile
+    from orchestrator.cli_pack import data_specs
+    from orchestrator.devices import load_profile, profile_name_of
+    from orchestrator.pricing import DEFAULT_GPU
+    from reskd.throughput import device_name
+    from reskd.throughput_cli import chosen_device
+
+    opened, chosen = open_store(store), chosen_device(device)
+    here = device_name(chosen)
+    found = profile_name_of(here, folder=opened.devices)
+    if found is None and name is None:
+        raise BadInput(f"--name is missing: {here} has no shipped profile whose name it could take")
+    shipped = load_profile(found or DEFAULT_GPU)
+    decode = decode_cost(data_specs(data, data=None)[0], is_long=long) if data else {}
+    with console.status("measuring") as status:
+        peaks, passes = measure_here(
+            chosen, seconds=seconds, on_progress=lambda what: status.update(f"measuring {what}")
+        )
+    source = source_of(here, is_gpu=chosen.type == "cuda")
+    profile = calibrated(shipped, peaks, passes, decode_core_ms=decode, source=source)
+    if found is None:
+        memory = float(torch.cuda.get_device_properties(chosen).total_memory)
+        profile = replace(profile, matches=(here,), memory_bytes=memory)
+    path = opened.devices / f"{name or found}.yaml"
+    write_profile(profile, path)
+    _show(profile, shipped, title=source)
+    console.print(f"{path}; `reskd plan --device {path.stem}` reckons with it", markup=False, soft_wrap=True)
+
+
+def _show(profile: DeviceProfile, shipped: DeviceProfile, *, title: str) -> None:
+    table = Table("", "measured", "shipped", title=title, title_justify="left", box=None)
+    for row in ("flops", "bytes_per_s", "launch_s", "efficiency", "decode_core_ms"):
+        values, before = getattr(profile, row), getattr(shipped, row)
+        if not isinstance(values, dict):
+            values, before = {"": values}, {"": before}
+        for key, value in values.items():
+            is_same = value == before[key]
+            table.add_row(f"{row} {key}", "-" if is_same else f"{value:.3g}", f"{before[key]:.3g}")
+    console.print(table)

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from orchestrator.cli_pack import data_specs
 from orchestrator.console import make_console
+from orchestrator.pricing import DEFAULT_GPU
 
 console = make_console()
 
@@ -20,8 +21,13 @@ console = make_console()
 def bench_command(
     sources: Annotated[list[Path], typer.Argument(help="Sweep files or folders with train.csv; originals and packs.")],
     clips_per_s: Annotated[
-        float | None, typer.Option("--clips-per-s", help="Clips that one GPU trains on in a second: cores for it.")
+        float | None,
+        typer.Option(
+            "--clips-per-s",
+            help="Clips that one GPU trains on in a second; default: of a sweep's fastest row, estimated for --device.",
+        ),
     ] = None,
+    device: Annotated[str, typer.Option("--device", help="Profile of that GPU.")] = DEFAULT_GPU,
     clips: Annotated[int, typer.Option(min=1, help="Training clips to measure of each.")] = 32,
     data: Annotated[str | None, typer.Option("--data", help="data.name, of a sweep with several data sets.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object for each source.")] = False,
@@ -33,13 +39,18 @@ def bench_command(
     from reskd.data.manifest import build_manifest
 
     torch.set_num_threads(1)
+    sweep = next((source for source in sources if source.is_file()), None)
+    wanted, of = clips_per_s, "asked for"
+    if wanted is None and sweep is not None:
+        wanted, of = _fastest(sweep, device)
     table = Table("data", "decode (ms)", "crop (ms)", "collate (ms)", "clips/s of a core", "cores a GPU")
     for source in sources:
         spec = data_specs(source, data=data)[0]
         cost = measure_split(build_manifest(spec), spec, num_clips=clips)
-        cores = None if clips_per_s is None else math.ceil(clips_per_s / cost.clips_per_s)
+        cores = None if wanted is None else math.ceil(wanted / cost.clips_per_s)
         if as_json:
             facts = {**asdict(cost), "total_ms": cost.total_ms, "clips_per_s": cost.clips_per_s, "cores_per_gpu": cores}
+            facts["gpu_clips_per_s"] = wanted
             typer.echo(json.dumps({"source": str(source), "data": spec.name, **facts}))
         table.add_row(
             str(source),
@@ -48,3 +59,17 @@ def bench_command(
         )
     if not as_json:
         console.print(table)
+        if wanted is not None:
+            console.print(f"cores a GPU: for {wanted:.4g} clips/s, {of}", markup=False, soft_wrap=True)
+
+
+def _fastest(sweep: Path, device: str) -> tuple[float, str]:
+    """Clips/s of the row that takes most of them, alone on one such device, and in words what that is."""
+    from orchestrator.cost import ClipCounts, Costs
+    from orchestrator.devices import load_profile
+    from orchestrator.sweep import load
+
+    costs = Costs(device=device, profile=load_profile(device), clips=lambda step: ClipCounts(0, 0))
+    speeds = {cell.row: costs.clips_per_s(cell.recipe) for cell in load(sweep).cells}
+    row = max(speeds, key=lambda row: speeds[row])
+    return speeds[row], f"estimated of {row!r} alone on {device}; a cohort takes fewer"

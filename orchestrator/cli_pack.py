@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,7 @@ from reskd.errors import BadInput
 from reskd.recipe import DataSpec
 
 if TYPE_CHECKING:
-    from reskd.data.pack import PackReport
+    from reskd.data.pack import PackAll, PackReport
 
 FRAMES_PER_FRAME = 5
 """Kept for each frame of a clip where --frames is not given: odd, so that test frames are those of the original."""
@@ -35,30 +36,48 @@ def pack_command(
     short_side: Annotated[int, typer.Option(help="Pixels of the shorter side; nothing is enlarged.")] = 256,
     quality: Annotated[int, typer.Option(help="Of the JPEGs, 1 to 100.")] = 90,
     data: Annotated[str | None, typer.Option("--data", help="data.name, of a sweep with several data sets.")] = None,
-    workers: Annotated[int, typer.Option(help="Processes that decode.")] = os.cpu_count() or 1,
+    workers: Annotated[int, typer.Option(help="Processes that decode, on this machine.")] = os.cpu_count() or 1,
+    address: Annotated[
+        str | None,
+        typer.Option("--address", help="Ray cluster whose machines share the work, all of which see both folders."),
+    ] = None,
     store: Annotated[str | None, typer.Option("--store", help="Where digests are cached.")] = None,
 ) -> None:
     """Read every video once and keep some frames of it as JPEG: another, lossy data set, over ten times as fast."""
     from orchestrator.store import store_at
     from reskd.data.pack import pack
 
+    if address is not None:  # a task of the cluster has another working folder
+        source, target = source.absolute(), target.absolute()
     specs = data_specs(source, data=data)
     spec = specs[0]
     settings = PackSettings(
         num_frames=_num_frames(specs) if frames is None else frames, short_side=short_side, quality=quality
     )
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+    with (
+        _shared_out(address, target) as pack_all,
+        Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress,
+    ):
         task = progress.add_task(f"packing {spec.name}", total=None)
         report = pack(
             spec,
             target,
             settings,
             workers=max(1, workers),
+            pack_all=pack_all,
             cache=store_at(store).hash_cache if store or not source.is_dir() else None,
             on_progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     _show(report, target=target, settings=settings)
+
+
+def _shared_out(address: str | None, target: Path) -> AbstractContextManager[PackAll | None]:
+    if address is None:
+        return nullcontext()
+    from orchestrator.pack_ray import ray_packing
+
+    return ray_packing(address, target)
 
 
 def data_specs(source: Path, *, data: str | None) -> list[DataSpec]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.steps import Step, StepStatus
+from reskd.execution import Execution
 from reskd.sharing import shared_key
 
 
@@ -17,6 +18,8 @@ class Candidate:
     step: Step
     workers: int
     """As many as its checkpoints were made with."""
+    execution: Execution
+    """As its checkpoints were made, too."""
     epochs: frozenset[int]
     """Epochs that it can go on from; 0 is the start, for a step that holds nothing."""
     is_waiting: bool
@@ -26,13 +29,13 @@ class Candidate:
 Cohort = tuple[Candidate, ...]
 
 
-def candidate_of(step: Step, has: Mapping[str, StepStatus], *, workers: int) -> Candidate:
-    """A step with what ``has`` says of it and its teacher; ``workers`` where there is nothing to resume."""
+def candidate_of(step: Step, has: Mapping[str, StepStatus], *, workers: int, execution: Execution) -> Candidate:
+    """A step with what ``has`` says of it and its teacher; the rest where there is nothing to resume."""
     found = has[step.id]
-    recorded = found.workers if found.epochs else None
     return Candidate(
         step,
-        workers=recorded or workers,
+        workers=(found.workers if found.epochs else None) or workers,
+        execution=(found.execution if found.epochs else None) or execution,
         epochs=frozenset(found.epochs or (0,)),
         is_waiting=step.teacher_id is not None and has[step.teacher_id].state != "done",
     )
@@ -97,12 +100,13 @@ def _form_from(group: Sequence[Candidate], *, needed: Collection[str | None], li
 
 
 def _pack(group: Iterable[Candidate], *, limit: int) -> list[Cohort]:
-    """Cut candidates that agree otherwise into cohorts: one number of workers, a common epoch, at most ``limit``.
+    """Cut candidates that agree otherwise into cohorts: one number of workers, one execution, a common epoch, at most
+    ``limit``.
 
     Each time the epoch that most of the rest hold, the newest of those, and the first candidates that hold it.
     """
     packed: list[Cohort] = []
-    for left in _grouped(group, by=lambda member: member.workers):
+    for left in _grouped(group, by=_run_key):
         while left:
             held = Counter(epoch for member in left for epoch in member.epochs)
             most = max(held, key=lambda epoch: (held[epoch], epoch))
@@ -125,4 +129,8 @@ def _ride(riders: Cohort, taught: Sequence[Cohort], *, limit: int) -> list[Cohor
 
 
 def _fit(cohort: Cohort, *, limit: int) -> bool:
-    return len(cohort) <= limit and len({member.workers for member in cohort}) == 1 and len(common_epochs(cohort)) > 0
+    return len(cohort) <= limit and len(set(map(_run_key, cohort))) == 1 and len(common_epochs(cohort)) > 0
+
+
+def _run_key(member: Candidate) -> tuple[object, ...]:
+    return member.workers, member.execution

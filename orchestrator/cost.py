@@ -19,6 +19,10 @@ BYTES: dict[Precision, int] = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2, "fp64
 """Of one activation."""
 FRAMES_OF_DECODE = 16
 """Frames of the clip that a profile's decode_core_ms is of."""
+SHARE_OF_MEMORY = 0.8
+"""That an estimate may fill where nothing forces it: kernels need workspaces too."""
+MAX_CLIPS_OF_A_PASS = 64
+"""1,024 frames of 16 a clip: the batch that reskd.roofline reckons with."""
 UNCERTAINTY = (0.75, 1.5)
 """Of an estimate that no finished job has corrected: what efficiencies of 0.8 and 0.4, around 0.6, come to."""
 
@@ -110,15 +114,8 @@ class Costs:
     ) -> tuple[float, str]:
         """Seconds of one step of these members on each worker's groups, and what it waits for."""
         optim = recipes[0].optim
-        groups = max(1, optim.num_groups // workers)
-        compute, kernels = 0.0, 0
-        for spec, num_frames, mode in passes(recipes):
-            compute += groups * self.pass_seconds(spec, num_frames, optim.group_size, recipes[0].precision, mode)
-            kernels += groups * num_kernels(_key(spec, num_frames), mode)
-        # A step of the optimiser reads weight, gradient and moment of each parameter and writes two of them.
-        numbers = sum(_trace(recipe.model, num_frames=recipe.data.num_frames).num_params for recipe in recipes)
-        compute = (compute + 20 * numbers / self.profile.bytes_per_s) / speed
-        launches = kernels * self.profile.launch_s
+        compute, launches = self._device_seconds(recipes, groups=max(1, optim.num_groups // workers))
+        compute /= speed
         decode = optim.batch_size / workers * self._decode_s(recipes[0]) / max(1, resources.num_loaders)
         found = {"compute": compute, "launches": launches, "decode": decode}
         bound = max(found, key=lambda name: found[name])
@@ -126,10 +123,25 @@ class Costs:
             return max(compute, launches) + decode, bound
         return found[bound], bound
 
+    def _device_seconds(self, recipes: Sequence[Recipe], *, groups: int) -> tuple[float, float]:
+        """Of one device and step: to compute, and to start the kernels."""
+        compute, kernels = 0.0, 0
+        for spec, num_frames, mode in passes(recipes):
+            size = recipes[0].optim.group_size
+            compute += groups * self.pass_seconds(spec, num_frames, size, recipes[0].precision, mode)
+            kernels += groups * num_kernels(network_key(spec, num_frames), mode)
+        # A step of the optimiser reads weight, gradient and moment of each parameter and writes two of them.
+        numbers = sum(_trace(recipe.model, num_frames=recipe.data.num_frames).num_params for recipe in recipes)
+        return compute + 20 * numbers / self.profile.bytes_per_s, kernels * self.profile.launch_s
+
+    def clips_per_s(self, recipe: Recipe) -> float:
+        """That one device trains this recipe on, alone, where no clip has to be waited for."""
+        return recipe.optim.batch_size / max(self._device_seconds([recipe], groups=recipe.optim.num_groups))
+
     def pass_seconds(self, spec: ModelSpec, num_frames: int, num_clips: int, precision: Precision, mode: Mode) -> float:
         """Seconds of one device for a network on so many clips at once."""
         peak, moved = self.profile.flops[precision], self.profile.bytes_per_s
-        ideal = roofline_seconds(_key(spec, num_frames), num_clips, BYTES[precision], mode, peak, moved)
+        ideal = roofline_seconds(network_key(spec, num_frames), num_clips, BYTES[precision], mode, peak, moved)
         return ideal / self.profile.efficiency[mode]
 
     def _decode_s(self, recipe: Recipe) -> float:
@@ -140,18 +152,18 @@ class Costs:
         """Seconds of one worker to decode and classify one clip; the teacher's own answers are made once a job."""
         optim, num_frames = recipe.optim, recipe.data.num_frames
         forward = self.pass_seconds(recipe.model, num_frames, optim.group_size, recipe.precision, "eval")
-        launches = num_kernels(_key(recipe.model, num_frames), "eval") * self.profile.launch_s
+        launches = num_kernels(network_key(recipe.model, num_frames), "eval") * self.profile.launch_s
         decode = self._decode_s(recipe) / max(1, resources.num_loaders)
         return max(max(forward / speed, launches) / optim.group_size, decode)
 
-    def memory(self, steps: Sequence[Step]) -> float:
-        """Bytes of one device: the members' states, the teacher's weights and what it hands on of one group, and the
-        largest member's activations of one group. Workspaces of kernels are not in it.
+    def memory(self, steps: Sequence[Step], *, groups_per_pass: int = 1) -> float:
+        """Bytes of one device: the members' states, the teacher's weights and what it hands on of a pass, and the
+        largest member's activations of one. Workspaces of kernels are not in it.
         """
         recipe = steps[0].recipe
-        size, group = BYTES[recipe.precision], recipe.optim.group_size
+        size, group = BYTES[recipe.precision], recipe.optim.group_size * groups_per_pass
         traces = {
-            (_key(spec, num_frames), mode): _trace(spec, num_frames=num_frames)
+            (network_key(spec, num_frames), mode): _trace(spec, num_frames=num_frames)
             for spec, num_frames, mode in passes([step.recipe for step in steps])
         }
         members = [_trace(step.recipe.model, num_frames=recipe.data.num_frames) for step in steps]
@@ -164,6 +176,22 @@ class Costs:
             if mode != "train"
         )
         return state + taught + size * group * max(network.saved for network in members)
+
+    def groups_per_pass(self, steps: Sequence[Step], *, beside: int, workers: int) -> int:
+        """The most groups in a pass, a power of two, for which each of these steps has room in a cohort of ``beside``
+        of its like; 1 where the device's memory is not known.
+        """
+        limit = self.profile.memory_bytes
+        alike = {(step.recipe.model, step.recipe.kd.level, step.teacher_id, step.recipe.optim): step for step in steps}
+        number = 1
+        while limit is not None and all(
+            2 * number * step.recipe.optim.group_size <= MAX_CLIPS_OF_A_PASS
+            and self.memory([step] * beside, groups_per_pass=2 * number) <= SHARE_OF_MEMORY * limit
+            for step in alike.values()
+        ):
+            number *= 2
+        groups = max((step.recipe.optim.num_groups // workers for step in steps), default=1)
+        return max(1, min(number, groups))
 
     def fits(self, steps: Sequence[Step]) -> bool:
         limit = self.profile.memory_bytes
@@ -215,7 +243,7 @@ NetworkKey = tuple[str, int | None, int, int]
 """Name, stride, pixels and frames: what a trace depends on."""
 
 
-def _key(spec: ModelSpec, num_frames: int) -> NetworkKey:
+def network_key(spec: ModelSpec, num_frames: int) -> NetworkKey:
     return spec.name, spec.stride, spec.input_size, num_frames
 
 

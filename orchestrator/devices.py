@@ -14,6 +14,8 @@ from reskd.recipe import Precision
 
 SHIPPED = Path(__file__).parent / "devices.yaml"
 
+GPU_MAKERS = ("NVIDIA", "Tesla", "GeForce", "Radeon")
+
 Mode = Literal["eval", "batch", "train"]
 """A forward with folded batch norm; one with the statistics of its group; forward, backward and optimiser."""
 ClipKind = Literal["packed", "short", "long"]
@@ -41,6 +43,12 @@ class DeviceProfile:
     decode_core_ms: dict[ClipKind, float]
     """Milliseconds of one core for a clip of 16 frames."""
     source: str = "shipped, not measured here"
+
+    def is_of(self, device: str) -> bool:
+        """Whether it is of a device that gives itself this name; without names of its own of any processor."""
+        if self.matches:
+            return any(part in device for part in self.matches)
+        return self.kind == "cpu" and not any(maker in device for maker in GPU_MAKERS)
 
     def __post_init__(self) -> None:
         for name in ("bytes_per_s", "launch_s", "start_s"):
@@ -74,9 +82,10 @@ def shipped_profiles() -> dict[str, DeviceProfile]:
         return profiles
 
 
-def profile_name_of(device: str) -> str | None:
-    """The shipped profile of a device by the name that it gives itself; `cpu` for what names no GPU maker."""
-    for name, profile in shipped_profiles().items():
-        if any(part in device for part in profile.matches):
-            return name
-    return None if any(maker in device for maker in ("NVIDIA", "Tesla", "GeForce", "Radeon")) else "cpu"
+def profile_name_of(device: str, *, folder: Path | None = None) -> str | None:
+    """The profile of a device by the name that it gives itself, of those in ``folder`` or else the shipped ones; `cpu`
+    for what names no GPU maker.
+    """
+    own = sorted(folder.glob("*.yaml")) if folder and folder.is_dir() else []
+    profiles = {path.stem: load_profile(path.stem, folder=folder) for path in own}
+    return next((name for name, found in (profiles | shipped_profiles()).items() if found.is_of(device)), None)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-JobState = Literal["waiting", "running", "done", "failed", "blocked"]
+if TYPE_CHECKING:
+    from orchestrator.plan import Job
+
+JobState = Literal["waiting", "running", "done", "failed", "blocked", "split"]
+"""split: its members go on in two jobs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,3 +21,5 @@ class Progress:
     epoch: int = 0
     num_epochs: int = 0
     clips_per_s: float = 0.0
+    new_job: Job | None = None
+    """The job itself, where the plan does not know it."""

@@ -24,7 +24,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from orchestrator.early_stopping import EarlyStopping
-from orchestrator.job_state import JobState, Progress
+from orchestrator.job_state import Progress
 from orchestrator.plan import Job
 from orchestrator.rungs import job_rule
 from orchestrator.searcher import Capacity, GraphSearcher
@@ -138,7 +138,7 @@ def job_config(
         "root": str(data_root(data)),
         "threads": max(1, int(resources.cpus_per_worker)),
         "loader_workers": resources.num_loaders,
-        "groups_per_pass": resources.groups_per_pass,
+        "execution": job.execution.to_record(),
         "num_workers": job.workers,
         "cpus_per_worker": resources.cpus_per_worker,
         "gpus_per_worker": resources.gpus_per_worker,
@@ -216,10 +216,13 @@ class _Events(tune.Callback):
             )
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        self._listener(Progress(trial.config["job"], self._searcher.states[trial.config["job"]]))
+        job_id = trial.config["job"]
+        self._listener(Progress(job_id, self._searcher.states[job_id]))
+        for part in self._searcher.parts.get(job_id, ()):
+            self._listener(Progress(part.id, "waiting", new_job=part))
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        self._listener(Progress(trial.config["job"], self._searcher.states[trial.config["job"]]))
+        self.on_trial_complete(iteration, trials, trial)
 
 
 def _trial_folder(trial: Any) -> str:
@@ -235,8 +238,8 @@ def run_jobs(
     configs: Mapping[str, dict[str, Any]],
     on_event: Callable[[Progress], None],
     should_stop: Callable[[], bool],
-) -> dict[str, JobState]:
-    """Run jobs in dependency order on the Ray that is connected; each job's last state.
+) -> tuple[str, ...]:
+    """Run jobs in dependency order on the Ray that is connected; steps of the jobs that failed.
 
     Returns early, with jobs left waiting or running, when the process is interrupted.
     """
@@ -248,7 +251,7 @@ def run_jobs(
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             num_samples=-1,
-            max_concurrent_trials=len(jobs),
+            max_concurrent_trials=sum(len(job.members) for job in jobs),  # a job may become several
             reuse_actors=True,  # the next job's driver need not start a process and load Train again
             trial_dirname_creator=_trial_folder,
         ),
@@ -262,6 +265,7 @@ def run_jobs(
     for job_id, state in searcher.states.items():
         if state == "blocked":
             on_event(Progress(job_id, state))
-    if all(state == "done" for state in searcher.states.values()):
+    if all(searcher.states[job_id] == "done" for job_id in searcher.jobs):
         shutil.rmtree(store.ray_folder(owner_id), ignore_errors=True)
-    return dict(searcher.states)
+    failed = (job for job in searcher.jobs.values() if searcher.states[job.id] == "failed")
+    return tuple(step_id for job in failed for step_id in job.members)

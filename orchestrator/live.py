@@ -16,7 +16,14 @@ from orchestrator.job_state import Progress
 from orchestrator.plan import Job
 from orchestrator.steps import Step, name_of
 
-STYLES = {"running": "bold cyan", "done": "green", "failed": "red", "blocked": "red", "waiting": "dim"}
+STYLES = {
+    "running": "bold cyan",
+    "done": "green",
+    "failed": "red",
+    "blocked": "red",
+    "split": "yellow",
+    "waiting": "dim",
+}
 
 
 @dataclass
@@ -42,7 +49,8 @@ class Board:
     def __init__(self, jobs: Sequence[Job], steps: Mapping[str, Step], console: Console) -> None:
         self._console = console
         self._started = time.monotonic()
-        self._lines = {job.id: _Line(job, label(job, steps), Progress(job.id, "waiting")) for job in jobs}
+        self._steps = steps
+        self._lines = {job.id: self._line(job) for job in jobs}
         # Live would else take sys.stdout over, and Ray's chatter with it, out of the log file.
         live = Live(self, console=console, refresh_per_second=2, redirect_stdout=False, redirect_stderr=False)
         self._live = live if console.is_terminal else None
@@ -58,11 +66,16 @@ class Board:
         if self._live is not None:
             self._live.stop()
 
+    def _line(self, job: Job) -> _Line:
+        return _Line(job, label(job, self._steps), Progress(job.id, "waiting"))
+
     def update(self, progress: Progress) -> None:
+        if progress.new_job is not None:
+            self._lines.setdefault(progress.job_id, self._line(progress.new_job))
         line = self._lines[progress.job_id]
         if progress.state == "running" and line.started is None:
             line.started = time.monotonic()
-        if progress.state in ("done", "failed", "blocked"):
+        if progress.state in ("done", "failed", "blocked", "split"):
             line.ended = time.monotonic()
         before, line.progress = line.progress, progress
         if self._live is None and (progress.state != before.state or self._is_due(line)):
@@ -90,7 +103,7 @@ class Board:
         return ", ".join(parts) + (f", about {clock(left)} left" if left else "")
 
     def _seconds_left(self) -> float | None:
-        lines = [line for line in self._lines.values() if line.progress.state not in ("failed", "blocked")]
+        lines = [line for line in self._lines.values() if line.progress.state not in ("failed", "blocked", "split")]
         done = sum(line.job.cost * line.share for line in lines)
         total = sum(line.job.cost for line in lines)
         elapsed = time.monotonic() - self._started

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from orchestrator.cohorts import Cohort, candidate_of, common_epochs, form_cohorts
@@ -16,6 +16,7 @@ from orchestrator.simulate import Work, chains
 from orchestrator.split import split_cohorts
 from orchestrator.steps import Step, StepStatus
 from orchestrator.sweep import Resources, Sweep
+from reskd.execution import Execution
 
 Verdict = Literal["done", "pruned", "failed", "blocked", "held", "resume", "train", "waiting", "unneeded"]
 """pruned: stopped early, which no retry undoes; blocked: its teacher failed; held: another run trains it;
@@ -39,6 +40,8 @@ class Job:
     gpus: float
     cost: float
     """Seconds that it is expected to take."""
+    execution: Execution = field(default_factory=Execution)
+    """How it computes; a resume as at its start."""
     estimate: JobEstimate | None = None
     why: str = ""
     """What its members share, and what keeps them apart from the most similar other job."""
@@ -106,7 +109,8 @@ def make_plan(
     verdicts = _settled(steps, has, retry_failed=retry_failed, may_stop=may_stop)
     # By id, so that the order of a file's rows never changes a job.
     open_steps = [steps[step_id] for step_id in sorted(steps.keys() - verdicts.keys())]
-    todo = [candidate_of(step, has, workers=sweep.resources.workers) for step in open_steps]
+    execution = _execution(sweep, steps, costs)
+    todo = [candidate_of(step, has, workers=sweep.resources.workers, execution=execution) for step in open_steps]
     limit = sweep.cohort.max_members if sweep.cohort.enabled else 1
     cohorts = form_cohorts(todo, limit=limit)
     if sweep.cohort.split:
@@ -129,6 +133,16 @@ def make_plan(
         cells=tuple(cells),
         forecast=forecast(jobs, costs=costs, num_devices=num_devices),
     )
+
+
+def _execution(sweep: Sweep, steps: Mapping[str, Step], costs: Costs) -> Execution:
+    """Of steps that start with this plan."""
+    resources, groups = sweep.resources, sweep.resources.groups_per_pass
+    if groups == "auto":
+        # By the whole sweep and as if every cohort were full: a step computes alike alone and beside any others.
+        members = sweep.cohort.max_members
+        groups = costs.groups_per_pass(list(steps.values()), beside=members, workers=resources.workers)
+    return Execution(groups_per_pass=groups, compile=resources.compile)
 
 
 def _split(cohorts: Sequence[Cohort], resources: Resources, costs: Costs, num_devices: float) -> list[Cohort]:
@@ -212,9 +226,13 @@ def _other_test(step: Step, status: StepStatus) -> str:
     )
 
 
+def job_id(members: Iterable[str]) -> str:
+    """Of these steps, whatever their order."""
+    return f"job-{hashlib.sha256(','.join(sorted(members)).encode('ascii')).hexdigest()[:12]}"
+
+
 def _job_id(cohort: Cohort) -> str:
-    members = ",".join(sorted(member.step.id for member in cohort))
-    return f"job-{hashlib.sha256(members.encode('ascii')).hexdigest()[:12]}"
+    return job_id(member.step.id for member in cohort)
 
 
 def _job(cohort: Cohort, job_of: Mapping[str, str], resources: Resources, costs: Costs) -> Job:
@@ -237,6 +255,7 @@ def _job(cohort: Cohort, job_of: Mapping[str, str], resources: Resources, costs:
         cpus=workers * resources.cpus_per_worker,
         gpus=workers * resources.gpus_per_worker,
         cost=estimate.seconds,
+        execution=cohort[0].execution,
         estimate=estimate,
     )
 

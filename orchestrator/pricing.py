@@ -66,7 +66,7 @@ def costs_of(
     steps of the sweep, by step id.
     """
     asked = asked or Asked()
-    named = asked.device or resources.device or _device_here(resources)
+    named = asked.device or resources.device or _device_here(resources, folder)
     name, notes = named or DEFAULT_GPU, []
     if named is None:
         notes.append(f"no GPU with a profile is here, so {DEFAULT_GPU} is assumed (--device, resources.device)")
@@ -91,13 +91,13 @@ def costs_of(
     return corrected(costs, records or {}, steps, resources=resources)
 
 
-def _device_here(resources: Resources) -> str | None:
+def _device_here(resources: Resources, folder: Path | None) -> str | None:
     """The profile of what this machine would train on; None without a GPU that has one."""
     if not resources.gpus_per_worker:
         return "cpu"
     import torch
 
-    return profile_name_of(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
+    return profile_name_of(torch.cuda.get_device_name(), folder=folder) if torch.cuda.is_available() else None
 
 
 def num_devices(resources: Resources, costs: Costs, *, asked: Asked | None = None) -> float:
@@ -155,7 +155,7 @@ def finished_jobs(
     """
     groups: dict[tuple[object, ...], list[str]] = {}
     for step_id, record in records.items():
-        if step_id in steps and "device_s" in record and profile_name_of(str(record.get("device"))) == costs.device:
+        if step_id in steps and "device_s" in record and costs.profile.is_of(str(record.get("device"))):
             groups.setdefault((record["host"], record["started_ms"], record["workers"]), []).append(step_id)
     found = []
     for (*_, workers), members in groups.items():

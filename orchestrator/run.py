@@ -16,7 +16,6 @@ from types import FrameType
 from rich.console import Console
 
 from orchestrator.cluster_check import check_on_worker
-from orchestrator.job_state import JobState
 from orchestrator.launch import declared_capacity, job_config, joins_cluster, ray_session, run_jobs
 from orchestrator.lease import STALE_S, Leases, leases, read_lease
 from orchestrator.live import Board
@@ -93,17 +92,16 @@ def _run_seeds(
     started = time.monotonic()
     with leases() as held:
         jobs = _take(prepared, held, retry_failed=retry_failed)
-        states: dict[str, JobState] = {}
+        given_up: tuple[str, ...] = ()
         interrupted, log = False, None
         try:
             if jobs:
                 log = prepared.store.home / "logs" / f"{prepared.sweep.name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
                 console.print(f"training {_count(jobs)}; Ray's own output goes to {log}", markup=False)
-                states, interrupted = _train(prepared, jobs, held, publisher, log)
+                given_up, interrupted = _train(prepared, jobs, held, publisher, log)
         finally:
             held.release()
             _publish(publisher)  # however it ended, no run stays RUNNING
-    given_up = [step_id for job in jobs if states.get(job.id) == "failed" for step_id in job.members]
     wall_s = time.monotonic() - started
     outcome = _outcome(prepared, given_up, interrupted=interrupted, log=log, wall_s=wall_s)
     return replace(outcome, jobs=jobs), publisher
@@ -162,8 +160,8 @@ def _refuse_too_large(prepared: Prepared, jobs: Sequence[Job], capacity: Capacit
 
 def _train(
     prepared: Prepared, jobs: Sequence[Job], held: Leases, publisher: Publisher, log: Path
-) -> tuple[dict[str, JobState], bool]:
-    """The jobs on Ray, with publishing beside them; their states, and whether a person stopped it."""
+) -> tuple[tuple[str, ...], bool]:
+    """The jobs on Ray, with publishing beside them; steps of jobs that failed, and whether a person stopped it."""
     store, resources = prepared.store, prepared.sweep.resources
     facts = provenance()
     configs = {
@@ -190,7 +188,7 @@ def _train(
             _refuse_too_large(prepared, jobs, capacity)
             if joins_cluster():
                 check_on_worker(store, sorted({config["root"] for config in configs.values()}))
-            states = run_jobs(
+            failed = run_jobs(
                 jobs,
                 store=store,
                 owner_id=held.owner.id,
@@ -200,8 +198,8 @@ def _train(
                 should_stop=interrupt.is_set,
             )
     except KeyboardInterrupt:
-        return {}, True
-    return states, interrupt.is_set()
+        return (), True
+    return failed, interrupt.is_set()
 
 
 @contextmanager

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ray.tune.search import Searcher
 
 from orchestrator.job_state import JobState
 from orchestrator.lease import StallWatch, read_lease
-from orchestrator.plan import Job
-from orchestrator.store import Store
+from orchestrator.plan import Job, job_id
+from orchestrator.store import Store, is_too_many
 
 logger = logging.getLogger(__name__)
 
@@ -53,10 +53,12 @@ class GraphSearcher(Searcher):
         self.jobs = {job.id: job for job in jobs}
         self.store = store
         self.capacity = capacity
-        self.configs = configs
+        self.configs = dict(configs)
         self.states: dict[str, JobState] = dict.fromkeys(self.jobs, "waiting")
         self.attempts = dict.fromkeys(self.jobs, 0)
         self.job_of_trial: dict[str, str] = {}
+        self.parts: dict[str, list[Job]] = {}
+        """Jobs that were made of one that ran out of memory."""
         self._should_stop = should_stop
         self._watch = StallWatch()
 
@@ -70,11 +72,11 @@ class GraphSearcher(Searcher):
         """The next job's config, None to be asked again later, or FINISHED."""
         if self._should_stop is not None and self._should_stop():
             return Searcher.FINISHED  # with nothing running Tune would not look at signals for minutes
-        for job_id, job in self.jobs.items():
-            if self.states[job_id] == "waiting" and self._is_blocked(job):
-                self.states[job_id] = "blocked"
-        waiting = [self.jobs[job_id] for job_id, state in self.states.items() if state == "waiting"]
-        running = [self.jobs[job_id] for job_id, state in self.states.items() if state == "running"]
+        for job in self.jobs.values():
+            if self.states[job.id] == "waiting" and self._is_blocked(job):
+                self.states[job.id] = "blocked"
+        waiting = [job for job in self.jobs.values() if self.states[job.id] == "waiting"]
+        running = [job for job in self.jobs.values() if self.states[job.id] == "running"]
         if not waiting:
             # A running job may yet come back as waiting, so the end is only when none is left.
             return None if running else Searcher.FINISHED
@@ -101,7 +103,9 @@ class GraphSearcher(Searcher):
             lease = read_lease(path)
             has_ended = lease is None or self._watch.is_stale(path, lease)
         # The record last: a run that writes it and gives its lease back between two looks has not failed.
-        return (has_ended or self.store.failure(teacher) is not None) and not self.store.is_finished(teacher)
+        failure = self.store.failure(teacher)
+        has_failed = failure is not None and not is_too_many(failure)
+        return (has_ended or has_failed) and not self.store.is_finished(teacher)
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         """Believe the store, not the trial: a step is done when its DONE record says so."""
@@ -112,6 +116,8 @@ class GraphSearcher(Searcher):
         failed = [self.store.failure(step_id) is not None for step_id in job.members]
         if all(finished):
             self.states[job.id] = "done"
+        elif self._split(job):
+            self.states[job.id] = "split"
         elif all(done or bad for done, bad in zip(finished, failed, strict=True)):
             self.states[job.id] = "failed"
         elif self.attempts[job.id] < MAX_ATTEMPTS:
@@ -119,6 +125,36 @@ class GraphSearcher(Searcher):
             self.states[job.id] = "waiting"
         else:
             self.states[job.id] = "failed"
+
+    def _split(self, job: Job) -> bool:
+        """Two jobs in place of one that ran out of memory; whether there are.
+
+        Which members train together changes no bit of them, so the parts go on from what the store has.
+        """
+        failures = {step_id: self.store.failure(step_id) for step_id in job.members}
+        left = [step_id for step_id, failure in failures.items() if failure is not None and is_too_many(failure)]
+        if len(left) < 2:
+            return False
+        middle = len(left) // 2
+        for members in (left[:middle], left[middle:]):
+            part = replace(
+                job,
+                id=job_id(members),
+                members=tuple(members),
+                cost=job.cost * len(members) / len(job.members),
+                estimate=None,
+                why=f"half of {job.id}, which ran out of memory",
+            )
+            for step_id in members:
+                self.store.forget_failure(step_id)
+            self.jobs[part.id], self.states[part.id], self.attempts[part.id] = part, "waiting", 0
+            config = self.configs[job.id]
+            chosen = [member for member in config["members"] if member["step_id"] in members]
+            self.configs[part.id] = {**config, "job": part.id, "members": chosen}
+            self.parts.setdefault(job.id, []).append(part)
+        del self.jobs[job.id]
+        logger.warning("job %s ran out of memory; its %d steps go on in two jobs", job.id, len(left))
+        return True
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the store is what a later run starts from."""

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from orchestrator.identity import canonical_json, file_sha256, is_weights_file, payload, short, step_id
 from orchestrator.sweep import Cell, Sweep
 from reskd.errors import BadInput
+from reskd.execution import Execution
 from reskd.files import Json
 from reskd.recipe import DataSpec, Recipe
 
@@ -45,6 +46,8 @@ class StepStatus:
     """Epochs whose checkpoints are there."""
     workers: int | None = None
     """Workers at its first start; a resume needs as many."""
+    execution: Execution | None = None
+    """How it was computed at its first start; a resume goes on so."""
     holder: str | None = None
     reason: str | None = None
     """Why it failed, or was stopped early."""

@@ -17,6 +17,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from orchestrator.steps import StepStatus
 from reskd.checkpoint import FolderSink
 from reskd.data.manifest import Manifest, write_manifest
 from reskd.errors import BadInput, ReskdError
+from reskd.execution import Execution
 from reskd.files import Json, json_files, read_json, write_json
 
 DEFAULT_STORE = "store"
@@ -157,21 +159,23 @@ class Store(FolderSink):
     def status(self, step_id: str, *, own: str | None = None) -> StepStatus:
         """What the store says of a step; leases of the owner `own` do not count as held."""
         started = self.started(step_id)
-        workers = started["workers"] if started else None
+        start: dict[str, Any] = (
+            {"workers": started["workers"], "execution": Execution.of_record(started)} if started else {}
+        )
         done = self.done(step_id)
         if done is not None:
-            return StepStatus(state="done", workers=workers, done=done)
+            return StepStatus(state="done", done=done, **start)
         lease = self.lease(step_id)
         epochs = self.epochs(step_id)
         if lease is not None and lease.owner.id != own:
-            return StepStatus(state="held", epochs=epochs, workers=workers, holder=str(lease.owner), reason=None)
+            return StepStatus(state="held", epochs=epochs, holder=str(lease.owner), **start)
         pruned = self.pruned(step_id)
         if pruned is not None:
-            return StepStatus(state="pruned", epochs=(), workers=workers, holder=None, reason=pruned["reason"])
+            return StepStatus(state="pruned", reason=pruned["reason"], **start)
         failure = self.failure(step_id)
-        if failure is not None:
-            return StepStatus(state="failed", epochs=epochs, workers=workers, holder=None, reason=failure["reason"])
-        return StepStatus(state="absent", epochs=epochs, workers=workers, holder=None, reason=None)
+        if failure is not None and not is_too_many(failure):
+            return StepStatus(state="failed", epochs=epochs, reason=failure["reason"], **start)
+        return StepStatus(epochs=epochs, **start)
 
     def remove(self, step_id: str) -> None:
         """Delete a step that nobody holds, holding it meanwhile."""
@@ -227,6 +231,11 @@ class LeasedSink(Store):
     def finish(self, step_id: str, weights: Json, record: Json) -> None:
         self._check(step_id)
         super().finish(step_id, weights, record)
+
+
+def is_too_many(failure: Json) -> bool:
+    """Whether a failure's record says that memory did not do for all of a job, of which a part may yet fit."""
+    return int(failure.get("together", 1)) > 1
 
 
 def leased_sink(address: str, *, owner_id: str) -> LeasedSink:

@@ -52,9 +52,12 @@ class Resources:
     loader_workers: int | None = None
     """Processes that decode, for each worker; 0: the worker itself; null: with a GPU one for each of cpus_per_worker
     but the worker's own, else 0, since on a CPU the network needs the cores."""
-    groups_per_pass: int = 1
+    groups_per_pass: int | Literal["auto"] = 1
     """Of each worker's groups of a batch, how many go through a network together: faster where groups are small, for
-    more memory; changes a result by rounding only."""
+    more memory; auto: as many as the device's profile has memory for. Changes a result by rounding only."""
+    compile: bool = False
+    """Let torch.compile make the kernels of teacher and students; where it cannot, the log says why and they go on as
+    they are. Changes a result by rounding only."""
     device: str | None = None
     """Profile that time and memory are estimated by: cpu, a100, h100, h200 or one in <store>/devices;
     null: what is here."""
@@ -63,8 +66,9 @@ class Resources:
 
     def __post_init__(self) -> None:
         for name, least in (("workers", 1), ("groups_per_pass", 1), ("loader_workers", 0), ("gpus_per_worker", 0)):
-            if (getattr(self, name) or 0) < least:
-                raise BadInput(f"'resources.{name}' must be at least {least}, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value != "auto" and (value or 0) < least:
+                raise BadInput(f"'resources.{name}' must be at least {least}, got {value}")
         if self.cpus_per_worker <= 0:
             raise BadInput(f"'resources.cpus_per_worker' must be positive, got {self.cpus_per_worker}")
 

@@ -17,10 +17,11 @@ from orchestrator.store import LeasedSink, LeaseLost, leased_sink
 from orchestrator.sweep import recipe_from_dict
 from reskd.data.manifest import read_manifest
 from reskd.errors import ReskdError
+from reskd.execution import Execution
 from reskd.files import Json
 
 if TYPE_CHECKING:
-    from reskd.train import EpochReport
+    from reskd.train import EpochReport, MemberSpec
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ def train_loop(config: dict[str, Any]) -> None:
             workers=workers,
             teacher_weights=sink.local(config["teacher"]) if config["teacher"] else None,
             loader_workers=config["loader_workers"],
-            groups_per_pass=config["groups_per_pass"],
+            execution=Execution.of_record(config["execution"]),
             on_epoch_end=report,
             prune=prune if rule else None,
         )
@@ -89,17 +90,32 @@ def train_loop(config: dict[str, Any]) -> None:
             if not sink.is_finished(member.step_id):
                 sink.fail(member.step_id, record)
         raise
+    except torch.OutOfMemoryError as error:
+        _record_too_many(members, sink, error)
+        raise
+
+
+def _record_too_many(members: Sequence[MemberSpec], sink: LeasedSink, error: torch.OutOfMemoryError) -> None:
+    """So that the workers started again do not try the same; orchestrator.searcher makes two jobs of this one.
+
+    A single one that is left has by then all the memory to itself, and is tried again as it is.
+    """
+    left = [step_id for member in members if _is_open(step_id := member.step_id, sink)]
+    for step_id in left if len(left) > 1 else ():
+        reason = f"out of memory beside {len(left) - 1} others, one group at a time: {error}"
+        record = {"reason": reason, "traceback": traceback.format_exc(), "epoch": None, "together": len(left)}
+        sink.fail(step_id, record)
 
 
 def _left_to_do(config: dict[str, Any], sink: LeasedSink) -> list[str]:
     """Members neither finished, stopped early nor failed; none where another run has taken a step over."""
     step_ids = [member["step_id"] for member in config["members"]]
-    left = [
-        step_id
-        for step_id in step_ids
-        if not sink.is_finished(step_id) and sink.pruned(step_id) is None and sink.failure(step_id) is None
-    ]
+    left = [step_id for step_id in step_ids if _is_open(step_id, sink)]
     if not all(sink.holds(step_id) for step_id in left):
         logger.warning("job %s: its steps belong to another run by now; leaving", config["job"])
         return []
     return left
+
+
+def _is_open(step_id: str, sink: LeasedSink) -> bool:
+    return not sink.is_finished(step_id) and sink.pruned(step_id) is None and sink.failure(step_id) is None

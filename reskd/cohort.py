@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from reskd.compiled import Forward, compiled
 from reskd.data.dataset import Group
 from reskd.data.sampling import seed_of
 from reskd.data.transforms import normalise, view
 from reskd.errors import BadInput
+from reskd.execution import Execution
 from reskd.member import Member
 from reskd.models import ClipOutput
 from reskd.models.grouped import CannotGroup, Grouping, grouped_or_none
@@ -78,19 +80,36 @@ class Cohort:
         self.num_groups = recipe.optim.num_groups
         self.groups_per_pass = 1
         self._teacher_grouping: Grouping | None = None
+        if teacher is not None:
+            self._teach: Forward = teacher.for_students
         for member in self.members:
             _check_teachable(member, teacher)
             member.teacher_classifier = None if teacher is None else teacher.for_students.classifier
 
-    def take_groups(self, groups_per_pass: int) -> None:
-        """From now on run so many of a worker's groups in one pass: faster where they are small, equal to rounding."""
-        self.groups_per_pass = groups_per_pass
-        if groups_per_pass == 1:
-            return
-        for member in self.members:
-            member.take_groups()
-        if self.teacher is not None:
-            self._teacher_grouping = grouped_or_none(self.teacher.for_students, who="the teacher")
+    def take(self, execution: Execution) -> None:
+        """From now on compute so: faster, equal to rounding."""
+        self.groups_per_pass = execution.groups_per_pass
+        if execution.groups_per_pass > 1:
+            for member in self.members:
+                member.take_groups()
+            if self.teacher is not None:
+                self._teacher_grouping = grouped_or_none(self.teacher.for_students, who="the teacher")
+        if execution.compile:
+            for member in self.members:
+                member.compile(self._clips(member.recipe.model))
+            if self.teacher is not None:
+                clips, model = self._clips(self.teacher.spec), self.teacher.for_students
+                self._teach = compiled(model, trial=lambda network: self._answer(network, clips), who="the teacher")
+
+    def _clips(self, spec: ModelSpec) -> Tensor:
+        """A group of black ones, as a network gets them."""
+        recipe = self.members[0].recipe
+        shape = (recipe.optim.group_size, recipe.data.num_frames, 3, spec.input_size, spec.input_size)
+        return torch.zeros(shape, dtype=self.dtype, device=self.workers.device)
+
+    def _answer(self, network: Forward, view: Tensor) -> ClipOutput:
+        with torch.no_grad(), autocast(self.workers.device, self.autocast):
+            return ClipOutput(*(part.to(self.dtype) for part in network(view)))
 
     def live(self, step: int) -> list[Member]:
         return [member for member in self.members if member.is_live(step)]
@@ -99,7 +118,7 @@ class Cohort:
         """Train every live member on this worker's groups of one global batch.
 
         Where several groups in a pass need more memory than there is, half as many go from then on, and the members
-        that had not finished their groups begin them again. BadInput where the teacher needs it for a single group.
+        that had not finished their groups begin them again. torch.OutOfMemoryError where one group is too much.
         """
         members = self.live(step)
         report = StepReport(student_s=dict.fromkeys((member.step_id for member in members), 0.0))
@@ -153,15 +172,9 @@ class Cohort:
                     unfinished.remove(member)
 
     def _take_fewer_groups(self, error: torch.OutOfMemoryError) -> None:
-        """Half as many in a pass; BadInput where it was one.
-
-        Then it was the teacher: a member that finds no room for a single group leaves its cohort instead.
-        """
+        """Half as many in a pass; the error itself where it was one."""
         if self.groups_per_pass == 1:
-            raise BadInput(
-                f"the teacher and one group's clips do not fit into {self.workers.device} ({error}); lower "
-                "optim.group_size, or take a device with more memory"
-            ) from error
+            raise error
         self.groups_per_pass //= 2
         logger.warning("out of memory; from now on %d groups in a pass: %s", self.groups_per_pass, error)
         if self.workers.device.type == "cuda":
@@ -172,25 +185,21 @@ class Cohort:
         assert self.teacher is not None
         # By the data's seed: members share the teacher's answers and may differ in model_seed.
         seeds = [seed_of("teacher", self.members[0].recipe.data_seed, step, group) for group in groups]
-        model, view = self.teacher.for_students, views.of(self.teacher.spec)
-        with torch.no_grad(), autocast(self.workers.device, self.autocast):
-            if len(seeds) > 1 and self._teacher_grouping is not None:
-                try:
-                    with self._teacher_grouping.of(seeds, device=self.workers.device):
-                        return self._in_dtype(model(view))
-                except CannotGroup as reason:
-                    logger.warning("the teacher goes on with one group in a pass: %s", reason)
-                    self._teacher_grouping = None
-            outputs = []
-            for seed, part in zip(seeds, view.chunk(len(seeds)), strict=True):
-                torch.manual_seed(seed)
-                outputs.append(self._in_dtype(model(part)))
+        view = views.of(self.teacher.spec)
+        if len(seeds) > 1 and self._teacher_grouping is not None:
+            try:
+                with self._teacher_grouping.of(seeds, device=self.workers.device):
+                    return self._answer(self._teach, view)
+            except CannotGroup as reason:
+                logger.warning("the teacher goes on with one group in a pass: %s", reason)
+                self._teacher_grouping = None
+        outputs = []
+        for seed, part in zip(seeds, view.chunk(len(seeds)), strict=True):
+            torch.manual_seed(seed)
+            outputs.append(self._answer(self._teach, part))
         if len(outputs) == 1:
             return outputs[0]
         return ClipOutput(*(torch.cat(parts) for parts in zip(*outputs, strict=True)))
-
-    def _in_dtype(self, output: ClipOutput) -> ClipOutput:
-        return ClipOutput(*(part.to(self.dtype) for part in output))
 
 
 def _check_teachable(member: Member, teacher: Teacher | None) -> None:

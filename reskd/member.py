@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from reskd.compiled import Forward, compiled
 from reskd.data.sampling import seed_of
 from reskd.layout import in_fast_layout, vector_views
 from reskd.losses import clip_kl, frame_kl, pixel_kl, pixel_mse
@@ -65,6 +66,7 @@ class Member:
         torch.manual_seed(seed_of("init", recipe.model_seed))
         model = build_model(recipe.model, num_classes=num_classes, num_frames=recipe.data.num_frames)
         self.model = in_fast_layout(model.to(device, dtype_of(recipe)).train())
+        self._forward: Forward = self.model
         self.parameters = list(self.model.parameters())
         self.optimizer = build_optimizer(recipe.optim, self.model)
         norms = [module for module in self.model.modules() if isinstance(module, _BatchNorm)]
@@ -72,7 +74,7 @@ class Member:
         self._statistics = [buffer for buffer in buffers if buffer.is_floating_point()]
         self._counters = [buffer for buffer in buffers if not buffer.is_floating_point()]
         self._build_vector(device)
-        self._unused: set[str] | None = {name for name, _ in self.model.named_parameters()}
+        self._unused: set[str] | None = set(dict(self.model.named_parameters()))
         self._watch = [
             parameter.register_post_accumulate_grad_hook(lambda _, name=name: self._seen(name))
             for name, parameter in self.model.named_parameters()
@@ -121,6 +123,20 @@ class Member:
     def take_groups(self) -> None:
         """Let `run_groups` run its groups in one pass, where the network can."""
         self._grouping = grouped_or_none(self.model, who=f"step {self.step_id}")
+
+    def compile(self, clips: Tensor) -> None:
+        """Let torch.compile run forward and backward, where it can; clips: a group as `run_group` gets them."""
+
+        def learn(network: Forward) -> None:
+            with autocast(clips.device, autocast_dtype(self.recipe)):
+                output = network(clips)
+            torch.stack([part.float().sum() for part in output]).sum().backward()
+
+        self.begin()
+        self._forward = compiled(self.model, trial=learn, who=f"step {self.step_id}")
+        self.begin_again()
+        if self._unused is not None:  # the trial says nothing of what the losses reach
+            self._unused = set(dict(self.model.named_parameters()))
 
     def run_groups(
         self, view: Tensor, labels: Tensor, taught: ClipOutput | None, *, step: int, groups: Sequence[int]
@@ -186,7 +202,7 @@ class Member:
     ) -> bool:
         """Forward, in that context, and backward; False where an exception was kept.
 
-        CannotGroup passes, and so does running out of memory with several groups, of which fewer may go at a time.
+        CannotGroup passes, and so does running out of memory: fewer groups may go at a time, or fewer members.
         """
         try:
             with inside:
@@ -194,11 +210,9 @@ class Member:
             # Each is a mean over the pass; what is added up are the groups' own means.
             loss = (task_loss + self.recipe.kd.effective_weight * kd_loss) * num_groups
             (loss if self.scaler is None else loss * self.scaler.scale).backward()
-        except CannotGroup:
+        except (CannotGroup, torch.OutOfMemoryError):
             raise
         except Exception as error:  # any fault of this member; the others go on
-            if isinstance(error, torch.OutOfMemoryError) and num_groups > 1:
-                raise
             self._error = Failure(step, f"{type(error).__name__}: {error}", traceback.format_exc())
             return False
         self._losses += num_groups * torch.stack([task_loss.detach(), kd_loss.detach()])
@@ -208,7 +222,7 @@ class Member:
         """The network's own loss on the labels, and the distillation term before its weight; scalars."""
         kd = self.recipe.kd
         with autocast(view.device, autocast_dtype(self.recipe)):
-            output = self.model(view)
+            output = self._forward(view)
         output = ClipOutput(*(part.to(self.vector.dtype) for part in output))
         task_loss = self.model.task_loss(output, labels)
         if kd.level == "none":

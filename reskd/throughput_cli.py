@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print a table, write the file after every measurement; ends with status 2 on bad input."""
     options = _parser().parse_args(arguments)
     try:
-        plan, device = _plan(options), _device(options.device)
+        plan, device = _plan(options), chosen_device(options.device)
         sheet = new_sheet(plan, device=device)
         model = build_model(ModelSpec(name=plan.model), num_classes=plan.num_classes, num_frames=plan.num_frames).eval()
         for line in fill(sheet, model, plan, device=device):
@@ -76,7 +76,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         raise BadInput(f"--model: {options.model!r} is not a model; there are {', '.join(MODELS)}")
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    is_cuda = _device(options.device).type == "cuda"
+    is_cuda = chosen_device(options.device).type == "cuda"
     torch.backends.cudnn.benchmark = True  # the fastest algorithm, on every path
     # A graph recorded by hand needs a GPU; where a person asks for it on a CPU the file says why it was not one.
     paths = options.paths or [name for name, path in PATHS.items() if is_cuda or path.engine != "graph"]
@@ -95,7 +95,8 @@ def _plan(options: argparse.Namespace) -> Plan:
     )
 
 
-def _device(name: str) -> torch.device:
+def chosen_device(name: str) -> torch.device:
+    """auto, cpu, cuda or cuda:1 as a device, which becomes torch's current one; BadInput where there is none such."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -6,6 +6,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from reskd.data.manifest import Manifest
 from reskd.data.sampling import num_steps
 from reskd.errors import BadInput
 from reskd.evaluate import ClipLogits
+from reskd.execution import Execution
 from reskd.files import Json
 from reskd.judge import Judge
 from reskd.member import Failure, Member
@@ -64,20 +66,20 @@ def fit_cohort(
     workers: Workers | None = None,
     teacher_weights: Path | None = None,
     loader_workers: int = 0,
-    groups_per_pass: int = 1,
+    execution: Execution | None = None,
     on_epoch_end: Callable[[EpochReport], None] | None = None,
     prune: Prune | None = None,
 ) -> dict[str, Failure | None]:
     """Train the members until each is finished or has left; step id -> None, or why it left.
 
-    groups_per_pass: of each worker's groups, how many go through a network together; a resume goes on with the number
-    of its start, since another one rounds otherwise.
+    execution: how it is computed, to rounding the same; a resume goes on with that of its start.
     prune is asked after each epoch's checkpoints, on the first worker, which members leave there on purpose.
 
     manifest and root say which clips; sink is where everything goes and where a resume starts from. Members that
     the sink holds as finished are skipped. Raises BadInput before any training when recipes, data, teacher
-    and workers do not fit each other, TooManyDamaged with the list of clips, and OSError for a file system's
-    fault; both leave what was trained in the sink.
+    and workers do not fit each other, TooManyDamaged with the list of clips, OSError for a file system's fault, and
+    torch.OutOfMemoryError where several members do not fit beside each other, of which fewer may; all of them leave
+    what was trained in the sink.
     """
     workers = workers or Workers()
     _check_workers(specs[0].recipe, workers.world_size)
@@ -85,8 +87,9 @@ def fit_cohort(
     specs = sorted((spec for spec in specs if spec.step_id not in finished), key=lambda spec: spec.step_id)
     if not specs:
         return dict.fromkeys(finished)
-    with tf32(allowed=specs[0].recipe.precision == "tf32"):
-        run = _Run(specs, manifest, root, sink, workers, teacher_weights, loader_workers, groups_per_pass, prune)
+    with _naming_who_is_too_large(specs, workers), tf32(allowed=specs[0].recipe.precision == "tf32"):
+        how = execution or Execution()
+        run = _Run(specs, manifest, root, sink, workers, teacher_weights, loader_workers, how, prune)
         run.resume()
         for epoch in range(run.epoch + 1, run.num_epochs + 1):
             metrics = run.train_epoch(epoch)
@@ -95,6 +98,20 @@ def fit_cohort(
             if not run.cohort.live(epoch * run.steps_per_epoch):
                 break
     return {**dict.fromkeys(finished), **{member.step_id: member.failure for member in run.cohort.members}}
+
+
+@contextmanager
+def _naming_who_is_too_large(specs: Sequence[MemberSpec], workers: Workers) -> Iterator[None]:
+    """Out of memory becomes BadInput where there is one member and so nothing left to take apart."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        if len(specs) > 1:
+            raise
+        raise BadInput(
+            f"step {specs[0].step_id} does not fit into {workers.device}, alone and one group at a time ({error}); "
+            "lower optim.group_size, model.resolution or data.num_frames, or take a device with more memory"
+        ) from error
 
 
 class _Run:
@@ -109,13 +126,13 @@ class _Run:
         workers: Workers,
         teacher_weights: Path | None,
         loader_workers: int,
-        groups_per_pass: int,
+        execution: Execution,
         prune: Prune | None,
     ) -> None:
         self.ask_prune = prune
         self.specs = {spec.step_id: spec for spec in specs}
         self.sink, self.workers, self.loader_workers = sink, workers, loader_workers
-        self.groups_per_pass = groups_per_pass
+        self.execution = execution
         self.classes = manifest.classes
         self.recipe = specs[0].recipe  # speaks for all where the cohort must agree
         self.train_set, self.val_set = (
@@ -167,10 +184,12 @@ class _Run:
     def resume(self) -> None:
         """Go to the newest epoch that all members hold; rank 0 decides, the others follow."""
         self.epoch = self.workers.from_first(newest_common(self.sink, self.specs) if self.workers.is_first else 0)
-        # Another number of threads, or of groups in a pass, than at the start would change bits.
-        threads, groups_per_pass = self.workers.from_first(self._record_start() if self.workers.is_first else (0, 0))
+        # Another number of threads, or another execution, than at the start would change bits.
+        threads, execution = self.workers.from_first(
+            self._record_start() if self.workers.is_first else (0, self.execution)
+        )
         torch.set_num_threads(threads)
-        self.cohort.take_groups(groups_per_pass)
+        self.cohort.take(execution)
         if self.epoch:
             self._load()
         check_same_weights(self.cohort, self.workers)
@@ -178,18 +197,18 @@ class _Run:
         if self.epoch:
             self._prune(self.epoch)  # a crash may have come before all were recorded
 
-    def _record_start(self) -> tuple[int, int]:
-        """Threads of each worker and groups in a pass: those of now, or of the start that is being resumed."""
+    def _record_start(self) -> tuple[int, Execution]:
+        """Threads of each worker and how it computes: as now, or as at the start that is being resumed."""
         now = {
             "workers": self.workers.world_size,
             "threads": torch.get_num_threads(),
-            "groups_per_pass": self.groups_per_pass,
+            **self.execution.to_record(),
             "started_ms": int(time.time() * 1000),
             "host": socket.gethostname(),
         }
         self.started = {step_id: self.sink.start(step_id, now, afresh=self.epoch == 0) for step_id in self.specs}
         first = next(iter(self.started.values()))
-        return int(first["threads"]), int(first.get("groups_per_pass", 1))
+        return int(first["threads"]), Execution.of_record(first)
 
     def _load(self) -> None:
         for member in self.cohort.members:

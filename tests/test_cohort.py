@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,42 @@ def test_several_groups_in_a_pass_keep_the_bits_of_a_member_alone_and_of_a_resum
         assert fit(alone, True) == {step_id: hashes[step_id]}
 
 
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler here")
+@pytest.mark.parametrize("groups_per_pass", [1, 2])
+def test_compiled_networks_agree_with_their_own_to_rounding_in_float64_and_keep_their_bits_alone(
+    job: Fit, caplog: pytest.LogCaptureFixture, groups_per_pass: int
+) -> None:
+    recipes = {step_id: replace(job.recipes[step_id], precision="fp64") for step_id in ("0none", "3pixel")}
+    plain = job.spread(f"plain-{groups_per_pass}", recipes)
+    made = replace(job.spread(f"made-{groups_per_pass}", recipes), compile=True, groups_per_pass=groups_per_pass)
+    fit(plain, True)
+    hashes = fit(made, True)
+    assert "without torch.compile" not in caplog.text
+    for step_id in recipes:
+        weights = [load_weights(run.folder / step_id / "weights.pt")["model"] for run in (plain, made)]
+        for name, value in weights[0].items():
+            torch.testing.assert_close(value, weights[1][name], rtol=1e-9, atol=1e-11)
+    alone = made.spread(f"alone-{groups_per_pass}", {"3pixel": recipes["3pixel"]})
+    assert fit(alone, True) == {"3pixel": hashes["3pixel"]}
+
+
+def test_where_compiling_fails_the_networks_go_on_as_they_are(
+    job: Fit, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_compiler(model: VideoModel, **_: Any) -> Any:
+        def call(view: Tensor) -> None:
+            model(view)  # a part that ran before leaves no trace
+            raise RuntimeError("no working C++ compiler")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    hashes = fit(job.spread("plain-bits", job.recipes), True)
+    assert fit(replace(job.spread("no-compiler", job.recipes), compile=True), True) == hashes
+    assert "step 0none goes on without torch.compile: RuntimeError: no working C++ compiler" in caplog.text
+    assert "the teacher goes on without torch.compile" in caplog.text
+
+
 def narrow(**options: Any) -> VideoModel:
     """tsn_mini10 on a device that has room for two groups of four clips in training, of which it needs both passes."""
     model = tsn_mini(num_blocks=1, **options)
@@ -172,13 +209,17 @@ def test_out_of_memory_halves_the_groups_of_a_pass_and_changes_results_by_roundi
             torch.testing.assert_close(value, weights[1][name], rtol=1e-9, atol=1e-11)
 
 
-def test_a_teacher_without_room_for_one_group_says_what_to_lower(job: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
-    def teach(self: Cohort, *_: Any, **__: Any) -> None:
+def test_members_without_room_for_one_group_say_so_and_a_single_one_says_what_to_lower(
+    job: Fit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def losses(self: Member, *_: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(Cohort, "teach", teach)
-    with pytest.raises(BadInput, match=r"do not fit into cpu \(CUDA out of memory\); lower optim.group_size"):
+    monkeypatch.setattr(Member, "losses", losses)
+    with pytest.raises(torch.OutOfMemoryError):
         fit(job.spread("no-room", job.recipes), True)
+    with pytest.raises(BadInput, match=r"step 0none does not fit into cpu, alone .*CUDA out of memory.* lower optim"):
+        fit(job.spread("no-room-alone", {"0none": job.recipes["0none"]}), True)
 
 
 def test_validation_counts_each_of_seven_clips_once_on_one_and_on_two_workers(

@@ -147,6 +147,18 @@ def test_memory_is_states_and_one_groups_activations():
     assert memory == pytest.approx(9.4, rel=0.13)
 
 
+@pytest.mark.parametrize(("memory_gb", "groups"), [(9.0, 1), (20.0, 2), (40.0, 4), (141.0, 8)])
+def test_as_many_groups_go_in_a_pass_as_a_full_cohorts_memory_has_room_for(memory_gb, groups):
+    # 8 students of 0.335 GB, the teacher's 0.117, and 5.5 GB of activations a group of 8 clips; 80 % may be full.
+    data = DataSpec(name="toy")
+    teacher = Recipe(data=data, model=ModelSpec(name="tsn_resnet152"), precision="bf16")
+    student = replace(teacher, model=ModelSpec(resolution=224), kd=KDSpec(level="pixel"), teacher=teacher)
+    costs = costs_of(memory_bytes=memory_gb * 1e9)
+    assert costs.groups_per_pass(steps_of(student), beside=8, workers=1) == groups
+    assert costs.groups_per_pass(steps_of(student), beside=8, workers=8) == 1  # a worker has no more
+    assert costs_of(memory_bytes=None).groups_per_pass(steps_of(student), beside=8, workers=1) == 1
+
+
 def test_profiles_are_found_by_the_names_that_devices_give_themselves(tmp_path):
     assert profile_name_of("NVIDIA H200") == "h200"
     assert profile_name_of("NVIDIA A100-SXM4-80GB") == "a100"

@@ -19,12 +19,16 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
+from orchestrator.cost import ClipCounts, Costs
+from orchestrator.devices import load_profile
+from orchestrator.pack_ray import ray_packing
+from orchestrator.sweep import load
 from reskd.data.check import check_videos
 from reskd.data.dataset import VideoDataset
 from reskd.data.decode import probe, read_frames, survey
 from reskd.data.decode.packed import read_facts
-from reskd.data.manifest import build_manifest
-from reskd.data.pack import PackReport, grid, pack
+from reskd.data.manifest import Clip, build_manifest
+from reskd.data.pack import Job, PackReport, grid, pack
 from reskd.data.pack_record import PackSettings
 from reskd.data.sampling import segment_indices
 from reskd.data.transforms import resize_short_side
@@ -34,6 +38,7 @@ from tests.test_frames import write_clip
 from tests.video_files import frame_numbers, overwrite_middle, write_video
 
 SETTINGS = PackSettings(num_frames=12, short_side=48)
+OTHER = PackSettings(num_frames=12, short_side=16)
 PACKED = DataSpec(num_frames=4, short_side=32, crop_size=32, classes="classes.txt", max_damaged=0.5)
 
 
@@ -290,3 +295,47 @@ def test_bench_says_what_a_clip_costs_and_how_many_cores_feed_a_gpu(originals, t
         assert found["total_ms"] == pytest.approx(sum(parts))
         assert 0 <= found["cores_per_gpu"] - sum(parts) < 1  # 1,000 clips a second: a core for each millisecond
     assert len(result.output.splitlines()) == 2
+
+
+def test_bench_takes_the_speed_of_a_sweeps_fastest_row_where_none_is_given(originals, tmp_path):
+    sweep = tmp_path / "sweep.yaml"
+    sweep.write_text(
+        f"question: Who is fastest?\nbase:\n  data: {{root: {originals}, num_frames: 4, short_side: 32, crop_size: 32}}\n"
+        "rows:\n  zip: {row: [large, small], model.name: [tsn_resnet50, tsn_resnet18], model.resolution: [32, 16]}\n"
+        "seeds: [0]\n"
+    )
+    for device in ("a100", "h200"):
+        result = CliRunner().invoke(app, ["data", "bench", str(sweep), "--clips", "2", "--device", device, "--json"])
+        assert result.exit_code == 0, result.output
+        found = json.loads(result.output)
+        costs = Costs(device=device, profile=load_profile(device), clips=lambda step: ClipCounts(0, 0))
+        cells = {cell.row: costs.clips_per_s(cell.recipe) for cell in load(sweep).cells}
+        assert found["gpu_clips_per_s"] == cells["small"] > cells["large"]
+        assert found["cores_per_gpu"] >= 1
+
+
+@pytest.mark.ray
+def test_a_ray_cluster_packs_the_same_bytes_and_lists_what_is_damaged(originals, tmp_path):
+    overwrite_middle(originals / "long.mp4", originals / "long.mp4", share=0.5)
+    packed(originals, tmp_path / "here")
+    spec, target = DataSpec(root=str(originals), max_damaged=0.5), tmp_path / "there"
+    with ray_packing("local", target) as pack_all:
+        report = pack(spec, target, SETTINGS, pack_all=pack_all)
+        with pytest.raises(BadInput, match="does not see the pack that was begun there"):
+            list(
+                pack_all(
+                    [Job(originals / "short.mkv", target / "one.zip", Clip("short.mkv", 1, "", (0,)), None)], OTHER
+                )
+            )
+    assert [path for path, _ in report.damaged] == ["long.mp4"]
+    here, there = (
+        {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        for root in (tmp_path / "here", target)
+    )
+    assert here == there
+
+
+@pytest.mark.ray
+def test_a_cluster_that_is_not_there_is_named(originals, tmp_path):
+    with pytest.raises(BadInput, match=r"--address 127.0.0.1:1: "), ray_packing("127.0.0.1:1", tmp_path):
+        pass

@@ -12,6 +12,7 @@ from orchestrator.plan import make_plan
 from orchestrator.steps import StepBuilder, StepStatus, build_steps
 from orchestrator.sweep import Cell, CohortSpec, Resources, Sweep, load
 from reskd.errors import BadInput
+from reskd.execution import Execution
 from reskd.recipe import Checkpoint, DataSpec, EvalSpec, KDSpec, ModelSpec, OptimSpec, Recipe
 from reskd.sharing import check_shared
 
@@ -236,6 +237,17 @@ def test_checkpoints_decide_who_resumes_together():
         frozenset({rows["e"], rows["f"]}): (0, 1),
     }
     assert "after epoch 4 of 10" in plan.steps[rows["a"]].reason
+
+
+def test_a_resume_computes_as_at_its_start_and_so_apart_from_others():
+    resources = Resources(groups_per_pass="auto", gpus_per_worker=1, device="h200", compile=True)
+    sweep = sweep_of(("a", BASELINE), ("b", recipe(32)), ("c", recipe(16)), resources=resources)
+    before = Execution(groups_per_pass=2)
+    _, plan = planned(sweep, {"a": StepStatus(epochs=(0, 4), workers=1, execution=before)})
+    assert {len(job.members): job.execution for job in plan.jobs} == {
+        1: before,
+        2: Execution(groups_per_pass=4, compile=True),  # all that there are
+    }
 
 
 def test_a_resume_with_more_workers_than_allowed_is_refused():

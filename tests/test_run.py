@@ -62,8 +62,10 @@ class Place:
             self.command(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
         )
 
-    def call(self, name: str, *options: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(self.command(name, *options), capture_output=True, text=True, timeout=WAIT_S)
+    def call(self, name: str, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(name, *options), capture_output=True, text=True, timeout=WAIT_S, env=os.environ | variables
+        )
 
     def prepared(self) -> Prepared:
         return prepare(self.sweep, store=self.store)
@@ -186,3 +188,14 @@ def _kill_one_worker(driver: int) -> None:
     ]
     assert len(workers) == 2
     os.kill(workers[1].pid, signal.SIGKILL)
+
+
+def test_jobs_without_room_for_their_members_are_halved_and_end_with_the_same_weights(
+    undisturbed: Place, tmp_path: Path, demo_root: Path
+) -> None:
+    here = place(tmp_path, demo_root)
+    path = os.pathsep.join([str(Path(__file__).with_name("narrow_device")), os.environ.get("PYTHONPATH", "")])
+    done = here.call("run", PYTHONPATH=path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("split ") == 2, done.stdout
+    assert here.hashes() == undisturbed.hashes()

@@ -11,7 +11,7 @@ from ray.tune.search import Searcher
 
 from orchestrator.lease import Leases
 from orchestrator.owner import Owner
-from orchestrator.plan import Job
+from orchestrator.plan import Job, job_id
 from orchestrator.searcher import Capacity, GraphSearcher
 from orchestrator.store import Store
 
@@ -145,3 +145,33 @@ def test_gpus_are_counted_like_cpus() -> None:
     one = replace(job("a"), gpus=1)
     assert Capacity(cpus=8, gpus=1).fits(one, [])
     assert not Capacity(cpus=8, gpus=1).fits(one, [one])
+
+
+def test_a_job_that_runs_out_of_memory_is_halved_until_its_members_fit(store: Store) -> None:
+    members = ("a", "b", "c")
+    graph = searcher(store, job("wide", members=members), job("student", teacher="c"), cpus=1)
+    graph.configs["wide"] |= {"members": [{"step_id": step_id} for step_id in members]}
+    graph.suggest("1")
+    finish(store, "a")
+    for step_id in ("b", "c"):
+        store.fail(step_id, {"reason": "out of memory beside 1 others", "together": 2})
+    assert graph._is_blocked(graph.jobs["student"]) is False  # its teacher goes on in a smaller job
+    graph.on_trial_complete("1")
+    assert graph.states["wide"] == "split"
+    halves = graph.parts["wide"]
+    assert [half.members for half in halves] == [("b",), ("c",)]
+    assert [half.id for half in halves] == [job_id(["b"]), job_id(["c"])]
+    for trial, half in zip(("2", "3"), halves, strict=True):
+        assert graph.suggest(trial) == {"job": half.id, "members": [{"step_id": half.members[0]}]}
+        assert store.failure(half.members[0]) is None
+        finish(store, half.members[0])
+        graph.on_trial_complete(trial)
+    assert graph.suggest("4") == {"job": "student"}
+
+
+def test_a_member_that_runs_out_of_memory_alone_is_a_failure(store: Store) -> None:
+    graph = searcher(store, job("one", members=("a",)))
+    graph.suggest("1")
+    store.fail("a", {"reason": "does not fit"})
+    graph.on_trial_complete("1")
+    assert graph.states == {"one": "failed"}

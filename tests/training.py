@@ -11,6 +11,7 @@ import torch
 from reskd import precision
 from reskd.checkpoint import FolderSink
 from reskd.data.manifest import Manifest
+from reskd.execution import Execution
 from reskd.files import read_json
 from reskd.recipe import DataSpec, EvalSpec, KDLevel, KDSpec, ModelSpec, OptimSpec, Recipe
 from reskd.train import EpochReport, MemberSpec, fit_cohort
@@ -51,6 +52,7 @@ class Fit:
     folder: Path
     teacher: Path | None
     groups_per_pass: int = 1
+    compile: bool = False
     stop_after: int | None = None
     """Epoch at whose end the process is interrupted."""
 
@@ -90,7 +92,7 @@ def _fit(job: Fit, *, solo: bool) -> dict[str, str]:
             sink=sink,
             workers=Workers() if solo else joined(),
             teacher_weights=job.teacher,
-            groups_per_pass=job.groups_per_pass,
+            execution=Execution(groups_per_pass=job.groups_per_pass, compile=job.compile),
             on_epoch_end=interrupt,
         )
     except Interrupted:

@@ -66,6 +66,11 @@ class PackReport:
     num_source_bytes: int
 
 
+PackAll = Callable[[Sequence[Job], PackSettings], Iterator[tuple[Job, Packed]]]
+"""Every video with what became of it, in the order in which they are done."""
+DIED = "the process that decoded it died"
+
+
 def grid(num_total: int, *, num_frames: int) -> range | list[int]:
     """The frames that are kept of a video: the middle of each of ``num_frames`` equal parts; 0, or a shorter one: all.
 
@@ -82,15 +87,17 @@ def pack(
     target: Path,
     settings: PackSettings,
     *,
-    workers: int,
+    workers: int = 1,
+    pack_all: PackAll | None = None,
     cache: Path | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> PackReport:
     """Pack both splits of a data set into a folder, which then is one of the layout csv, with a classes.txt.
 
     Videos that an earlier call finished with these settings, from these bytes, stay. ``workers`` processes share the
-    work; one means this process. Errors: BadInput for another pack in the folder and for a full disk, TooManyDamaged
-    above ``spec.max_damaged`` of a split; what is packed stays, and the same call goes on.
+    work, one meaning this process, unless ``pack_all`` shares it out otherwise. Errors: BadInput for another pack in
+    the folder and for a full disk, TooManyDamaged above ``spec.max_damaged`` of a split; what is packed stays, and the
+    same call goes on.
     """
     manifest, root = build_manifest(spec, cache=cache), data_root(spec)
     clips = {clip.path: clip for split in SPLITS for clip in manifest.split(split)}
@@ -104,7 +111,7 @@ def pack(
     ]
     results: dict[str, Packed] = {}
     try:
-        for job, result in _pack_all(jobs, settings, workers=workers):
+        for job, result in (pack_all or partial(_pack_all, workers=workers))(jobs, settings):
             results[job.clip.path] = result
             if on_progress is not None:
                 on_progress(len(results), len(jobs))
@@ -212,17 +219,17 @@ def _row(job: Job, facts: PackedFacts) -> PackedVideo:
 
 
 def _pack_all(jobs: Sequence[Job], settings: PackSettings, *, workers: int) -> Iterator[tuple[Job, Packed]]:
-    one = partial(_pack_alone if workers > 1 else pack_one, settings=settings)
+    one = partial(pack_alone if workers > 1 else pack_one, settings=settings)
     if workers == 1:
         for job in jobs:
             yield job, one(job)
         return
     for job, result in map_in_processes(one, jobs, workers=min(workers, len(jobs))):
-        yield job, result or Packed(None, "the process that decoded it died")
+        yield job, result or Packed(None, DIED)
 
 
-def _pack_alone(job: Job, settings: PackSettings) -> Packed:
-    """In a process beside others: threads of its own would only wait for theirs."""
+def pack_alone(job: Job, settings: PackSettings) -> Packed:
+    """`pack_one` in a process beside others: threads of its own would only wait for theirs."""
     torch.set_num_threads(1)
     return pack_one(job, settings)
 

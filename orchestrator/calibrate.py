@@ -1,0 +1,138 @@
+"""`reskd bench calibrate`: a device profile of this machine, measured instead of looked up."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import yaml
+
+from orchestrator.cost import BYTES, FRAMES_OF_DECODE, network_key, num_kernels, roofline_seconds
+from orchestrator.devices import ClipKind, DeviceProfile, Mode
+from reskd.files import write_atomic
+from reskd.recipe import DataSpec, ModelSpec, Precision
+
+if TYPE_CHECKING:
+    import torch
+
+    from reskd.calibrate import MeasuredPass, Peaks
+
+NETWORKS = ("tsn_resnet50", "tsn_resnet18", "tsn_mobilenet_v2")
+NUM_CLIPS = 32
+"""That are decoded to see what one costs."""
+LAUNCH_BOUND = 0.5
+"""Share of a pass that starting its kernels takes, from which on it says nothing of the kernels."""
+
+
+def measure_here(
+    device: torch.device, *, seconds: float, on_progress: Callable[[str], None]
+) -> tuple[Peaks, list[MeasuredPass]]:
+    """Peaks of this device, and passes of the paper's networks: on a CPU one core and small groups, in float32; on a
+    GPU groups of 8 clips of 16 frames, in bfloat16. Each measurement takes about ``seconds``.
+    """
+    import torch
+
+    from reskd.calibrate import measure_pass, measure_peaks
+
+    is_cpu = device.type == "cpu"
+    precision: Precision = "fp32" if is_cpu else "bf16"
+    num_frames, num_clips, resolutions = (4, 2, (112,)) if is_cpu else (16, 8, (224, 112, 56))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        on_progress("peaks")
+        peaks = measure_peaks(device, precisions=get_args(Precision), seconds=seconds)
+        passes = []
+        for name in NETWORKS:
+            for resolution in resolutions:
+                for mode in get_args(Mode):
+                    on_progress(f"{name} at {resolution} px, {mode}")
+                    found = measure_pass(
+                        ModelSpec(name=name, resolution=resolution),
+                        mode=mode,
+                        precision=precision,
+                        num_frames=num_frames,
+                        num_clips=num_clips,
+                        device=device,
+                        seconds=seconds,
+                    )
+                    passes.append(found)
+    finally:
+        torch.set_num_threads(threads)
+    return peaks, passes
+
+
+def calibrated(
+    base: DeviceProfile,
+    peaks: Peaks,
+    passes: Sequence[MeasuredPass],
+    *,
+    decode_core_ms: Mapping[ClipKind, float],
+    source: str,
+) -> DeviceProfile:
+    """``base`` with what was measured; a mode's efficiency is the median of roofline / measured over its passes.
+
+    Passes that mostly start kernels are left out: plans reckon their launches apart.
+    """
+    profile = replace(
+        base,
+        flops={**base.flops, **peaks.flops},
+        bytes_per_s=peaks.bytes_per_s,
+        launch_s=peaks.launch_s,
+        decode_core_ms={**base.decode_core_ms, **decode_core_ms},
+        source=source,
+    )
+    shares: dict[Mode, list[float]] = {}
+    for one in passes:
+        key, flops = network_key(one.spec, one.num_frames), profile.flops[one.precision]
+        if num_kernels(key, one.mode) * profile.launch_s < LAUNCH_BOUND * one.seconds:
+            size, moved = BYTES[one.precision], profile.bytes_per_s
+            ideal = roofline_seconds(key, one.num_clips, size, one.mode, flops, moved)
+            shares.setdefault(one.mode, []).append(ideal / one.seconds)
+    efficiency = {mode: statistics.median(found) for mode, found in shares.items()}
+    return replace(profile, efficiency={**base.efficiency, **efficiency})
+
+
+def write_profile(profile: DeviceProfile, path: Path) -> None:
+    """As orchestrator.devices reads it."""
+    values = asdict(profile) | {"matches": list(profile.matches)}
+    head = "# Written by `reskd bench calibrate`; remove it to go back to the shipped profile. Fields: devices.yaml.\n"
+    write_atomic(path, head + yaml.safe_dump(_rounded(values), sort_keys=False))
+
+
+def _rounded(value: object) -> object:
+    """Four digits: more were not measured."""
+    if isinstance(value, dict):
+        return {key: _rounded(part) for key, part in value.items()}
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def decode_cost(spec: DataSpec, *, is_long: bool) -> dict[ClipKind, float]:
+    """Milliseconds of one core for 16 frames of a data set's training clips, by what they are to a profile."""
+    import torch
+
+    from reskd.data.annotations import data_root
+    from reskd.data.bench import measure_split
+    from reskd.data.manifest import build_manifest
+    from reskd.data.pack_record import packed_words
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        cost = measure_split(build_manifest(spec), spec, num_clips=NUM_CLIPS)
+    finally:
+        torch.set_num_threads(threads)
+    kind: ClipKind = "packed" if packed_words(data_root(spec)) else "long" if is_long else "short"
+    return {kind: cost.total_ms * FRAMES_OF_DECODE / spec.num_frames}
+
+
+def source_of(device_name: str, *, is_gpu: bool) -> str:
+    """What a profile says of where it is from."""
+    import torch
+
+    how = "" if is_gpu else ", one core"
+    return f"measured on {device_name}{how}, torch {torch.__version__}, {time.strftime('%Y-%m-%d')}"

@@ -1,0 +1,70 @@
+"""`reskd data pack --address`: the videos shared out over a Ray cluster, one task each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+# A local Ray would otherwise write a token file that switches every later `ray start` of this user to tokens.
+if "RAY_ADDRESS" not in os.environ:
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+
+import ray
+
+from reskd.data.pack import DIED, Job, PackAll, Packed, pack_alone
+from reskd.data.pack_record import PackSettings, read_settings
+from reskd.errors import BadInput
+
+TASKS_PER_CPU = 2
+"""Handed out at a time: one runs, one waits; an error then ends the packing soon."""
+MAX_RETRIES = 2
+"""Of a task whose process or machine died; the video may be to blame."""
+
+
+@contextmanager
+def ray_packing(address: str, target: Path) -> Iterator[PackAll]:
+    """`pack`'s way to share videos out over the cluster at ``address``; `local` is a Ray of this machine's own."""
+    try:
+        ray.init(address=address, include_dashboard=False if address == "local" else None, log_to_driver=False)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise BadInput(f"--address {address}: {str(error).splitlines()[0]}") from error
+    try:
+        yield partial(_pack_all, target=target)
+    finally:
+        ray.shutdown()
+
+
+def _pack_all(jobs: Sequence[Job], settings: PackSettings, *, target: Path) -> Iterator[tuple[Job, Packed]]:
+    """Each video with what became of it, in the order in which they are done."""
+    task = ray.remote(num_cpus=1, max_retries=MAX_RETRIES)(_pack_there)
+    waiting, running = iter(jobs), dict[ray.ObjectRef, Job]()
+    while True:
+        most = TASKS_PER_CPU * max(1, int(ray.cluster_resources().get("CPU", 1)))  # the cluster may grow
+        while len(running) < most and (job := next(waiting, None)) is not None:
+            running[task.remote(job, settings, target)] = job
+        if not running:
+            return
+        (done,), _ = ray.wait(list(running), num_returns=1)
+        yield running.pop(done), _result(done)
+
+
+def _result(done: ray.ObjectRef) -> Packed:
+    try:
+        packed: Packed = ray.get(done)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from error  # what happened there, as if here
+    except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
+        return Packed(None, DIED)
+    return packed
+
+
+def _pack_there(job: Job, settings: PackSettings, target: Path) -> Packed:
+    if read_settings(target) != settings:
+        raise BadInput(
+            f"{target}: machine {os.uname().nodename} of the cluster does not see the pack that was begun there; name "
+            "a folder on storage that all machines share"
+        )
+    return pack_alone(job, settings)

@@ -1,0 +1,132 @@
+"""What one device reaches: its peaks of products and of memory, the start of a kernel, and passes of whole networks."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from reskd.layout import in_fast_layout
+from reskd.models import build_model
+from reskd.precision import autocast, autocast_dtype, dtype_of, tf32
+from reskd.recipe import ModelSpec, Precision, Recipe
+from reskd.teacher import Teacher
+from reskd.throughput import time_forwards
+
+NUM_CLASSES = 200
+REPEATS = 5
+FIRST_SIDE = 256
+"""Of the square matrices that a peak of products is measured with; doubled until a product takes long enough."""
+LAST_SIDE = 16_384
+COPIED_BYTES = {"cpu": 2**28, "cuda": 2**30}
+"""More than any cache holds."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Peaks:
+    """The most that a device was seen to do, alone and in large pieces."""
+
+    flops: dict[Precision, float]
+    """Operations a second of a square matrix product, two for each multiply-accumulate."""
+    bytes_per_s: float
+    """Read and written by a copy."""
+    launch_s: float
+    """Seconds from one tiny operation to the next."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MeasuredPass:
+    """One group through one network."""
+
+    spec: ModelSpec
+    num_frames: int
+    num_clips: int
+    precision: Precision
+    mode: Literal["eval", "batch", "train"]
+    seconds: float
+
+
+def measure_peaks(device: torch.device, *, precisions: Sequence[Precision], seconds: float) -> Peaks:
+    """Each for about so many seconds; on a CPU of as many cores as torch has threads."""
+    return Peaks(
+        flops={precision: _product_flops(device, precision, seconds=seconds) for precision in precisions},
+        bytes_per_s=_copied_bytes_per_s(device, seconds=seconds),
+        launch_s=_launch_s(device, seconds=seconds),
+    )
+
+
+def _product_flops(device: torch.device, precision: Precision, *, seconds: float) -> float:
+    recipe = Recipe(precision=precision)
+    dtype = autocast_dtype(recipe) or dtype_of(recipe)
+    side, best = FIRST_SIDE, 0.0
+    with tf32(allowed=precision == "tf32"):
+        while side <= LAST_SIDE:
+            left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+            took = _median(lambda left=left, right=right: left @ right, device, seconds=seconds / 4)
+            best = max(best, 2 * side**3 / took)
+            if 8 * took > seconds / REPEATS:
+                break  # the next one would not be repeated within the seconds
+            side *= 2
+    return best
+
+
+def _copied_bytes_per_s(device: torch.device, *, seconds: float) -> float:
+    source = torch.zeros(COPIED_BYTES[device.type] // 4, device=device)
+    target = torch.empty_like(source)
+    took = _median(lambda: target.copy_(source), device, seconds=seconds)
+    return 2 * 4 * source.numel() / took
+
+
+def _launch_s(device: torch.device, *, seconds: float) -> float:
+    number = torch.zeros(1, device=device)
+    times = time_forwards(
+        lambda: number.add_(1), device=device, warmup=3, repeats=REPEATS, max_seconds=seconds, min_seconds=seconds / 10
+    )
+    return statistics.median(times)
+
+
+def measure_pass(
+    spec: ModelSpec,
+    *,
+    mode: Literal["eval", "batch", "train"],
+    precision: Precision,
+    num_frames: int,
+    num_clips: int,
+    device: torch.device,
+    seconds: float,
+) -> MeasuredPass:
+    """A teacher's forward, in mode eval or batch, or a student's forward and backward, on one group of random clips."""
+    recipe = Recipe(model=spec, precision=precision)
+    dtype = dtype_of(recipe)
+    shape = (num_clips, num_frames, 3, spec.input_size, spec.input_size)
+    clips = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device, dtype)
+    model = build_model(spec, num_classes=NUM_CLASSES, num_frames=num_frames).to(device, dtype)
+    if mode == "train":
+        network = in_fast_layout(model).train()
+    else:
+        network = Teacher(model, spec, mode=mode).for_students
+    labels = torch.zeros(num_clips, dtype=torch.int64, device=device)
+
+    def run() -> Tensor:
+        with torch.set_grad_enabled(mode == "train"):
+            with autocast(device, autocast_dtype(recipe)):
+                output = network(clips)
+            if mode == "train":
+                loss: Tensor = network.task_loss(type(output)(*(part.to(dtype) for part in output)), labels)
+                loss.backward()
+            return output.clip_logits
+
+    with tf32(allowed=precision == "tf32"):
+        took = _median(run, device, seconds=seconds)
+    return MeasuredPass(
+        spec=spec, num_frames=num_frames, num_clips=num_clips, precision=precision, mode=mode, seconds=took
+    )
+
+
+def _median(call: object, device: torch.device, *, seconds: float) -> float:
+    assert callable(call)
+    return statistics.median(time_forwards(call, device=device, warmup=2, repeats=REPEATS, max_seconds=seconds))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -20,13 +21,18 @@ from reskd.errors import BadInput
 
 TASKS_PER_CPU = 2
 """Handed out at a time: one runs, one waits; an error then ends the packing soon."""
+CONNECT_S = 10
 MAX_RETRIES = 2
 """Of a task whose process or machine died; the video may be to blame."""
 
 
 @contextmanager
 def ray_packing(address: str, target: Path) -> Iterator[PackAll]:
-    """`pack`'s way to share videos out over the cluster at ``address``; `local` is a Ray of this machine's own."""
+    """`pack`'s way to share videos out over the cluster at ``address``; `local` is a Ray of this machine's own.
+
+    BadInput where there is none.
+    """
+    _refuse_unreachable(address)
     try:
         ray.init(address=address, include_dashboard=False if address == "local" else None, log_to_driver=False)
     except (ConnectionError, ValueError, RuntimeError) as error:
@@ -35,6 +41,17 @@ def ray_packing(address: str, target: Path) -> Iterator[PackAll]:
         yield partial(_pack_all, target=target)
     finally:
         ray.shutdown()
+
+
+def _refuse_unreachable(address: str) -> None:
+    """Ray itself tries for minutes, and then ends the process."""
+    host, _, port = address.rpartition(":")
+    if not host or "/" in address or not port.isdecimal():
+        return  # auto, local, or a scheme of Ray's
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+    except OSError as error:
+        raise BadInput(f"--address {address}: nobody answers ({error}); give that of `ray start --head`") from error
 
 
 def _pack_all(jobs: Sequence[Job], settings: PackSettings, *, target: Path) -> Iterator[tuple[Job, Packed]]:

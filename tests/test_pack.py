@@ -300,7 +300,8 @@ def test_bench_says_what_a_clip_costs_and_how_many_cores_feed_a_gpu(originals, t
 def test_bench_takes_the_speed_of_a_sweeps_fastest_row_where_none_is_given(originals, tmp_path):
     sweep = tmp_path / "sweep.yaml"
     sweep.write_text(
-        f"question: Who is fastest?\nbase:\n  data: {{root: {originals}, num_frames: 4, short_side: 32, crop_size: 32}}\n"
+        "question: Who is fastest?\nbase:\n"
+        f"  data: {{root: {originals}, num_frames: 4, short_side: 32, crop_size: 32}}\n"
         "rows:\n  zip: {row: [large, small], model.name: [tsn_resnet50, tsn_resnet18], model.resolution: [32, 16]}\n"
         "seeds: [0]\n"
     )

@@ -47,19 +47,24 @@ class Estimate:
 
     def text(self, *, unit: str, signed: bool = False, average: bool = True) -> str:
         """`94.3 ± 1.2` from three seeds on, else each value; nothing where there is none."""
-        if not self.by_seed:
-            return ""
-        if unit != "%" and len(set(self.values)) == 1:
-            return number_text(self.values[0], unit=unit)  # a cost that no seed changes
-        if not average or self.half_width is None or self.mean is None:
-            return ", ".join(number_text(value, unit=unit, signed=signed) for value in self.values)
-        decimals = num_decimals(self.mean, unit=unit)
-        return f"{number_text(self.mean, unit=unit, signed=signed)} ± {self.half_width:.{decimals}f}"
+        return _text(self, unit, signed, average)
+
+
+# Both are kept: a table asks for them several times for each of its files.
+@cache
+def _text(estimate: Estimate, unit: str, signed: bool, average: bool) -> str:
+    values, mean, half_width = estimate.values, estimate.mean, estimate.half_width
+    if not values:
+        return ""
+    if unit != "%" and len(set(values)) == 1:
+        return number_text(values[0], unit=unit)  # a cost that no seed changes
+    if not average or half_width is None or mean is None:
+        return ", ".join(number_text(value, unit=unit, signed=signed) for value in values)
+    return f"{number_text(mean, unit=unit, signed=signed)} ± {half_width:.{num_decimals(mean, unit=unit)}f}"
 
 
 @cache
 def _half_width(estimate: Estimate) -> float:
-    """Kept: a table asks for it several times for each of its files."""
     quantile = float(stdtrit(estimate.n - 1, (1 + estimate.confidence) / 2))
     return quantile * statistics.stdev(estimate.values) / math.sqrt(estimate.n)
 

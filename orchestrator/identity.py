@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,6 +17,10 @@ from reskd.recipe import NAMED_WEIGHTS, RECIPE_VERSION, Recipe
 
 SHORT_DIGITS = 16
 """Hex digits of a step id in names and tables: 64 bits, so two of a million steps meet once in 4e7 projects."""
+
+
+ALWAYS = object()
+"""No value: such a field counts whatever it holds."""
 
 
 def payload(
@@ -78,25 +83,29 @@ def file_sha256(path: Path) -> str:
 
 
 def _plain_fields(spec: Any, *, leave_out: Collection[str] = ()) -> dict[str, Any]:
-    hints = field_types(spec.__class__)
     plain: dict[str, Any] = {}
-    for field in fields(spec):
-        value = getattr(spec, field.name)
-        if field.name in leave_out or not _counts(field, value):
+    for name, hint, default in _identity_fields(spec.__class__):
+        value = getattr(spec, name)
+        if name in leave_out or (default is not ALWAYS and value == default):
             continue
-        entry = _plain_fields(value) if is_dataclass(value) else _plain_value(value, hints[field.name])
+        entry = _plain_fields(value) if is_dataclass(value) else _plain_value(value, hint)
         if entry != {}:  # a spec without identity fields would otherwise leave its name behind
-            plain[field.name] = entry
+            plain[name] = entry
     return plain
 
 
-def _counts(field: Field[Any], value: object) -> bool:
-    if not field.metadata.get("identity", True):
-        return False
-    if "since" not in field.metadata:
-        return True
-    default = field.default if field.default_factory is MISSING else field.default_factory()
-    return bool(value != default)
+@cache
+def _identity_fields(kind: type) -> tuple[tuple[str, Any, object], ...]:
+    """(name, annotation, value at which it is left out or ALWAYS) of each field that may count."""
+    return tuple(
+        (field.name, field_types(kind)[field.name], _default(field) if "since" in field.metadata else ALWAYS)
+        for field in fields(kind)
+        if field.metadata.get("identity", True)
+    )
+
+
+def _default(field: Field[Any]) -> object:
+    return field.default if field.default_factory is MISSING else field.default_factory()
 
 
 def _plain_value(value: Any, hint: Any) -> Any:

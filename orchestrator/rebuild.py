@@ -69,7 +69,8 @@ def rebuild(
         return 1 if found else 0
     shown = [table for built in groups for table in built] + joined
     if as_json:
-        print(json.dumps([table_dict(table) for table in shown], indent=1))
+        # A line for each table: indented, thousands of entries take a second and more.
+        print("[" + ",\n".join(json.dumps(table_dict(table)) for table in shown) + "]")
         return 0
     for table in shown:
         console.print(render(table))

@@ -83,8 +83,12 @@ class StepContent:
 
 def records_from_store(store: Store, steps: Mapping[str, Step]) -> dict[str, StepRecord]:
     """Records of the steps that were ever started, by step id."""
-    started = (step for step in steps.values() if store.started(step.id) is not None)
-    return {step.id: _record(store, step, done=store.done(step.id)) for step in started}
+    records = {}
+    for step in steps.values():
+        done = store.done(step.id)
+        if done is not None or store.started(step.id) is not None:
+            records[step.id] = _record(store, step, done=done)
+    return records
 
 
 def read_step(store: Store, step: Step, *, steps: Mapping[str, Step]) -> StepContent | None:

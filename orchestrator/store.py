@@ -145,8 +145,9 @@ class Store(FolderSink):
     def newest_throughput(self, step_id: str) -> Json | None:
         """The last measurement; figures of two devices are never mixed."""
         paths = json_files(self.folder(step_id) / "throughput")
-        newest = max(paths, key=lambda path: (path.stat().st_mtime_ns, path.name), default=None)
-        return read_json(newest) if newest else None
+        if len(paths) > 1:
+            paths = [max(paths, key=lambda path: (path.stat().st_mtime_ns, path.name))]
+        return read_json(paths[0]) if paths else None
 
     def lease_path(self, step_id: str) -> LeasePlace:
         return self.folder(step_id) / "lease.json"

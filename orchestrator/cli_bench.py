@@ -84,12 +84,13 @@ def calibrate(
         profile = replace(profile, matches=(here,), memory_bytes=memory)
     path = opened.devices / f"{name or found}.yaml"
     write_profile(profile, path)
-    _show(profile, shipped, title=source)
+    console.print(source, markup=False, soft_wrap=True)
+    _show(profile, shipped)
     console.print(f"{path}; `reskd plan --device {path.stem}` reckons with it", markup=False, soft_wrap=True)
 
 
-def _show(profile: DeviceProfile, shipped: DeviceProfile, *, title: str) -> None:
-    table = Table("", "measured", "shipped", title=title, title_justify="left", box=None)
+def _show(profile: DeviceProfile, shipped: DeviceProfile) -> None:
+    table = Table("", "measured", "shipped", box=None)
     for row in ("flops", "bytes_per_s", "launch_s", "efficiency", "decode_core_ms"):
         values, before = getattr(profile, row), getattr(shipped, row)
         if not isinstance(values, dict):

@@ -151,12 +151,8 @@ class Cohort:
         for first in range(0, len(groups), self.groups_per_pass):
             some = groups[first : first + self.groups_per_pass]
             numbers = range(first_group + first, first_group + first + len(some))
-            clips, labels = (
-                parts[0] if len(parts) == 1 else torch.cat(parts)
-                for parts in ([group.clips for group in some], [group.labels for group in some])
-            )
+            clips, labels = self._together([group.clips for group in some], [group.labels for group in some])
             views = Views(clips, device=self.workers.device, dtype=self.dtype)
-            labels = labels.to(self.workers.device, non_blocking=True)
             taught = None
             if any(member.recipe.has_teacher for member in unfinished):
                 started = time.perf_counter()
@@ -170,6 +166,12 @@ class Cohort:
                 if is_last:
                     member.start_reduction(self.workers, step=step)  # under the next member's compute
                     unfinished.remove(member)
+
+    def _together(self, *groups: Sequence[Tensor]) -> list[Tensor]:
+        """Each list as one tensor on the device. Joined before they are sent, they would lie pinned no more."""
+        device = self.workers.device
+        there = [[part.to(device, non_blocking=True) for part in parts] for parts in groups]
+        return [parts[0] if len(parts) == 1 else torch.cat(parts) for parts in there]
 
     def _take_fewer_groups(self, error: torch.OutOfMemoryError) -> None:
         """Half as many in a pass; the error itself where it was one."""

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from reskd import precision
 from reskd.cohort import Views
-from reskd.data.dataset import Damage, VideoDataset, val_groups
+from reskd.data.dataset import Damage, VideoDataset
+from reskd.data.loader import val_groups
 from reskd.data.val_cache import GroupCache
 from reskd.models import VideoModel, evaluating
 from reskd.protocol import Protocol

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,7 +16,8 @@ import torch
 from reskd.checkpoint import Sink
 from reskd.cohort import Cohort
 from reskd.damage import DamageLog
-from reskd.data.dataset import Damage, Group, VideoDataset, train_groups
+from reskd.data.dataset import Damage, VideoDataset
+from reskd.data.loader import EpochLoader, train_groups
 from reskd.data.manifest import Manifest
 from reskd.data.sampling import num_steps
 from reskd.errors import BadInput
@@ -147,6 +149,17 @@ class _Run:
             )
             for split in ("train", "val")
         )
+        optim = self.recipe.optim
+        load = partial(
+            train_groups,
+            self.train_set,
+            batch_size=optim.batch_size,
+            group_size=optim.group_size,
+            rank=workers.rank,
+            world_size=workers.world_size,
+            loader_workers=loader_workers,
+        )
+        self.loader = EpochLoader(lambda epoch: load(epoch=epoch))
         self.steps_per_epoch = num_steps(len(manifest.train), self.recipe.optim.batch_size)
         self.cohort = Cohort(
             [self._member(spec) for spec in specs], teacher=self._teacher(teacher_weights), workers=workers
@@ -225,7 +238,7 @@ class _Run:
         members = self.cohort.live(step)
         sums = EpochSums(members)
         found: set[Damage] = set()
-        batches = self._batches(epoch)
+        batches = self.loader.groups(epoch)
         while True:
             waiting = time.perf_counter()
             groups = next(batches, None)
@@ -237,6 +250,8 @@ class _Run:
             step += 1
             if not self.cohort.live(step - 1):
                 break  # all have left; no clip is decoded for nobody
+        if self.loader_workers and self.cohort.live(step):
+            self.loader.prepare(epoch + 1)  # beside the validation
         self.damage.share("train", found)
         train_s = time.perf_counter() - started
         metrics = {
@@ -246,17 +261,6 @@ class _Run:
         }
         self._end_epoch(epoch, members, metrics, started)
         return metrics
-
-    def _batches(self, epoch: int) -> Iterator[list[Group]]:
-        return train_groups(
-            self.train_set,
-            epoch=epoch,
-            batch_size=self.recipe.optim.batch_size,
-            group_size=self.recipe.optim.group_size,
-            rank=self.workers.rank,
-            world_size=self.workers.world_size,
-            loader_workers=self.loader_workers,
-        )
 
     def _end_epoch(
         self, epoch: int, members: list[Member], metrics: dict[str, dict[str, float]], started: float

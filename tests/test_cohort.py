@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from reskd.checkpoint import FolderSink, load_weights, state_hash
 from reskd.cohort import Cohort
-from reskd.data.dataset import VideoDataset, train_groups
+from reskd.data.dataset import VideoDataset
+from reskd.data.loader import train_groups
 from reskd.data.manifest import Manifest
 from reskd.errors import BadInput
 from reskd.files import read_json
@@ -139,6 +140,12 @@ def test_several_groups_in_a_pass_keep_the_bits_of_a_member_alone_and_of_a_resum
     for step_id in ("0none", "3pixel"):
         alone = replace(job.spread(f"passes-{step_id}", {step_id: job.recipes[step_id]}), groups_per_pass=2)
         assert fit(alone, True) == {step_id: hashes[step_id]}
+
+
+def test_loader_processes_that_go_ahead_of_the_next_epoch_change_no_bit(job: Fit) -> None:
+    recipes = {"0none": job.recipes["0none"]}
+    ahead = replace(job.spread("ahead", recipes), loader_workers=1)
+    assert fit(ahead, True) == fit(job.spread("here", recipes), True)
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler here")

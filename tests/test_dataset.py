@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from reskd.data.dataset import Group, VideoDataset, train_groups, val_groups
+from reskd.data.dataset import Group, VideoDataset
+from reskd.data.loader import EpochLoader, train_groups, val_groups
 from reskd.data.manifest import Clip, Manifest
 from reskd.data.sampling import epoch_order, num_steps, seed_of
 from reskd.errors import BadInput, TooManyDamaged
@@ -261,3 +262,21 @@ def test_an_epoch_has_its_whole_batches_and_must_have_one():
 def test_groups_that_workers_cannot_share_evenly_are_refused(train_set, batch_size, group_size, world_size):
     with pytest.raises(BadInput, match=f"optim.batch_size {batch_size} / optim.group_size {group_size} .*{world_size}"):
         epoch_of(train_set, batch_size=batch_size, group_size=group_size, world_size=world_size)
+
+
+def test_an_epoch_that_was_prepared_is_begun_once_and_another_one_in_its_place():
+    begun = []
+
+    def load(epoch):
+        begun.append(epoch)
+        return iter([[epoch]])
+
+    loader = EpochLoader(load)
+    loader.prepare(2)
+    assert begun == [2]
+    assert list(loader.groups(2)) == [[2]]
+    assert begun == [2]
+    loader.prepare(3)
+    assert list(loader.groups(5)) == [[5]]  # a resume goes elsewhere
+    assert list(loader.groups(3)) == [[3]]
+    assert begun == [2, 3, 5, 3]

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from orchestrator.sweep import load
 from reskd.checkpoint import FolderSink, load_weights
-from reskd.data.dataset import VideoDataset, train_groups
+from reskd.data.dataset import VideoDataset
+from reskd.data.loader import train_groups
 from reskd.data.manifest import Manifest
 from reskd.data.sampling import seed_of
 from reskd.models import VideoModel, build_model

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from orchestrator.expand import check_keys, expand, flatten
 from reskd.checkpoint import FolderSink, load_weights
-from reskd.data.dataset import VideoDataset, train_groups
+from reskd.data.dataset import VideoDataset
+from reskd.data.loader import train_groups
 from reskd.data.manifest import Manifest
 from reskd.data.sampling import seed_of
 from reskd.models import VideoModel, build_model

@@ -10,7 +10,8 @@ import torch
 
 from reskd.checkpoint import FolderSink, state_hash
 from reskd.cohort import Cohort
-from reskd.data.dataset import VideoDataset, train_groups
+from reskd.data.dataset import VideoDataset
+from reskd.data.loader import train_groups
 from reskd.data.manifest import Manifest
 from reskd.errors import BadInput
 from reskd.member import Member

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from reskd.checkpoint import FolderSink, load_weights
-from reskd.data.dataset import VideoDataset, train_groups
+from reskd.data.dataset import VideoDataset
+from reskd.data.loader import train_groups
 from reskd.data.manifest import Manifest
 from reskd.data.sampling import seed_of
 from reskd.data.transforms import normalise

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from reskd.checkpoint import FolderSink, load_weights
-from reskd.data.dataset import VideoDataset, val_groups
+from reskd.data.dataset import VideoDataset
+from reskd.data.loader import val_groups
 from reskd.data.manifest import build_manifest
 from reskd.data.transforms import normalise, view
 from reskd.errors import BadInput, TooManyDamaged

@@ -10,7 +10,8 @@ import torch
 
 from orchestrator.sweep import Resources
 from reskd.data import dataset as dataset_module
-from reskd.data.dataset import Group, VideoDataset, val_groups
+from reskd.data.dataset import Group, VideoDataset
+from reskd.data.loader import val_groups
 from reskd.data.manifest import Clip
 from reskd.data.val_cache import GroupCache
 from reskd.recipe import DataSpec

@@ -53,6 +53,7 @@ class Fit:
     teacher: Path | None
     groups_per_pass: int = 1
     compile: bool = False
+    loader_workers: int = 0
     stop_after: int | None = None
     """Epoch at whose end the process is interrupted."""
 
@@ -92,6 +93,7 @@ def _fit(job: Fit, *, solo: bool) -> dict[str, str]:
             sink=sink,
             workers=Workers() if solo else joined(),
             teacher_weights=job.teacher,
+            loader_workers=job.loader_workers,
             execution=Execution(groups_per_pass=job.groups_per_pass, compile=job.compile),
             on_epoch_end=interrupt,
         )

@@ -5,31 +5,26 @@ from __future__ import annotations
 
 import copy
 import errno
-import math
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from reskd.data.decode import read_frames
 from reskd.data.manifest import Clip
-from reskd.data.sampling import epoch_order, eval_indices, num_steps, seed_of, train_indices
+from reskd.data.sampling import eval_indices, seed_of, train_indices
 from reskd.data.transforms import train_crop, view_crops
-from reskd.data.val_cache import GroupCache
-from reskd.errors import BadInput, DecodeError, TooManyDamaged
+from reskd.errors import DecodeError, TooManyDamaged
 from reskd.recipe import DataSpec
 
 NUM_REPLACEMENTS = 20
 NUM_RETRIES = 3
-STEPS_AHEAD = 2
-"""Whole steps that the loader processes of a worker keep ready."""
 
 Key = tuple[int, int]
 """(epoch, sample); the epoch means nothing in validation."""
@@ -231,88 +226,3 @@ class VideoDataset(Dataset[Item]):
                     raise OSError(error.errno or errno.EIO, reason, str(path)) from error
             time.sleep(self.retry_pause_s * 2**retries)
             retries += 1
-
-
-def train_groups(
-    dataset: VideoDataset,
-    *,
-    epoch: int,
-    batch_size: int,
-    group_size: int,
-    rank: int,
-    world_size: int,
-    loader_workers: int,
-) -> Iterator[list[Group]]:
-    """For each step of an epoch this worker's groups of the global batch, in position order.
-
-    A batch of ``batch_size`` clips is cut into G groups by position; rank r of W holds groups r*G/W up to (r+1)*G/W. An
-    incomplete last batch is dropped.
-    """
-    num_groups = batch_size // group_size
-    if num_groups * group_size != batch_size or num_groups % world_size:
-        raise BadInput(
-            f"optim.batch_size {batch_size} / optim.group_size {group_size} must be a whole number of groups that "
-            f"{world_size} workers share evenly; change one of the three"
-        )
-    share = num_groups // world_size
-    order = epoch_order(len(dataset), data_seed=dataset.data_seed, epoch=epoch)
-    batches = []
-    for step in range(num_steps(len(dataset), batch_size)):
-        for group in range(rank * share, (rank + 1) * share):
-            first = step * batch_size + group * group_size
-            batches.append([(epoch, sample) for sample in order[first : first + group_size]])
-    groups = _load(dataset, batches, loader_workers=loader_workers, num_ahead=STEPS_AHEAD * share)
-    return _in_lists(groups, share)
-
-
-def val_groups(
-    dataset: VideoDataset,
-    *,
-    batch_size: int,
-    rank: int,
-    world_size: int,
-    loader_workers: int,
-    cache: GroupCache | None = None,
-) -> Iterator[Group]:
-    """Each clip of the split once over all workers, without padding: rank r of W sees clips r, r + W, ...
-
-    ``Group.indices`` names them. Damaged clips are missing; a group of nothing else has no clips, but their damage.
-    ``cache``: of this very pass; what it holds is not decoded.
-    """
-    samples = range(rank, len(dataset), world_size)
-    batches = [
-        [(0, sample) for sample in samples[first : first + batch_size]] for first in range(0, len(samples), batch_size)
-    ]
-    load = partial(_load, dataset, loader_workers=loader_workers)
-    return load(batches) if cache is None else cache.serve(batches, load)
-
-
-def _load(
-    dataset: VideoDataset, batches: list[list[Key]], *, loader_workers: int, num_ahead: int = 0
-) -> Iterator[Group]:
-    """``num_ahead``: groups that the loader processes together keep ready, at least two each."""
-    loader: DataLoader[Item] = DataLoader(
-        dataset,
-        batch_sampler=batches,
-        num_workers=loader_workers,
-        prefetch_factor=max(2, math.ceil(num_ahead / loader_workers)) if loader_workers else None,
-        collate_fn=dataset.collate,
-        worker_init_fn=_use_one_thread,
-        pin_memory=torch.cuda.is_available(),
-        generator=torch.Generator(),  # without one the loader draws from torch's global generator
-    )
-    return iter(loader)
-
-
-def _use_one_thread(_worker: int) -> None:
-    """Loader processes share the cores already; threads of their own would only wait for each other."""
-    torch.set_num_threads(1)
-
-
-def _in_lists(groups: Iterator[Group], length: int) -> Iterator[list[Group]]:
-    together: list[Group] = []
-    for group in groups:
-        together.append(group)
-        if len(together) == length:
-            yield together
-            together = []

@@ -167,8 +167,8 @@ def now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def options_of(description: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--rows", nargs="+", choices=["sizes", "table4", "table5"], default=["sizes", "table4", "table5"]
     )
@@ -186,18 +186,22 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", choices=["fp32", "tf32", "bf16"], default="fp32")
-    return parser.parse_args(arguments)
+    return parser
+
+
+def device_words(options: argparse.Namespace) -> str:
+    device = torch.device(options.device)
+    return f"{options.threads} threads" if device.type == "cpu" else torch.cuda.get_device_name(device)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    options = parsed(arguments)
+    options = options_of(__doc__).parse_args(arguments)
     torch.set_num_threads(options.threads)
     device, groups = torch.device(options.device), noise(options)
-    where = f"{options.threads} threads" if device.type == "cpu" else torch.cuda.get_device_name(device)
     print(
         f"{options.teacher} at {options.crop} px teaches {options.student}; {options.groups} x {options.clips} clips "
-        f"of {options.frames} frames a step, fastest of {options.rounds}; {options.precision}, {where}, "
-        f"torch {torch.__version__}"
+        f"of {options.frames} frames a step, fastest of {options.rounds}; {options.precision}, "
+        f"{device_words(options)}, torch {torch.__version__}"
     )
     print("| members | teacher | jobs of one: wall s | cohort: wall s | wall, times less | CPU seconds, times less |")
     print("|---|---|---|---|---|---|")

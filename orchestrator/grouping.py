@@ -74,8 +74,7 @@ def _shared(cohort: Cohort) -> dict[str, object]:
         "teacher": _teacher(recipe, step.teacher_id) if recipe.has_teacher else None,
         "kd.teacher_mode": recipe.kd.teacher_mode if recipe.has_teacher else None,
         "resources.workers": cohort[0].workers,
-        "resources.groups_per_pass": cohort[0].execution.groups_per_pass,
-        "resources.compile": cohort[0].execution.compile,
+        **{f"resources.{name}": value for name, value in cohort[0].execution.to_record().items()},
     }
     fields |= {f"data.{name}": getattr(data, name) for name in data.__dataclass_fields__ if name != "name"}
     return fields

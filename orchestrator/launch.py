@@ -33,6 +33,7 @@ from orchestrator.store import Store
 from orchestrator.sweep import Resources, recipe_to_dict
 from orchestrator.worker import train_loop
 from reskd.data.annotations import data_root
+from reskd.determinism import CUBLAS_VARIABLE, CUBLAS_WORKSPACE
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ def ray_session(resources: Resources) -> Iterator[Capacity]:
         ),
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
         "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+        CUBLAS_VARIABLE: CUBLAS_WORKSPACE,
     }
     if joins_cluster():
         ray.init(address=os.environ["RAY_ADDRESS"], runtime_env={"env_vars": variables}, log_to_driver=True)

@@ -142,7 +142,7 @@ def _execution(sweep: Sweep, steps: Mapping[str, Step], costs: Costs) -> Executi
         # By the whole sweep and as if every cohort were full: a step computes alike alone and beside any others.
         members = sweep.cohort.max_members
         groups = costs.groups_per_pass(list(steps.values()), beside=members, workers=resources.workers)
-    return Execution(groups_per_pass=groups, compile=resources.compile)
+    return Execution(groups_per_pass=groups, compile=resources.compile, deterministic=resources.deterministic)
 
 
 def _split(cohorts: Sequence[Cohort], resources: Resources, costs: Costs, num_devices: float) -> list[Cohort]:

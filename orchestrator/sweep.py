@@ -58,6 +58,9 @@ class Resources:
     compile: bool = False
     """Let torch.compile make the kernels of teacher and students; where it cannot, the log says why and they go on as
     they are. Changes a result by rounding only."""
+    deterministic: bool = True
+    """On a GPU: the same bits alone, in a cohort and again; false lets it choose faster kernels by trial, which add in
+    any order. Changes a result by rounding only; a CPU is deterministic always."""
     device: str | None = None
     """Profile that time and memory are estimated by: cpu, a100, h100, h200 or one in <store>/devices;
     null: what is here."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 
 from reskd.files import Json
 
@@ -16,13 +16,15 @@ class Execution:
     compile: bool = False
     """Whether torch.compile makes the networks' kernels, where it can."""
 
+    deterministic: bool = True
+    """Whether a GPU gives the same bits alone, in a cohort and again, at the price of its fastest kernels."""
+
     def to_record(self) -> Json:
         """For a step's record of its start."""
-        return {"groups_per_pass": self.groups_per_pass, "compile": self.compile}
+        return asdict(self)
 
     @staticmethod
     def of_record(record: Json) -> Execution:
         """Of a start's record, also of one from before there was a choice."""
-        return Execution(
-            groups_per_pass=int(record.get("groups_per_pass", 1)), compile=bool(record.get("compile", False))
-        )
+        known = {field.name: record[field.name] for field in fields(Execution) if field.name in record}
+        return Execution(**known)

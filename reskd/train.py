@@ -6,7 +6,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from reskd.data.dataset import Damage, VideoDataset
 from reskd.data.loader import EpochLoader, train_groups
 from reskd.data.manifest import Manifest
 from reskd.data.sampling import num_steps
+from reskd.determinism import deterministic
 from reskd.errors import BadInput
 from reskd.evaluate import ClipLogits
 from reskd.execution import Execution
@@ -89,10 +90,14 @@ def fit_cohort(
     specs = sorted((spec for spec in specs if spec.step_id not in finished), key=lambda spec: spec.step_id)
     if not specs:
         return dict.fromkeys(finished)
-    with _naming_who_is_too_large(specs, workers), tf32(allowed=specs[0].recipe.precision == "tf32"):
+    with (
+        _naming_who_is_too_large(specs, workers),
+        tf32(allowed=specs[0].recipe.precision == "tf32"),
+        ExitStack() as to_the_end,
+    ):
         how = execution or Execution()
         run = _Run(specs, manifest, root, sink, workers, teacher_weights, loader_workers, how, prune)
-        run.resume()
+        run.resume(to_the_end)
         for epoch in range(run.epoch + 1, run.num_epochs + 1):
             metrics = run.train_epoch(epoch)
             if on_epoch_end is not None:
@@ -194,14 +199,18 @@ class _Run:
             weights, classes=self.classes, mode=modes[0], device=self.workers.device, dtype=dtype_of(self.recipe)
         )
 
-    def resume(self) -> None:
-        """Go to the newest epoch that all members hold; rank 0 decides, the others follow."""
+    def resume(self, settings: ExitStack) -> None:
+        """Go to the newest epoch that all members hold; rank 0 decides, the others follow.
+
+        Settings of torch that hold for the whole training go into ``settings``.
+        """
         self.epoch = self.workers.from_first(newest_common(self.sink, self.specs) if self.workers.is_first else 0)
         # Another number of threads, or another execution, than at the start would change bits.
         threads, execution = self.workers.from_first(
             self._record_start() if self.workers.is_first else (0, self.execution)
         )
         torch.set_num_threads(threads)
+        settings.enter_context(deterministic(self.workers.device, on=execution.deterministic))
         self.cohort.take(execution)
         if self.epoch:
             self._load()

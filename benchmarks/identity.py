@@ -1,0 +1,88 @@
+"""Whether members of a cohort end with the bits that they have alone, and with the same again, on a device of choice.
+
+    python -m benchmarks.identity                    # minutes on two cores; the options of benchmarks/cohort.py
+    python -m benchmarks.identity --device cuda --precision bf16 --frames 16 --clips 8 --groups 8 --rounds 20
+    python -m benchmarks.identity --device cuda ... --any-order    # kernels of cuDNN's choice: what they change
+
+The rows of benchmarks/cohort.py; --rounds is the number of steps. Each member's hash of weights and buffers after them:
+in the cohort, in the same cohort again, and alone. Exit code 1 where two differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from benchmarks.cohort import NUM_CLASSES, STEPS_PER_EPOCH, base, device_words, new_teacher, noise, options_of, rows
+from reskd.checkpoint import state_hash
+from reskd.cohort import Cohort
+from reskd.data.dataset import Group
+from reskd.determinism import deterministic
+from reskd.member import Member
+from reskd.precision import tf32
+from reskd.recipe import Recipe
+from reskd.teacher import Teacher
+from reskd.workers import Workers
+
+RATE = 1e-3
+"""At which a step changes every weight; the benchmark of speed has one at which none changes."""
+
+
+def hashes_of(
+    recipes: Sequence[Recipe], groups: Sequence[Group], *, teacher: Teacher, num_steps: int, device: torch.device
+) -> list[str]:
+    """Of each member after so many steps of them all; RuntimeError where one left."""
+    members = [
+        Member(f"{number}", recipe, num_classes=NUM_CLASSES, steps_per_epoch=STEPS_PER_EPOCH, device=device)
+        for number, recipe in enumerate(recipes)
+    ]
+    taught = any(recipe.has_teacher for recipe in recipes)
+    cohort = Cohort(members, teacher=teacher if taught else None, workers=Workers(device=device))
+    for step in range(num_steps):
+        if len(cohort.step(step, groups).losses) < len(members):
+            raise RuntimeError("; ".join(member.failure.reason for member in members if member.failure))
+    return [state_hash(member.model.state_dict()) for member in members]
+
+
+def differing(one: Sequence[str], other: Sequence[str]) -> str:
+    """`none`, or how many of how many."""
+    number = sum(first != second for first, second in zip(one, other, strict=True))
+    return f"{number} of {len(one)}" if number else "none"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = options_of(__doc__)
+    parser.add_argument("--any-order", action="store_true", help="neither deterministic kernels nor a fixed choice")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    device = torch.device(options.device)
+    print(f"{options.rounds} steps, {options.precision}, {device_words(options)}, torch {torch.__version__}\n")
+    print("| members | teacher | differ again | differ alone |")
+    print("|---|---|---|---|")
+    with deterministic(device, on=not options.any_order), tf32(allowed=options.precision == "tf32"):
+        return max(_compare(options, mode, device) for mode in options.modes)
+
+
+def _compare(options: argparse.Namespace, mode: str, device: torch.device) -> int:
+    groups, worst, taught_by = noise(options), 0, base(options, mode).teacher
+    assert isinstance(taught_by, Recipe)
+    teacher = new_teacher(taught_by, groups, mode=mode, device=device)
+    for row in rows(options, mode):
+        recipes = [replace(recipe, optim=replace(recipe.optim, lr=RATE)) for recipe in row.members]
+        together, again = (
+            hashes_of(recipes, groups, teacher=teacher, num_steps=options.rounds, device=device) for _ in range(2)
+        )
+        alone = [
+            hashes_of([recipe], groups, teacher=teacher, num_steps=options.rounds, device=device)[0]
+            for recipe in recipes
+        ]
+        print(f"| {row.name} | {mode} | {differing(together, again)} | {differing(together, alone)} |", flush=True)
+        worst = max(worst, int(not together == again == alone))
+    return worst
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -61,7 +61,7 @@ def calibrate(
 
     from orchestrator.calibrate import calibrated, decode_cost, measure_here, source_of, write_profile
     from orchestrator.cli_pack import data_specs
-    from orchestrator.devices import load_profile, profile_name_of
+    from orchestrator.devices import load_profile, profile_name_of, shipped_profiles
     from orchestrator.pricing import DEFAULT_GPU
     from reskd.throughput import device_name
     from reskd.throughput_cli import chosen_device
@@ -71,28 +71,29 @@ def calibrate(
     found = profile_name_of(here, folder=opened.devices)
     if found is None and name is None:
         raise BadInput(f"--name is missing: {here} has no shipped profile whose name it could take")
-    shipped = load_profile(found or DEFAULT_GPU)
+    # Not what an earlier call measured, where there is a shipped one to go back to.
+    base = shipped_profiles().get(found or DEFAULT_GPU) or load_profile(str(found), folder=opened.devices)
     decode = decode_cost(data_specs(data, data=None)[0], is_long=long) if data else {}
     with console.status("measuring") as status:
         peaks, passes = measure_here(
             chosen, seconds=seconds, on_progress=lambda what: status.update(f"measuring {what}")
         )
     source = source_of(here, is_gpu=chosen.type == "cuda")
-    profile = calibrated(shipped, peaks, passes, decode_core_ms=decode, source=source)
+    profile = calibrated(base, peaks, passes, decode_core_ms=decode, source=source)
     if found is None:
         memory = float(torch.cuda.get_device_properties(chosen).total_memory)
         profile = replace(profile, matches=(here,), memory_bytes=memory)
     path = opened.devices / f"{name or found}.yaml"
     write_profile(profile, path)
     console.print(source, markup=False, soft_wrap=True)
-    _show(profile, shipped)
+    _show(profile, base)
     console.print(f"{path}; `reskd plan --device {path.stem}` reckons with it", markup=False, soft_wrap=True)
 
 
-def _show(profile: DeviceProfile, shipped: DeviceProfile) -> None:
-    table = Table("", "measured", "shipped", box=None)
+def _show(profile: DeviceProfile, base: DeviceProfile) -> None:
+    table = Table("", "measured", "before", box=None)
     for row in ("flops", "bytes_per_s", "launch_s", "efficiency", "decode_core_ms"):
-        values, before = getattr(profile, row), getattr(shipped, row)
+        values, before = getattr(profile, row), getattr(base, row)
         if not isinstance(values, dict):
             values, before = {"": values}, {"": before}
         for key, value in values.items():

@@ -183,15 +183,18 @@ class Costs:
         """
         limit = self.profile.memory_bytes
         alike = {(step.recipe.model, step.recipe.kd.level, step.teacher_id, step.recipe.optim): step for step in steps}
-        number = 1
-        while limit is not None and all(
-            2 * number * step.recipe.optim.group_size <= MAX_CLIPS_OF_A_PASS
-            and self.memory([step] * beside, groups_per_pass=2 * number) <= SHARE_OF_MEMORY * limit
-            for step in alike.values()
+        most, number = max((step.recipe.optim.num_groups // workers for step in steps), default=1), 1
+        while (
+            limit is not None
+            and 2 * number <= most
+            and all(
+                2 * number * step.recipe.optim.group_size <= MAX_CLIPS_OF_A_PASS
+                and self.memory([step] * beside, groups_per_pass=2 * number) <= SHARE_OF_MEMORY * limit
+                for step in alike.values()
+            )
         ):
             number *= 2
-        groups = max((step.recipe.optim.num_groups // workers for step in steps), default=1)
-        return max(1, min(number, groups))
+        return number
 
     def fits(self, steps: Sequence[Step]) -> bool:
         limit = self.profile.memory_bytes

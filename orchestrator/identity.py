@@ -17,8 +17,6 @@ from reskd.recipe import NAMED_WEIGHTS, RECIPE_VERSION, Recipe
 
 SHORT_DIGITS = 16
 """Hex digits of a step id in names and tables: 64 bits, so two of a million steps meet once in 4e7 projects."""
-
-
 ALWAYS = object()
 """No value: such a field counts whatever it holds."""
 

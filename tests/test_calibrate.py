@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -83,3 +84,18 @@ def test_the_command_writes_a_profile_that_plan_takes(tmp_path, monkeypatch, cap
     assert "one core" in profile.source
     assert profile.decode_core_ms["short"] != load_profile("cpu").decode_core_ms["short"]
     assert profile.decode_core_ms["long"] == load_profile("cpu").decode_core_ms["long"]
+
+
+def test_a_card_without_a_shipped_profile_needs_a_name_and_keeps_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("orchestrator.calibrate.NETWORKS", ("tsn_mini10",))
+    monkeypatch.setattr("reskd.throughput.device_name", lambda device: "NVIDIA GeForce RTX 4090")
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda device: SimpleNamespace(total_memory=24e9))
+    how = ("bench", "calibrate", "--device", "cpu", "--seconds", "0.02", "--store", tmp_path)
+    code, text = call(monkeypatch, capsys, *how)
+    assert code == 2
+    assert "--name is missing: NVIDIA GeForce RTX 4090 has no shipped profile" in text
+    for again in (("--name", "rtx4090"), ()):
+        code, text = call(monkeypatch, capsys, *how, *again)
+        assert code == 0, text
+        profile = load_profile("rtx4090", folder=tmp_path / "devices")
+        assert (profile.matches, profile.memory_bytes) == (("NVIDIA GeForce RTX 4090",), 24e9)

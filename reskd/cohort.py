@@ -22,7 +22,7 @@ from reskd.errors import BadInput
 from reskd.execution import Execution
 from reskd.member import Member
 from reskd.models import ClipOutput
-from reskd.models.grouped import CannotGroup, Grouping, grouped_or_none
+from reskd.models.grouped import CannotGroup, Grouping, grouped_or_none, one_pass
 from reskd.precision import autocast, autocast_dtype, dtype_of
 from reskd.recipe import ModelSpec
 from reskd.sharing import check_shared
@@ -96,10 +96,14 @@ class Cohort:
                 self._teacher_grouping = grouped_or_none(self.teacher.for_students, who="the teacher")
         if execution.compile:
             for member in self.members:
-                member.compile(self._clips(member.recipe.model))
+                member.compile(self._clips(member.recipe.model), num_groups=self.groups_per_pass)
             if self.teacher is not None:
-                clips, model = self._clips(self.teacher.spec), self.teacher.for_students
-                self._teach = compiled(model, trial=lambda network: self._answer(network, clips), who="the teacher")
+                self._teach = compiled(self.teacher.for_students, trial=self._try_teaching, who="the teacher")
+
+    def _try_teaching(self, network: Forward) -> None:
+        assert self.teacher is not None
+        with one_pass(self._teacher_grouping, self._clips(self.teacher.spec), self.groups_per_pass) as view:
+            self._answer(network, view)
 
     def _clips(self, spec: ModelSpec) -> Tensor:
         """A group of black ones, as a network gets them."""

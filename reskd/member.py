@@ -28,7 +28,7 @@ from reskd.data.sampling import seed_of
 from reskd.layout import in_fast_layout, vector_views
 from reskd.losses import clip_kl, frame_kl, pixel_kl, pixel_mse
 from reskd.models import ClipOutput, build_model
-from reskd.models.grouped import CannotGroup, Grouping, grouped_or_none
+from reskd.models.grouped import CannotGroup, Grouping, grouped_or_none, one_pass
 from reskd.optim import build_optimizer
 from reskd.precision import MAX_OVERFLOWS, LossScaler, autocast, autocast_dtype, dtype_of
 from reskd.recipe import Recipe
@@ -124,12 +124,15 @@ class Member:
         """Let `run_groups` run its groups in one pass, where the network can."""
         self._grouping = grouped_or_none(self.model, who=f"step {self.step_id}")
 
-    def compile(self, clips: Tensor) -> None:
-        """Let torch.compile run forward and backward, where it can; clips: a group as `run_group` gets them."""
+    def compile(self, clips: Tensor, *, num_groups: int) -> None:
+        """Let torch.compile run forward and backward, where it can; clips: a group, of which so many go in a pass."""
 
         def learn(network: Forward) -> None:
-            with autocast(clips.device, autocast_dtype(self.recipe)):
-                output = network(clips)
+            with (
+                one_pass(self._grouping, clips, num_groups) as view,
+                autocast(clips.device, autocast_dtype(self.recipe)),
+            ):
+                output = network(view)
             torch.stack([part.float().sum() for part in output]).sum().backward()
 
         self.begin()

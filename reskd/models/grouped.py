@@ -197,6 +197,16 @@ def grouped_or_none(model: nn.Module, *, who: str) -> Grouping | None:
         return None
 
 
+@contextmanager
+def one_pass(grouping: Grouping | None, clips: Tensor, num_groups: int) -> Iterator[Tensor]:
+    """A pass, to try a network with: the clips of one group so many times over, or once where it takes one group."""
+    if grouping is None:
+        yield clips
+        return
+    with grouping.of(range(num_groups), device=clips.device):
+        yield torch.cat([clips] * num_groups)
+
+
 def why_not(model: nn.Module) -> str | None:
     """The first layer that keeps a model from taking several groups in a pass, and why; None where nothing does."""
     for name, module in model.named_modules():

@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from reskd.cohort import Cohort
+from reskd.cohort import Cohort, StepReport
 from reskd.data.dataset import Group
 from reskd.data.sampling import seed_of
 from reskd.data.transforms import normalise, view
@@ -124,24 +124,26 @@ def new_teacher(recipe: Recipe, groups: Sequence[Group], *, mode: str, device: t
     return Teacher(model, recipe.model, mode=mode)  # type: ignore[arg-type]
 
 
+def members_of(recipes: Sequence[Recipe], *, device: torch.device) -> list[Member]:
+    return [
+        Member(f"{number}", recipe, num_classes=NUM_CLASSES, steps_per_epoch=STEPS_PER_EPOCH, device=device)
+        for number, recipe in enumerate(recipes)
+    ]
+
+
+def cohort_of(members: Sequence[Member], *, teacher: Teacher, device: torch.device) -> Cohort:
+    """With the teacher if a member learns from it."""
+    taught = any(member.recipe.has_teacher for member in members)
+    return Cohort(members, teacher=teacher if taught else None, workers=Workers(device=device))
+
+
 def costs_of(
     recipes: Sequence[Recipe], groups: Sequence[Group], *, teacher: Teacher, rounds: int, device: torch.device
 ) -> tuple[Cost, Cost]:
     """The step of one job of all members, and those of one job each, added up; RuntimeError where a member left."""
-    members = [
-        Member(f"{number}", recipe, num_classes=NUM_CLASSES, steps_per_epoch=STEPS_PER_EPOCH, device=device)
-        for number, recipe in enumerate(recipes)
-    ]
+    members = members_of(recipes, device=device)
     # The same members in every job: a step costs the same whichever of them took the one before.
-    jobs = [members, *([member] for member in members)]
-    cohorts = [
-        Cohort(
-            job,
-            teacher=teacher if any(member.recipe.has_teacher for member in job) else None,
-            workers=Workers(device=device),
-        )
-        for job in jobs
-    ]
+    cohorts = [cohort_of(job, teacher=teacher, device=device) for job in (members, *([member] for member in members))]
     timed_step(cohorts[0], groups, step=0, device=device)
     steps = iter(range(1, STEPS_PER_EPOCH))
     taken = [[timed_step(cohort, groups, step=next(steps), device=device) for cohort in cohorts] for _ in range(rounds)]
@@ -156,9 +158,14 @@ def timed_step(cohort: Cohort, groups: Sequence[Group], *, step: int, device: to
     started, started_cpu = now(device), time.process_time()
     report = cohort.step(step, groups)
     cost = Cost(now(device) - started, time.process_time() - started_cpu)
+    check_all_took(report, cohort)
+    return cost
+
+
+def check_all_took(report: StepReport, cohort: Cohort) -> None:
+    """RuntimeError where a member left in the step."""
     if len(report.losses) < len(cohort.members):
         raise RuntimeError("; ".join(member.failure.reason for member in cohort.members if member.failure))
-    return cost
 
 
 def now(device: torch.device) -> float:

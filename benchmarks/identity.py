@@ -16,16 +16,23 @@ from dataclasses import replace
 
 import torch
 
-from benchmarks.cohort import NUM_CLASSES, STEPS_PER_EPOCH, base, device_words, new_teacher, noise, options_of, rows
+from benchmarks.cohort import (
+    base,
+    check_all_took,
+    cohort_of,
+    device_words,
+    members_of,
+    new_teacher,
+    noise,
+    options_of,
+    rows,
+)
 from reskd.checkpoint import state_hash
-from reskd.cohort import Cohort
 from reskd.data.dataset import Group
 from reskd.determinism import deterministic
-from reskd.member import Member
 from reskd.precision import tf32
 from reskd.recipe import Recipe
 from reskd.teacher import Teacher
-from reskd.workers import Workers
 
 RATE = 1e-3
 """At which a step changes every weight; the benchmark of speed has one at which none changes."""
@@ -35,15 +42,10 @@ def hashes_of(
     recipes: Sequence[Recipe], groups: Sequence[Group], *, teacher: Teacher, num_steps: int, device: torch.device
 ) -> list[str]:
     """Of each member after so many steps of them all; RuntimeError where one left."""
-    members = [
-        Member(f"{number}", recipe, num_classes=NUM_CLASSES, steps_per_epoch=STEPS_PER_EPOCH, device=device)
-        for number, recipe in enumerate(recipes)
-    ]
-    taught = any(recipe.has_teacher for recipe in recipes)
-    cohort = Cohort(members, teacher=teacher if taught else None, workers=Workers(device=device))
+    members = members_of(recipes, device=device)
+    cohort = cohort_of(members, teacher=teacher, device=device)
     for step in range(num_steps):
-        if len(cohort.step(step, groups).losses) < len(members):
-            raise RuntimeError("; ".join(member.failure.reason for member in members if member.failure))
+        check_all_took(cohort.step(step, groups), cohort)
     return [state_hash(member.model.state_dict()) for member in members]
 
 

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -31,38 +32,29 @@ LAUNCH_BOUND = 0.5
 def measure_here(
     device: torch.device, *, seconds: float, on_progress: Callable[[str], None]
 ) -> tuple[Peaks, list[MeasuredPass]]:
-    """Peaks of this device, and passes of the paper's networks: on a CPU one core and small groups, in float32; on a
-    GPU groups of 8 clips of 16 frames, in bfloat16. Each measurement takes about ``seconds``.
+    """Peaks of this device, and passes of the paper's networks: on a CPU small groups, in float32; on a GPU groups of 8
+    clips of 16 frames, in bfloat16. Each measurement takes about ``seconds``.
     """
-    import torch
-
     from reskd.calibrate import measure_pass, measure_peaks
 
     is_cpu = device.type == "cpu"
     precision: Precision = "fp32" if is_cpu else "bf16"
     num_frames, num_clips, resolutions = (4, 2, (112,)) if is_cpu else (16, 8, (224, 112, 56))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        on_progress("peaks")
-        peaks = measure_peaks(device, precisions=get_args(Precision), seconds=seconds)
-        passes = []
-        for name in NETWORKS:
-            for resolution in resolutions:
-                for mode in get_args(Mode):
-                    on_progress(f"{name} at {resolution} px, {mode}")
-                    found = measure_pass(
-                        ModelSpec(name=name, resolution=resolution),
-                        mode=mode,
-                        precision=precision,
-                        num_frames=num_frames,
-                        num_clips=num_clips,
-                        device=device,
-                        seconds=seconds,
-                    )
-                    passes.append(found)
-    finally:
-        torch.set_num_threads(threads)
+    on_progress("peaks")
+    peaks = measure_peaks(device, precisions=get_args(Precision), seconds=seconds)
+    passes = []
+    for name, resolution, mode in product(NETWORKS, resolutions, get_args(Mode)):
+        on_progress(f"{name} at {resolution} px, {mode}")
+        found = measure_pass(
+            ModelSpec(name=name, resolution=resolution),
+            mode=mode,
+            precision=precision,
+            num_frames=num_frames,
+            num_clips=num_clips,
+            device=device,
+            seconds=seconds,
+        )
+        passes.append(found)
     return peaks, passes
 
 
@@ -113,19 +105,12 @@ def _rounded(value: object) -> object:
 
 def decode_cost(spec: DataSpec, *, is_long: bool) -> dict[ClipKind, float]:
     """Milliseconds of one core for 16 frames of a data set's training clips, by what they are to a profile."""
-    import torch
-
     from reskd.data.annotations import data_root
     from reskd.data.bench import measure_split
     from reskd.data.manifest import build_manifest
     from reskd.data.pack_record import packed_words
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        cost = measure_split(build_manifest(spec), spec, num_clips=NUM_CLIPS)
-    finally:
-        torch.set_num_threads(threads)
+    cost = measure_split(build_manifest(spec), spec, num_clips=NUM_CLIPS)
     kind: ClipKind = "packed" if packed_words(data_root(spec)) else "long" if is_long else "short"
     return {kind: cost.total_ms * FRAMES_OF_DECODE / spec.num_frames}
 

@@ -112,7 +112,7 @@ def run(
     smoke: Smoke = False,
 ) -> None:
     """Train what is missing, publish it, rebuild the tables. Typed again, it resumes, retries and extends."""
-    from orchestrator.launch import joins_cluster
+    from orchestrator.ray_address import joins_cluster
     from orchestrator.rebuild import write_tables
     from orchestrator.run import run_sweep
     from orchestrator.shared_paths import refuse_relative_store

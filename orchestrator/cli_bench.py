@@ -66,6 +66,7 @@ def calibrate(
     from reskd.throughput import device_name
     from reskd.throughput_cli import chosen_device
 
+    torch.set_num_threads(1)  # a profile of a cpu is of one core
     opened, chosen = open_store(store), chosen_device(device)
     here = device_name(chosen)
     found = profile_name_of(here, folder=opened.devices)

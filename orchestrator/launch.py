@@ -12,9 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-# A local Ray would otherwise write a token file that switches every later `ray start` of this user to tokens.
-if "RAY_ADDRESS" not in os.environ:
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # orchestrator.run has its own
 
 import ray
@@ -26,6 +23,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from orchestrator.early_stopping import EarlyStopping
 from orchestrator.job_state import Progress
 from orchestrator.plan import Job
+from orchestrator.ray_address import joins_cluster, without_token
 from orchestrator.rungs import job_rule
 from orchestrator.searcher import Capacity, GraphSearcher
 from orchestrator.steps import Step
@@ -44,10 +42,6 @@ WORKER_FAILURES = 2
 CONTROLLER_FAILURES = 5
 POLL_S = 0.5
 """Seconds between two looks of Train's controller at its workers; a report waits for the next one."""
-
-
-def joins_cluster() -> bool:
-    return "RAY_ADDRESS" in os.environ
 
 
 def declared_capacity(resources: Resources) -> Capacity:
@@ -77,6 +71,7 @@ def cluster_capacity(resources: Resources, present: Mapping[str, float]) -> Capa
 def ray_session(resources: Resources) -> Iterator[Capacity]:
     """A Ray of our own on this machine, or the cluster that RAY_ADDRESS names; what may be used of it."""
     capacity = declared_capacity(resources)
+    without_token()
     variables = {
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": str(POLL_S),
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(

@@ -9,12 +9,9 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-# A local Ray would otherwise write a token file that switches every later `ray start` of this user to tokens.
-if "RAY_ADDRESS" not in os.environ:
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-
 import ray
 
+from orchestrator.ray_address import without_token
 from reskd.data.pack import DIED, Job, PackAll, Packed, pack_alone
 from reskd.data.pack_record import PackSettings, read_settings
 from reskd.errors import BadInput
@@ -33,6 +30,7 @@ def ray_packing(address: str, target: Path) -> Iterator[PackAll]:
     BadInput where there is none.
     """
     _refuse_unreachable(address)
+    without_token()
     try:
         ray.init(address=address, include_dashboard=False if address == "local" else None, log_to_driver=False)
     except (ConnectionError, ValueError, RuntimeError) as error:

@@ -16,13 +16,14 @@ from types import FrameType
 from rich.console import Console
 
 from orchestrator.cluster_check import check_on_worker
-from orchestrator.launch import declared_capacity, job_config, joins_cluster, ray_session, run_jobs
+from orchestrator.launch import declared_capacity, job_config, ray_session, run_jobs
 from orchestrator.lease import STALE_S, Leases, leases, read_lease
 from orchestrator.live import Board
 from orchestrator.plan import Job
 from orchestrator.prepare import Prepared, check_before_start, provenance
 from orchestrator.publish import Publisher
 from orchestrator.quiet import quiet
+from orchestrator.ray_address import joins_cluster
 from orchestrator.searcher import Capacity
 from orchestrator.sequential import sentence
 from orchestrator.sweep import recipe_to_dict

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -16,8 +17,10 @@ from reskd.precision import autocast, autocast_dtype, dtype_of, tf32
 from reskd.recipe import ModelSpec, Precision, Recipe
 from reskd.teacher import Teacher
 from reskd.throughput import time_forwards
+from reskd.traffic import NUM_CLASSES
 
-NUM_CLASSES = 200
+Mode = Literal["eval", "batch", "train"]
+"""A teacher's forward, folded or with its group's statistics, or a student's forward and backward."""
 REPEATS = 5
 FIRST_SIDE = 256
 """Of the square matrices that a peak of products is measured with; doubled until a product takes long enough."""
@@ -46,7 +49,7 @@ class MeasuredPass:
     num_frames: int
     num_clips: int
     precision: Precision
-    mode: Literal["eval", "batch", "train"]
+    mode: Mode
     seconds: float
 
 
@@ -66,7 +69,7 @@ def _product_flops(device: torch.device, precision: Precision, *, seconds: float
     with tf32(allowed=precision == "tf32"):
         while side <= LAST_SIDE:
             left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-            took = _median(lambda left=left, right=right: left @ right, device, seconds=seconds / 4)
+            took = _median(partial(torch.mm, left, right), device, seconds=seconds / 4)
             best = max(best, 2 * side**3 / took)
             if 8 * took > seconds / REPEATS:
                 break  # the next one would not be repeated within the seconds
@@ -83,16 +86,13 @@ def _copied_bytes_per_s(device: torch.device, *, seconds: float) -> float:
 
 def _launch_s(device: torch.device, *, seconds: float) -> float:
     number = torch.zeros(1, device=device)
-    times = time_forwards(
-        lambda: number.add_(1), device=device, warmup=3, repeats=REPEATS, max_seconds=seconds, min_seconds=seconds / 10
-    )
-    return statistics.median(times)
+    return _median(lambda: number.add_(1), device, seconds=seconds, min_seconds=seconds / 10)
 
 
 def measure_pass(
     spec: ModelSpec,
     *,
-    mode: Literal["eval", "batch", "train"],
+    mode: Mode,
     precision: Precision,
     num_frames: int,
     num_clips: int,
@@ -116,8 +116,7 @@ def measure_pass(
             with autocast(device, autocast_dtype(recipe)):
                 output = network(clips)
             if mode == "train":
-                loss: Tensor = network.task_loss(type(output)(*(part.to(dtype) for part in output)), labels)
-                loss.backward()
+                network.task_loss(output.to(dtype), labels).backward()
             return output.clip_logits
 
     with tf32(allowed=precision == "tf32"):
@@ -127,6 +126,6 @@ def measure_pass(
     )
 
 
-def _median(call: object, device: torch.device, *, seconds: float) -> float:
-    assert callable(call)
-    return statistics.median(time_forwards(call, device=device, warmup=2, repeats=REPEATS, max_seconds=seconds))
+def _median(call: Callable[[], object], device: torch.device, *, seconds: float, min_seconds: float = 0.0) -> float:
+    times = time_forwards(call, device=device, warmup=2, repeats=REPEATS, max_seconds=seconds, min_seconds=min_seconds)
+    return statistics.median(times)

@@ -113,7 +113,7 @@ class Cohort:
 
     def _answer(self, network: Forward, view: Tensor) -> ClipOutput:
         with torch.no_grad(), autocast(self.workers.device, self.autocast):
-            return ClipOutput(*(part.to(self.dtype) for part in network(view)))
+            return network(view).to(self.dtype)
 
     def live(self, step: int) -> list[Member]:
         return [member for member in self.members if member.is_live(step)]

@@ -15,7 +15,6 @@ class Execution:
     """Of each worker's groups, how many go through a network together."""
     compile: bool = False
     """Whether torch.compile makes the networks' kernels, where it can."""
-
     deterministic: bool = True
     """Whether a GPU gives the same bits alone, in a cohort and again, at the price of its fastest kernels."""
 

@@ -11,6 +11,7 @@ kills the whole job instead of the one member.
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import traceback
@@ -74,7 +75,7 @@ class Member:
         self._statistics = [buffer for buffer in buffers if buffer.is_floating_point()]
         self._counters = [buffer for buffer in buffers if not buffer.is_floating_point()]
         self._build_vector(device)
-        self._unused: set[str] | None = set(dict(self.model.named_parameters()))
+        self._unused: set[str] | None = {name for name, _ in self.model.named_parameters()}
         self._watch = [
             parameter.register_post_accumulate_grad_hook(lambda _, name=name: self._seen(name))
             for name, parameter in self.model.named_parameters()
@@ -135,11 +136,11 @@ class Member:
                 output = network(view)
             torch.stack([part.float().sum() for part in output]).sum().backward()
 
+        unused = copy.copy(self._unused)  # the trial says nothing of what the losses reach
         self.begin()
         self._forward = compiled(self.model, trial=learn, who=f"step {self.step_id}")
         self.begin_again()
-        if self._unused is not None:  # the trial says nothing of what the losses reach
-            self._unused = set(dict(self.model.named_parameters()))
+        self._unused = unused
 
     def run_groups(
         self, view: Tensor, labels: Tensor, taught: ClipOutput | None, *, step: int, groups: Sequence[int]
@@ -226,7 +227,7 @@ class Member:
         kd = self.recipe.kd
         with autocast(view.device, autocast_dtype(self.recipe)):
             output = self._forward(view)
-        output = ClipOutput(*(part.to(self.vector.dtype) for part in output))
+        output = output.to(self.vector.dtype)
         task_loss = self.model.task_loss(output, labels)
         if kd.level == "none":
             return task_loss, torch.zeros_like(task_loss)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -19,6 +20,10 @@ class ClipOutput(NamedTuple):
     """(B, T', K): the classes of each cell of time alone; space pooled, no dropout."""
     clip_logits: Tensor
     """(B, K): the clip's classes; space and time pooled, then dropout."""
+
+    def to(self, dtype: torch.dtype) -> ClipOutput:
+        """The same numbers in another type; autocast leaves them in a narrow one."""
+        return ClipOutput(*(part.to(dtype) for part in self))
 
 
 def new_classifier(num_features: int, num_classes: int) -> nn.Linear:

@@ -47,6 +47,7 @@ from reskd.errors import BadInput, ReskdError
 if TYPE_CHECKING:
     from orchestrator.prepare import Prepared
     from orchestrator.publish import Publisher
+    from orchestrator.run import Outcome
     from orchestrator.step_record import StepRecord
     from orchestrator.store import Store
 
@@ -71,38 +72,46 @@ def plan(
 
     Starts nothing.
     """
+    from orchestrator.joint import join, refuse_apart, refuse_other_tests
     from orchestrator.pricing import asked_of
     from orchestrator.show import show_plan
-    from orchestrator.show_union import show_union
-    from orchestrator.union import plan_together, unite
+    from orchestrator.show_union import show_together, show_union
+    from orchestrator.union import unite
 
-    opened = open_store(store)
-    asked = [(path, changes, opened) for path in dict.fromkeys(sweep)]
-    if smoke:
-        asked = [_cut_down(*one) for one in asked]
-    prepared = [open_sweep(path, own, where, no_cohorts=no_cohorts) for path, own, where in asked]
+    prepared = _open_sweeps(sweep, changes, open_store(store), no_cohorts=no_cohorts, smoke=smoke)
     assumed = asked_of(device=device, devices=devices, clips=clips)
     plans = [(one, one.plan(retry_failed=retry_failed, asked=assumed)) for one in prepared]
     union = unite(plans) if len(plans) > 1 else None
-    together = plan_together(plans, asked=assumed, retry_failed=retry_failed) if union else None
+    together, apart = None, None
+    if union:
+        try:
+            refuse_apart([one.sweep for one in prepared])
+            refuse_other_tests(prepared)
+            together = join(prepared).plan(retry_failed=retry_failed, asked=assumed)
+        except BadInput as reason:
+            apart = str(reason)
     if as_json:
         found = [{**one_plan.to_dict(), **one.look_dict()} for one, one_plan in plans]
-        both = {"union": union.to_dict(), "together": together.to_dict()} if union and together else {}
-        print(json.dumps({"sweeps": found, **both} if both else found[0], indent=1))
+        both = {"union": union.to_dict(), "together": together and together.to_dict(), "apart": apart} if union else {}
+        print(json.dumps({"sweeps": found, **both} if union else found[0], indent=1))
         return
     for index, (one, one_plan) in enumerate(plans):
         if index:
             console.print()
         show_plan(one, one_plan, console)
-    if union and together:
-        show_union(union, together, console, num_sweeps=len(plans))
+    if union:
+        show_union(union, console, num_sweeps=len(plans))
+        show_together(together, apart, console)
+    if together:
+        join(prepared).refuse(together.forecast, budget=budget)
+        return
     for one, one_plan in plans:
         one.refuse(one_plan.forecast, budget=budget)
 
 
 @app.command(epilog="Example: reskd run sweeps/demo.yaml --store /shared/reskd")
 def run(
-    sweep: SweepFile,
+    sweep: SweepFiles,
     changes: Changes = None,
     store: StoreFolder = None,
     tracking_uri: TrackingUri = None,
@@ -111,39 +120,68 @@ def run(
     budget: Budget = None,
     smoke: Smoke = False,
 ) -> None:
-    """Train what is missing, publish it, rebuild the tables. Typed again, it resumes, retries and extends."""
-    from orchestrator.ray_address import joins_cluster
-    from orchestrator.rebuild import write_tables
-    from orchestrator.run import run_sweep
+    """Train what is missing, publish it, rebuild the tables; of several sweeps in one schedule, which trains once what
+    they share. Typed again, it resumes, retries and extends.
+    """
+    from orchestrator.joint import join, refuse_apart, refuse_other_tests
+    from orchestrator.ray_address import joins_cluster, refuse_unreachable
     from orchestrator.shared_paths import refuse_relative_store
-    from orchestrator.show import show_outcome, show_plan
 
     if joins_cluster():
         refuse_relative_store(store)
-    where = open_store(store)
+        refuse_unreachable(os.environ["RAY_ADDRESS"], where="RAY_ADDRESS")
+    prepared = _open_sweeps(sweep, changes, open_store(store), no_cohorts=no_cohorts, smoke=smoke)
+
+    from orchestrator.run import run_sweeps  # Ray and MLflow, once the files are known to be good
+    from orchestrator.show import show_look, show_outcome, show_plan
+
     if smoke:
-        sweep, changes, where = _cut_down(sweep, changes, where)
         tracking_uri = None  # its runs are no results, so they stay in its own store
-    prepared = open_sweep(sweep, changes, where, no_cohorts=no_cohorts)
-    before = prepared.plan(retry_failed=retry_failed)
-    show_plan(prepared, before, console, cells=False)
-    prepared.refuse(before.forecast, budget=budget)
-    prepared, outcome, publisher = run_sweep(
+    refuse_apart([one.sweep for one in prepared])
+    refuse_other_tests(prepared)
+    whole = join(prepared)
+    before = whole.plan(retry_failed=retry_failed)
+    for one in prepared if len(prepared) > 1 else ():
+        show_look(one, console)
+    show_plan(whole, before, console, cells=False)
+    whole.refuse(before.forecast, budget=budget)
+    prepared, outcome, publishers = run_sweeps(
         prepared, tracking_uri=tracking_uri, retry_failed=retry_failed, console=console
     )
-    if not outcome.interrupted and not outcome.held:
-        write_tables(prepared, _records(prepared, publisher), publisher=publisher, console=console)
-    show_outcome(prepared, outcome, publisher, console, program=_program())
+    if not outcome.interrupted:
+        _write_tables(prepared, outcome, publishers)
+    show_outcome(join(prepared), outcome, publishers, console, program=_program())
     raise typer.Exit(outcome.exit_code)
 
 
-def _cut_down(sweep: Path, changes: list[str] | None, store: Store) -> tuple[Path, None, Store]:
-    """File, changes and store of a sweep's smoke form, whose file has the changes in it."""
-    from orchestrator.smoke import cut_down
+def _write_tables(prepared: list[Prepared], outcome: Outcome, publishers: list[Publisher]) -> None:
+    """Of the sweeps of which no other run holds a step, which will write them itself."""
+    from orchestrator.rebuild import write_tables
 
-    path, scratch = cut_down(sweep, changes=changes or [], store=store)
-    console.print(f"smoke test of {sweep}: {path}", markup=False, soft_wrap=True, highlight=False)
-    return path, None, scratch
+    ours = [pair for pair in zip(prepared, publishers, strict=True) if not outcome.held.keys() & pair[0].steps.keys()]
+    if ours:
+        records = [_records(one, publisher) for one, publisher in ours]
+        write_tables(
+            [one for one, _ in ours], records, publishers=[publisher for _, publisher in ours], console=console
+        )
+
+
+def _open_sweeps(
+    paths: list[Path], changes: list[str] | None, store: Store, *, no_cohorts: bool = False, smoke: bool = False
+) -> list[Prepared]:
+    """The sweeps, each once; or their smoke forms, in a store of their own and with the changes in their files."""
+    from orchestrator.joint import refuse_same_names
+
+    paths = list(dict.fromkeys(paths))
+    refuse_same_names(paths)
+    if smoke:
+        from orchestrator.smoke import cut_down_all
+
+        small = cut_down_all(paths, changes=changes or [], store=store)
+        for path, (cut, _) in zip(paths, small, strict=True):
+            console.print(f"smoke test of {path}: {cut}", markup=False, soft_wrap=True, highlight=False)
+        return [open_sweep(cut, None, scratch, no_cohorts=no_cohorts) for cut, scratch in small]
+    return [open_sweep(path, changes, store, no_cohorts=no_cohorts) for path in paths]
 
 
 def _records(prepared: Prepared, publisher: Publisher) -> Mapping[str, StepRecord]:
@@ -217,8 +255,7 @@ def tables(
 
     if source not in ("mlflow", "store"):
         raise BadInput(f"--from: {source!r} is neither mlflow nor store")
-    opened = open_store(store)
-    prepared = [open_sweep(path, changes, opened) for path in dict.fromkeys(sweep)]
+    prepared = _open_sweeps(sweep, changes, open_store(store))
     code = rebuild(
         prepared,
         source="store" if source == "store" else "mlflow",
@@ -244,7 +281,7 @@ def publish(
     publisher = Publisher(prepared.store, sweep=prepared.sweep, steps=prepared.steps, tracking_uri=tracking_uri)
     if not publisher.publish():
         raise ReskdError(f"{prepared.sweep.path}: MLflow did not take everything; see the warning above, then repeat")
-    write_tables(prepared, publisher.records(), publisher=publisher, console=console)
+    write_tables([prepared], [publisher.records()], publishers=[publisher], console=console)
     console.print(browse_line(prepared, publisher, program=_program()), markup=False, soft_wrap=True)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from orchestrator.cli_options import Changes, SweepFile, TrackingUri, console
+from orchestrator.cli_options import Changes, SweepFiles, TrackingUri, console
 from reskd.errors import BadInput
 
 Address = Annotated[
@@ -26,7 +26,7 @@ def add_cluster_commands(app: typer.Typer) -> None:
 
 
 def submit(
-    sweep: SweepFile,
+    sweep: SweepFiles,
     address: Address,
     changes: Changes = None,
     store: Annotated[
@@ -36,7 +36,9 @@ def submit(
     tracking_uri: TrackingUri = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the job's id and come back at once.")] = False,
 ) -> None:
-    """Run a sweep on a cluster and follow its log. Ctrl-C leaves the job running; the exit code is the job's own."""
+    """Run sweeps on a cluster, several in one schedule, and follow the log. Ctrl-C leaves the job running; the exit
+    code is the job's own.
+    """
     from orchestrator import submit as cluster
 
     job = cluster.submit(
@@ -69,7 +71,7 @@ def show_jobs(address: str, *, sweep: str | None, as_json: bool) -> None:
     """The cluster's jobs and how they stand, newest first; with a sweep file's name, those of that sweep."""
     from orchestrator import submit as cluster
 
-    lines = [line for line in cluster.jobs(cluster.connect(address)) if sweep in (None, line.sweep)]
+    lines = [line for line in cluster.jobs(cluster.connect(address)) if sweep is None or line.is_of(sweep)]
     if as_json:
         print(json.dumps([asdict(line) for line in lines], indent=1))
         return

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 console = make_console()
 
 SweepFile = Annotated[Path, typer.Argument(help="A sweep file, such as sweeps/demo.yaml.")]
-SweepFiles = Annotated[list[Path], typer.Argument(help="Sweep files; several are also summed up together.")]
+SweepFiles = Annotated[list[Path], typer.Argument(help="Sweep files; several of them together.")]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", help="Change one value of the sweep: --set optim.lr=0.02. Repeatable.")
 ]

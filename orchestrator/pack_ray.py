@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -11,14 +10,13 @@ from pathlib import Path
 
 import ray
 
-from orchestrator.ray_address import without_token
+from orchestrator.ray_address import refuse_unreachable, without_token
 from reskd.data.pack import DIED, Job, PackAll, Packed, pack_alone
 from reskd.data.pack_record import PackSettings, read_settings
 from reskd.errors import BadInput
 
 TASKS_PER_CPU = 2
 """Handed out at a time: one runs, one waits; an error then ends the packing soon."""
-CONNECT_S = 10
 MAX_RETRIES = 2
 """Of a task whose process or machine died; the video may be to blame."""
 
@@ -29,7 +27,7 @@ def ray_packing(address: str, target: Path) -> Iterator[PackAll]:
 
     BadInput where there is none.
     """
-    _refuse_unreachable(address)
+    refuse_unreachable(address, where="--address")
     without_token()
     try:
         ray.init(address=address, include_dashboard=False if address == "local" else None, log_to_driver=False)
@@ -39,17 +37,6 @@ def ray_packing(address: str, target: Path) -> Iterator[PackAll]:
         yield partial(_pack_all, target=target)
     finally:
         ray.shutdown()
-
-
-def _refuse_unreachable(address: str) -> None:
-    """Ray itself tries for minutes, and then ends the process."""
-    host, _, port = address.rpartition(":")
-    if not host or "/" in address or not port.isdecimal():
-        return  # auto, local, or a scheme of Ray's
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
-    except OSError as error:
-        raise BadInput(f"--address {address}: nobody answers ({error}); give that of `ray start --head`") from error
 
 
 def _pack_all(jobs: Sequence[Job], settings: PackSettings, *, target: Path) -> Iterator[tuple[Job, Packed]]:

@@ -58,6 +58,8 @@ FAULTS = (MlflowException, SQLAlchemyError, CommandError, OSError)
 
 DIGEST_LENGTH = 8
 """Of a data set's hash in MLflow's narrow column; the run's tag reskd.manifest_sha256 has all of it."""
+ASKED_ONE_BY_ONE = 30
+"""Runs; for more of them all of the experiment's are read, a thousand a page."""
 JOINED = "joined"
 """Among the report run's artifacts: tables joined with those of other sweeps."""
 FIGURES = "figures"
@@ -155,12 +157,20 @@ class Publisher:
         }
         with self._forgiving("what it misses is published later"):
             with only_writer(self._store):
-                runs = self._runs(next(iter(news)) if len(news) == 1 else None) if news else {}
+                runs = self._runs_of(list(news))
                 for step_id, content in news.items():
                     self._write(content, runs.get(step_id))
                     self._published[step_id] = content
             return True
         return False
+
+    @property
+    def unsettled(self) -> list[str]:
+        """Steps that a training may yet change; all others are published as done, and need not be read again for it."""
+        published = self._published
+        return [
+            step_id for step_id in self._steps if step_id not in published or published[step_id].record.state != "done"
+        ]
 
     def _content(self, step_id: str) -> StepContent | None:
         content = read_step(self._store, self._steps[step_id], steps=self._steps)
@@ -242,9 +252,7 @@ class Publisher:
         chosen = choose_models(self._sweep, self._steps, records)
         with self._forgiving("`reskd publish` registers the models again"):
             with only_writer(self._store):
-                runs: dict[str, Run] = {}
-                for entered in chosen:  # few of many runs: each is asked for by itself
-                    runs |= self._runs(entered.step_id)
+                runs = self._runs_of([entered.step_id for entered in chosen])
                 register(self._client, chosen, runs=runs, store=self._store)
             return True
         return False
@@ -323,6 +331,12 @@ class Publisher:
             token = page.token
             if not token:
                 return
+
+    def _runs_of(self, step_ids: Sequence[str]) -> dict[str, Run]:
+        """Of some steps, each asked for by itself where they are few of many."""
+        if len(step_ids) > ASKED_ONE_BY_ONE:
+            return self._runs()
+        return {key: run for step_id in step_ids for key, run in self._runs(step_id).items()}
 
     def _runs(self, step_id: str | None = None) -> dict[str, Run]:
         """Step id -> run, of one step or all. A server that lost its answer may have made a run twice: the earliest."""

@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
+import time
+
+from reskd.errors import BadInput
+
+CONNECT_S = 30
+"""Between which a head that was started a moment ago begins to listen."""
 
 
 def joins_cluster() -> bool:
@@ -17,3 +24,24 @@ def without_token() -> None:
     """
     if not joins_cluster():
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+
+
+def refuse_unreachable(address: str, *, where: str) -> None:
+    """BadInput where nobody answers at host:port; Ray itself tries for minutes, and then ends the process.
+
+    ``where`` says what the address was given as.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or "/" in address or not port.isdecimal():
+        return  # auto, local, or a scheme of Ray's
+    until = time.monotonic() + CONNECT_S
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
+            return
+        except OSError as error:
+            if time.monotonic() >= until:
+                raise BadInput(
+                    f"{where} {address}: nobody answers ({error}); give that of `ray start --head`"
+                ) from error
+        time.sleep(0.5)

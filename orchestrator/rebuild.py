@@ -1,9 +1,10 @@
-"""`reskd tables`: a sweep's tables from its runs, as files and on the terminal, or held against the files there."""
+"""A sweep's tables from its runs, as files and on the terminal; `reskd tables`, and the end of `reskd run`."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.console import Console
 from orchestrator.bench import read_bench
 from orchestrator.entries import Table
 from orchestrator.join import join_tables
+from orchestrator.joint import joined_name
 from orchestrator.prepare import Prepared
 from orchestrator.published import load_published
 from orchestrator.report import render, report_files, table_dict, write_report
@@ -39,7 +41,6 @@ def rebuild(
     """Every sweep's tables, then those whose key several sweeps have, joined; 1 when a check finds something."""
     if links is not None and not links.startswith(("http://", "https://")):
         raise BadInput(f"--links: {links!r} is no address of a web server; write it as http://127.0.0.1:5000")
-    _refuse_same_names(prepared)
     groups: list[list[Table]] = []
     publishers: list[Publisher] = []
     found: list[str] = []
@@ -57,13 +58,11 @@ def rebuild(
             _write(one, built, records, publisher=publisher)
     joined = join_tables(groups)
     if joined:
-        folder = prepared[0].store.tables(joined_name(prepared))
+        folder = _joined_folder(prepared)
         if check:
             found += stale(report_files(joined), folder)
         else:
-            write_report(joined, folder)
-            for publisher in publishers:
-                publisher.log_joined(folder)
+            _write_joined(joined, folder, publishers)
     if check:
         _say(found, num_tables=sum(map(len, groups)) + len(joined), as_json=as_json, console=console)
         return 1 if found else 0
@@ -72,10 +71,7 @@ def rebuild(
         # A line for each table: indented, thousands of entries take a second and more.
         print("[" + ",\n".join(json.dumps(table_dict(table)) for table in shown) + "]")
         return 0
-    for table in shown:
-        console.print(render(table))
-    for name in _folders(prepared, has_joined=bool(joined)):
-        console.print(f"tables: {name}")
+    _show(shown, prepared, has_joined=bool(joined), console=console)
     return 0
 
 
@@ -99,31 +95,21 @@ def build_tables(prepared: Prepared, records: Mapping[str, StepRecord]) -> list[
 
 
 def write_tables(
-    prepared: Prepared, records: Mapping[str, StepRecord], *, publisher: Publisher, console: Console
+    prepared: Sequence[Prepared],
+    records: Sequence[Mapping[str, StepRecord]],
+    *,
+    publishers: Sequence[Publisher],
+    console: Console,
 ) -> None:
     """The end of a run: files, MLflow, terminal."""
-    built = build_tables(prepared, records)
-    _write(prepared, built, records, publisher=publisher)
-    for table in built:
-        console.print(render(table))
-    console.print(f"tables: {prepared.store.tables(prepared.sweep.name)}")
-
-
-def joined_name(prepared: Sequence[Prepared]) -> str:
-    """Of the folder of joined tables: `table1_activitynet+table1_fcvid`."""
-    return "+".join(dict.fromkeys(one.sweep.name for one in prepared))
-
-
-def _refuse_same_names(prepared: Sequence[Prepared]) -> None:
-    """Two files of one name would write over each other's tables."""
-    files: dict[str, Prepared] = {}
-    for one in prepared:
-        other = files.setdefault(one.sweep.name, one)
-        if other is not one:
-            raise BadInput(
-                f"{other.sweep.path} and {one.sweep.path} are both the sweep {one.sweep.name!r}, under which name its "
-                "tables and MLflow's experiment are kept; rename one of the files"
-            )
+    groups = [build_tables(one, found) for one, found in zip(prepared, records, strict=True)]
+    for one, built, found, publisher in zip(prepared, groups, records, publishers, strict=True):
+        _write(one, built, found, publisher=publisher)
+    joined = join_tables(groups)
+    if joined:
+        _write_joined(joined, _joined_folder(prepared), publishers)
+    shown = [table for built in groups for table in built] + joined
+    _show(shown, prepared, has_joined=bool(joined), console=console)
 
 
 def _publisher(prepared: Prepared, tracking_uri: str | None, links: str | None) -> Publisher:
@@ -144,11 +130,23 @@ def _write(
         publisher.register(records)
 
 
-def _folders(prepared: Sequence[Prepared], *, has_joined: bool) -> Iterator[str]:
+def _write_joined(joined: Sequence[Table], folder: Path, publishers: Sequence[Publisher]) -> None:
+    write_report(joined, folder)
+    for publisher in publishers:
+        publisher.log_joined(folder)
+
+
+def _show(tables: Sequence[Table], prepared: Sequence[Prepared], *, has_joined: bool, console: Console) -> None:
+    for table in tables:
+        console.print(render(table))
     for one in prepared:
-        yield str(one.store.tables(one.sweep.name))
+        console.print(f"tables: {one.store.tables(one.sweep.name)}")
     if has_joined:
-        yield str(prepared[0].store.tables(joined_name(prepared)))
+        console.print(f"tables: {_joined_folder(prepared)}")
+
+
+def _joined_folder(prepared: Sequence[Prepared]) -> Path:
+    return prepared[0].store.tables(joined_name([one.sweep.name for one in prepared]))
 
 
 def _say(found: Sequence[str], *, num_tables: int, as_json: bool, console: Console) -> None:

@@ -1,4 +1,4 @@
-"""`reskd run`: bring the store to what the sweep file says, publish on the way, rebuild the tables at the end."""
+"""`reskd run`: bring the store to what the sweep files say, publish on the way, rebuild the tables at the end."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from types import FrameType
 from rich.console import Console
 
 from orchestrator.cluster_check import check_on_worker
+from orchestrator.joint import join
 from orchestrator.launch import declared_capacity, job_config, ray_session, run_jobs
 from orchestrator.lease import STALE_S, Leases, leases, read_lease
 from orchestrator.live import Board
@@ -25,7 +26,7 @@ from orchestrator.publish import Publisher
 from orchestrator.quiet import quiet
 from orchestrator.ray_address import joins_cluster
 from orchestrator.searcher import Capacity
-from orchestrator.sequential import sentence
+from orchestrator.show import show_look
 from orchestrator.sweep import recipe_to_dict
 from reskd.errors import BadInput, ReskdError
 
@@ -62,50 +63,60 @@ class Outcome:
         return 3 if self.unfinished else 0
 
 
-def run_sweep(
-    prepared: Prepared, *, tracking_uri: str | None, retry_failed: bool, console: Console
-) -> tuple[Prepared, Outcome, Publisher]:
-    """Train what is missing; with `seeds: auto`, seed after seed, until the comparison needs no more.
+def run_sweeps(
+    prepared: Sequence[Prepared], *, tracking_uri: str | None, retry_failed: bool, console: Console
+) -> tuple[list[Prepared], Outcome, list[Publisher]]:
+    """Train what is missing, of several sweeps in one schedule; with `seeds: auto`, seed after seed, until no
+    comparison needs more.
 
-    The sweep with the seeds that it came to, how it ended, and its MLflow. BadInput when nothing can start;
+    The sweeps with the seeds that they came to, how it ended, and their MLflow. BadInput when nothing can start;
     everything later is in the outcome.
     """
     started = time.monotonic()
     while True:
-        outcome, publisher = _run_seeds(prepared, tracking_uri=tracking_uri, retry_failed=retry_failed, console=console)
-        grown = prepared.grown()
-        if outcome.exit_code or grown.sweep.cells == prepared.sweep.cells:
-            return grown, replace(outcome, wall_s=time.monotonic() - started), publisher
-        prepared = grown
-        assert grown.sweep.auto is not None
-        assert grown.look is not None
-        console.print(sentence(grown.look, grown.sweep.auto), style="cyan", markup=False, highlight=False)
+        outcome, publishers = _run_seeds(
+            prepared, tracking_uri=tracking_uri, retry_failed=retry_failed, console=console
+        )
+        before, prepared = prepared, [one.grown() for one in prepared]
+        left = {*outcome.failed, *outcome.unfinished}
+        wanting = [
+            one
+            for one, known in zip(prepared, before, strict=True)
+            if one.sweep.cells != known.sweep.cells and not left & known.steps.keys()
+        ]
+        if outcome.interrupted or not wanting:
+            return list(prepared), replace(outcome, wall_s=time.monotonic() - started), publishers
+        retry_failed = False  # once a run
+        for one in wanting:
+            show_look(one, console)
 
 
 def _run_seeds(
-    prepared: Prepared, *, tracking_uri: str | None, retry_failed: bool, console: Console
-) -> tuple[Outcome, Publisher]:
+    prepared: Sequence[Prepared], *, tracking_uri: str | None, retry_failed: bool, console: Console
+) -> tuple[Outcome, list[Publisher]]:
     """Train what is missing of the seeds there are."""
-    if prepared.unseen:
-        raise BadInput(f"{prepared.sweep.path}: no videos and no manifest of {', '.join(prepared.unseen)} here")
-    check_before_start(prepared)
-    publisher = Publisher(prepared.store, sweep=prepared.sweep, steps=prepared.steps, tracking_uri=tracking_uri)
+    for one in prepared:
+        if one.unseen:
+            raise BadInput(f"{one.sweep.path}: no videos and no manifest of {', '.join(one.unseen)} here")
+        check_before_start(one)
+    publishers = [Publisher(one.store, sweep=one.sweep, steps=one.steps, tracking_uri=tracking_uri) for one in prepared]
+    whole = join(prepared)
     started = time.monotonic()
     with leases() as held:
-        jobs = _take(prepared, held, retry_failed=retry_failed)
+        jobs = _take(whole, held, retry_failed=retry_failed)
         given_up: tuple[str, ...] = ()
         interrupted, log = False, None
         try:
             if jobs:
-                log = prepared.store.home / "logs" / f"{prepared.sweep.name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
+                log = whole.store.home / "logs" / f"{whole.sweep.name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
                 console.print(f"training {_count(jobs)}; Ray's own output goes to {log}", markup=False)
-                given_up, interrupted = _train(prepared, jobs, held, publisher, log)
+                given_up, interrupted = _train(whole, jobs, held, publishers, log)
         finally:
             held.release()
-            _publish(publisher)  # however it ended, no run stays RUNNING
+            _publish(publishers)  # however it ended, no run stays RUNNING
     wall_s = time.monotonic() - started
-    outcome = _outcome(prepared, given_up, interrupted=interrupted, log=log, wall_s=wall_s)
-    return replace(outcome, jobs=jobs), publisher
+    outcome = _outcome(whole, given_up, interrupted=interrupted, log=log, wall_s=wall_s)
+    return replace(outcome, jobs=jobs), publishers
 
 
 def _count(jobs: Sequence[Job]) -> str:
@@ -160,7 +171,7 @@ def _refuse_too_large(prepared: Prepared, jobs: Sequence[Job], capacity: Capacit
 
 
 def _train(
-    prepared: Prepared, jobs: Sequence[Job], held: Leases, publisher: Publisher, log: Path
+    prepared: Prepared, jobs: Sequence[Job], held: Leases, publishers: Sequence[Publisher], log: Path
 ) -> tuple[tuple[str, ...], bool]:
     """The jobs on Ray, with publishing beside them; steps of jobs that failed, and whether a person stopped it."""
     store, resources = prepared.store, prepared.sweep.resources
@@ -183,7 +194,7 @@ def _train(
             quiet(log) as terminal,
             ray_session(resources) as capacity,
             _interruptible() as interrupt,  # after Ray, which sets a SIGTERM handler of its own
-            _publishing(publisher),
+            _publishing(publishers),
             Board(jobs, prepared.steps, terminal) as board,
         ):
             _refuse_too_large(prepared, jobs, capacity)
@@ -227,13 +238,13 @@ def _interruptible() -> Iterator[threading.Event]:
 
 
 @contextmanager
-def _publishing(publisher: Publisher) -> Iterator[None]:
+def _publishing(publishers: Sequence[Publisher]) -> Iterator[None]:
     """Write to MLflow what steps have newly stored, from a thread, so that an outage never delays training."""
     stop = threading.Event()
 
     def loop() -> None:
         while not stop.wait(PUBLISH_EVERY_S):
-            _publish(publisher)
+            _publish(publishers, running=True)
 
     thread = threading.Thread(target=loop, name="publish", daemon=True)
     thread.start()
@@ -244,12 +255,17 @@ def _publishing(publisher: Publisher) -> Iterator[None]:
         thread.join()
 
 
-def _publish(publisher: Publisher) -> None:
-    """What cannot be published now is published later; training goes on."""
-    try:
-        publisher.publish()
-    except (ReskdError, OSError) as error:
-        logger.warning("not published: %s", error)
+def _publish(publishers: Sequence[Publisher], *, running: bool = False) -> None:
+    """What cannot be published now is published later; training goes on.
+
+    While it is ``running``, only what it may change is looked at.
+    """
+    for publisher in publishers:
+        try:
+            if not publisher.publish(publisher.unsettled if running else None):
+                return  # nor would it take the others, and each asks for as long as MLflow's own patience
+        except (ReskdError, OSError) as error:
+            logger.warning("not published: %s", error)
 
 
 def _outcome(

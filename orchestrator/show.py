@@ -64,7 +64,8 @@ def show_plan(prepared: Prepared, plan: Plan, console: Console, *, cells: bool =
 def show_look(prepared: Prepared, console: Console) -> None:
     """Where the comparison of `seeds: auto` stands, if the sweep has one."""
     if prepared.sweep.auto is not None and prepared.look is not None:
-        console.print(sentence(prepared.look, prepared.sweep.auto), style="cyan", markup=False, highlight=False)
+        text = f"{prepared.sweep.name}: {sentence(prepared.look, prepared.sweep.auto)}"
+        console.print(text, style="cyan", markup=False, highlight=False)
 
 
 def _line(what: str, step_id: str, verdict: str, reason: str) -> Text:
@@ -129,7 +130,9 @@ def show_notes(found: Forecast, console: Console) -> None:
     console.print(f"estimated by: {'; '.join(found.notes)}", style="dim", markup=False, highlight=False)
 
 
-def show_outcome(prepared: Prepared, outcome: Outcome, publisher: Publisher, console: Console, *, program: str) -> None:
+def show_outcome(
+    prepared: Prepared, outcome: Outcome, publishers: Sequence[Publisher], console: Console, *, program: str
+) -> None:
     """How it ended and what to type next."""
     command = shlex.join([program, *sys.argv[1:]])
     total = outcome.num_done + len(outcome.failed) + len(outcome.unfinished)
@@ -154,7 +157,8 @@ def show_outcome(prepared: Prepared, outcome: Outcome, publisher: Publisher, con
         what = "stopped" if outcome.interrupted else "some jobs ended without finishing"
         log = f" (log: {outcome.log})" if outcome.log else ""
         console.print(f"{what}{log}; nothing finished is lost. Go on with:  {command}", markup=False, soft_wrap=True)
-    console.print(browse_line(prepared, publisher, program=program), markup=False, soft_wrap=True)
+    for line in dict.fromkeys(browse_line(prepared, publisher, program=program) for publisher in publishers):
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def estimate_lines(prepared: Prepared, jobs: Sequence[Job]) -> list[str]:

@@ -11,7 +11,7 @@ from orchestrator.show import show_forecast
 from orchestrator.union import SharedStep, Union
 
 
-def show_union(union: Union, together: Plan, console: Console, *, num_sweeps: int) -> None:
+def show_union(union: Union, console: Console, *, num_sweeps: int) -> None:
     """Which cells share a step, seeds of the same rows on one line, and the numbers over all the sweeps."""
     console.print(f"\n{num_sweeps} sweeps together", style="bold")
     if union.shared:
@@ -26,7 +26,14 @@ def show_union(union: Union, together: Plan, console: Console, *, num_sweeps: in
     console.print(f"{union.num_cells} cells, {union.num_steps} steps{saved} each counted once: {counts}")
     both = "" if union.num_taught + union.num_teachers <= union.num_steps else " (some are both)"
     console.print(f"{union.num_taught} are taught, {union.num_teachers} teach{both}")
-    show_forecast(together.forecast, console, what=f"in one schedule of {len(together.jobs)} jobs: ")
+
+
+def show_together(together: Plan | None, apart: str | None, console: Console) -> None:
+    """What `reskd run` of all of them would take, or why it cannot."""
+    if together is not None:
+        show_forecast(together.forecast, console, what=f"in one schedule of {len(together.jobs)} jobs: ")
+    if apart is not None:
+        console.print(f"not in one schedule: {apart}", style="yellow", markup=False, soft_wrap=True, highlight=False)
 
 
 def _by_rows(shared: tuple[SharedStep, ...]) -> dict[tuple[str, str], list[SharedStep]]:

@@ -16,6 +16,7 @@ from orchestrator.changes import apply_changes, split_changes
 from orchestrator.compatible import check_models
 from orchestrator.expand import RECIPE, Flat, check_keys, flatten, list_rows, start_from
 from orchestrator.identity import is_weights_file
+from orchestrator.joint import refuse_apart
 from orchestrator.steps import build_steps
 from orchestrator.store import Store
 from orchestrator.strict import check, naming
@@ -55,8 +56,20 @@ FIXED: Flat = {
 """Values in place of the sweep's; four training videos make two steps."""
 
 
-def cut_down(path: Path, *, changes: Sequence[str], store: Store) -> tuple[Path, Store]:
-    """The smoke form of a sweep as a file of its own, and a fresh store for it under ``<store>/smoke``.
+def cut_down_all(paths: Sequence[Path], *, changes: Sequence[str], store: Store) -> list[tuple[Path, Store]]:
+    """The smoke forms of sweeps in a new folder under ``<store>/smoke``, with one store for all of them there.
+
+    BadInput for whatever `load` refuses in them, and for sweeps that cannot run together as they are.
+    """
+    refuse_apart([load(path, changes=changes) for path in paths])
+    scratch = store.home / "smoke"
+    scratch.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{paths[0].stem}-", dir=scratch))
+    return [cut_down(path, changes=changes, folder=folder) for path in paths]
+
+
+def cut_down(path: Path, *, changes: Sequence[str], folder: Path) -> tuple[Path, Store]:
+    """The smoke form of a sweep as a file in ``folder``, and the store there.
 
     The file is ``<stem>_smoke.yaml`` beside its data set, so that nothing in it can be taken for the real sweep's.
     BadInput for whatever `load` refuses in the sweep itself, and for networks that do not suit each other there.
@@ -65,10 +78,7 @@ def cut_down(path: Path, *, changes: Sequence[str], store: Store) -> tuple[Path,
     with naming(str(path)):
         _refuse_unfit(sweep)
     spec = sweep.cells[0].recipe.data
-    scratch = store.home / "smoke"
-    scratch.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{path.stem}-", dir=scratch))
-    data = make_smoke(folder / "data", like=spec)
+    data = make_smoke(folder / f"{path.stem}_data", like=spec)
     with naming(str(path)):
         file: SweepFile = check(SweepFile, apply_changes(split_changes(changes), read_yaml(path)))
         small = _small_file(file, name=f"smoke_{spec.name}", data=data, crop_size=spec.crop_size)

@@ -1,4 +1,4 @@
-"""A sweep onto a cluster that runs already, as a Ray job: sent, followed, listed, stopped."""
+"""Sweeps onto a cluster that runs already, as a Ray job: sent, followed, listed, stopped."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 import reskd
+from orchestrator.joint import refuse_apart, refuse_same_names
 from orchestrator.prepare import COMMIT_VARIABLE, provenance
 from orchestrator.shared_paths import refuse_relative_paths, refuse_relative_store
 from orchestrator.sweep import load
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 10
 POLL_S = 1.0
+BETWEEN = ", "
+"""The names of a job's sweep files; a name may have a blank in it."""
 TALKERS = ("ray", "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk")
 """Loggers; the last two have levels of their own."""
 
@@ -42,8 +45,13 @@ class JobLine:
     id: str
     status: str
     sweep: str
+    """Names of its sweep files."""
     started: str
     exit_code: int | None
+
+    def is_of(self, name: str) -> bool:
+        """Whether it runs the sweep file of this name."""
+        return name == self.sweep or name in self.sweep.split(BETWEEN)
 
 
 def connect(address: str) -> JobSubmissionClient:
@@ -82,9 +90,9 @@ def _first(error: Exception) -> str:
     return str(error).strip().split("\n")[0][:200]
 
 
-def command_of(name: str, *, changes: Sequence[str], store: str | None, tracking_uri: str | None) -> str:
-    """What the cluster runs, as a shell reads it; `name` is the sweep file's in the upload."""
-    words = ["python", "-m", "orchestrator", "run", name]
+def command_of(names: Sequence[str], *, changes: Sequence[str], store: str | None, tracking_uri: str | None) -> str:
+    """What the cluster runs, as a shell reads it; `names` are the sweep files' in the upload."""
+    words = ["python", "-m", "orchestrator", "run", *names]
     for change in changes:
         words += ["--set", change]
     if store is not None:
@@ -95,34 +103,41 @@ def command_of(name: str, *, changes: Sequence[str], store: str | None, tracking
 
 
 def submit(
-    path: Path, *, address: str, changes: Sequence[str] = (), store: str | None, tracking_uri: str | None
+    paths: Sequence[Path], *, address: str, changes: Sequence[str] = (), store: str | None, tracking_uri: str | None
 ) -> str:
-    """Upload a sweep file and both packages and start `run` there; the job's id.
+    """Upload sweep files and both packages and start `run` there; the job's id.
 
     Third-party packages are the image's. Everything that can be checked here is, before anything is sent.
     """
-    load(path, changes=changes)
-    refuse_relative_paths(path, changes)
+    paths = list(dict.fromkeys(paths))
+    refuse_same_names(paths)
+    refuse_apart([load(path, changes=changes) for path in paths])
+    for path in paths:
+        refuse_relative_paths(path, changes)
     if store is not None:
         refuse_relative_store(store)
     client = connect(address)
+    names = [path.name for path in paths]
     variables = {"PYTHONUNBUFFERED": "1"}
     commit = provenance()["commit"]
     if commit:
         variables[COMMIT_VARIABLE] = commit
     with tempfile.TemporaryDirectory() as folder, _answers(address):
-        shutil.copyfile(path, Path(folder, path.name))
+        for path in paths:
+            shutil.copyfile(path, Path(folder, path.name))
         try:
             return client.submit_job(
-                entrypoint=command_of(path.name, changes=changes, store=store, tracking_uri=tracking_uri),
-                submission_id=f"{_slug(path.stem)}-{time.strftime('%m%d-%H%M%S')}-{os.urandom(2).hex()}",
+                entrypoint=command_of(
+                    [path.name for path in paths], changes=changes, store=store, tracking_uri=tracking_uri
+                ),
+                submission_id=f"{_slug(paths[0].stem)}-{time.strftime('%m%d-%H%M%S')}-{os.urandom(2).hex()}",
                 runtime_env={
                     "working_dir": folder,
                     "py_modules": [str(Path(reskd.__path__[0])), str(Path(__file__).parent)],
                     "excludes": ["__pycache__"],
                     "env_vars": variables,
                 },
-                metadata={"sweep": path.name},
+                metadata={"sweep": BETWEEN.join(names)},
             )
         except RuntimeError as error:
             raise ReskdError(f"--address {address}: the cluster did not take the job: {_first(error)}") from error

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from orchestrator.plan import Plan, Verdict, make_plan
+from orchestrator.plan import Plan, Verdict
 from orchestrator.prepare import Prepared
-from orchestrator.pricing import Asked, costs_of, num_devices
 from orchestrator.steps import Step, name_of
 
 
@@ -81,25 +80,3 @@ def unite(sweeps: Sequence[tuple[Prepared, Plan]]) -> Union:
             if len(sweeps_of[step.id]) > 1 or len(cells_of[step.id]) > 1
         ),
     )
-
-
-def plan_together(plans: Sequence[tuple[Prepared, Plan]], *, asked: Asked, retry_failed: bool) -> Plan:
-    """All the sweeps in one schedule, each step counted once, with the first sweep's resources; it has no cells."""
-    steps: dict[str, Step] = {}
-    for prepared, _ in plans:
-        for step in prepared.steps.values():
-            # One that is in a row of any sweep is wanted, whatever it is in the others.
-            if step.id not in steps or not steps[step.id].cells:
-                steps[step.id] = step
-    first = plans[0][0]
-    status = {step_id: first.store.status(step_id) for step_id in steps}
-    whole = replace(first.sweep, name="together", cells=(), early_stopping=None)
-    costs = costs_of(
-        whole.resources,
-        steps,
-        {sha: manifest for prepared, _ in plans for sha, manifest in prepared.manifests.items()},
-        folder=first.store.devices,
-        asked=asked,
-    )
-    devices = num_devices(whole.resources, costs, asked=asked)
-    return make_plan(whole, steps, status, costs=costs, num_devices=devices, retry_failed=retry_failed)

@@ -17,6 +17,7 @@ from reskd.data.manifest import Manifest, build_manifest
 from reskd.data.synthetic import make_demo
 from reskd.recipe import DataSpec
 from tests.pool import Pool
+from tests.training import LEVELS, Fit, fit, student_recipe, teacher_recipe
 
 
 def pytest_configure() -> None:
@@ -62,6 +63,16 @@ def demo_data(demo_root: Path) -> DataSpec:
 @pytest.fixture(scope="session")
 def demo_manifest(demo_data: DataSpec) -> Manifest:
     return build_manifest(demo_data)
+
+
+@pytest.fixture(scope="session")
+def job(demo_data: DataSpec, demo_manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Fit:
+    """A trained teacher, and the cohort {none, clip, frame, pixel} that is to be taught by it."""
+    folder = tmp_path_factory.mktemp("runs")
+    teacher = Fit({"7eac4e4": teacher_recipe(demo_data)}, demo_manifest, folder / "teacher", None)
+    fit(teacher, True)
+    recipes = {f"{number}{level}": student_recipe(demo_data, level) for number, level in enumerate(LEVELS)}
+    return Fit(recipes, demo_manifest, folder / "cohort", folder / "teacher" / "7eac4e4" / "weights.pt")
 
 
 @pytest.fixture(scope="session")

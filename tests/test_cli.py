@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import cli
+from orchestrator import cli, ray_address
 from orchestrator.prepare import prepare
 from orchestrator.store import Store
+from tests.ports import free_port
 
 SWEEP = """
 question: Does it help?
@@ -157,3 +158,14 @@ def test_status_names_damaged_clips_and_no_cohorts_makes_a_job_of_each_step(
     assert "1 damaged clips: val/bad.mp4" in text
     _, text = call(monkeypatch, capsys, "plan", sweep, "--store", tmp_path / "other", "--no-cohorts")
     assert "3 jobs to run" in text
+
+
+def test_a_cluster_that_does_not_answer_is_named_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{free_port()}")
+    monkeypatch.setattr(ray_address, "CONNECT_S", 0.1)
+    code, text = call(monkeypatch, capsys, "run", tmp_path / "missing.yaml", "--store", tmp_path / "store")
+    assert code == 2
+    assert "RAY_ADDRESS 127.0.0.1:" in text
+    assert "nobody answers" in text

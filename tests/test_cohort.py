@@ -2,42 +2,27 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
 
-from reskd.checkpoint import FolderSink, load_weights, state_hash
+from reskd.checkpoint import FolderSink, state_hash
 from reskd.cohort import Cohort
 from reskd.data.dataset import VideoDataset
 from reskd.data.loader import train_groups
-from reskd.data.manifest import Manifest
 from reskd.errors import BadInput
 from reskd.files import read_json
 from reskd.member import Member
-from reskd.models import MODELS, ClipOutput, VideoModel
-from reskd.models.mini import tsn_mini
+from reskd.models import ClipOutput
 from reskd.recipe import DataSpec, KDSpec, ModelSpec, Recipe
 from reskd.teacher import Teacher, load_teacher
 from reskd.workers import Workers
 from tests.pool import Pool
-from tests.training import LEVELS, Fit, fit, student_recipe, teacher_recipe
-
-
-@pytest.fixture(scope="module")
-def job(demo_data: DataSpec, demo_manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Fit:
-    """A trained teacher, and the cohort {none, clip, frame, pixel} that is to be taught by it."""
-    folder = tmp_path_factory.mktemp("runs")
-    teacher = Fit({"7eac4e4": teacher_recipe(demo_data)}, demo_manifest, folder / "teacher", None)
-    fit(teacher, True)
-    recipes = {f"{number}{level}": student_recipe(demo_data, level) for number, level in enumerate(LEVELS)}
-    return Fit(recipes, demo_manifest, folder / "cohort", folder / "teacher" / "7eac4e4" / "weights.pt")
+from tests.training import LEVELS, Fit, assert_agree, fit, shorter, student_recipe
 
 
 @pytest.fixture(scope="module")
@@ -107,126 +92,17 @@ def test_a_member_that_fails_on_one_worker_leaves_with_its_traceback_and_the_oth
 
 
 def test_one_and_two_workers_agree_to_rounding_in_float64(job: Fit, pool: Pool) -> None:
-    recipes = {step_id: replace(recipe, precision="fp64") for step_id, recipe in job.recipes.items()}
+    recipes = {step_id: shorter(recipe) for step_id, recipe in job.recipes.items()}
     one, two = job.spread("one64", recipes), job.spread("two64", recipes)
     fit(one, True)
     pool.run(fit, two)
-    for step_id in recipes:
-        weights = [load_weights(run.folder / step_id / "weights.pt")["model"] for run in (one, two)]
-        for name, value in weights[0].items():
-            torch.testing.assert_close(value, weights[1][name], rtol=1e-9, atol=1e-11)
-
-
-@pytest.mark.parametrize("mode", ["eval", "batch", "official_train"])
-def test_several_groups_in_a_pass_agree_with_one_after_another_to_rounding_in_float64(job: Fit, mode: str) -> None:
-    recipes = {
-        step_id: replace(recipe, precision="fp64", kd=replace(recipe.kd, teacher_mode=mode))
-        for step_id, recipe in job.recipes.items()
-    }
-    one, four = job.spread(f"one64-{mode}", recipes), job.spread(f"four64-{mode}", recipes)
-    fit(one, True)
-    fit(replace(four, groups_per_pass=4), True)
-    for step_id in recipes:
-        weights = [load_weights(run.folder / step_id / "weights.pt")["model"] for run in (one, four)]
-        for name, value in weights[0].items():
-            torch.testing.assert_close(value, weights[1][name], rtol=1e-9, atol=1e-11)
-
-
-def test_several_groups_in_a_pass_keep_the_bits_of_a_member_alone_and_of_a_resume(job: Fit) -> None:
-    together = replace(job.spread("passes", job.recipes), groups_per_pass=2)
-    assert fit(replace(together, stop_after=2), True) == {}
-    # Asked for another number, a resume goes on with that of its start.
-    hashes = fit(replace(together, groups_per_pass=1), True)
-    for step_id in ("0none", "3pixel"):
-        alone = replace(job.spread(f"passes-{step_id}", {step_id: job.recipes[step_id]}), groups_per_pass=2)
-        assert fit(alone, True) == {step_id: hashes[step_id]}
+    assert_agree(one, two)
 
 
 def test_loader_processes_that_go_ahead_of_the_next_epoch_change_no_bit(job: Fit) -> None:
     recipes = {"0none": job.recipes["0none"]}
     ahead = replace(job.spread("ahead", recipes), loader_workers=1)
     assert fit(ahead, True) == fit(job.spread("here", recipes), True)
-
-
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler here")
-@pytest.mark.parametrize("groups_per_pass", [1, 2])
-def test_compiled_networks_agree_with_their_own_to_rounding_in_float64_and_keep_their_bits_alone(
-    job: Fit, caplog: pytest.LogCaptureFixture, groups_per_pass: int
-) -> None:
-    recipes = {step_id: replace(job.recipes[step_id], precision="fp64") for step_id in ("0none", "3pixel")}
-    plain = job.spread(f"plain-{groups_per_pass}", recipes)
-    made = replace(job.spread(f"made-{groups_per_pass}", recipes), compile=True, groups_per_pass=groups_per_pass)
-    fit(plain, True)
-    hashes = fit(made, True)
-    assert "without torch.compile" not in caplog.text
-    for step_id in recipes:
-        weights = [load_weights(run.folder / step_id / "weights.pt")["model"] for run in (plain, made)]
-        for name, value in weights[0].items():
-            torch.testing.assert_close(value, weights[1][name], rtol=1e-9, atol=1e-11)
-    alone = made.spread(f"alone-{groups_per_pass}", {"3pixel": recipes["3pixel"]})
-    assert fit(alone, True) == {"3pixel": hashes["3pixel"]}
-
-
-def test_where_compiling_fails_the_networks_go_on_as_they_are(
-    job: Fit, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def no_compiler(model: VideoModel, **_: Any) -> Any:
-        def call(view: Tensor) -> None:
-            model(view)  # a part that ran before leaves no trace
-            raise RuntimeError("no working C++ compiler")
-
-        return call
-
-    monkeypatch.setattr(torch, "compile", no_compiler)
-    hashes = fit(job.spread("plain-bits", job.recipes), True)
-    assert fit(replace(job.spread("no-compiler", job.recipes), compile=True), True) == hashes
-    assert "step 0none goes on without torch.compile: RuntimeError: no working C++ compiler" in caplog.text
-    assert "the teacher goes on without torch.compile" in caplog.text
-
-
-def narrow(**options: Any) -> VideoModel:
-    """tsn_mini10 on a device that has room for two groups of four clips in training, of which it needs both passes."""
-    model = tsn_mini(num_blocks=1, **options)
-
-    def refuse(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if module.training and inputs[0].shape[0] > 2 * 4 * 4:  # groups, clips and frames
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB")
-
-    model.backbone.register_forward_pre_hook(refuse)
-    return model
-
-
-def test_out_of_memory_halves_the_groups_of_a_pass_and_changes_results_by_rounding_alone(
-    job: Fit, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setitem(MODELS, "tsn_narrow", narrow)
-    wide = {step_id: replace(recipe, precision="fp64") for step_id, recipe in job.recipes.items()}
-    # The first of them has had all its groups when the next one finds no room.
-    tight = {
-        step_id: replace(recipe, model=replace(recipe.model, name="tsn_narrow")) if step_id != "0none" else recipe
-        for step_id, recipe in wide.items()
-    }
-    one, four = job.spread("roomy", wide), replace(job.spread("tight", tight), groups_per_pass=4)
-    fit(one, True)
-    fit(four, True)
-    assert caplog.text.count("out of memory; from now on 2 groups in a pass") == 1
-    for step_id in wide:
-        weights = [load_weights(run.folder / step_id / "weights.pt")["model"] for run in (one, four)]
-        for name, value in weights[0].items():
-            torch.testing.assert_close(value, weights[1][name], rtol=1e-9, atol=1e-11)
-
-
-def test_members_without_room_for_one_group_say_so_and_a_single_one_says_what_to_lower(
-    job: Fit, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def losses(self: Member, *_: Any) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(Member, "losses", losses)
-    with pytest.raises(torch.OutOfMemoryError):
-        fit(job.spread("no-room", job.recipes), True)
-    with pytest.raises(BadInput, match=r"step 0none does not fit into cpu, alone .*CUDA out of memory.* lower optim"):
-        fit(job.spread("no-room-alone", {"0none": job.recipes["0none"]}), True)
 
 
 def test_validation_counts_each_of_seven_clips_once_on_one_and_on_two_workers(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from mlflow import MlflowClient
 from orchestrator.report import write_report
 from orchestrator.table_files import table_html
 from orchestrator.tables import records_from_store
+from tests.ports import free_port
 from tests.stored_sweep import StoredSweep
 from tests.test_publish import publisher_of, run_of
 from tests.test_tables import finish_all, table_of
@@ -32,9 +32,7 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
 

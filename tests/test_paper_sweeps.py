@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -89,7 +90,7 @@ def test_a_smoke_form_keeps_rows_tables_and_annotation_format_and_plans_two_step
     tmp_path: Path, name: str
 ) -> None:
     original = prepared(name, tmp_path) if name in PAPER else None
-    path, store = cut_down(SWEEPS / f"{name}.yaml", changes=[], store=Store(tmp_path / "store"))
+    path, store = cut_down(SWEEPS / f"{name}.yaml", changes=[], folder=tmp_path)
     small = prepare(path, store=store)
     assert small.unseen == ()
     assert {cell.verdict for cell in small.plan().cells} <= {"train", "waiting"}
@@ -128,21 +129,57 @@ def test_resnet_rows_of_the_first_experiment_cost_what_their_enlarged_frames_do(
         assert cost.gmacs == pytest.approx(65.9, rel=0.01)
 
 
-@pytest.mark.ray
-@pytest.mark.parametrize("name", [*PAPER, "hpo"])
-def test_a_paper_sweeps_smoke_form_runs_to_its_tables(tmp_path: Path, name: str) -> None:
+def run_smoke(names: Sequence[str], folder: Path) -> Path:
+    """The folder of one run of sweeps' smoke forms, in one schedule."""
     program = Path(sys.executable).with_name("reskd")
-    command = [str(program), "run", str(SWEEPS / f"{name}.yaml"), "--smoke", "--store", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    paths = [str(SWEEPS / f"{name}.yaml") for name in names]
+    command = [str(program), "run", *paths, "--smoke", "--store", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300 + 100 * len(names))
     assert done.returncode == 0, done.stdout + done.stderr
-    (folder,) = tmp_path.glob(f"smoke/{name}-*/store/tables/{name}_smoke")
-    spec = prepared(name, tmp_path / "plan").sweep.tables
+    assert "MLflow does not have everything" not in done.stdout
+    (scratch,) = folder.glob("smoke/*")
+    assert not (folder / "runs").exists(), "a smoke test wrote into the real store"
+    return scratch
+
+
+def check_tables(scratch: Path, name: str, tmp_path: Path) -> None:
+    folder = scratch / f"store/tables/{name}_smoke"
+    spec = prepared(name, tmp_path).sweep.tables
     assert {path.stem for path in folder.glob("*.md")} >= set(spec)
     for key in spec:
         content = (folder / f"{key}.md").read_text()
         assert "missing" not in content, content
         assert "failed" not in content, content
-    assert not (tmp_path / "runs").exists(), "a smoke test wrote into the real store"
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_smoke(PAPER, tmp_path_factory.mktemp("smoke"))
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("name", PAPER)
+def test_a_paper_sweeps_smoke_form_runs_to_its_tables(smoke: Path, tmp_path: Path, name: str) -> None:
+    check_tables(smoke, name, tmp_path)
+
+
+@pytest.mark.ray
+def test_the_smoke_form_of_the_draws_runs_to_its_tables(tmp_path: Path) -> None:
+    check_tables(run_smoke(["hpo"], tmp_path), "hpo", tmp_path)
+
+
+@pytest.mark.ray
+def test_sweeps_of_one_run_have_each_step_once_and_the_table_that_they_share(smoke: Path) -> None:
+    store = Store(smoke / "store")
+    steps = {name: prepare(smoke / f"{name}_smoke.yaml", store=store).steps for name in PAPER}
+    asked = {step_id for found in steps.values() for step_id in found}
+    assert sum(map(len, steps.values())) > len(asked), "nothing is shared, so nothing is shown"
+    assert set(store.step_ids()) == asked
+    joined = next(folder for folder in store.tables("").iterdir() if "+" in folder.name)
+    content = (joined / "table1.md").read_text()
+    for data in ("activitynet", "fcvid", "mini_kinetics"):
+        assert f"smoke_{data}" in content
+    assert "missing" not in content
 
 
 @pytest.mark.parametrize("name", ["table1_activitynet", "table1_fcvid", "table1_minikinetics", "table4", "table3"])

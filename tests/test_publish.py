@@ -14,6 +14,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from orchestrator import publish
 from orchestrator.lease import Leases
 from orchestrator.publish import Publisher, published_sweeps
 from orchestrator.report import write_report
@@ -215,7 +216,8 @@ def test_a_run_follows_its_step_through_interruption_failure_and_resume(empty_da
     leases, lease = Leases(), stored.store.lease_path(stored.id_of("baseline", 0))
 
     def status() -> str:
-        assert publisher.publish([step_id])
+        assert step_id in publisher.unsettled
+        assert publisher.publish(publisher.unsettled)
         assert publisher.records()[step_id] == records_from_store(stored.store, stored.steps)[step_id]
         return str(run_of(publisher, step_id).info.status)
 
@@ -245,6 +247,20 @@ def test_a_run_follows_its_step_through_interruption_failure_and_resume(empty_da
     assert status() == "FINISHED"
     leases.release()
     assert len(runs_of(publisher)) == 1
+    assert publisher.unsettled == [other for other in stored.steps if other != step_id]
+
+
+def test_many_steps_at_a_time_are_published_as_few_are(
+    empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    stored = stored_with(empty_database, tmp_path, seeds=(0,))
+    finish_all(stored)
+    publisher = publisher_of(stored)
+    assert publisher.publish()
+    before = histories(publisher)
+    monkeypatch.setattr(publish, "ASKED_ONE_BY_ONE", 0)  # so the experiment's runs are all read
+    assert publisher_of(stored).publish()
+    assert histories(publisher) == before
 
 
 def test_an_epoch_that_a_resume_trained_again_keeps_one_row(empty_database: Path, tmp_path: Path):

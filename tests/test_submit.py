@@ -9,7 +9,6 @@ import re
 import secrets
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -28,9 +27,10 @@ from orchestrator.launch import cluster_capacity
 from orchestrator.prepare import prepare
 from orchestrator.shared_paths import refuse_relative_paths, refuse_relative_store
 from orchestrator.store import Store
-from orchestrator.submit import command_of, connect, submit
+from orchestrator.submit import JobLine, command_of, connect, submit
 from orchestrator.sweep import Resources
 from reskd.errors import BadInput
+from tests.ports import free_port
 
 SWEEP = """
 question: Does it run there?
@@ -52,12 +52,6 @@ def write_sweep(folder: Path, root: str) -> Path:
     path = folder / "tiny.yaml"
     path.write_text(SWEEP.replace("ROOT", root))
     return path
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def test_a_dead_address_is_one_line_that_names_it() -> None:
@@ -101,7 +95,7 @@ def test_what_a_cluster_cannot_use_is_refused_before_it_is_asked(
     tmp_path: Path, root: str, store: str, says: str
 ) -> None:
     with pytest.raises(BadInput, match=says):
-        submit(write_sweep(tmp_path, root), address="http://127.0.0.1:1", store=store, tracking_uri=None)
+        submit([write_sweep(tmp_path, root)], address="http://127.0.0.1:1", store=store, tracking_uri=None)
 
 
 def test_a_change_mends_a_relative_root_or_makes_one(tmp_path: Path) -> None:
@@ -124,8 +118,24 @@ def test_a_store_on_a_cluster_is_named_and_absolute(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_command_survives_a_shell() -> None:
-    command = command_of("my sweep.yaml", changes=["seeds=[0, 1]"], store="/s", tracking_uri=None)
+    command = command_of(["my sweep.yaml"], changes=["seeds=[0, 1]"], store="/s", tracking_uri=None)
     assert shlex.split(command)[3:] == ["run", "my sweep.yaml", "--set", "seeds=[0, 1]", "--store", "/s"]
+
+
+def test_files_of_one_name_are_not_sent_together(tmp_path: Path) -> None:
+    paths = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        paths.append(write_sweep(tmp_path / name, "/shared/demo"))
+    with pytest.raises(BadInput, match="both the sweep 'tiny'"):
+        submit(paths, address=f"http://127.0.0.1:{free_port()}", store="/shared/reskd", tracking_uri=None)
+
+
+def test_a_job_is_of_each_of_its_sweep_files() -> None:
+    job = JobLine(id="a", status="RUNNING", sweep="my sweep.yaml, other.yaml", started="", exit_code=None)
+    assert job.is_of("my sweep.yaml")
+    assert job.is_of("other.yaml")
+    assert not job.is_of("sweep.yaml")
 
 
 def test_a_folder_that_is_not_shared_or_not_there_is_a_fault(tmp_path: Path) -> None:
@@ -157,7 +167,7 @@ def test_a_bucket_is_a_store_that_a_cluster_can_use(tmp_path: Path) -> None:
     """It is refused for the address that nobody answers at, not for the store."""
     path, dead = write_sweep(tmp_path, "/shared/demo"), f"http://127.0.0.1:{free_port()}"
     with pytest.raises(BadInput, match="nobody answers"):
-        submit(path, address=dead, store="s3://bucket/reskd", tracking_uri=None)
+        submit([path], address=dead, store="s3://bucket/reskd", tracking_uri=None)
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,12 @@ def test_the_file_holds_what_was_drawn_as_far_as_compression_keeps_it(tmp_path):
     assert np.argmin(errors, axis=1).tolist() == list(range(8))
 
 
+@pytest.mark.parametrize("container", ["mp4", "matroska", "webm"])
+def test_a_clip_is_the_same_file_whenever_it_is_encoded(container):
+    frames = draw_clip(2, rng=np.random.default_rng(0))
+    assert encode(frames, container=container) == encode(frames, container=container)
+
+
 def test_a_complete_demo_is_left_alone(tmp_path):
     make_demo(tmp_path / "demo", num_train=6, num_val=2)
     before = times(tmp_path / "demo")

@@ -17,13 +17,8 @@ from orchestrator.publish import Publisher
 from orchestrator.store import Store
 from orchestrator.ui import serve
 from reskd.errors import BadInput
+from tests.ports import free_port
 from tests.stored_sweep import StoredSweep
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_the_link_of_each_sweep_comes_last_and_the_server_ends_with_us(tmp_path: Path):

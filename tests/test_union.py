@@ -55,6 +55,21 @@ def test_steps_of_two_sweeps_are_counted_once_and_what_they_share_is_named(
     # All that the second file asks for is in the first.
     assert found["together"]["forecast"]["device_hours"] == pytest.approx(max(apart))
     assert min(apart) > 0
+    assert found["apart"] is None
+
+
+def test_a_plan_of_files_that_cannot_run_together_says_why_and_no_schedule(
+    two: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two[1].write_text(two[1].read_text() + "resources: {workers: 2, max_cpus: 2}\n")
+    code, text = call(monkeypatch, capsys, "plan", *two, "--store", tmp_path / "store")
+    assert code == 0
+    assert "not in one schedule:" in text
+    assert "'resources.workers' is 2, and 1 in" in text
+    _, text = call(monkeypatch, capsys, "plan", *two, "--store", tmp_path / "store", "--json")
+    found = json.loads(text)
+    assert found["together"] is None
+    assert "resources.workers" in found["apart"]
 
 
 def test_one_file_is_planned_as_ever(

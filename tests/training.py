@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from reskd import precision
-from reskd.checkpoint import FolderSink
+from reskd.checkpoint import FolderSink, load_weights
 from reskd.data.manifest import Manifest
 from reskd.execution import Execution
 from reskd.files import read_json
@@ -105,3 +106,16 @@ def _fit(job: Fit, *, solo: bool) -> dict[str, str]:
         step_id: failure.traceback if failure else (read_json(job.folder / step_id / "DONE.json") or {})["state_hash"]
         for step_id, failure in outcome.items()
     }
+
+
+def assert_agree(one: Fit, other: Fit) -> None:
+    """Weights and buffers of all their steps, to the rounding of float64."""
+    for step_id in one.recipes:
+        weights = [load_weights(run.folder / step_id / "weights.pt")["model"] for run in (one, other)]
+        for name, value in weights[0].items():
+            torch.testing.assert_close(value, weights[1][name], rtol=1e-9, atol=1e-11)
+
+
+def shorter(recipe: Recipe, **changes: Any) -> Recipe:
+    """In float64 and of one epoch, two steps: where orders of addition differ, they do so by then."""
+    return replace(recipe, precision="fp64", optim=replace(recipe.optim, epochs=1), **changes)

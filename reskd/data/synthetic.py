@@ -89,11 +89,13 @@ def draw_clip(label: int, *, rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def encode(frames: NDArray[np.uint8], *, container: str = "mp4") -> bytes:
-    """(T, H, W, 3) RGB to a file with H.264 in it, or VP9 in a webm; H.264's bytes are the same in every process."""
+    """(T, H, W, 3) RGB to a file with H.264 in it, or VP9 in a webm; the same bytes in every process."""
     import av
 
     buffer = io.BytesIO()
-    with av.open(buffer, "w", format=container) as file:
+    # Matroska, and webm with it, would else have a random number in its head.
+    options = {} if container == "mp4" else {"fflags": "+bitexact"}
+    with av.open(buffer, "w", format=container, options=options) as file:
         stream = file.add_stream("libvpx-vp9" if container == "webm" else "libx264", rate=FRAMES_PER_S)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"

@@ -1,0 +1,132 @@
+"""Several sweeps as one, to plan and run in one schedule; and what stands against that."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from itertools import combinations
+from pathlib import Path
+
+from orchestrator.prepare import Prepared
+from orchestrator.steps import Step, name_of
+from orchestrator.sweep import Sweep
+from reskd.errors import BadInput
+
+MAX_NAME = 120
+"""Bytes of a name made of several; a file system ends at 255, and a time or an ending comes after it."""
+
+
+def join(prepared: Sequence[Prepared]) -> Prepared:
+    """The sweeps as one: rows named after their sweep, each step there once, no tables; a single one as it is.
+
+    Resources and cohorts are the first sweep's; `obstacle` says whether that suits the others.
+    """
+    if len(prepared) == 1:
+        return prepared[0]
+    steps: dict[str, Step] = {}
+    for one in prepared:
+        for step in one.steps.values():
+            named = replace(step, cells=tuple((_row(one, row), seed) for row, seed in step.cells))
+            known = steps.get(step.id)
+            if known is not None and known.cells:  # a row's test at its end goes before a teacher's
+                named = replace(known, cells=(*known.cells, *named.cells))
+            steps[step.id] = named
+    first = prepared[0]
+    budgets = [one.sweep.resources.budget_gpu_hours for one in prepared]
+    limits = [budget for budget in budgets if budget is not None]
+    resources = replace(first.sweep.resources, budget_gpu_hours=sum(limits) if len(limits) == len(budgets) else None)
+    cells = [replace(cell, row=_row(one, cell.row)) for one in prepared for cell in one.sweep.cells]
+    return Prepared(
+        sweep=replace(
+            first.sweep,
+            name=joined_name([one.sweep.name for one in prepared]),
+            path=Path(", ".join(str(one.sweep.path) for one in prepared)),  # for messages alone
+            question=f"{len(prepared)} sweeps in one schedule",
+            cells=tuple(cells),
+            resources=resources,
+            tables={},
+            auto=None,
+            early_stopping=None,
+        ),
+        store=first.store,
+        steps=steps,
+        manifests={sha256: manifest for one in prepared for sha256, manifest in one.manifests.items()},
+        unseen=tuple(dict.fromkeys(name for one in prepared for name in one.unseen)),
+    )
+
+
+def _row(prepared: Prepared, row: str) -> str:
+    return f"{prepared.sweep.name}: {row}"
+
+
+def joined_name(names: Sequence[str]) -> str:
+    """Of several sweeps, for a file or a folder: `table1_activitynet+table1_fcvid`; of many the first and a digest."""
+    names = list(dict.fromkeys(names))
+    whole = "+".join(names)
+    if len(names) == 1 or len(whole.encode()) <= MAX_NAME:
+        return whole
+    digest = hashlib.sha256(whole.encode()).hexdigest()[:8]
+    start = names[0].encode()[: MAX_NAME // 2].decode(errors="ignore")
+    return f"{start}+{len(names) - 1}_others-{digest}"
+
+
+def refuse_same_names(paths: Sequence[Path]) -> None:
+    """BadInput for two files of one name, which would write over each other's tables."""
+    files: dict[str, Path] = {}
+    for path in paths:
+        other = files.setdefault(path.stem, path)
+        if other != path:
+            raise BadInput(
+                f"{other} and {path} are both the sweep {path.stem!r}, under which name its tables and MLflow's "
+                "experiment are kept; rename one of the files"
+            )
+
+
+def refuse_apart(sweeps: Sequence[Sweep]) -> None:
+    """BadInput where one schedule cannot do justice to all of them."""
+    for reason in _obstacles(sweeps):
+        raise BadInput(reason)
+
+
+def refuse_other_tests(prepared: Sequence[Prepared]) -> None:
+    """BadInput where a step that two of them show in rows would have two tests at its end."""
+    for first, other in combinations(prepared, 2):
+        for step_id in first.possible.keys() & other.possible.keys():
+            one, two = first.possible[step_id], other.possible[step_id]
+            ours, theirs = one.recipe.test_protocol, two.recipe.test_protocol
+            if one.cells and two.cells and ours != theirs:
+                raise BadInput(
+                    f"{other.sweep.path}: row {name_of(two)!r} and row {name_of(one)!r} of {first.sweep.path} are one "
+                    f"training, judged at its end by {theirs.name} and by {ours.name}; run the files one by one, and "
+                    f"show the other test as a column: test/{theirs.name}/<metric>, after `reskd eval`"
+                )
+
+
+def _obstacles(sweeps: Sequence[Sweep]) -> Iterator[str]:
+    first, *others = sweeps
+    for other in others:
+        for part in ("resources", "cohort"):
+            ours, theirs = asdict(getattr(first, part)), asdict(getattr(other, part))
+            for name, value in ours.items():
+                if theirs[name] != value and name != "budget_gpu_hours":  # budgets are added up
+                    yield (
+                        f"{other.path}: '{part}.{name}' is {_written(theirs[name])}, and {_written(value)} in "
+                        f"{first.path}; one schedule has one: set it for all of them with --set {part}.{name}=..., or "
+                        "run the files one by one"
+                    )
+    for one in sweeps if others else ():
+        if one.early_stopping is not None:
+            yield (
+                f"{one.path}: 'early_stopping' may stop a step that another sweep wants whole; run this file by itself"
+            )
+        if one.resources.groups_per_pass == "auto":
+            yield (
+                f"{one.path}: 'resources.groups_per_pass' is auto, which is by the sweep's own steps, so that other "
+                "files would change how they compute; give a number, or run this file by itself"
+            )
+
+
+def _written(value: object) -> str:
+    """As a sweep file has it."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from orchestrator.cohorts import Cohort
@@ -50,35 +51,46 @@ def split_cohorts(
         schedule = _schedule(tried, seconds=time, devices=devices, num_devices=num_devices)
         if schedule.makespan < found.makespan * (1 - LEAST_GAIN):
             best, found = tried, schedule
-    return _halve_longest_chain(best, found, seconds=time, devices=devices, num_devices=num_devices)
+    tries = []
+    for cohorts in [start] if best is start else [start, best]:
+        halved = _halve_longest_chain(cohorts, seconds=time, devices=devices, num_devices=num_devices)
+        schedule = _schedule(halved, seconds=time, devices=devices, num_devices=num_devices)
+        tries.append((halved, schedule.makespan))
+    least = min(makespan for _, makespan in tries)
+    return min((halved for halved, makespan in tries if makespan * (1 - LEAST_GAIN) <= least), key=len)
 
 
 def _halve_longest_chain(
     cohorts: list[Cohort],
-    found: Schedule,
     *,
     seconds: Callable[[Cohort], float],
     devices: Callable[[Cohort], float],
     num_devices: float,
 ) -> list[Cohort]:
-    """With jobs of the chain that everything waits for cut in two, and those as long or longer, as long as that pays:
-    parts of other jobs would not end it sooner, and each part repeats a teacher's pass.
+    """With jobs of the chain that everything waits for cut in two, as long as that pays: parts of other jobs would not
+    end it sooner, and each part repeats a teacher's pass. Of the cuts of one such chain the best is taken.
     """
+    found = _schedule(cohorts, seconds=seconds, devices=devices, num_devices=num_devices)
     for _ in range(MAX_HALVED):
         if found.makespan * (1 - LEAST_GAIN) <= found.work / num_devices:
             break
         chain = _longest_chain(_works(cohorts, seconds=seconds, devices=devices))
-        for index in sorted(chain, key=lambda index: -seconds(cohorts[index])):
-            least = seconds(cohorts[index]) * (1 - LEAST_GAIN)
-            # Of several seeds each has such a chain, and all of them must get shorter.
-            parts = [_parts(one, 2, seconds=seconds) if seconds(one) >= least else [one] for one in cohorts]
-            tried = [part for of_one in parts for part in of_one]
-            schedule = _schedule(tried, seconds=seconds, devices=devices, num_devices=num_devices)
-            if schedule.makespan < found.makespan * (1 - LEAST_GAIN):
-                cohorts, found = tried, schedule
-                break
-        else:
+        tries = []
+        for length in sorted({seconds(cohorts[index]) for index in chain}):
+            # Of several seeds each has such a chain, and all of them must get shorter: jobs as long go with it, or
+            # all that are as long or longer.
+            for most in (length / (1 - LEAST_GAIN), math.inf):
+                parts = [
+                    _parts(one, 2, seconds=seconds) if length * (1 - LEAST_GAIN) <= seconds(one) <= most else [one]
+                    for one in cohorts
+                ]
+                tried = [part for of_one in parts for part in of_one]
+                schedule = _schedule(tried, seconds=seconds, devices=devices, num_devices=num_devices)
+                tries.append((schedule.makespan, len(tried), tried, schedule))
+        makespan, _, tried, schedule = min(tries, key=lambda one: one[:2])
+        if makespan >= found.makespan * (1 - LEAST_GAIN):
             break
+        cohorts, found = tried, schedule
     return cohorts
 
 

@@ -39,28 +39,55 @@ def test_one_device_trains_one_cohort_and_more_devices_share_it():
     assert planned(devices=6) == six
 
 
+def member(name, seconds, teacher=None):
+    step = SimpleNamespace(id=name, teacher_id=teacher, seconds=seconds)
+    return SimpleNamespace(step=step)
+
+
+def names_of_cuts(cohorts, *, num_devices, one_pass=0.0):
+    """Members' names of each job; of those that are taught, each job pays for the teacher's pass."""
+
+    def seconds(cohort):
+        taught = any(member.step.teacher_id for member in cohort)
+        return sum(member.step.seconds for member in cohort) + (one_pass if taught else 0.0)
+
+    cut = split_cohorts(
+        cohorts, seconds=seconds, devices=lambda cohort: 1.0, fits=lambda cohort: True, num_devices=num_devices
+    )
+    return sorted(sorted(member.step.id for member in cohort) for cohort in cut)
+
+
 def test_a_cut_that_shortens_the_chain_is_made_and_one_beside_it_is_not():
     """Times by hand: 4 devices; a job of 12 s whose last job follows it, two students of 5 s each, beside one of 12."""
-
-    def member(name, seconds, teacher=None):
-        step = SimpleNamespace(id=name, teacher_id=teacher, seconds=seconds)
-        return SimpleNamespace(step=step)
-
     teachers = (member("t", 4.0), member("a", 4.0), member("b", 4.0))
     students = (member("s", 5.0, "t"), member("u", 5.0, "t"))
     beside = (member("x", 6.0), member("y", 6.0))
-    cut = split_cohorts(
-        [teachers, students, beside],
-        seconds=lambda cohort: sum(member.step.seconds for member in cohort),
-        devices=lambda cohort: 1.0,
-        fits=lambda cohort: True,
-        num_devices=4.0,
-    )
-    names = sorted(sorted(member.step.id for member in cohort) for cohort in cut)
+    names = names_of_cuts([teachers, students, beside], num_devices=4)
     # The whole: 12 + 10 s. With the teacher alone 4 + 5 s, and nothing is cut that would not end it sooner.
     assert ["s"] in names
     assert ["u"] in names
     assert not any("t" in cohort and len(cohort) > 2 for cohort in names)
+
+
+def test_the_jobs_before_the_longest_ones_are_cut_without_cutting_those():
+    """Two seeds, 3 devices: 12 + 20 s; with the teachers alone 6 + 20, with students in halves of 15 s 6 + 15 + 15."""
+    cohorts = []
+    for seed in "12":
+        cohorts.append((member(f"t{seed}", 6.0), member(f"a{seed}", 3.0), member(f"b{seed}", 3.0)))
+        cohorts.append(tuple(member(f"{name}{seed}", 2.5, f"t{seed}") for name in "wxyz"))
+    names = names_of_cuts(cohorts, num_devices=3, one_pass=10.0)
+    students = [[f"{name}{seed}" for name in "wxyz"] for seed in "12"]
+    assert names == sorted([["t1"], ["t2"], ["a1", "b1"], ["a2", "b2"], *students])
+
+
+def test_fewer_larger_parts_are_taken_where_they_end_sooner():
+    """Three cohorts of 14 s on 8 devices: 9 jobs of 10, 6 and 6 s end after 12 s, 6 jobs of 10 and 8 s after 10."""
+    cohorts = [
+        (member(f"a{seed}", 6.0, "done"), member(f"b{seed}", 2.0, "done"), member(f"c{seed}", 2.0, "done"))
+        for seed in "123"
+    ]
+    names = names_of_cuts(cohorts, num_devices=8, one_pass=4.0)
+    assert names == sorted([*[[f"a{seed}"] for seed in "123"], *[[f"b{seed}", f"c{seed}"] for seed in "123"]])
 
 
 def test_a_sweep_may_forbid_the_cut():

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 
 from orchestrator.prepare import Prepared
@@ -20,7 +20,7 @@ MAX_NAME = 120
 def join(prepared: Sequence[Prepared]) -> Prepared:
     """The sweeps as one: rows named after their sweep, each step there once, no tables; a single one as it is.
 
-    Resources and cohorts are the first sweep's; `obstacle` says whether that suits the others.
+    Resources and cohorts are the first sweep's; `refuse_apart` says whether that suits the others.
     """
     if len(prepared) == 1:
         return prepared[0]
@@ -85,8 +85,28 @@ def refuse_same_names(paths: Sequence[Path]) -> None:
 
 def refuse_apart(sweeps: Sequence[Sweep]) -> None:
     """BadInput where one schedule cannot do justice to all of them."""
-    for reason in _obstacles(sweeps):
-        raise BadInput(reason)
+    first, *others = sweeps
+    if not others:
+        return
+    for other, part in product(others, ("resources", "cohort")):
+        ours, theirs = asdict(getattr(first, part)), asdict(getattr(other, part))
+        for name, value in ours.items():
+            if theirs[name] != value and name != "budget_gpu_hours":  # budgets are added up
+                raise BadInput(
+                    f"{other.path}: '{part}.{name}' is {_written(theirs[name])}, and {_written(value)} in "
+                    f"{first.path}; one schedule has one: set it for all of them with --set {part}.{name}=..., or "
+                    "run the files one by one"
+                )
+    for one in sweeps:
+        if one.early_stopping is not None:
+            raise BadInput(
+                f"{one.path}: 'early_stopping' may stop a step that another sweep wants whole; run this file by itself"
+            )
+        if one.resources.groups_per_pass == "auto":
+            raise BadInput(
+                f"{one.path}: 'resources.groups_per_pass' is auto, which is by the sweep's own steps, so that other "
+                "files would change how they compute; give a number, or run this file by itself"
+            )
 
 
 def refuse_other_tests(prepared: Sequence[Prepared]) -> None:
@@ -101,30 +121,6 @@ def refuse_other_tests(prepared: Sequence[Prepared]) -> None:
                     f"training, judged at its end by {theirs.name} and by {ours.name}; run the files one by one, and "
                     f"show the other test as a column: test/{theirs.name}/<metric>, after `reskd eval`"
                 )
-
-
-def _obstacles(sweeps: Sequence[Sweep]) -> Iterator[str]:
-    first, *others = sweeps
-    for other in others:
-        for part in ("resources", "cohort"):
-            ours, theirs = asdict(getattr(first, part)), asdict(getattr(other, part))
-            for name, value in ours.items():
-                if theirs[name] != value and name != "budget_gpu_hours":  # budgets are added up
-                    yield (
-                        f"{other.path}: '{part}.{name}' is {_written(theirs[name])}, and {_written(value)} in "
-                        f"{first.path}; one schedule has one: set it for all of them with --set {part}.{name}=..., or "
-                        "run the files one by one"
-                    )
-    for one in sweeps if others else ():
-        if one.early_stopping is not None:
-            yield (
-                f"{one.path}: 'early_stopping' may stop a step that another sweep wants whole; run this file by itself"
-            )
-        if one.resources.groups_per_pass == "auto":
-            yield (
-                f"{one.path}: 'resources.groups_per_pass' is auto, which is by the sweep's own steps, so that other "
-                "files would change how they compute; give a number, or run this file by itself"
-            )
 
 
 def _written(value: object) -> str:

@@ -127,9 +127,7 @@ def submit(
             shutil.copyfile(path, Path(folder, path.name))
         try:
             return client.submit_job(
-                entrypoint=command_of(
-                    [path.name for path in paths], changes=changes, store=store, tracking_uri=tracking_uri
-                ),
+                entrypoint=command_of(names, changes=changes, store=store, tracking_uri=tracking_uri),
                 submission_id=f"{_slug(paths[0].stem)}-{time.strftime('%m%d-%H%M%S')}-{os.urandom(2).hex()}",
                 runtime_env={
                     "working_dir": folder,

@@ -72,7 +72,7 @@ def plan(
 
     Starts nothing.
     """
-    from orchestrator.joint import join, refuse_apart, refuse_other_tests
+    from orchestrator.joint import join
     from orchestrator.pricing import asked_of
     from orchestrator.show import show_plan
     from orchestrator.show_union import show_together, show_union
@@ -82,12 +82,11 @@ def plan(
     assumed = asked_of(device=device, devices=devices, clips=clips)
     plans = [(one, one.plan(retry_failed=retry_failed, asked=assumed)) for one in prepared]
     union = unite(plans) if len(plans) > 1 else None
-    together, apart = None, None
+    whole, together, apart = None, None, None
     if union:
         try:
-            refuse_apart([one.sweep for one in prepared])
-            refuse_other_tests(prepared)
-            together = join(prepared).plan(retry_failed=retry_failed, asked=assumed)
+            whole = join(prepared)
+            together = whole.plan(retry_failed=retry_failed, asked=assumed)
         except BadInput as reason:
             apart = str(reason)
     if as_json:
@@ -102,8 +101,8 @@ def plan(
     if union:
         show_union(union, console, num_sweeps=len(plans))
         show_together(together, apart, console)
-    if together:
-        join(prepared).refuse(together.forecast, budget=budget)
+    if whole and together:
+        whole.refuse(together.forecast, budget=budget)
         return
     for one, one_plan in plans:
         one.refuse(one_plan.forecast, budget=budget)
@@ -123,7 +122,7 @@ def run(
     """Train what is missing, publish it, rebuild the tables; of several sweeps in one schedule, which trains once what
     they share. Typed again, it resumes, retries and extends.
     """
-    from orchestrator.joint import join, refuse_apart, refuse_other_tests
+    from orchestrator.joint import join
     from orchestrator.ray_address import joins_cluster, refuse_unreachable
     from orchestrator.shared_paths import refuse_relative_store
 
@@ -137,8 +136,6 @@ def run(
 
     if smoke:
         tracking_uri = None  # its runs are no results, so they stay in its own store
-    refuse_apart([one.sweep for one in prepared])
-    refuse_other_tests(prepared)
     whole = join(prepared)
     before = whole.plan(retry_failed=retry_failed)
     for one in prepared if len(prepared) > 1 else ():
@@ -175,9 +172,9 @@ def _open_sweeps(
     paths = list(dict.fromkeys(paths))
     refuse_same_names(paths)
     if smoke:
-        from orchestrator.smoke import cut_down_all
+        from orchestrator.smoke import cut_down
 
-        small = cut_down_all(paths, changes=changes or [], store=store)
+        small = cut_down(paths, changes=changes or [], store=store)
         for path, (cut, _) in zip(paths, small, strict=True):
             console.print(f"smoke test of {path}: {cut}", markup=False, soft_wrap=True, highlight=False)
         return [open_sweep(cut, None, scratch, no_cohorts=no_cohorts) for cut, scratch in small]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from itertools import combinations, product
@@ -20,10 +21,12 @@ MAX_NAME = 120
 def join(prepared: Sequence[Prepared]) -> Prepared:
     """The sweeps as one: rows named after their sweep, each step there once, no tables; a single one as it is.
 
-    Resources and cohorts are the first sweep's; `refuse_apart` says whether that suits the others.
+    BadInput where one schedule cannot do justice to all of them.
     """
     if len(prepared) == 1:
         return prepared[0]
+    refuse_apart([one.sweep for one in prepared])
+    _refuse_other_tests(prepared)
     steps: dict[str, Step] = {}
     for one in prepared:
         for step in one.steps.values():
@@ -84,7 +87,7 @@ def refuse_same_names(paths: Sequence[Path]) -> None:
 
 
 def refuse_apart(sweeps: Sequence[Sweep]) -> None:
-    """BadInput where one schedule cannot do justice to all of them."""
+    """BadInput for sweeps that by their files alone cannot be in one schedule."""
     first, *others = sweeps
     if not others:
         return
@@ -93,7 +96,7 @@ def refuse_apart(sweeps: Sequence[Sweep]) -> None:
         for name, value in ours.items():
             if theirs[name] != value and name != "budget_gpu_hours":  # budgets are added up
                 raise BadInput(
-                    f"{other.path}: '{part}.{name}' is {_written(theirs[name])}, and {_written(value)} in "
+                    f"{other.path}: '{part}.{name}' is {json.dumps(theirs[name])}, and {json.dumps(value)} in "
                     f"{first.path}; one schedule has one: set it for all of them with --set {part}.{name}=..., or "
                     "run the files one by one"
                 )
@@ -109,7 +112,7 @@ def refuse_apart(sweeps: Sequence[Sweep]) -> None:
             )
 
 
-def refuse_other_tests(prepared: Sequence[Prepared]) -> None:
+def _refuse_other_tests(prepared: Sequence[Prepared]) -> None:
     """BadInput where a step that two of them show in rows would have two tests at its end."""
     for first, other in combinations(prepared, 2):
         for step_id in first.possible.keys() & other.possible.keys():
@@ -121,8 +124,3 @@ def refuse_other_tests(prepared: Sequence[Prepared]) -> None:
                     f"training, judged at its end by {theirs.name} and by {ours.name}; run the files one by one, and "
                     f"show the other test as a column: test/{theirs.name}/<metric>, after `reskd eval`"
                 )
-
-
-def _written(value: object) -> str:
-    """As a sweep file has it."""
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -56,25 +56,23 @@ FIXED: Flat = {
 """Values in place of the sweep's; four training videos make two steps."""
 
 
-def cut_down_all(paths: Sequence[Path], *, changes: Sequence[str], store: Store) -> list[tuple[Path, Store]]:
-    """The smoke forms of sweeps in a new folder under ``<store>/smoke``, with one store for all of them there.
+def cut_down(paths: Sequence[Path], *, changes: Sequence[str], store: Store) -> list[tuple[Path, Store]]:
+    """The smoke forms of sweeps as files in a new folder under ``<store>/smoke``, and the store that they share there.
 
-    BadInput for whatever `load` refuses in them, and for sweeps that cannot run together as they are.
+    Each is ``<stem>_smoke.yaml`` beside its data set, so that nothing in it can be taken for the real sweep's.
+    BadInput for whatever `load` refuses in a sweep itself, for networks that do not suit each other there, and for
+    sweeps that cannot run together as they are.
     """
-    refuse_apart([load(path, changes=changes) for path in paths])
+    sweeps = [load(path, changes=changes) for path in paths]
+    refuse_apart(sweeps)
     scratch = store.home / "smoke"
     scratch.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{paths[0].stem}-", dir=scratch))
-    return [cut_down(path, changes=changes, folder=folder) for path in paths]
+    return [(_cut_down(sweep, changes=changes, folder=folder), Store(folder / "store")) for sweep in sweeps]
 
 
-def cut_down(path: Path, *, changes: Sequence[str], folder: Path) -> tuple[Path, Store]:
-    """The smoke form of a sweep as a file in ``folder``, and the store there.
-
-    The file is ``<stem>_smoke.yaml`` beside its data set, so that nothing in it can be taken for the real sweep's.
-    BadInput for whatever `load` refuses in the sweep itself, and for networks that do not suit each other there.
-    """
-    sweep = load(path, changes=changes)
+def _cut_down(sweep: Sweep, *, changes: Sequence[str], folder: Path) -> Path:
+    path = sweep.path
     with naming(str(path)):
         _refuse_unfit(sweep)
     spec = sweep.cells[0].recipe.data
@@ -85,7 +83,7 @@ def cut_down(path: Path, *, changes: Sequence[str], folder: Path) -> tuple[Path,
     target = folder / f"{path.stem}_smoke.yaml"
     plain = json.loads(json.dumps(small))  # nothing in it twice: YAML would write an alias, which a sweep may not have
     target.write_text(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    return target, Store(folder / "store")
+    return target
 
 
 def _refuse_unfit(sweep: Sweep) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from orchestrator.cohorts import Cohort
 from orchestrator.simulate import Schedule, Work, chains, simulate
@@ -51,13 +51,12 @@ def split_cohorts(
         schedule = _schedule(tried, seconds=time, devices=devices, num_devices=num_devices)
         if schedule.makespan < found.makespan * (1 - LEAST_GAIN):
             best, found = tried, schedule
-    tries = []
-    for cohorts in [start] if best is start else [start, best]:
-        halved = _halve_longest_chain(cohorts, seconds=time, devices=devices, num_devices=num_devices)
-        schedule = _schedule(halved, seconds=time, devices=devices, num_devices=num_devices)
-        tries.append((halved, schedule.makespan))
-    least = min(makespan for _, makespan in tries)
-    return min((halved for halved, makespan in tries if makespan * (1 - LEAST_GAIN) <= least), key=len)
+    tries = [
+        _halve_longest_chain(cohorts, seconds=time, devices=devices, num_devices=num_devices)
+        for cohorts in ([start] if best is start else [start, best])
+    ]
+    least = min(schedule.makespan for _, schedule in tries)
+    return min((halved for halved, schedule in tries if schedule.makespan * (1 - LEAST_GAIN) <= least), key=len)
 
 
 def _halve_longest_chain(
@@ -66,7 +65,7 @@ def _halve_longest_chain(
     seconds: Callable[[Cohort], float],
     devices: Callable[[Cohort], float],
     num_devices: float,
-) -> list[Cohort]:
+) -> tuple[list[Cohort], Schedule]:
     """With jobs of the chain that everything waits for cut in two, as long as that pays: parts of other jobs would not
     end it sooner, and each part repeats a teacher's pass. Of the cuts of one such chain the best is taken.
     """
@@ -75,23 +74,29 @@ def _halve_longest_chain(
         if found.makespan * (1 - LEAST_GAIN) <= found.work / num_devices:
             break
         chain = _longest_chain(_works(cohorts, seconds=seconds, devices=devices))
-        tries = []
-        for length in sorted({seconds(cohorts[index]) for index in chain}):
-            # Of several seeds each has such a chain, and all of them must get shorter: jobs as long go with it, or
-            # all that are as long or longer.
-            for most in (length / (1 - LEAST_GAIN), math.inf):
-                parts = [
-                    _parts(one, 2, seconds=seconds) if length * (1 - LEAST_GAIN) <= seconds(one) <= most else [one]
-                    for one in cohorts
-                ]
-                tried = [part for of_one in parts for part in of_one]
-                schedule = _schedule(tried, seconds=seconds, devices=devices, num_devices=num_devices)
-                tries.append((schedule.makespan, len(tried), tried, schedule))
-        makespan, _, tried, schedule = min(tries, key=lambda one: one[:2])
-        if makespan >= found.makespan * (1 - LEAST_GAIN):
+        tries = [
+            (tried, _schedule(tried, seconds=seconds, devices=devices, num_devices=num_devices))
+            for length in sorted({seconds(cohorts[index]) for index in chain})
+            for tried in _halved(cohorts, length, seconds=seconds)
+        ]
+        tried, schedule = min(tries, key=lambda one: (one[1].makespan, len(one[0])))
+        if schedule.makespan >= found.makespan * (1 - LEAST_GAIN):
             break
         cohorts, found = tried, schedule
-    return cohorts
+    return cohorts, found
+
+
+def _halved(cohorts: Sequence[Cohort], length: float, *, seconds: Callable[[Cohort], float]) -> Iterator[list[Cohort]]:
+    """With a job of this length in two. Of several seeds each has such a chain, and all of them must get shorter: so
+    jobs as long go with it, or all that are as long or longer.
+    """
+    least = length * (1 - LEAST_GAIN)
+    for most in (length / (1 - LEAST_GAIN), math.inf):
+        yield [
+            part
+            for one in cohorts
+            for part in (_parts(one, 2, seconds=seconds) if least <= seconds(one) <= most else [one])
+        ]
 
 
 def _longest_chain(jobs: Sequence[Work]) -> list[int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import cli, ray_address
+from orchestrator import cli
 from orchestrator.prepare import prepare
 from orchestrator.store import Store
 from tests.ports import free_port
@@ -164,7 +164,6 @@ def test_a_cluster_that_does_not_answer_is_named_before_anything_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{free_port()}")
-    monkeypatch.setattr(ray_address, "CONNECT_S", 0.1)
     code, text = call(monkeypatch, capsys, "run", tmp_path / "missing.yaml", "--store", tmp_path / "store")
     assert code == 2
     assert "RAY_ADDRESS 127.0.0.1:" in text

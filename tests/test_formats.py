@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator.prepare import prepare
 from orchestrator.smoke import cut_down
+from orchestrator.store import Store
 from reskd.data.annotations import Annotations, VideoRecord, load_annotations
 from reskd.data.dataset import VideoDataset
 from reskd.data.layouts import LAYOUTS
@@ -366,7 +367,7 @@ rows: {{chain: [{{row: one}}]}}
 seeds: [0]
 """
     )
-    path, store = cut_down(sweep, changes=[], folder=tmp_path)
+    ((path, store),) = cut_down([sweep], changes=[], store=Store(tmp_path / "store"))
     small = prepare(path, store=store)
     (step,) = small.steps.values()
     assert step.recipe.data.annotations == annotations

@@ -7,50 +7,32 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.joint import join, joined_name, refuse_apart, refuse_other_tests, refuse_same_names
+from orchestrator.joint import join, joined_name, refuse_same_names
 from orchestrator.prepare import Prepared, prepare
 from orchestrator.store import Store
 from reskd.errors import BadInput
 from tests.test_cli import call
+from tests.unseen_sweep import PIXEL, SAME, write_unseen
 
-BASE = """
-question: {question}
-base:
-  data: {{name: nowhere_to_be_seen, num_frames: 4, short_side: 64, crop_size: 64}}
-  model: {{name: tsn_mini10, resolution: 24}}
-  optim: {{epochs: 2, batch_size: 16}}
-  teacher: {{model.name: tsn_mini18, model.resolution: 64}}
-rows:
-  chain: {rows}
-seeds: [0, 1]
-"""
-PIXEL = "{row: pixel, kd.level: pixel}"
-SAME = "{row: ours, kd.level: pixel}"
 TEACHER = "{row: big, kd.level: none, model.name: tsn_mini18, model.resolution: 64, eval.views: 2x1}"
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
     """Two sweeps with the row `pixel` in common, whose teacher is a row of the second; and one without it."""
-    rows = {"first": PIXEL, "second": f"{SAME}, {TEACHER}", "third": "{row: small, kd.level: none}"}
-    paths = [tmp_path / f"{name}.yaml" for name in rows]
-    for path, (name, text) in zip(paths, rows.items(), strict=True):
-        path.write_text(BASE.format(question=name, rows=f"[{text}]"))
-    return paths
+    return [
+        write_unseen(tmp_path / "first.yaml", PIXEL),
+        write_unseen(tmp_path / "second.yaml", SAME, TEACHER),
+        write_unseen(tmp_path / "third.yaml", "{row: small, kd.level: none}"),
+    ]
 
 
 def prepared(paths: list[Path], tmp_path: Path) -> list[Prepared]:
     return [prepare(path, store=Store(tmp_path / "store")) for path in paths]
 
 
-def refuse(found: list[Prepared]) -> None:
-    refuse_apart([one.sweep for one in found])
-    refuse_other_tests(found)
-
-
 def test_two_sweeps_are_one_with_rows_named_after_them_and_each_step_once(files: list[Path], tmp_path: Path) -> None:
     first, second = prepared(files[:2], tmp_path)
-    refuse([first, second])
     whole = join([first, second])
     assert whole.steps.keys() == first.steps.keys() | second.steps.keys()
     shared = first.steps.keys() & second.steps.keys()
@@ -74,7 +56,6 @@ def test_budgets_of_all_files_are_added_up_where_all_have_one(files: list[Path],
     for path, budget in zip(files, (1, 2, None), strict=True):
         path.write_text(f"{path.read_text()}resources: {{budget_gpu_hours: {budget or 'null'}}}\n")
     found = prepared(files, tmp_path)
-    refuse(found)
     assert join(found[:2]).sweep.resources.budget_gpu_hours == 3
     assert join(found).sweep.resources.budget_gpu_hours is None
     whole = join(found[:2])
@@ -96,22 +77,22 @@ def test_sweeps_that_one_schedule_cannot_serve_are_refused(
 ) -> None:
     files[2].write_text(f"{files[2].read_text()}\n{more}\n")
     with pytest.raises(BadInput, match=says):
-        refuse(prepared(files, tmp_path))
-    refuse(prepared(files[2:], tmp_path))  # by itself it may have all of that
+        join(prepared(files, tmp_path))
+    join(prepared(files[2:], tmp_path))  # by itself it may have all of that
 
 
 def test_groups_chosen_by_the_steps_of_one_sweep_are_not_mixed_with_others(files: list[Path], tmp_path: Path) -> None:
     for path in files:
         path.write_text(f"{path.read_text()}\nresources: {{groups_per_pass: auto}}\n")
     with pytest.raises(BadInput, match=r"first\.yaml: 'resources\.groups_per_pass' is auto"):
-        refuse(prepared(files, tmp_path))
+        join(prepared(files, tmp_path))
 
 
 def test_one_step_with_two_tests_at_its_end_is_refused_whichever_files_ask(files: list[Path], tmp_path: Path) -> None:
     files[1].write_text(files[1].read_text().replace("row: ours,", "row: ours, eval.views: 1x3,"))
     third, first, second = files[2], files[0], files[1]
     with pytest.raises(BadInput, match=r"second\.yaml: row 'ours' and row 'pixel' of .*first\.yaml are one training"):
-        refuse(prepared([third, first, second], tmp_path))
+        join(prepared([third, first, second], tmp_path))
 
 
 def test_files_of_one_name_are_refused_before_anything_is_read(

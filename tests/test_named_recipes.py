@@ -14,6 +14,7 @@ from orchestrator.cli import app
 from orchestrator.named_recipes import CONTROLLED, named_recipes
 from orchestrator.schema import sweep_schema
 from orchestrator.smoke import cut_down
+from orchestrator.store import Store
 from orchestrator.sweep import load
 from reskd.errors import BadInput
 from reskd.recipe import Recipe
@@ -186,7 +187,7 @@ def test_the_smoke_form_of_a_row_with_a_recipe_of_its_own_has_nothing_of_the_bas
         f"question: What?\nbase: {{recipe: {base}, data.name: k}}\n"
         f"rows: {{chain: [{{row: plain}}, {{row: other, recipe: {row}}}]}}\nseeds: [0]\n"
     )
-    target, _ = cut_down(path, changes=[], folder=tmp_path)
+    ((target, _),) = cut_down([path], changes=[], store=Store(tmp_path / "store"))
     real, small = ({cell.row: cell.recipe for cell in load(file).cells} for file in (path, target))
     for name in ("plain", "other"):
         assert small[name].kd == real[name].kd

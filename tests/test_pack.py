@@ -18,7 +18,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from orchestrator import ray_address
 from orchestrator.cli import app
 from orchestrator.cost import ClipCounts, Costs
 from orchestrator.devices import load_profile
@@ -338,7 +337,6 @@ def test_a_ray_cluster_packs_the_same_bytes_and_lists_what_is_damaged(originals,
 
 
 @pytest.mark.ray
-def test_a_cluster_that_is_not_there_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(ray_address, "CONNECT_S", 0.1)
+def test_a_cluster_that_is_not_there_is_named(originals, tmp_path):
     with pytest.raises(BadInput, match=r"--address 127.0.0.1:1: "), ray_packing("127.0.0.1:1", tmp_path):
         pass

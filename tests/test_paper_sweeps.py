@@ -90,7 +90,7 @@ def test_a_smoke_form_keeps_rows_tables_and_annotation_format_and_plans_two_step
     tmp_path: Path, name: str
 ) -> None:
     original = prepared(name, tmp_path) if name in PAPER else None
-    path, store = cut_down(SWEEPS / f"{name}.yaml", changes=[], folder=tmp_path)
+    ((path, store),) = cut_down([SWEEPS / f"{name}.yaml"], changes=[], store=Store(tmp_path / "store"))
     small = prepare(path, store=store)
     assert small.unseen == ()
     assert {cell.verdict for cell in small.plan().cells} <= {"train", "waiting"}

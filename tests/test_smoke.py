@@ -9,6 +9,7 @@ import torch
 
 from orchestrator.prepare import prepare
 from orchestrator.smoke import FIXED, MIN_RESOLUTION, SMALLEST, cut_down
+from orchestrator.store import Store
 from reskd.errors import BadInput
 from reskd.models import build_model
 from reskd.recipe import ModelSpec
@@ -41,7 +42,7 @@ def test_the_smallest_of_each_family_takes_the_smallest_clip(name: str) -> None:
 
 def test_a_sweep_of_3d_networks_is_cut_down_to_small_ones_that_suit_each_other(tmp_path: Path) -> None:
     (tmp_path / "table3.yaml").write_text(SWEEP)
-    path, store = cut_down(tmp_path / "table3.yaml", changes=[], folder=tmp_path)
+    ((path, store),) = cut_down([tmp_path / "table3.yaml"], changes=[], store=Store(tmp_path / "store"))
     small = prepare(path, store=store)  # which tries them on each other
     models = {step.recipe.model.name: step.recipe.model for step in small.steps.values()}
     assert set(models) == {"swin3d_mini", "slowonly_mini10"}
@@ -64,4 +65,4 @@ seeds: [0]
 """
     )
     with pytest.raises(BadInput, match=r"row 'unfit': kd\.level is 'frame', but of data\.num_frames = 16 frames"):
-        cut_down(path, changes=[], folder=tmp_path)
+        cut_down([path], changes=[], store=Store(tmp_path / "store"))

@@ -30,7 +30,7 @@ from reskd.member import Member
 from reskd.models import build_model
 from reskd.optim import build_optimizer
 from reskd.recipe import DataSpec, ModelSpec, OptimSpec, Recipe
-from reskd.workers import joined
+from reskd.runtime.workers import joined
 
 Step = Callable[[], None]
 

@@ -32,10 +32,10 @@ from reskd.data.sampling import seed_of
 from reskd.data.transforms import normalise, view
 from reskd.member import Member
 from reskd.models import build_model
-from reskd.precision import dtype_of
 from reskd.recipe import DataSpec, KDLevel, KDSpec, ModelSpec, OptimSpec, Recipe
+from reskd.runtime.precision import dtype_of
+from reskd.runtime.workers import Workers
 from reskd.teacher import Teacher
-from reskd.workers import Workers
 
 NUM_CLASSES = 200  # ActivityNet's
 TABLE_4 = (224, 144, 112, 96, 72, 56)

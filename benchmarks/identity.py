@@ -29,9 +29,9 @@ from benchmarks.cohort import (
 )
 from reskd.checkpoint import state_hash
 from reskd.data.dataset import Group
-from reskd.determinism import deterministic
-from reskd.precision import tf32
 from reskd.recipe import Recipe
+from reskd.runtime.determinism import deterministic
+from reskd.runtime.precision import tf32
 from reskd.teacher import Teacher
 
 RATE = 1e-3

@@ -30,8 +30,8 @@ from orchestrator.prepare import prepare
 from orchestrator.store import Store
 from reskd.checkpoint import FolderSink
 from reskd.data.synthetic import make_demo
+from reskd.runtime.workers import joined
 from reskd.train import MemberSpec, fit_cohort
-from reskd.workers import joined
 
 PROGRAM = str(Path(sys.executable).with_name("reskd"))
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.steps import Step, StepStatus
-from reskd.execution import Execution
+from reskd.runtime.execution import Execution
 from reskd.sharing import shared_key
 
 

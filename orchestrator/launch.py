@@ -31,7 +31,7 @@ from orchestrator.store import Store
 from orchestrator.sweep import Resources, recipe_to_dict
 from orchestrator.worker import train_loop
 from reskd.data.annotations import data_root
-from reskd.determinism import CUBLAS_VARIABLE, CUBLAS_WORKSPACE
+from reskd.runtime.determinism import CUBLAS_VARIABLE, CUBLAS_WORKSPACE
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from orchestrator.simulate import Work, chains
 from orchestrator.split import split_cohorts
 from orchestrator.steps import Step, StepStatus
 from orchestrator.sweep import Resources, Sweep
-from reskd.execution import Execution
+from reskd.runtime.execution import Execution
 
 Verdict = Literal["done", "pruned", "failed", "blocked", "held", "resume", "train", "waiting", "unneeded"]
 """pruned: stopped early, which no retry undoes; blocked: its teacher failed; held: another run trains it;

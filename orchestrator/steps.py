@@ -10,9 +10,9 @@ from typing import Any, Literal
 from orchestrator.identity import canonical_json, file_sha256, is_weights_file, payload, short, step_id
 from orchestrator.sweep import Cell, Sweep
 from reskd.errors import BadInput
-from reskd.execution import Execution
 from reskd.files import Json
 from reskd.recipe import DataSpec, Recipe
+from reskd.runtime.execution import Execution
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

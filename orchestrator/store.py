@@ -27,8 +27,8 @@ from orchestrator.steps import StepStatus
 from reskd.checkpoint import FolderSink
 from reskd.data.manifest import Manifest, write_manifest
 from reskd.errors import BadInput, ReskdError
-from reskd.execution import Execution
 from reskd.files import Json, json_files, read_json, write_json
+from reskd.runtime.execution import Execution
 
 DEFAULT_STORE = "store"
 STORE_VARIABLE = "RESKD_STORE"

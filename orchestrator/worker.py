@@ -17,8 +17,8 @@ from orchestrator.store import LeasedSink, LeaseLost, leased_sink
 from orchestrator.sweep import recipe_from_dict
 from reskd.data.manifest import read_manifest
 from reskd.errors import ReskdError
-from reskd.execution import Execution
 from reskd.files import Json
+from reskd.runtime.execution import Execution
 
 if TYPE_CHECKING:
     from reskd.train import EpochReport, MemberSpec
@@ -37,8 +37,8 @@ def train_loop(config: dict[str, Any]) -> None:
     recorded as each member's failure, so that the workers started again find nothing left to do.
     """
     # Here, as Ray loads this module also where nothing is trained: in each trial and in each of its controllers.
+    from reskd.runtime.workers import joined
     from reskd.train import MemberSpec, fit_cohort
-    from reskd.workers import joined
 
     torch.set_num_threads(config["threads"])
     sink = leased_sink(config["store"], owner_id=config["owner"])

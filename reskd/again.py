@@ -21,12 +21,12 @@ from reskd.evaluate import ClipLogits, Judged, collect_logits
 from reskd.files import Json
 from reskd.finish import evaluation_record, versions
 from reskd.metrics import evaluate_scores
-from reskd.precision import autocast_dtype, dtype_of, tf32
 from reskd.protocol import Protocol
 from reskd.recipe import DataSpec, Recipe
+from reskd.runtime.precision import autocast_dtype, dtype_of, tf32
+from reskd.runtime.workers import Workers
 from reskd.teacher import load_teacher
 from reskd.throughput import device_name
-from reskd.workers import Workers
 
 PassKey = tuple[object, ...]
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from reskd.layout import in_fast_layout
 from reskd.models import build_model
-from reskd.precision import autocast, autocast_dtype, dtype_of, tf32
 from reskd.recipe import ModelSpec, Precision, Recipe
+from reskd.runtime.precision import autocast, autocast_dtype, dtype_of, tf32
 from reskd.teacher import Teacher
 from reskd.throughput import time_forwards
 from reskd.traffic import NUM_CLASSES

@@ -19,15 +19,15 @@ from reskd.data.dataset import Group
 from reskd.data.sampling import seed_of
 from reskd.data.transforms import normalise, view
 from reskd.errors import BadInput
-from reskd.execution import Execution
 from reskd.member import Member
 from reskd.models import ClipOutput
 from reskd.models.grouped import CannotGroup, Grouping, grouped_or_none, one_pass
-from reskd.precision import autocast, autocast_dtype, dtype_of
 from reskd.recipe import ModelSpec
+from reskd.runtime.execution import Execution
+from reskd.runtime.precision import autocast, autocast_dtype, dtype_of
+from reskd.runtime.workers import Workers
 from reskd.sharing import check_shared
 from reskd.teacher import Teacher
-from reskd.workers import Workers
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from reskd.data.dataset import Damage
 from reskd.errors import TooManyDamaged
-from reskd.workers import Workers
+from reskd.runtime.workers import Workers
 
 logger = logging.getLogger(__name__)
 

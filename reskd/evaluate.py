@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reskd import precision
 from reskd.cohort import Views
 from reskd.data.dataset import Damage, VideoDataset
 from reskd.data.loader import val_groups
@@ -20,7 +19,8 @@ from reskd.data.val_cache import GroupCache
 from reskd.models import VideoModel, evaluating
 from reskd.protocol import Protocol
 from reskd.recipe import ModelSpec
-from reskd.workers import Workers
+from reskd.runtime import precision
+from reskd.runtime.workers import Workers
 
 __all__ = ["ClipLogits", "Judged", "Protocol", "average_views", "collect_logits"]
 

@@ -18,8 +18,8 @@ from reskd.finish import done_record, evaluation_record, weights_content
 from reskd.member import Failure, Member
 from reskd.metrics import evaluate_scores
 from reskd.protocol import Protocol
+from reskd.runtime.workers import Workers
 from reskd.throughput import measure_throughput
-from reskd.workers import Workers
 
 TEACHER = "teacher"  # its name among the models of an evaluation; step ids are hexadecimal
 

@@ -31,10 +31,10 @@ from reskd.losses import clip_kl, frame_kl, pixel_kl, pixel_mse
 from reskd.models import ClipOutput, build_model
 from reskd.models.grouped import CannotGroup, Grouping, grouped_or_none, one_pass
 from reskd.optim import build_optimizer
-from reskd.precision import MAX_OVERFLOWS, LossScaler, autocast, autocast_dtype, dtype_of
 from reskd.recipe import Recipe
+from reskd.runtime.precision import MAX_OVERFLOWS, LossScaler, autocast, autocast_dtype, dtype_of
+from reskd.runtime.workers import Workers
 from reskd.schedule import learning_rate
-from reskd.workers import Workers
 
 logger = logging.getLogger(__name__)
 

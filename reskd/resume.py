@@ -9,7 +9,7 @@ from collections.abc import Collection
 from reskd.checkpoint import Sink, state_hash
 from reskd.cohort import Cohort
 from reskd.errors import BadInput
-from reskd.workers import Workers
+from reskd.runtime.workers import Workers
 
 logger = logging.getLogger(__name__)
 

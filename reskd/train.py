@@ -20,20 +20,20 @@ from reskd.data.dataset import Damage, VideoDataset
 from reskd.data.loader import EpochLoader, train_groups
 from reskd.data.manifest import Manifest
 from reskd.data.sampling import num_steps
-from reskd.determinism import deterministic
 from reskd.errors import BadInput
 from reskd.evaluate import ClipLogits
-from reskd.execution import Execution
 from reskd.files import Json
 from reskd.judge import Judge
 from reskd.member import Failure, Member
-from reskd.precision import dtype_of, tf32
 from reskd.progress import EpochSums
 from reskd.protocol import Protocol
 from reskd.recipe import Recipe
 from reskd.resume import check_same_weights, newest_common
+from reskd.runtime.determinism import deterministic
+from reskd.runtime.execution import Execution
+from reskd.runtime.precision import dtype_of, tf32
+from reskd.runtime.workers import Workers
 from reskd.teacher import Teacher, load_teacher
-from reskd.workers import Workers
 
 logger = logging.getLogger(__name__)
 

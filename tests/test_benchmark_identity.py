@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.identity import differing, main
 from reskd.cohort import Cohort
-from reskd.determinism import deterministic
+from reskd.runtime.determinism import deterministic
 from tests.test_benchmark_cohort import SMALL
 
 

@@ -15,7 +15,7 @@ from reskd.data.transforms import normalise
 from reskd.member import Member
 from reskd.models import build_model
 from reskd.recipe import Recipe
-from reskd.workers import Workers
+from reskd.runtime.workers import Workers
 
 SMALL = [
     *("--alone", "tsn_mini10", "--student", "tsn_mini10", "--teacher", "tsn_mini18", "--crop", "64"),

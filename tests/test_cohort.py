@@ -19,8 +19,8 @@ from reskd.files import read_json
 from reskd.member import Member
 from reskd.models import ClipOutput
 from reskd.recipe import DataSpec, KDSpec, ModelSpec, Recipe
+from reskd.runtime.workers import Workers
 from reskd.teacher import Teacher, load_teacher
-from reskd.workers import Workers
 from tests.pool import Pool
 from tests.training import LEVELS, Fit, assert_agree, fit, shorter, student_recipe
 

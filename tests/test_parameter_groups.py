@@ -14,7 +14,7 @@ from reskd.member import Member
 from reskd.models import build_model
 from reskd.optim import parameter_groups
 from reskd.recipe import ModelSpec, OptimSpec, Recipe
-from reskd.workers import Workers
+from reskd.runtime.workers import Workers
 
 CPU = torch.device("cpu")
 

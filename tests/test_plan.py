@@ -12,8 +12,8 @@ from orchestrator.plan import make_plan
 from orchestrator.steps import StepBuilder, StepStatus, build_steps
 from orchestrator.sweep import Cell, CohortSpec, Resources, Sweep, load
 from reskd.errors import BadInput
-from reskd.execution import Execution
 from reskd.recipe import Checkpoint, DataSpec, EvalSpec, KDSpec, ModelSpec, OptimSpec, Recipe
+from reskd.runtime.execution import Execution
 from reskd.sharing import check_shared
 
 DEMO = Path(__file__).parents[1] / "sweeps" / "demo.yaml"

@@ -15,9 +15,9 @@ from reskd.data.loader import train_groups
 from reskd.data.manifest import Manifest
 from reskd.errors import BadInput
 from reskd.member import Member
-from reskd.precision import AUTOCAST, FIRST_SCALE, LossScaler, tf32
 from reskd.recipe import DataSpec, KDLevel, ModelSpec, Recipe
-from reskd.workers import Workers
+from reskd.runtime.precision import AUTOCAST, FIRST_SCALE, LossScaler, tf32
+from reskd.runtime.workers import Workers
 from tests.pool import Pool
 from tests.training import Fit, fit, student_recipe, teacher_recipe
 

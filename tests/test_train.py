@@ -22,8 +22,8 @@ from reskd.flops import complexity
 from reskd.models import MODELS, VideoModel, build_model
 from reskd.models.mini import tsn_mini
 from reskd.recipe import DataSpec, EvalSpec, ModelSpec, OptimSpec, Recipe
+from reskd.runtime.workers import Workers
 from reskd.train import EpochReport, MemberSpec, fit_cohort
-from reskd.workers import Workers
 
 STEP = "0123456789abcdef"
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import torch
 
-from reskd import precision
 from reskd.checkpoint import FolderSink, load_weights
 from reskd.data.manifest import Manifest
-from reskd.execution import Execution
 from reskd.files import read_json
 from reskd.recipe import DataSpec, EvalSpec, KDLevel, KDSpec, ModelSpec, OptimSpec, Recipe
+from reskd.runtime import precision
+from reskd.runtime.execution import Execution
+from reskd.runtime.workers import Workers, joined
 from reskd.train import EpochReport, MemberSpec, fit_cohort
-from reskd.workers import Workers, joined
 from tests import faulty_models
 
 LEVELS: tuple[KDLevel, ...] = ("none", "clip", "frame", "pixel")

@@ -21,7 +21,7 @@ NUM_WEIGHTS = 16
 
 
 def plan(num_cells: int, *, devices: int) -> None:
-    import reskd.traffic  # noqa: F401  # torch and torchvision, which would else be loaded inside the measured time
+    import reskd.cost.layer_traffic
     from orchestrator.plan import make_plan
     from orchestrator.pricing import Asked, costs_of
     from orchestrator.steps import build_steps

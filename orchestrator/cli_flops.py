@@ -14,7 +14,7 @@ from rich.table import Table
 from orchestrator.cli_options import AsJson, console
 
 if TYPE_CHECKING:
-    from reskd.complexity import Complexity
+    from reskd.cost.complexity import Complexity
 
 NUM_CLASSES = 400
 """Of every network counted here; the classifier is far below 0.1 % of any of them."""
@@ -106,7 +106,7 @@ def cost_of(name: str, *, resolution: int, num_frames: int, num_views: int) -> C
     """Counted on shapes alone; BadInput for a name that is not a model."""
     import torch
 
-    from reskd.flops import complexity
+    from reskd.cost.gmacs import complexity
     from reskd.models import build_model
     from reskd.recipe import ModelSpec
 

@@ -13,7 +13,7 @@ from orchestrator.sweep import Resources
 from reskd.recipe import ModelSpec, Precision, Recipe
 
 if TYPE_CHECKING:
-    from reskd.traffic import Layer, Trace
+    from reskd.cost.layer_traffic import Layer, Trace
 
 BYTES: dict[Precision, int] = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2, "fp64": 8}
 """Of one activation."""
@@ -22,7 +22,7 @@ FRAMES_OF_DECODE = 16
 SHARE_OF_MEMORY = 0.8
 """That an estimate may fill where nothing forces it: kernels need workspaces too."""
 MAX_CLIPS_OF_A_PASS = 64
-"""1,024 frames of 16 a clip: the batch that reskd.roofline reckons with."""
+"""1,024 frames of 16 a clip: the batch that reskd.cost.roofline reckons with."""
 UNCERTAINTY = (0.75, 1.5)
 """Of an estimate that no finished job has corrected: what efficiencies of 0.8 and 0.4, around 0.6, come to."""
 
@@ -251,7 +251,7 @@ def network_key(spec: ModelSpec, num_frames: int) -> NetworkKey:
 
 
 def _trace(spec: ModelSpec, *, num_frames: int) -> Trace:
-    from reskd.traffic import trace  # loads torch and torchvision, which no plan without jobs needs
+    from reskd.cost.layer_traffic import trace  # loads torch and torchvision, which no plan without jobs needs
 
     return trace(spec, num_frames=num_frames)
 

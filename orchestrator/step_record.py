@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from orchestrator.steps import Step, name_of
 from orchestrator.store import Store
-from reskd.complexity import Complexity
+from reskd.cost.complexity import Complexity
 from reskd.files import Json
 
 State = Literal["done", "failed", "pruned", "running", "interrupted"]

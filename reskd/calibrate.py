@@ -11,13 +11,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from reskd.cost.layer_traffic import NUM_CLASSES
 from reskd.layout import in_fast_layout
 from reskd.models import build_model
 from reskd.recipe import ModelSpec, Precision, Recipe
 from reskd.runtime.precision import autocast, autocast_dtype, dtype_of, tf32
 from reskd.teacher import Teacher
 from reskd.throughput import time_forwards
-from reskd.traffic import NUM_CLASSES
 
 Mode = Literal["eval", "batch", "train"]
 """A teacher's forward, folded or with its group's statistics, or a student's forward and backward."""

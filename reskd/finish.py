@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from reskd.checkpoint import state_hash
+from reskd.cost.gmacs import complexity, mean_complexity
 from reskd.evaluate import ClipLogits, Protocol
 from reskd.files import Json
-from reskd.flops import complexity, mean_complexity
 from reskd.member import Member
 from reskd.throughput import device_name
 

@@ -10,11 +10,11 @@ from orchestrator.cost import ClipCounts, Costs, roofline_seconds
 from orchestrator.devices import load_profile, profile_name_of, shipped_profiles
 from orchestrator.steps import build_steps
 from orchestrator.sweep import Resources
+from reskd.cost.gmacs import complexity
+from reskd.cost.layer_traffic import trace
 from reskd.errors import BadInput
-from reskd.flops import complexity
 from reskd.models import MODELS, build_model
 from reskd.recipe import DataSpec, KDSpec, ModelSpec, OptimSpec, Recipe
-from reskd.traffic import trace
 from tests.test_plan import sweep_of
 
 RESNET50 = {224: 3816, 144: 9003, 112: 14768, 96: 20770, 72: 32281, 56: 54937}

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from reskd.flops import complexity
+from reskd.cost.gmacs import complexity
 from reskd.models import MODELS, VideoModel
 
 # Resolution -> GMACs of a ResNet-50's layers per frame, and Table 4's "GFLOPs" of 16 frames.

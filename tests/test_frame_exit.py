@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reskd.checkpoint import FolderSink
+from reskd.cost.gmacs import complexity, mean_complexity
 from reskd.data.manifest import build_manifest
 from reskd.errors import BadInput
-from reskd.flops import complexity, mean_complexity
 from reskd.models import build_model
 from reskd.models.frame_exit import Exits, FrameExitModel, visiting_order
 from reskd.models.tsn import Backbone

@@ -16,7 +16,7 @@ from orchestrator.published import load_published
 from orchestrator.smoke import cut_down
 from orchestrator.steps import Step
 from orchestrator.store import Store
-from reskd.flops import complexity
+from reskd.cost.gmacs import complexity
 from reskd.models import build_model
 
 SWEEPS = Path(__file__).parents[1] / "sweeps"

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
+from reskd.cost.roofline import PROFILES, DeviceProfile, operators, profile_of, roofline_clips_per_s
 from reskd.models import MODELS, VideoModel
-from reskd.roofline import PROFILES, DeviceProfile, operators, profile_of, roofline_clips_per_s
 
 RESOLUTIONS = (224, 144, 112, 96, 72, 56)
 H200 = (3816, 9003, 14768, 20770, 32281, 54937)

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 
 from reskd.cohort import Views
+from reskd.cost.gmacs import complexity
 from reskd.data.transforms import normalise, view
 from reskd.errors import BadInput
-from reskd.flops import complexity
 from reskd.models import VideoModel, build_model
 from reskd.recipe import ModelSpec
 from tests.by_hand import bilinear

@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from reskd.checkpoint import FolderSink, load_weights
+from reskd.cost.gmacs import complexity
 from reskd.data.dataset import VideoDataset
 from reskd.data.loader import val_groups
 from reskd.data.manifest import build_manifest
 from reskd.data.transforms import normalise, view
 from reskd.errors import BadInput, TooManyDamaged
 from reskd.files import Json
-from reskd.flops import complexity
 from reskd.models import MODELS, VideoModel, build_model
 from reskd.models.mini import tsn_mini
 from reskd.recipe import DataSpec, EvalSpec, ModelSpec, OptimSpec, Recipe

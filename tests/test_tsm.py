@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import mobilenet_v2, resnet18
 
-from reskd.flops import complexity
+from reskd.cost.gmacs import complexity
 from reskd.models import VideoModel, build_model
 from reskd.models.tsm import ShiftedConv2d, temporal_shift
 from reskd.recipe import ModelSpec

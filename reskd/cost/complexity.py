@@ -1,4 +1,4 @@
-"""A network's cost as a record: what `reskd.flops` counts and everything else reads."""
+"""A network's cost as a record: what `reskd.cost.gmacs` counts and everything else reads."""
 
 from __future__ import annotations
 

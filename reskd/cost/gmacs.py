@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
-from reskd.complexity import Complexity
+from reskd.cost.complexity import Complexity
 from reskd.models.video_model import VideoModel, evaluating
 
 aten = torch.ops.aten

@@ -29,10 +29,10 @@ from benchmarks.cohort import (
 )
 from reskd.checkpoint import state_hash
 from reskd.data.dataset import Group
+from reskd.distill.teacher import Teacher
 from reskd.recipe import Recipe
 from reskd.runtime.determinism import deterministic
 from reskd.runtime.precision import tf32
-from reskd.teacher import Teacher
 
 RATE = 1e-3
 """At which a step changes every weight; the benchmark of speed has one at which none changes."""

@@ -32,12 +32,12 @@ from benchmarks.cohort import NUM_CLASSES, STEPS_PER_EPOCH, base, new_teacher, n
 from reskd.cohort import Cohort
 from reskd.data.dataset import Group
 from reskd.data.transforms import IMAGENET_MEAN, IMAGENET_STD
+from reskd.distill.teacher import Teacher
 from reskd.member import Member
 from reskd.models import VideoModel, build_model
 from reskd.recipe import KDSpec, Recipe
 from reskd.runtime.execution import Execution
 from reskd.runtime.workers import Workers
-from reskd.teacher import Teacher
 
 Step = Callable[[], None]
 

@@ -16,6 +16,7 @@ from reskd.damage import DamageLog
 from reskd.data.dataset import VideoDataset
 from reskd.data.manifest import Manifest
 from reskd.data.pack_record import packed_words
+from reskd.distill.teacher import load_teacher
 from reskd.errors import BadInput, ReskdError
 from reskd.evaluate import ClipLogits, Judged, collect_logits
 from reskd.files import Json
@@ -25,7 +26,6 @@ from reskd.protocol import Protocol
 from reskd.recipe import DataSpec, Recipe
 from reskd.runtime.precision import autocast_dtype, dtype_of, tf32
 from reskd.runtime.workers import Workers
-from reskd.teacher import load_teacher
 from reskd.throughput import device_name
 
 PassKey = tuple[object, ...]

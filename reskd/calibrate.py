@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from reskd.cost.layer_traffic import NUM_CLASSES
+from reskd.distill.teacher import Teacher
 from reskd.layout import in_fast_layout
 from reskd.models import build_model
 from reskd.recipe import ModelSpec, Precision, Recipe
 from reskd.runtime.precision import autocast, autocast_dtype, dtype_of, tf32
-from reskd.teacher import Teacher
 from reskd.throughput import time_forwards
 
 Mode = Literal["eval", "batch", "train"]

@@ -18,6 +18,7 @@ from reskd.compiled import Forward, compiled
 from reskd.data.dataset import Group
 from reskd.data.sampling import seed_of
 from reskd.data.transforms import normalise, view
+from reskd.distill.teacher import Teacher
 from reskd.errors import BadInput
 from reskd.member import Member
 from reskd.models import ClipOutput
@@ -27,7 +28,6 @@ from reskd.runtime.execution import Execution
 from reskd.runtime.precision import autocast, autocast_dtype, dtype_of
 from reskd.runtime.workers import Workers
 from reskd.sharing import check_shared
-from reskd.teacher import Teacher
 
 logger = logging.getLogger(__name__)
 

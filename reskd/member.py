@@ -26,8 +26,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from reskd.compiled import Forward, compiled
 from reskd.data.sampling import seed_of
+from reskd.distill.losses import clip_kl, frame_kl, pixel_kl, pixel_mse
 from reskd.layout import in_fast_layout, vector_views
-from reskd.losses import clip_kl, frame_kl, pixel_kl, pixel_mse
 from reskd.models import ClipOutput, build_model
 from reskd.models.grouped import CannotGroup, Grouping, grouped_or_none, one_pass
 from reskd.optim import build_optimizer

@@ -20,6 +20,7 @@ from reskd.data.dataset import Damage, VideoDataset
 from reskd.data.loader import EpochLoader, train_groups
 from reskd.data.manifest import Manifest
 from reskd.data.sampling import num_steps
+from reskd.distill.teacher import Teacher, load_teacher
 from reskd.errors import BadInput
 from reskd.evaluate import ClipLogits
 from reskd.files import Json
@@ -33,7 +34,6 @@ from reskd.runtime.determinism import deterministic
 from reskd.runtime.execution import Execution
 from reskd.runtime.precision import dtype_of, tf32
 from reskd.runtime.workers import Workers
-from reskd.teacher import Teacher, load_teacher
 
 logger = logging.getLogger(__name__)
 

@@ -13,12 +13,12 @@ from torch.nn import functional as F
 from reskd.checkpoint import FolderSink
 from reskd.cost.gmacs import complexity, mean_complexity
 from reskd.data.manifest import build_manifest
+from reskd.distill.teacher import load_teacher
 from reskd.errors import BadInput
 from reskd.models import build_model
 from reskd.models.frame_exit import Exits, FrameExitModel, visiting_order
 from reskd.models.tsn import Backbone
 from reskd.recipe import DataSpec, ModelSpec, OptimSpec, Recipe
-from reskd.teacher import load_teacher
 from reskd.train import MemberSpec, fit_cohort
 
 STEP = "0123456789abcdef"

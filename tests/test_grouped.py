@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reskd.distill.teacher import Teacher
 from reskd.models import VideoModel, build_model
 from reskd.models.grouped import CannotGroup, GroupedBatchNorm, grouped
 from reskd.recipe import ModelSpec
-from reskd.teacher import Teacher
 
 CPU = torch.device("cpu")
 SEEDS = (11, 12, 13)

@@ -4,8 +4,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reskd.distill.losses import clip_kl, frame_kl, pixel_kl, pixel_mse
 from reskd.errors import BadInput
-from reskd.losses import clip_kl, frame_kl, pixel_kl, pixel_mse
 from reskd.recipe import DEFAULT_KD_WEIGHT
 from tests.by_hand import bilinear
 

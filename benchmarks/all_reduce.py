@@ -25,9 +25,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks.cohort import NUM_CLASSES, STEPS_PER_EPOCH, noise
 from reskd.cohort import Cohort, Views
-from reskd.layout import in_fast_layout
 from reskd.member import Member
-from reskd.models import build_model
+from reskd.models.catalogue import build_model
+from reskd.models.memory_format import in_fast_layout
 from reskd.optim import build_optimizer
 from reskd.recipe import DataSpec, ModelSpec, OptimSpec, Recipe
 from reskd.runtime.workers import joined

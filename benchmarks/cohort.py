@@ -32,7 +32,7 @@ from reskd.data.sampling import seed_of
 from reskd.data.transforms import normalise, view
 from reskd.distill.teacher import Teacher
 from reskd.member import Member
-from reskd.models import build_model
+from reskd.models.catalogue import build_model
 from reskd.recipe import DataSpec, KDLevel, KDSpec, ModelSpec, OptimSpec, Recipe
 from reskd.runtime.precision import dtype_of
 from reskd.runtime.workers import Workers

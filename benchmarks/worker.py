@@ -34,7 +34,8 @@ from reskd.data.dataset import Group
 from reskd.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from reskd.distill.teacher import Teacher
 from reskd.member import Member
-from reskd.models import VideoModel, build_model
+from reskd.models.catalogue import build_model
+from reskd.models.video_model import VideoModel
 from reskd.recipe import KDSpec, Recipe
 from reskd.runtime.execution import Execution
 from reskd.runtime.workers import Workers

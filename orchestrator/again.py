@@ -18,7 +18,7 @@ from reskd.again import Finished, PassKey, judge_again, pass_key
 from reskd.data.annotations import data_root
 from reskd.data.manifest import Manifest, build_manifest
 from reskd.errors import BadInput
-from reskd.models import most_frames
+from reskd.models.catalogue import most_frames
 from reskd.protocol import Protocol
 from reskd.recipe import Checkpoint, DataSpec, Recipe
 

@@ -107,7 +107,7 @@ def cost_of(name: str, *, resolution: int, num_frames: int, num_views: int) -> C
     import torch
 
     from reskd.cost.gmacs import complexity
-    from reskd.models import build_model
+    from reskd.models.catalogue import build_model
     from reskd.recipe import ModelSpec
 
     with torch.device("meta"):

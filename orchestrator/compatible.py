@@ -13,7 +13,7 @@ from orchestrator.steps import Step
 from orchestrator.strict import check, did_you_mean, naming
 from reskd.checkpoint import load_weights
 from reskd.errors import BadInput
-from reskd.models import MODELS, build_model, is_model
+from reskd.models.catalogue import MODELS, build_model, is_model
 from reskd.recipe import ModelSpec, Recipe
 
 

@@ -14,7 +14,7 @@ from orchestrator.identity import is_weights_file
 from orchestrator.named_recipes import find
 from orchestrator.strict import check, did_you_mean, naming, shown, type_of_field
 from reskd.errors import BadInput
-from reskd.model_names import MODEL_NAMES
+from reskd.models.names import MODEL_NAMES
 from reskd.recipe import Recipe, without_teacher
 
 Flat = dict[str, object]
@@ -130,7 +130,7 @@ def check_keys(flat: Flat, *, is_row: bool = False) -> Flat:
 def _check_model(model: str, *, name: str) -> None:
     if model in MODEL_NAMES:
         return
-    from reskd.models import MODELS, is_model  # loads torch and torchvision, which takes seconds
+    from reskd.models.catalogue import MODELS, is_model  # loads torch and torchvision, which takes seconds
 
     if not is_model(model):
         raise BadInput(f"{name!r} is not a model: {model!r}{did_you_mean(model, MODELS)}")

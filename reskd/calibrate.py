@@ -13,8 +13,8 @@ from torch import Tensor
 
 from reskd.cost.layer_traffic import NUM_CLASSES
 from reskd.distill.teacher import Teacher
-from reskd.layout import in_fast_layout
-from reskd.models import build_model
+from reskd.models.catalogue import build_model
+from reskd.models.memory_format import in_fast_layout
 from reskd.recipe import ModelSpec, Precision, Recipe
 from reskd.runtime.precision import autocast, autocast_dtype, dtype_of, tf32
 from reskd.throughput import time_forwards

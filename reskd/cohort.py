@@ -14,15 +14,15 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from reskd.compiled import Forward, compiled
 from reskd.data.dataset import Group
 from reskd.data.sampling import seed_of
 from reskd.data.transforms import normalise, view
 from reskd.distill.teacher import Teacher
 from reskd.errors import BadInput
 from reskd.member import Member
-from reskd.models import ClipOutput
+from reskd.models.compiled import Forward, compiled
 from reskd.models.grouped import CannotGroup, Grouping, grouped_or_none, one_pass
+from reskd.models.video_model import ClipOutput
 from reskd.recipe import ModelSpec
 from reskd.runtime.execution import Execution
 from reskd.runtime.precision import autocast, autocast_dtype, dtype_of

@@ -16,7 +16,7 @@ from reskd.cohort import Views
 from reskd.data.dataset import Damage, VideoDataset
 from reskd.data.loader import val_groups
 from reskd.data.val_cache import GroupCache
-from reskd.models import VideoModel, evaluating
+from reskd.models.video_model import VideoModel, evaluating
 from reskd.protocol import Protocol
 from reskd.recipe import ModelSpec
 from reskd.runtime import precision

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from reskd.fold import fold_batch_norm
+from reskd.models.fold_batch_norm import fold_batch_norm
 from reskd.models.video_model import VideoModel
 
 Engine = Literal["eager", "graph", "compile"]

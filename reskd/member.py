@@ -24,12 +24,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from reskd.compiled import Forward, compiled
 from reskd.data.sampling import seed_of
 from reskd.distill.losses import clip_kl, frame_kl, pixel_kl, pixel_mse
-from reskd.layout import in_fast_layout, vector_views
-from reskd.models import ClipOutput, build_model
+from reskd.models.catalogue import build_model
+from reskd.models.compiled import Forward, compiled
 from reskd.models.grouped import CannotGroup, Grouping, grouped_or_none, one_pass
+from reskd.models.memory_format import in_fast_layout, vector_views
+from reskd.models.video_model import ClipOutput
 from reskd.optim import build_optimizer
 from reskd.recipe import Recipe
 from reskd.runtime.precision import MAX_OVERFLOWS, LossScaler, autocast, autocast_dtype, dtype_of

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from reskd.models import VideoModel
+from reskd.models.video_model import VideoModel
 from reskd.recipe import OptimSpec
 
 

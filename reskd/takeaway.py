@@ -13,7 +13,8 @@ from reskd.checkpoint import load_weights
 from reskd.data.transforms import IMAGENET_MEAN, IMAGENET_STD, view
 from reskd.errors import BadInput
 from reskd.files import Json
-from reskd.models import VideoModel, build_model
+from reskd.models.catalogue import build_model
+from reskd.models.video_model import VideoModel
 from reskd.recipe import ModelSpec
 
 CARD_KEY = "reskd.json"

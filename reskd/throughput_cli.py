@@ -12,7 +12,7 @@ import torch
 from reskd.errors import BadInput
 from reskd.files import write_json
 from reskd.forward_paths import FREEZING, PATHS
-from reskd.models import MODELS, build_model, is_model
+from reskd.models.catalogue import MODELS, build_model, is_model
 from reskd.recipe import ModelSpec
 from reskd.speed_sheet import Plan, fill, new_sheet, table_of
 

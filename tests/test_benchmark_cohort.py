@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from benchmarks.cohort import main
-from reskd.models import MODELS, VideoModel
+from reskd.models.catalogue import MODELS
 from reskd.models.mini import tsn_mini
+from reskd.models.video_model import VideoModel
 
 SMALL = [
     *("--teacher", "tsn_mini18", "--student", "tsn_mini10", "--crop", "64", "--resolution", "24", "--frames", "2"),

@@ -13,7 +13,7 @@ from benchmarks.worker import Recogniser, main, parsed
 from reskd.cohort import Cohort
 from reskd.data.transforms import normalise
 from reskd.member import Member
-from reskd.models import build_model
+from reskd.models.catalogue import build_model
 from reskd.recipe import Recipe
 from reskd.runtime.workers import Workers
 

@@ -18,7 +18,7 @@ from reskd.distill.teacher import Teacher, load_teacher
 from reskd.errors import BadInput
 from reskd.files import read_json
 from reskd.member import Member
-from reskd.models import ClipOutput
+from reskd.models.video_model import ClipOutput
 from reskd.recipe import DataSpec, KDSpec, ModelSpec, Recipe
 from reskd.runtime.workers import Workers
 from tests.pool import Pool

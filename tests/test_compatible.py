@@ -13,7 +13,8 @@ from orchestrator.compatible import check_models
 from orchestrator.steps import build_steps
 from orchestrator.sweep import load
 from reskd.errors import BadInput
-from reskd.models import MODELS, VideoModel, VideoModel3d
+from reskd.models.catalogue import MODELS
+from reskd.models.video_model import VideoModel, VideoModel3d
 
 SWEEP = """
 question: Does it fit?

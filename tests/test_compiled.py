@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from reskd.models import VideoModel
+from reskd.models.video_model import VideoModel
 from tests.training import Fit, assert_agree, fit, shorter
 
 

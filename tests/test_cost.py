@@ -13,7 +13,7 @@ from orchestrator.sweep import Resources
 from reskd.cost.gmacs import complexity
 from reskd.cost.layer_traffic import trace
 from reskd.errors import BadInput
-from reskd.models import MODELS, build_model
+from reskd.models.catalogue import MODELS, build_model
 from reskd.recipe import DataSpec, KDSpec, ModelSpec, OptimSpec, Recipe
 from tests.test_plan import sweep_of
 

@@ -21,7 +21,8 @@ from reskd.data.sampling import segment_indices
 from reskd.data.transforms import test_crop as crop_of
 from reskd.errors import BadInput, ReskdError
 from reskd.export import Format, export, open_exported
-from reskd.models import VideoModel, build_model
+from reskd.models.catalogue import build_model
+from reskd.models.video_model import VideoModel
 from reskd.recipe import DataSpec, ModelSpec
 from reskd.takeaway import Card, Trained, load_trained
 from tests.by_hand import bilinear

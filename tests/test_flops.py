@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from reskd.cost.gmacs import complexity
-from reskd.models import MODELS, VideoModel
+from reskd.models.catalogue import MODELS
+from reskd.models.video_model import VideoModel
 
 # Resolution -> GMACs of a ResNet-50's layers per frame, and Table 4's "GFLOPs" of 16 frames.
 RESNET50 = {

@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from reskd.fold import NORMS, fold_batch_norm
-from reskd.models import MODELS, VideoModel, build_model
+from reskd.models.catalogue import MODELS, build_model
+from reskd.models.fold_batch_norm import NORMS, fold_batch_norm
+from reskd.models.video_model import VideoModel
 from reskd.recipe import ModelSpec
 
 FOLDABLE = ("tsn_resnet18", "tsn_mobilenet_v2", "tsm_resnet18", "slowonly_mini10", "r3d_18", "frameexit_mini10")

@@ -15,7 +15,7 @@ from reskd.cost.gmacs import complexity, mean_complexity
 from reskd.data.manifest import build_manifest
 from reskd.distill.teacher import load_teacher
 from reskd.errors import BadInput
-from reskd.models import build_model
+from reskd.models.catalogue import build_model
 from reskd.models.frame_exit import Exits, FrameExitModel, visiting_order
 from reskd.models.tsn import Backbone
 from reskd.recipe import DataSpec, ModelSpec, OptimSpec, Recipe

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reskd.distill.teacher import Teacher
-from reskd.models import VideoModel, build_model
+from reskd.models.catalogue import build_model
 from reskd.models.grouped import CannotGroup, GroupedBatchNorm, grouped
+from reskd.models.video_model import VideoModel
 from reskd.recipe import ModelSpec
 
 CPU = torch.device("cpu")

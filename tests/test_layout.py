@@ -8,8 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from reskd.layout import in_fast_layout, vector_views
-from reskd.models import VideoModel, build_model
+from reskd.models.catalogue import build_model
+from reskd.models.memory_format import in_fast_layout, vector_views
+from reskd.models.video_model import VideoModel
 from reskd.optim import build_optimizer
 from reskd.recipe import ModelSpec, OptimSpec
 

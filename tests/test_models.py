@@ -7,8 +7,9 @@ from torch import nn
 from torchvision.models import ResNet18_Weights, mobilenet_v2, resnet18, resnet50
 
 from reskd.errors import BadInput
-from reskd.model_names import MODEL_NAMES
-from reskd.models import MODELS, VideoModel, build_model, evaluating
+from reskd.models.catalogue import MODELS, build_model
+from reskd.models.names import MODEL_NAMES
+from reskd.models.video_model import VideoModel, evaluating
 from reskd.recipe import ModelSpec
 
 

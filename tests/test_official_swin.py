@@ -21,7 +21,8 @@ from reskd.data.dataset import VideoDataset
 from reskd.data.loader import train_groups
 from reskd.data.manifest import Manifest
 from reskd.data.sampling import seed_of
-from reskd.models import VideoModel, build_model
+from reskd.models.catalogue import build_model
+from reskd.models.video_model import VideoModel
 from reskd.recipe import DataSpec, ModelSpec, Recipe
 from reskd.train import MemberSpec, fit_cohort
 from tests.by_hand import bilinear, kl

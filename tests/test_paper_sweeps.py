@@ -17,7 +17,7 @@ from orchestrator.smoke import cut_down
 from orchestrator.steps import Step
 from orchestrator.store import Store
 from reskd.cost.gmacs import complexity
-from reskd.models import build_model
+from reskd.models.catalogue import build_model
 
 SWEEPS = Path(__file__).parents[1] / "sweeps"
 OFFICIAL = ("table4", "table5", "table6")

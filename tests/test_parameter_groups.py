@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from reskd.member import Member
-from reskd.models import build_model
+from reskd.models.catalogue import build_model
 from reskd.optim import parameter_groups
 from reskd.recipe import ModelSpec, OptimSpec, Recipe
 from reskd.runtime.workers import Workers

@@ -15,7 +15,8 @@ from reskd.data.loader import train_groups
 from reskd.data.manifest import Manifest
 from reskd.data.sampling import seed_of
 from reskd.data.transforms import normalise
-from reskd.models import ClipOutput, VideoModel, build_model
+from reskd.models.catalogue import build_model
+from reskd.models.video_model import ClipOutput, VideoModel
 from reskd.recipe import Checkpoint, DataSpec, KDSpec, ModelSpec, OptimSpec, Recipe
 from reskd.schedule import learning_rate
 from reskd.train import MemberSpec, fit_cohort

@@ -3,7 +3,8 @@ import torch
 from torch import nn
 
 from reskd.cost.roofline import PROFILES, DeviceProfile, operators, profile_of, roofline_clips_per_s
-from reskd.models import MODELS, VideoModel
+from reskd.models.catalogue import MODELS
+from reskd.models.video_model import VideoModel
 
 RESOLUTIONS = (224, 144, 112, 96, 72, 56)
 H200 = (3816, 9003, 14768, 20770, 32281, 54937)

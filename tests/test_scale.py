@@ -12,7 +12,8 @@ from reskd.cohort import Views
 from reskd.cost.gmacs import complexity
 from reskd.data.transforms import normalise, view
 from reskd.errors import BadInput
-from reskd.models import VideoModel, build_model
+from reskd.models.catalogue import build_model
+from reskd.models.video_model import VideoModel
 from reskd.recipe import ModelSpec
 from tests.by_hand import bilinear
 

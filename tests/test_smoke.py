@@ -11,7 +11,7 @@ from orchestrator.prepare import prepare
 from orchestrator.smoke import FIXED, MIN_RESOLUTION, SMALLEST, cut_down
 from orchestrator.store import Store
 from reskd.errors import BadInput
-from reskd.models import build_model
+from reskd.models.catalogue import build_model
 from reskd.recipe import ModelSpec
 
 SWEEP = """

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from reskd.forward_paths import PATHS, EngineRefusal, make_ready, start_engine
-from reskd.models import MODELS
+from reskd.models.catalogue import MODELS
 from reskd.throughput_cli import main
 
 CPU = torch.device("cpu")

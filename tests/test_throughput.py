@@ -5,7 +5,8 @@ import time
 import pytest
 import torch
 
-from reskd.models import MODELS, VideoModel
+from reskd.models.catalogue import MODELS
+from reskd.models.video_model import VideoModel
 from reskd.throughput import measure_throughput
 
 

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from orchestrator.compatible import _last_map
 from orchestrator.expand import check_keys
 from reskd.errors import BadInput
-from reskd.models import VideoModel, build_model, is_model
+from reskd.models.catalogue import build_model, is_model
+from reskd.models.video_model import VideoModel
 from reskd.models.weights import load_weights_file
 from reskd.recipe import ModelSpec
 

@@ -14,7 +14,7 @@ from reskd.data.manifest import Manifest
 from reskd.errors import BadInput
 from reskd.export import export, open_exported, own_logits
 from reskd.files import read_json
-from reskd.models import build_model
+from reskd.models.catalogue import build_model
 from reskd.recipe import DataSpec, KDLevel, KDSpec, ModelSpec, OptimSpec, Recipe
 from reskd.takeaway import load_trained
 from tests.training import Fit, fit, teacher_recipe

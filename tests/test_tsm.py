@@ -6,8 +6,9 @@ from torch import Tensor, nn
 from torchvision.models import mobilenet_v2, resnet18
 
 from reskd.cost.gmacs import complexity
-from reskd.models import VideoModel, build_model
+from reskd.models.catalogue import build_model
 from reskd.models.tsm import ShiftedConv2d, temporal_shift
+from reskd.models.video_model import VideoModel
 from reskd.recipe import ModelSpec
 
 PAIRS = [(f"tsn_{backbone}", f"tsm_{backbone}") for backbone in ("resnet18", "resnet50", "mobilenet_v2")]

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reskd.errors import BadInput
-from reskd.models import VideoModel, build_model
+from reskd.models.catalogue import build_model
+from reskd.models.video_model import VideoModel
 from reskd.models.weights import load_weights_file
 from reskd.recipe import ModelSpec
 from tests.test_tsm import shifted_by_hand

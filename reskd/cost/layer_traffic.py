@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from reskd.models import build_model
+from reskd.models.catalogue import build_model
 from reskd.recipe import ModelSpec
 
 aten = torch.ops.aten

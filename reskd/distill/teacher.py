@@ -11,9 +11,10 @@ from torch import nn
 
 from reskd.checkpoint import load_weights
 from reskd.errors import BadInput
-from reskd.fold import fold_batch_norm
-from reskd.layout import in_fast_layout
-from reskd.models import VideoModel, build_model
+from reskd.models.catalogue import build_model
+from reskd.models.fold_batch_norm import fold_batch_norm
+from reskd.models.memory_format import in_fast_layout
+from reskd.models.video_model import VideoModel
 from reskd.recipe import ModelSpec, TeacherMode
 
 logger = logging.getLogger(__name__)

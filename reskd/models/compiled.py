@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from reskd.models import ClipOutput, VideoModel
+from reskd.models.video_model import ClipOutput, VideoModel
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from orchestrator.expand import RECIPE
 from orchestrator.named_recipes import named_recipes
 from orchestrator.strict import json_schema
 from orchestrator.sweep import SeedRule, SweepFile, TableSpec
+from reskd.models.backbones.timm_backbone import PREFIX as TIMM_PREFIX
 from reskd.models.catalogue import MODELS
-from reskd.models.timm_backbone import PREFIX as TIMM_PREFIX
 from reskd.recipe import Recipe
 
 Schema = dict[str, Any]

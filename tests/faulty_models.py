@@ -8,8 +8,8 @@ from typing import Any
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from reskd.models.backbones.mini import tsn_mini
 from reskd.models.catalogue import MODELS
-from reskd.models.mini import tsn_mini
 from reskd.models.video_model import VideoModel
 
 FAULTY_CALL = 6  # its sixth training forward: the last group of the third step, with two groups a worker

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from benchmarks.cohort import main
+from reskd.models.backbones.mini import tsn_mini
 from reskd.models.catalogue import MODELS
-from reskd.models.mini import tsn_mini
 from reskd.models.video_model import VideoModel
 
 SMALL = [

@@ -13,7 +13,7 @@ from torchvision.ops import Permute
 from reskd.errors import BadInput
 from reskd.figures.erf import cell_at, effective_receptive_field, field_share
 from reskd.figures.gradcam import grad_cam
-from reskd.models.mini import tsn_mini
+from reskd.models.backbones.mini import tsn_mini
 from reskd.models.video_model import VideoModel, VideoModel3d
 
 

@@ -15,9 +15,9 @@ from reskd.cost.gmacs import complexity, mean_complexity
 from reskd.data.manifest import build_manifest
 from reskd.distill.teacher import load_teacher
 from reskd.errors import BadInput
+from reskd.models.backbones.frame_exit import Exits, FrameExitModel, visiting_order
+from reskd.models.backbones.tsn import Backbone
 from reskd.models.catalogue import build_model
-from reskd.models.frame_exit import Exits, FrameExitModel, visiting_order
-from reskd.models.tsn import Backbone
 from reskd.recipe import DataSpec, ModelSpec, OptimSpec, Recipe
 from reskd.train import MemberSpec, fit_cohort
 

@@ -10,8 +10,8 @@ from torchvision.models import resnet18, resnet50
 from torchvision.models.video import mvit_v2_s, r3d_18, swin3d_b, swin3d_s, swin3d_t
 from torchvision.models.video.mvit import MSBlockConfig, MViT
 
+from reskd.models.backbones.mvit import mvit_model
 from reskd.models.catalogue import MODELS
-from reskd.models.mvit import mvit_model
 from reskd.models.video_model import VideoModel, VideoModel3d
 
 TORCHVISIONS = {

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from reskd.errors import BadInput
 from reskd.member import Member
+from reskd.models.backbones.mini import tsn_mini
 from reskd.models.catalogue import MODELS
-from reskd.models.mini import tsn_mini
 from reskd.models.video_model import VideoModel
 from tests.training import Fit, assert_agree, fit, shorter
 

@@ -7,8 +7,8 @@ import torch
 from torchvision.models.video import swin3d_t
 from torchvision.models.video.swin_transformer import ShiftedWindowAttention3d, SwinTransformer3d
 
+from reskd.models.backbones.swin3d import WindowAttention, swin_block, swin_model
 from reskd.models.catalogue import MODELS
-from reskd.models.swin3d import WindowAttention, swin_block, swin_model
 from reskd.models.video_model import VideoModel3d
 
 WINDOW = (8, 7, 7)

@@ -19,8 +19,8 @@ from reskd.data.manifest import build_manifest
 from reskd.data.transforms import normalise, view
 from reskd.errors import BadInput, TooManyDamaged
 from reskd.files import Json
+from reskd.models.backbones.mini import tsn_mini
 from reskd.models.catalogue import MODELS, build_model
-from reskd.models.mini import tsn_mini
 from reskd.models.video_model import VideoModel
 from reskd.recipe import DataSpec, EvalSpec, ModelSpec, OptimSpec, Recipe
 from reskd.runtime.workers import Workers

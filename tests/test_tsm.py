@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from torchvision.models import mobilenet_v2, resnet18
 
 from reskd.cost.gmacs import complexity
+from reskd.models.backbones.tsm import ShiftedConv2d, temporal_shift
 from reskd.models.catalogue import build_model
-from reskd.models.tsm import ShiftedConv2d, temporal_shift
 from reskd.models.video_model import VideoModel
 from reskd.recipe import ModelSpec
 

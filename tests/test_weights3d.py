@@ -13,8 +13,8 @@ from torchvision.models.video import mvit_v2_s, r3d_18, swin3d_b, swin3d_s, swin
 from torchvision.models.video.swin_transformer import SwinTransformer3d
 
 from reskd.errors import BadInput
+from reskd.models.backbones.swin3d import swin_block, swin_model
 from reskd.models.catalogue import build_model
-from reskd.models.swin3d import swin_block, swin_model
 from reskd.models.video_model import VideoModel
 from reskd.models.weights import IMAGENET_V1, KINETICS_V1, _from_torchvision
 from reskd.recipe import ModelSpec

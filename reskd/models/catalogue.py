@@ -8,17 +8,17 @@ from functools import partial
 from pathlib import Path
 
 from reskd.errors import BadInput
-from reskd.models.frame_exit import frame_exit_mini, frame_exit_resnet
-from reskd.models.mini import slowonly_mini, swin3d_mini, tsn_mini
-from reskd.models.mvit import video_mvit
-from reskd.models.r3d import video_resnet
-from reskd.models.slowonly import slowonly_resnet
-from reskd.models.swin3d import swin3d
-from reskd.models.timm_backbone import PREFIX as TIMM_PREFIX
-from reskd.models.timm_backbone import require as require_timm
-from reskd.models.timm_backbone import tsn_timm
-from reskd.models.tsm import tsm_mobilenet_v2, tsm_resnet
-from reskd.models.tsn import set_stride, tsn_mobilenet_v2, tsn_resnet
+from reskd.models.backbones.frame_exit import frame_exit_mini, frame_exit_resnet
+from reskd.models.backbones.mini import slowonly_mini, swin3d_mini, tsn_mini
+from reskd.models.backbones.mvit import video_mvit
+from reskd.models.backbones.r3d import video_resnet
+from reskd.models.backbones.slowonly import slowonly_resnet
+from reskd.models.backbones.swin3d import swin3d
+from reskd.models.backbones.timm_backbone import PREFIX as TIMM_PREFIX
+from reskd.models.backbones.timm_backbone import require as require_timm
+from reskd.models.backbones.timm_backbone import tsn_timm
+from reskd.models.backbones.tsm import tsm_mobilenet_v2, tsm_resnet
+from reskd.models.backbones.tsn import set_stride, tsn_mobilenet_v2, tsn_resnet
 from reskd.models.video_model import ClipOutput, VideoModel, VideoModel3d, evaluating
 from reskd.models.weights import load_named_weights, load_weights_file
 from reskd.recipe import NAMED_WEIGHTS, ModelSpec

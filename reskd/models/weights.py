@@ -32,10 +32,10 @@ from torchvision.models.video import (
 )
 
 from reskd.errors import BadInput
-from reskd.models.inflate import inflated_state
-from reskd.models.inflate_swin import in_3d_names, is_flat_swin
+from reskd.models.backbones.inflate import inflated_state
+from reskd.models.backbones.inflate_swin import in_3d_names, is_flat_swin
+from reskd.models.backbones.timm_backbone import PREFIX, from_timm
 from reskd.models.mmaction import from_mmaction, is_mmaction
-from reskd.models.timm_backbone import PREFIX, from_timm
 from reskd.models.video_model import VideoModel
 from reskd.recipe import NAMED_WEIGHTS
 

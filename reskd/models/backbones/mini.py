@@ -12,9 +12,9 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock
 from torchvision.models.video.swin_transformer import SwinTransformer3d
 
-from reskd.models.slowonly import slowonly_model
-from reskd.models.swin3d import swin_block, swin_model
-from reskd.models.tsn import Backbone
+from reskd.models.backbones.slowonly import slowonly_model
+from reskd.models.backbones.swin3d import swin_block, swin_model
+from reskd.models.backbones.tsn import Backbone
 from reskd.models.video_model import VideoModel, VideoModel3d
 
 WIDTHS = (32, 64, 96, 128)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torchvision.models.video import r3d_18
 
-from reskd.models.tsn import resnet_stages
+from reskd.models.backbones.tsn import resnet_stages
 from reskd.models.video_model import VideoModel3d
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torchvision.models.mobilenetv2 import InvertedResidual
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from reskd.models.tsn import Backbone, mobilenet_v2_backbone, resnet_backbone
+from reskd.models.backbones.tsn import Backbone, mobilenet_v2_backbone, resnet_backbone
 from reskd.models.video_model import VideoModel
 
 SHIFT_DIV = 8

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reskd.errors import BadInput
-from reskd.models.mini import mini_backbone
-from reskd.models.tsn import Backbone, resnet_backbone
+from reskd.models.backbones.mini import mini_backbone
+from reskd.models.backbones.tsn import Backbone, resnet_backbone
 from reskd.models.video_model import ClipOutput, VideoModel, new_classifier
 
 GATE_WIDTH = 64

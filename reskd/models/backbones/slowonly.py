@@ -10,8 +10,8 @@ from collections.abc import Collection
 
 from torch import nn
 
-from reskd.models.inflate import inflate
-from reskd.models.tsn import RESNETS, resnet_stages
+from reskd.models.backbones.inflate import inflate
+from reskd.models.backbones.tsn import RESNETS, resnet_stages
 from reskd.models.video_model import VideoModel3d
 
 OVER_TIME = {

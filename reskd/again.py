@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from reskd.damage import DamageLog
+from reskd.data.damage import DamageLog
 from reskd.data.dataset import VideoDataset
 from reskd.data.manifest import Manifest
 from reskd.data.pack_record import packed_words

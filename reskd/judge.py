@@ -8,7 +8,7 @@ import numpy as np
 
 from reskd.checkpoint import Sink
 from reskd.cohort import Cohort
-from reskd.damage import DamageLog
+from reskd.data.damage import DamageLog
 from reskd.data.dataset import VideoDataset
 from reskd.data.pack_record import packed_words
 from reskd.data.val_cache import GroupCache, cache_limit

@@ -15,7 +15,7 @@ import torch
 
 from reskd.checkpoint import Sink
 from reskd.cohort import Cohort
-from reskd.damage import DamageLog
+from reskd.data.damage import DamageLog
 from reskd.data.dataset import Damage, VideoDataset
 from reskd.data.loader import EpochLoader, train_groups
 from reskd.data.manifest import Manifest

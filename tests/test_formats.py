@@ -15,7 +15,7 @@ from orchestrator.smoke import cut_down
 from orchestrator.store import Store
 from reskd.data.annotations import Annotations, VideoRecord, load_annotations
 from reskd.data.dataset import VideoDataset
-from reskd.data.layouts import LAYOUTS
+from reskd.data.formats.catalogue import LAYOUTS
 from reskd.data.manifest import build_manifest
 from reskd.data.smoke import make_smoke
 from reskd.errors import BadInput

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reskd.data.layouts import LAYOUTS
-from reskd.data.layouts.rows import Row, read_classes, some
+from reskd.data.formats.catalogue import LAYOUTS
+from reskd.data.formats.rows import Row, read_classes, some
 from reskd.errors import BadInput
 from reskd.recipe import DataSpec
 

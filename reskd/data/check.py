@@ -11,7 +11,7 @@ from pathlib import Path
 
 from reskd.data.annotations import VideoRecord, data_root, load_annotations
 from reskd.data.decode import survey
-from reskd.data.layouts.rows import Split
+from reskd.data.formats.rows import Split
 from reskd.data.manifest import file_digest, num_allowed_missing, size_and_time
 from reskd.data.pack_record import read_videos, refuse_mismatch
 from reskd.data.processes import map_in_processes

@@ -19,7 +19,7 @@ from PIL import Image, features
 from reskd.data.annotations import data_root
 from reskd.data.decode import PACKED_SUFFIX, frames, pyav
 from reskd.data.decode.packed import PackedFacts, packed_bytes, read_facts
-from reskd.data.layouts.rows import Split, some
+from reskd.data.formats.rows import Split, some
 from reskd.data.manifest import Clip, Manifest, build_manifest, file_digest
 from reskd.data.pack_record import AGAIN, PackedVideo, PackSettings, begin, csv_text, finish, known_digests
 from reskd.data.processes import map_in_processes

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from reskd.data.layouts.rows import some
+from reskd.data.formats.rows import some
 from reskd.errors import BadInput
 from reskd.files import read_json, write_atomic, write_json
 

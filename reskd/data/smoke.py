@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from reskd.data.layouts import LAYOUTS
-from reskd.data.layouts.drawn import DrawnClip
-from reskd.data.layouts.rows import Split
+from reskd.data.formats.catalogue import LAYOUTS
+from reskd.data.formats.drawn import DrawnClip
+from reskd.data.formats.rows import Split
 from reskd.data.synthetic import CLASSES, draw_clip
 from reskd.recipe import DataSpec
 

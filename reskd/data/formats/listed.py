@@ -8,8 +8,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from reskd.data.layouts.drawn import DrawnClip, Written
-from reskd.data.layouts.rows import Row, Splits, check_inside, read_text
+from reskd.data.formats.drawn import DrawnClip, Written
+from reskd.data.formats.rows import Row, Splits, check_inside, read_text
 from reskd.errors import BadInput
 from reskd.recipe import DataSpec
 

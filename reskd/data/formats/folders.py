@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from reskd.data.layouts.drawn import DrawnClip, Written
-from reskd.data.layouts.rows import EXTENSIONS, Row, Splits
+from reskd.data.formats.drawn import DrawnClip, Written
+from reskd.data.formats.rows import EXTENSIONS, Row, Splits
 from reskd.errors import BadInput
 from reskd.recipe import DataSpec
 

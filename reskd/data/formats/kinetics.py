@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reskd.data.layouts.drawn import CLIP_SECONDS, DrawnClip, Written
-from reskd.data.layouts.rows import Row, Split, Splits, choose, locate, read_text, refuse, some
+from reskd.data.formats.drawn import CLIP_SECONDS, DrawnClip, Written
+from reskd.data.formats.rows import Row, Split, Splits, choose, locate, read_text, refuse, some
 from reskd.errors import BadInput
 from reskd.recipe import DataSpec
 

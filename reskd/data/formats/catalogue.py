@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reskd.data.layouts import activitynet, fcvid, folders, kinetics, listed, mini_kinetics, something
-from reskd.data.layouts.drawn import DrawnClip, Written
-from reskd.data.layouts.rows import Splits
+from reskd.data.formats import activitynet, fcvid, folders, kinetics, listed, mini_kinetics, something
+from reskd.data.formats.drawn import DrawnClip, Written
+from reskd.data.formats.rows import Splits
 from reskd.recipe import DataSpec
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from reskd.data.layouts.drawn import DrawnClip, Written
-from reskd.data.layouts.rows import Row, Splits, check_inside, choose, locate, read_classes, read_text, refuse
+from reskd.data.formats.drawn import DrawnClip, Written
+from reskd.data.formats.rows import Row, Splits, check_inside, choose, locate, read_classes, read_text, refuse
 from reskd.errors import BadInput
 from reskd.recipe import DataSpec
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from reskd.data.layouts.rows import Split
+from reskd.data.formats.rows import Split
 from reskd.data.synthetic import FRAMES_PER_S, NUM_FRAMES, encode
 
 CLIP_SECONDS = NUM_FRAMES / FRAMES_PER_S

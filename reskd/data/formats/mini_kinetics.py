@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from reskd.data.layouts.drawn import DrawnClip, Written
-from reskd.data.layouts.rows import Row, Splits, choose, locate, read_classes, read_text, refuse
+from reskd.data.formats.drawn import DrawnClip, Written
+from reskd.data.formats.rows import Row, Splits, choose, locate, read_classes, read_text, refuse
 from reskd.errors import BadInput
 from reskd.recipe import DataSpec
 

@@ -108,7 +108,7 @@ def decode_cost(spec: DataSpec, *, is_long: bool) -> dict[ClipKind, float]:
     from reskd.data.annotations import data_root
     from reskd.data.bench import measure_split
     from reskd.data.manifest import build_manifest
-    from reskd.data.pack_record import packed_words
+    from reskd.data.packs.record import packed_words
 
     cost = measure_split(build_manifest(spec), spec, num_clips=NUM_CLIPS)
     kind: ClipKind = "packed" if packed_words(data_root(spec)) else "long" if is_long else "short"

@@ -15,7 +15,7 @@ import torch
 from reskd.data.damage import DamageLog
 from reskd.data.dataset import VideoDataset
 from reskd.data.manifest import Manifest
-from reskd.data.pack_record import packed_words
+from reskd.data.packs.record import packed_words
 from reskd.distill.teacher import load_teacher
 from reskd.errors import BadInput, ReskdError
 from reskd.evaluate import ClipLogits, Judged, collect_logits

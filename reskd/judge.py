@@ -10,7 +10,7 @@ from reskd.checkpoint import Sink
 from reskd.cohort import Cohort
 from reskd.data.damage import DamageLog
 from reskd.data.dataset import VideoDataset
-from reskd.data.pack_record import packed_words
+from reskd.data.packs.record import packed_words
 from reskd.data.val_cache import GroupCache, cache_limit
 from reskd.evaluate import ClipLogits, Judged, collect_logits
 from reskd.files import Json

@@ -13,7 +13,7 @@ from reskd.data.annotations import VideoRecord, data_root, load_annotations
 from reskd.data.decode import survey
 from reskd.data.formats.rows import Split
 from reskd.data.manifest import file_digest, num_allowed_missing, size_and_time
-from reskd.data.pack_record import read_videos, refuse_mismatch
+from reskd.data.packs.record import read_videos, refuse_mismatch
 from reskd.data.processes import map_in_processes
 from reskd.data.video_facts import Fact, FactCache, Status
 from reskd.errors import VideoOpenError

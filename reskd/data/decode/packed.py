@@ -46,7 +46,7 @@ class PackedFacts:
     height: int
     width: int
     settings: dict[str, int]
-    """See `reskd.data.pack.PackSettings`."""
+    """See `reskd.data.packs.pack.PackSettings`."""
     versions: dict[str, str]
 
 

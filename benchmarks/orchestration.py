@@ -29,7 +29,7 @@ import torch.multiprocessing as mp
 from orchestrator.prepare import prepare
 from orchestrator.store import Store
 from reskd.checkpoint import FolderSink
-from reskd.data.synthetic import make_demo
+from reskd.data.generated.synthetic import make_demo
 from reskd.runtime.workers import joined
 from reskd.train import MemberSpec, fit_cohort
 

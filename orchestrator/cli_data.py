@@ -35,7 +35,7 @@ def make_demo(
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
 ) -> None:
     """Write the demo data set: 660 small H.264 clips in six classes, and their CSV files."""
-    from reskd.data.synthetic import make_demo as make
+    from reskd.data.generated.synthetic import make_demo as make
 
     make(folder, seed=seed)
     console.print(f"demo data set in {folder}")

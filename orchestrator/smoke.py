@@ -22,7 +22,7 @@ from orchestrator.store import Store
 from orchestrator.strict import check, naming
 from orchestrator.sweep import Sweep, SweepFile, load, recipe_to_dict
 from orchestrator.sweep_yaml import read_yaml
-from reskd.data.smoke import make_smoke
+from reskd.data.generated.smoke import make_smoke
 from reskd.recipe import DataSpec, Recipe
 
 SIZE = 64

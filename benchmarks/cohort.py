@@ -26,16 +26,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from reskd.cohort import Cohort, StepReport
 from reskd.data.dataset import Group
 from reskd.data.sampling import seed_of
 from reskd.data.transforms import normalise, view
 from reskd.distill.teacher import Teacher
-from reskd.member import Member
 from reskd.models.catalogue import build_model
 from reskd.recipe import DataSpec, KDLevel, KDSpec, ModelSpec, OptimSpec, Recipe
 from reskd.runtime.precision import dtype_of
 from reskd.runtime.workers import Workers
+from reskd.training.cohort import Cohort, StepReport
+from reskd.training.member import Member
 
 NUM_CLASSES = 200  # ActivityNet's
 TABLE_4 = (224, 144, 112, 96, 72, 56)

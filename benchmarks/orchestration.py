@@ -31,7 +31,7 @@ from orchestrator.store import Store
 from reskd.checkpoint import FolderSink
 from reskd.data.generated.synthetic import make_demo
 from reskd.runtime.workers import joined
-from reskd.train import MemberSpec, fit_cohort
+from reskd.training.fit import MemberSpec, fit_cohort
 
 PROGRAM = str(Path(sys.executable).with_name("reskd"))
 

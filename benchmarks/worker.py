@@ -29,16 +29,16 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks.cohort import NUM_CLASSES, STEPS_PER_EPOCH, base, new_teacher, noise, now
-from reskd.cohort import Cohort
 from reskd.data.dataset import Group
 from reskd.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from reskd.distill.teacher import Teacher
-from reskd.member import Member
 from reskd.models.catalogue import build_model
 from reskd.models.video_model import VideoModel
 from reskd.recipe import KDSpec, Recipe
 from reskd.runtime.execution import Execution
 from reskd.runtime.workers import Workers
+from reskd.training.cohort import Cohort
+from reskd.training.member import Member
 
 Step = Callable[[], None]
 

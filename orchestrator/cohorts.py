@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from orchestrator.steps import Step, StepStatus
 from reskd.runtime.execution import Execution
-from reskd.sharing import shared_key
+from reskd.training.cohort_key import shared_key
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from orchestrator.cohorts import Cohort, common_epochs
 from reskd.recipe import Checkpoint, Recipe
-from reskd.sharing import shared_fields
+from reskd.training.cohort_key import shared_fields
 
 MAX_COMPARED = 20
 """Other jobs that one is compared with."""

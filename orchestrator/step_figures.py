@@ -13,7 +13,6 @@ from orchestrator.again import stored_recipe
 from orchestrator.store import Store
 from orchestrator.stored import finished_step
 from orchestrator.strict import did_you_mean
-from reskd.cohort import Views
 from reskd.data.annotations import data_root as root_of
 from reskd.data.manifest import read_manifest
 from reskd.errors import BadInput
@@ -25,6 +24,7 @@ from reskd.predict import find_videos, read_clip
 from reskd.protocol import counted
 from reskd.recipe import Recipe
 from reskd.takeaway import Trained, load_trained
+from reskd.training.cohort import Views
 
 BATCH = 8
 """Clips whose gradients are held at once."""

@@ -21,7 +21,7 @@ from reskd.files import Json
 from reskd.runtime.execution import Execution
 
 if TYPE_CHECKING:
-    from reskd.train import EpochReport, MemberSpec
+    from reskd.training.fit import EpochReport, MemberSpec
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def train_loop(config: dict[str, Any]) -> None:
     """
     # Here, as Ray loads this module also where nothing is trained: in each trial and in each of its controllers.
     from reskd.runtime.workers import joined
-    from reskd.train import MemberSpec, fit_cohort
+    from reskd.training.fit import MemberSpec, fit_cohort
 
     torch.set_num_threads(config["threads"])
     sink = leased_sink(config["store"], owner_id=config["owner"])

@@ -20,13 +20,13 @@ from reskd.distill.teacher import load_teacher
 from reskd.errors import BadInput, ReskdError
 from reskd.evaluate import ClipLogits, Judged, collect_logits
 from reskd.files import Json
-from reskd.finish import evaluation_record, versions
 from reskd.metrics import evaluate_scores
 from reskd.protocol import Protocol
 from reskd.recipe import DataSpec, Recipe
 from reskd.runtime.precision import autocast_dtype, dtype_of, tf32
 from reskd.runtime.workers import Workers
 from reskd.throughput import device_name
+from reskd.training.step_result import evaluation_record, versions
 
 PassKey = tuple[object, ...]
 

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reskd.cohort import Views
 from reskd.data.dataset import Damage, VideoDataset
 from reskd.data.loader import val_groups
 from reskd.data.val_cache import GroupCache
@@ -21,6 +20,7 @@ from reskd.protocol import Protocol
 from reskd.recipe import ModelSpec
 from reskd.runtime import precision
 from reskd.runtime.workers import Workers
+from reskd.training.cohort import Views
 
 __all__ = ["ClipLogits", "Judged", "Protocol", "average_views", "collect_logits"]
 

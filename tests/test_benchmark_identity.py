@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from benchmarks.identity import differing, main
-from reskd.cohort import Cohort
 from reskd.runtime.determinism import deterministic
+from reskd.training.cohort import Cohort
 from tests.test_benchmark_cohort import SMALL
 
 

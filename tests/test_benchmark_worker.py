@@ -10,12 +10,12 @@ import torch
 
 from benchmarks.cohort import NUM_CLASSES, STEPS_PER_EPOCH, base, new_teacher, noise
 from benchmarks.worker import Recogniser, main, parsed
-from reskd.cohort import Cohort
 from reskd.data.transforms import normalise
-from reskd.member import Member
 from reskd.models.catalogue import build_model
 from reskd.recipe import Recipe
 from reskd.runtime.workers import Workers
+from reskd.training.cohort import Cohort
+from reskd.training.member import Member
 
 SMALL = [
     *("--alone", "tsn_mini10", "--student", "tsn_mini10", "--teacher", "tsn_mini18", "--crop", "64"),

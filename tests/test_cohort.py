@@ -11,16 +11,16 @@ import torch
 import torch.distributed as dist
 
 from reskd.checkpoint import FolderSink, state_hash
-from reskd.cohort import Cohort
 from reskd.data.dataset import VideoDataset
 from reskd.data.loader import train_groups
 from reskd.distill.teacher import Teacher, load_teacher
 from reskd.errors import BadInput
 from reskd.files import read_json
-from reskd.member import Member
 from reskd.models.video_model import ClipOutput
 from reskd.recipe import DataSpec, KDSpec, ModelSpec, Recipe
 from reskd.runtime.workers import Workers
+from reskd.training.cohort import Cohort
+from reskd.training.member import Member
 from tests.pool import Pool
 from tests.training import LEVELS, Fit, assert_agree, fit, shorter, student_recipe
 

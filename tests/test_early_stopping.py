@@ -27,7 +27,7 @@ from reskd.data.manifest import Manifest
 from reskd.errors import BadInput
 from reskd.files import Json
 from reskd.recipe import DataSpec
-from reskd.train import MemberSpec, fit_cohort
+from reskd.training.fit import MemberSpec, fit_cohort
 from tests.training import student_recipe
 
 HPO = Path(__file__).parents[1] / "sweeps" / "hpo.yaml"

@@ -16,7 +16,7 @@ from reskd.errors import BadInput
 from reskd.files import Json, read_json
 from reskd.protocol import Protocol
 from reskd.recipe import Checkpoint, DataSpec, EvalSpec, KDSpec, ModelSpec, OptimSpec, Recipe
-from reskd.train import MemberSpec, fit_cohort
+from reskd.training.fit import MemberSpec, fit_cohort
 from tests.pool import Pool
 from tests.training import Fit, fit
 

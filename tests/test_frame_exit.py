@@ -19,7 +19,7 @@ from reskd.models.backbones.frame_exit import Exits, FrameExitModel, visiting_or
 from reskd.models.backbones.tsn import Backbone
 from reskd.models.catalogue import build_model
 from reskd.recipe import DataSpec, ModelSpec, OptimSpec, Recipe
-from reskd.train import MemberSpec, fit_cohort
+from reskd.training.fit import MemberSpec, fit_cohort
 
 STEP = "0123456789abcdef"
 

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from reskd.models.catalogue import build_model
 from reskd.models.memory_format import in_fast_layout, vector_views
 from reskd.models.video_model import VideoModel
-from reskd.optim import build_optimizer
 from reskd.recipe import ModelSpec, OptimSpec
+from reskd.training.optimizer import build_optimizer
 
 LABELS = torch.arange(4)
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from reskd.member import Member
 from reskd.models.catalogue import build_model
-from reskd.optim import parameter_groups
 from reskd.recipe import ModelSpec, OptimSpec, Recipe
 from reskd.runtime.workers import Workers
+from reskd.training.member import Member
+from reskd.training.optimizer import parameter_groups
 
 CPU = torch.device("cpu")
 

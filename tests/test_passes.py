@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from reskd.errors import BadInput
-from reskd.member import Member
 from reskd.models.backbones.mini import tsn_mini
 from reskd.models.catalogue import MODELS
 from reskd.models.video_model import VideoModel
+from reskd.training.member import Member
 from tests.training import Fit, assert_agree, fit, shorter
 
 

@@ -14,7 +14,7 @@ from orchestrator.sweep import Cell, CohortSpec, Resources, Sweep, load
 from reskd.errors import BadInput
 from reskd.recipe import Checkpoint, DataSpec, EvalSpec, KDSpec, ModelSpec, OptimSpec, Recipe
 from reskd.runtime.execution import Execution
-from reskd.sharing import check_shared
+from reskd.training.cohort_key import check_shared
 
 DEMO = Path(__file__).parents[1] / "sweeps" / "demo.yaml"
 DATA = DataSpec(name="toy", crop_size=64, short_side=64, num_frames=4)

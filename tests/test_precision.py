@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from reskd.checkpoint import FolderSink, state_hash
-from reskd.cohort import Cohort
 from reskd.data.dataset import VideoDataset
 from reskd.data.loader import train_groups
 from reskd.data.manifest import Manifest
 from reskd.errors import BadInput
-from reskd.member import Member
 from reskd.recipe import DataSpec, KDLevel, ModelSpec, Recipe
 from reskd.runtime.precision import AUTOCAST, FIRST_SCALE, LossScaler, tf32
 from reskd.runtime.workers import Workers
+from reskd.training.cohort import Cohort
+from reskd.training.member import Member
 from tests.pool import Pool
 from tests.training import Fit, fit, student_recipe, teacher_recipe
 

@@ -18,8 +18,8 @@ from reskd.data.transforms import normalise
 from reskd.models.catalogue import build_model
 from reskd.models.video_model import ClipOutput, VideoModel
 from reskd.recipe import Checkpoint, DataSpec, KDSpec, ModelSpec, OptimSpec, Recipe
-from reskd.schedule import learning_rate
-from reskd.train import MemberSpec, fit_cohort
+from reskd.training.fit import MemberSpec, fit_cohort
+from reskd.training.schedule import learning_rate
 
 STEP = "0123456789abcdef"
 TEACHER = ModelSpec(name="tsn_mini10", resolution=40, antialias=True)

@@ -28,7 +28,7 @@ from reskd.data.manifest import Manifest, read_manifest
 from reskd.errors import BadInput
 from reskd.recipe import DataSpec
 from reskd.runtime.workers import Workers
-from reskd.train import MemberSpec, fit_cohort
+from reskd.training.fit import MemberSpec, fit_cohort
 from tests.test_run import SWEEP
 from tests.trained_sweep import train_sweep
 from tests.training import student_recipe, teacher_recipe

@@ -8,13 +8,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from reskd.cohort import Views
 from reskd.cost.gmacs import complexity
 from reskd.data.transforms import normalise, view
 from reskd.errors import BadInput
 from reskd.models.catalogue import build_model
 from reskd.models.video_model import VideoModel
 from reskd.recipe import ModelSpec
+from reskd.training.cohort import Views
 from tests.by_hand import bilinear
 
 

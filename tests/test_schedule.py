@@ -7,7 +7,7 @@ import torch
 
 from reskd.errors import BadInput
 from reskd.recipe import OptimSpec
-from reskd.schedule import learning_rate
+from reskd.training.schedule import learning_rate
 
 
 @pytest.mark.parametrize(("epochs", "warmup"), [(12, 0.0), (10, 4.0)])

@@ -24,7 +24,7 @@ from reskd.models.catalogue import MODELS, build_model
 from reskd.models.video_model import VideoModel
 from reskd.recipe import DataSpec, EvalSpec, ModelSpec, OptimSpec, Recipe
 from reskd.runtime.workers import Workers
-from reskd.train import EpochReport, MemberSpec, fit_cohort
+from reskd.training.fit import EpochReport, MemberSpec, fit_cohort
 
 STEP = "0123456789abcdef"
 

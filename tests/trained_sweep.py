@@ -7,7 +7,7 @@ from pathlib import Path
 from orchestrator.prepare import Prepared, prepare
 from orchestrator.store import Store
 from orchestrator.sweep import recipe_to_dict
-from reskd.train import MemberSpec, fit_cohort
+from reskd.training.fit import MemberSpec, fit_cohort
 
 SWEEP = """
 question: Do more views help?

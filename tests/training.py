@@ -16,7 +16,7 @@ from reskd.recipe import DataSpec, EvalSpec, KDLevel, KDSpec, ModelSpec, OptimSp
 from reskd.runtime import precision
 from reskd.runtime.execution import Execution
 from reskd.runtime.workers import Workers, joined
-from reskd.train import EpochReport, MemberSpec, fit_cohort
+from reskd.training.fit import EpochReport, MemberSpec, fit_cohort
 from tests import faulty_models
 
 LEVELS: tuple[KDLevel, ...] = ("none", "clip", "frame", "pixel")

@@ -11,7 +11,7 @@ from typing import Any
 
 class _Narrow(MetaPathFinder):
     def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
-        if name != "reskd.cohort":
+        if name != "reskd.training.cohort":
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)

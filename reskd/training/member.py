@@ -31,11 +31,11 @@ from reskd.models.compiled import Forward, compiled
 from reskd.models.grouped import CannotGroup, Grouping, grouped_or_none, one_pass
 from reskd.models.memory_format import in_fast_layout, vector_views
 from reskd.models.video_model import ClipOutput
-from reskd.optim import build_optimizer
 from reskd.recipe import Recipe
 from reskd.runtime.precision import MAX_OVERFLOWS, LossScaler, autocast, autocast_dtype, dtype_of
 from reskd.runtime.workers import Workers
-from reskd.schedule import learning_rate
+from reskd.training.optimizer import build_optimizer
+from reskd.training.schedule import learning_rate
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,6 @@ from reskd.data.sampling import seed_of
 from reskd.data.transforms import normalise, view
 from reskd.distill.teacher import Teacher
 from reskd.errors import BadInput
-from reskd.member import Member
 from reskd.models.compiled import Forward, compiled
 from reskd.models.grouped import CannotGroup, Grouping, grouped_or_none, one_pass
 from reskd.models.video_model import ClipOutput
@@ -27,7 +26,8 @@ from reskd.recipe import ModelSpec
 from reskd.runtime.execution import Execution
 from reskd.runtime.precision import autocast, autocast_dtype, dtype_of
 from reskd.runtime.workers import Workers
-from reskd.sharing import check_shared
+from reskd.training.cohort_key import check_shared
+from reskd.training.member import Member
 
 logger = logging.getLogger(__name__)
 

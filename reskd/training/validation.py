@@ -7,19 +7,19 @@ import math
 import numpy as np
 
 from reskd.checkpoint import Sink
-from reskd.cohort import Cohort
 from reskd.data.damage import DamageLog
 from reskd.data.dataset import VideoDataset
 from reskd.data.packs.record import packed_words
 from reskd.data.val_cache import GroupCache, cache_limit
 from reskd.evaluate import ClipLogits, Judged, collect_logits
 from reskd.files import Json
-from reskd.finish import done_record, evaluation_record, weights_content
-from reskd.member import Failure, Member
 from reskd.metrics import evaluate_scores
 from reskd.protocol import Protocol
 from reskd.runtime.workers import Workers
 from reskd.throughput import measure_throughput
+from reskd.training.cohort import Cohort
+from reskd.training.member import Failure, Member
+from reskd.training.step_result import done_record, evaluation_record, weights_content
 
 TEACHER = "teacher"  # its name among the models of an evaluation; step ids are hexadecimal
 

@@ -17,8 +17,8 @@ from reskd.checkpoint import state_hash
 from reskd.cost.gmacs import complexity, mean_complexity
 from reskd.evaluate import ClipLogits, Protocol
 from reskd.files import Json
-from reskd.member import Member
 from reskd.throughput import device_name
+from reskd.training.member import Member
 
 
 def versions() -> dict[str, str]:

@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 
 from reskd.checkpoint import Sink
-from reskd.cohort import Cohort
 from reskd.data.damage import DamageLog
 from reskd.data.dataset import Damage, VideoDataset
 from reskd.data.loader import EpochLoader, train_groups
@@ -24,16 +23,17 @@ from reskd.distill.teacher import Teacher, load_teacher
 from reskd.errors import BadInput
 from reskd.evaluate import ClipLogits
 from reskd.files import Json
-from reskd.judge import Judge
-from reskd.member import Failure, Member
-from reskd.progress import EpochSums
 from reskd.protocol import Protocol
 from reskd.recipe import Recipe
-from reskd.resume import check_same_weights, newest_common
 from reskd.runtime.determinism import deterministic
 from reskd.runtime.execution import Execution
 from reskd.runtime.precision import dtype_of, tf32
 from reskd.runtime.workers import Workers
+from reskd.training.cohort import Cohort
+from reskd.training.epoch_sums import EpochSums
+from reskd.training.member import Failure, Member
+from reskd.training.resume import check_same_weights, newest_common
+from reskd.training.validation import Judge
 
 logger = logging.getLogger(__name__)
 

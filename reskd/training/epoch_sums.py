@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from reskd.cohort import StepReport
-from reskd.member import Member
 from reskd.recipe import Recipe
+from reskd.training.cohort import StepReport
+from reskd.training.member import Member
 
 
 class EpochSums:

@@ -7,9 +7,9 @@ import socket
 from collections.abc import Collection
 
 from reskd.checkpoint import Sink, state_hash
-from reskd.cohort import Cohort
 from reskd.errors import BadInput
 from reskd.runtime.workers import Workers
+from reskd.training.cohort import Cohort
 
 logger = logging.getLogger(__name__)
 

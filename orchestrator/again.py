@@ -14,10 +14,10 @@ from orchestrator.lease import leases
 from orchestrator.prepare import provenance
 from orchestrator.store import Store, leased_sink
 from orchestrator.sweep import recipe_from_dict
-from reskd.again import Finished, PassKey, judge_again, pass_key
 from reskd.data.annotations import data_root
 from reskd.data.manifest import Manifest, build_manifest
 from reskd.errors import BadInput
+from reskd.evaluation.reevaluate import Finished, PassKey, judge_again, pass_key
 from reskd.models.catalogue import most_frames
 from reskd.protocol import Protocol
 from reskd.recipe import Checkpoint, DataSpec, Recipe

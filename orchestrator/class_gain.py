@@ -13,7 +13,7 @@ from orchestrator.figure import COLOURS, FONT_SIZE
 from orchestrator.steps import Step
 from orchestrator.store import Store
 from orchestrator.stored import StoredJudgement, default_protocol, stored_judgement
-from reskd.paired import class_scores
+from reskd.evaluation.paired_tests import class_scores
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -37,8 +37,8 @@ def compare(
     first: StepId, second: StepId, protocol: ProtocolName = None, store: StoreFolder = None, as_json: AsJson = False
 ) -> None:
     """Two finished steps clip by clip: accuracies, their difference with an interval, McNemar's exact test."""
-    from reskd.paired import compare as compare_correct
-    from reskd.paired import correct
+    from reskd.evaluation.paired_tests import compare as compare_correct
+    from reskd.evaluation.paired_tests import correct
 
     home = open_store(store)
     pair = [_judgement(home, prefix, protocol) for prefix in (first, second)]
@@ -73,7 +73,7 @@ def classes(
     ] = None,
 ) -> None:
     """A finished step class by class: accuracy, average precision, and what is taken for what."""
-    from reskd.paired import class_scores, confusion
+    from reskd.evaluation.paired_tests import class_scores, confusion
 
     judged = _judgement(open_store(store), step, protocol)
     scores = class_scores(judged.logits, judged.targets, classes=judged.classes)

@@ -23,7 +23,7 @@ from reskd.data.manifest import Clip
 from reskd.data.sampling import segment_indices, view_indices
 from reskd.data.transforms import normalise, view, view_crops
 from reskd.errors import BadInput
-from reskd.evaluate import average_views
+from reskd.evaluation.clip_logits import average_views
 from reskd.models.catalogue import build_model
 from reskd.protocol import Protocol, parse_protocol, parse_views
 from reskd.recipe import DataSpec, ModelSpec

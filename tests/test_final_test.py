@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from reskd.again import Finished, judge_again
 from reskd.checkpoint import FolderSink, load_weights
 from reskd.data.manifest import Manifest
 from reskd.errors import BadInput
+from reskd.evaluation.reevaluate import Finished, judge_again
 from reskd.files import Json, read_json
 from reskd.protocol import Protocol
 from reskd.recipe import Checkpoint, DataSpec, EvalSpec, KDSpec, ModelSpec, OptimSpec, Recipe

@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import average_precision_score
 from torchmetrics.functional.classification import multiclass_accuracy, multilabel_average_precision
 
-from reskd.metrics import agreement, evaluate_scores, mean_average_precision, softmax, top_k
+from reskd.evaluation.metrics import agreement, evaluate_scores, mean_average_precision, softmax, top_k
 
 
 def one_hot(labels: list[int], num_classes: int) -> np.ndarray:

@@ -9,8 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reskd.metrics import mean_average_precision, softmax, top_k
-from reskd.paired import bootstrap_interval, class_scores, compare, confusion, correct, mcnemar_exact, true_classes
+from reskd.evaluation.metrics import mean_average_precision, softmax, top_k
+from reskd.evaluation.paired_tests import (
+    bootstrap_interval,
+    class_scores,
+    compare,
+    confusion,
+    correct,
+    mcnemar_exact,
+    true_classes,
+)
 
 
 @settings(deadline=None)  # the first call imports scipy

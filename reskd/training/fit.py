@@ -21,7 +21,7 @@ from reskd.data.manifest import Manifest
 from reskd.data.sampling import num_steps
 from reskd.distill.teacher import Teacher, load_teacher
 from reskd.errors import BadInput
-from reskd.evaluate import ClipLogits
+from reskd.evaluation.clip_logits import ClipLogits
 from reskd.files import Json
 from reskd.protocol import Protocol
 from reskd.recipe import Recipe

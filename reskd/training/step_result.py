@@ -15,7 +15,7 @@ import torch
 
 from reskd.checkpoint import state_hash
 from reskd.cost.gmacs import complexity, mean_complexity
-from reskd.evaluate import ClipLogits, Protocol
+from reskd.evaluation.clip_logits import ClipLogits, Protocol
 from reskd.files import Json
 from reskd.throughput import device_name
 from reskd.training.member import Member

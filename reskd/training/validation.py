@@ -11,9 +11,9 @@ from reskd.data.damage import DamageLog
 from reskd.data.dataset import VideoDataset
 from reskd.data.packs.record import packed_words
 from reskd.data.val_cache import GroupCache, cache_limit
-from reskd.evaluate import ClipLogits, Judged, collect_logits
+from reskd.evaluation.clip_logits import ClipLogits, Judged, collect_logits
+from reskd.evaluation.metrics import evaluate_scores
 from reskd.files import Json
-from reskd.metrics import evaluate_scores
 from reskd.protocol import Protocol
 from reskd.runtime.workers import Workers
 from reskd.throughput import measure_throughput

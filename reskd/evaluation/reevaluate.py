@@ -18,9 +18,9 @@ from reskd.data.manifest import Manifest
 from reskd.data.packs.record import packed_words
 from reskd.distill.teacher import load_teacher
 from reskd.errors import BadInput, ReskdError
-from reskd.evaluate import ClipLogits, Judged, collect_logits
+from reskd.evaluation.clip_logits import ClipLogits, Judged, collect_logits
+from reskd.evaluation.metrics import evaluate_scores
 from reskd.files import Json
-from reskd.metrics import evaluate_scores
 from reskd.protocol import Protocol
 from reskd.recipe import DataSpec, Recipe
 from reskd.runtime.precision import autocast_dtype, dtype_of, tf32

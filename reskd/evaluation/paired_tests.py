@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from reskd.metrics import Scores, Targets, softmax
+from reskd.evaluation.metrics import Scores, Targets, softmax
 
 NUM_RESAMPLES = 10_000
 CONFIDENCE = 0.95

@@ -14,8 +14,8 @@ from orchestrator.store import Store
 from orchestrator.strict import check, naming
 from reskd.errors import BadInput
 from reskd.files import json_files, write_json
-from reskd.measurement import FORMAT, Measurement
 from reskd.recipe import Recipe
+from reskd.throughput.record import FORMAT, Measurement
 
 BENCH = "bench/clips/s"
 """The column of a table that imported measurements fill."""
@@ -24,7 +24,7 @@ AGAIN = "measure again with `python -m reskd.throughput --json FILE`"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BenchFile:
-    """What a file of measurements holds, field by field as reskd.speed_sheet writes it."""
+    """What a file of measurements holds, field by field as reskd.throughput.measure.sheet writes it."""
 
     format: str
     created: str

@@ -20,7 +20,7 @@ from reskd.recipe import DataSpec, ModelSpec, Precision
 if TYPE_CHECKING:
     import torch
 
-    from reskd.calibrate import MeasuredPass, Peaks
+    from reskd.throughput.device_peaks import MeasuredPass, Peaks
 
 NETWORKS = ("tsn_resnet50", "tsn_resnet18", "tsn_mobilenet_v2")
 NUM_CLIPS = 32
@@ -35,7 +35,7 @@ def measure_here(
     """Peaks of this device, and passes of the paper's networks: on a CPU small groups, in float32; on a GPU groups of 8
     clips of 16 frames, in bfloat16. Each measurement takes about ``seconds``.
     """
-    from reskd.calibrate import measure_pass, measure_peaks
+    from reskd.throughput.device_peaks import measure_pass, measure_peaks
 
     is_cpu = device.type == "cpu"
     precision: Precision = "fp32" if is_cpu else "bf16"

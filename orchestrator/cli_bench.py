@@ -63,8 +63,8 @@ def calibrate(
     from orchestrator.cli_pack import data_specs
     from orchestrator.devices import load_profile, profile_name_of, shipped_profiles
     from orchestrator.pricing import DEFAULT_GPU
-    from reskd.throughput import device_name
-    from reskd.throughput_cli import chosen_device
+    from reskd.throughput.__main__ import chosen_device
+    from reskd.throughput.measure import device_name
 
     torch.set_num_threads(1)  # a profile of a cpu is of one core
     opened, chosen = open_store(store), chosen_device(device)

@@ -16,7 +16,7 @@ from orchestrator.store import Store
 from orchestrator.table_check import findings
 from orchestrator.tables import build_table
 from reskd.errors import BadInput
-from reskd.throughput_cli import main as measure
+from reskd.throughput.__main__ import main as measure
 from tests.stored_sweep import SWEEP, StoredSweep
 from tests.test_cli import call
 

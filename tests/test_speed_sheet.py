@@ -5,9 +5,9 @@ import sys
 import pytest
 import torch
 
-from reskd.forward_paths import PATHS, EngineRefusal, make_ready, start_engine
 from reskd.models.catalogue import MODELS
-from reskd.throughput_cli import main
+from reskd.throughput.__main__ import main
+from reskd.throughput.paths import PATHS, EngineRefusal, make_ready, start_engine
 
 CPU = torch.device("cpu")
 SHORT = ["--model", "tsn_mini10", "--classes", "5", "--frames", "2", "--device", "cpu", "--seconds", "0.2"]

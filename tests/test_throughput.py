@@ -7,7 +7,7 @@ import torch
 
 from reskd.models.catalogue import MODELS
 from reskd.models.video_model import VideoModel
-from reskd.throughput import measure_throughput
+from reskd.throughput.measure import measure_throughput
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from reskd.protocol import Protocol
 from reskd.recipe import DataSpec, Recipe
 from reskd.runtime.precision import autocast_dtype, dtype_of, tf32
 from reskd.runtime.workers import Workers
-from reskd.throughput import device_name
+from reskd.throughput.measure import device_name
 from reskd.training.step_result import evaluation_record, versions
 
 PassKey = tuple[object, ...]

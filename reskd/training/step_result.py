@@ -17,7 +17,7 @@ from reskd.checkpoint import state_hash
 from reskd.cost.gmacs import complexity, mean_complexity
 from reskd.evaluation.clip_logits import ClipLogits, Protocol
 from reskd.files import Json
-from reskd.throughput import device_name
+from reskd.throughput.measure import device_name
 from reskd.training.member import Member
 
 

@@ -16,7 +16,7 @@ from reskd.evaluation.metrics import evaluate_scores
 from reskd.files import Json
 from reskd.protocol import Protocol
 from reskd.runtime.workers import Workers
-from reskd.throughput import measure_throughput
+from reskd.throughput.measure import measure_throughput
 from reskd.training.cohort import Cohort
 from reskd.training.member import Failure, Member
 from reskd.training.step_result import done_record, evaluation_record, weights_content

@@ -11,10 +11,10 @@ import torch
 
 from reskd.errors import BadInput
 from reskd.files import write_json
-from reskd.forward_paths import FREEZING, PATHS
 from reskd.models.catalogue import MODELS, build_model, is_model
 from reskd.recipe import ModelSpec
-from reskd.speed_sheet import Plan, fill, new_sheet, table_of
+from reskd.throughput.paths import FREEZING, PATHS
+from reskd.throughput.sheet import Plan, fill, new_sheet, table_of
 
 RESOLUTIONS = (224, 144, 112, 96, 72, 56)
 """Of the paper's Table 4; its batch is 64 videos of 16 frames."""

@@ -15,11 +15,11 @@ import torchvision
 from torch import Tensor
 
 from reskd.cost.roofline import BYTES, DeviceProfile, operators, profile_of, roofline_clips_per_s
-from reskd.forward_paths import PATHS, EngineRefusal, ReadyNetwork, make_ready, start_engine
-from reskd.measurement import FORMAT, Measurement
 from reskd.models.video_model import VideoModel
 from reskd.runtime.precision import tf32
-from reskd.throughput import device_name, time_forwards
+from reskd.throughput.measure import device_name, time_forwards
+from reskd.throughput.paths import PATHS, EngineRefusal, ReadyNetwork, make_ready, start_engine
+from reskd.throughput.record import FORMAT, Measurement
 
 MIN_SECONDS = 0.05
 """Of one timing; shorter forwards run several times in it."""

@@ -17,7 +17,7 @@ from reskd.models.catalogue import build_model
 from reskd.models.memory_format import in_fast_layout
 from reskd.recipe import ModelSpec, Precision, Recipe
 from reskd.runtime.precision import autocast, autocast_dtype, dtype_of, tf32
-from reskd.throughput import time_forwards
+from reskd.throughput.measure import time_forwards
 
 Mode = Literal["eval", "batch", "train"]
 """A teacher's forward, folded or with its group's statistics, or a student's forward and backward."""

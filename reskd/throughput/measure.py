@@ -145,6 +145,6 @@ def _compute_dtype(parameter: torch.nn.Parameter) -> str:
 
 
 if __name__ == "__main__":
-    from reskd.throughput_cli import main
+    from reskd.throughput.__main__ import main
 
     main()

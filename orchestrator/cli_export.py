@@ -23,7 +23,7 @@ from reskd.errors import BadInput
 from reskd.files import Json, read_json, write_atomic
 
 if TYPE_CHECKING:
-    from reskd.predict import Prediction
+    from reskd.deploy.predict import Prediction
 
 EXPORTED = (".pt2", ".onnx")
 
@@ -37,9 +37,9 @@ def export(
     """Write a trained model as one file that needs no reskd: pixels in, logits out, compared before it is written."""
     if output is not None and output.suffix != f".{format}":
         raise BadInput(f"--output {output}: must end in .{format}, by which `reskd predict` knows what it is")
-    from reskd.export import export as write
-    from reskd.export import require_onnx
-    from reskd.takeaway import load_trained
+    from reskd.deploy.card import load_trained
+    from reskd.deploy.export import export as write
+    from reskd.deploy.export import require_onnx
 
     if format == "onnx":
         require_onnx()
@@ -76,8 +76,8 @@ def predict(
     """Classes of videos, seen as in an evaluation, on the CPU. Exit code 1 if a video does not decode."""
     if csv_file is not None and as_json:
         raise BadInput("predict: give --csv or --json, not both")
-    from reskd.predict import find_videos, open_model
-    from reskd.predict import predict as predictions_of
+    from reskd.deploy.predict import find_videos, open_model
+    from reskd.deploy.predict import predict as predictions_of
 
     with _readable():
         videos = find_videos(path)

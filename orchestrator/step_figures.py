@@ -15,15 +15,15 @@ from orchestrator.stored import finished_step
 from orchestrator.strict import did_you_mean
 from reskd.data.annotations import data_root as root_of
 from reskd.data.manifest import read_manifest
+from reskd.deploy.card import Trained, load_trained
+from reskd.deploy.predict import find_videos, read_clip
 from reskd.errors import BadInput
 from reskd.figures.erf import PLACE, cell_at, effective_receptive_field
 from reskd.figures.gradcam import grad_cam
 from reskd.figures.sheets import Field, Seen, cam_sheet, field_sheet
 from reskd.files import write_atomic
-from reskd.predict import find_videos, read_clip
 from reskd.protocol import counted
 from reskd.recipe import Recipe
-from reskd.takeaway import Trained, load_trained
 from reskd.training.cohort import Views
 
 BATCH = 8

@@ -19,12 +19,12 @@ from reskd.data.decode import read_frames
 from reskd.data.manifest import Manifest
 from reskd.data.sampling import segment_indices
 from reskd.data.transforms import test_crop as crop_of
+from reskd.deploy.card import Card, Trained, load_trained
+from reskd.deploy.export import Format, export, open_exported
 from reskd.errors import BadInput, ReskdError
-from reskd.export import Format, export, open_exported
 from reskd.models.catalogue import build_model
 from reskd.models.video_model import VideoModel
 from reskd.recipe import DataSpec, ModelSpec
-from reskd.takeaway import Card, Trained, load_trained
 from tests.by_hand import bilinear
 from tests.exported_step import STEP_ID, FinishedStep, finished_step
 

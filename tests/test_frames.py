@@ -17,10 +17,10 @@ from reskd.data.check import check_videos
 from reskd.data.dataset import VideoDataset
 from reskd.data.decode import Survey, probe, read_frames, survey
 from reskd.data.manifest import build_manifest
+from reskd.deploy.card import Card
+from reskd.deploy.predict import find_videos, predict
 from reskd.errors import BadInput, VideoOpenError, VideoReadError
-from reskd.predict import find_videos, predict
 from reskd.recipe import DataSpec
-from reskd.takeaway import Card
 from tests.video_files import frame_numbers, numbered_frame, write_video
 
 HEIGHT, WIDTH = 48, 64

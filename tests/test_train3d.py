@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 from reskd.data.manifest import Manifest
+from reskd.deploy.card import load_trained
+from reskd.deploy.export import export, open_exported, own_logits
 from reskd.errors import BadInput
-from reskd.export import export, open_exported, own_logits
 from reskd.files import read_json
 from reskd.models.catalogue import build_model
 from reskd.recipe import DataSpec, KDLevel, KDSpec, ModelSpec, OptimSpec, Recipe
-from reskd.takeaway import load_trained
 from tests.training import Fit, fit, teacher_recipe
 
 LEVELS: tuple[KDLevel, ...] = ("none", "frame", "pixel", "pixel_kl")

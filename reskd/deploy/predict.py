@@ -18,10 +18,10 @@ from reskd.data.decode import read_frames
 from reskd.data.decode.frames import FRAME_SUFFIXES, holds_only_frames
 from reskd.data.sampling import eval_indices
 from reskd.data.transforms import test_crop
+from reskd.deploy.card import Card, load_trained
+from reskd.deploy.export import Logits, open_exported, own_logits
 from reskd.errors import BadInput, DecodeError
-from reskd.export import Logits, open_exported, own_logits
 from reskd.recipe import DataSpec
-from reskd.takeaway import Card, load_trained
 
 VIDEO_SUFFIXES = frozenset(
     (".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv")

@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from reskd.deploy.card import CARD_KEY, Card, PixelNetwork, Trained, card_from_json
 from reskd.errors import BadInput, ReskdError
 from reskd.files import write_atomic
-from reskd.takeaway import CARD_KEY, Card, PixelNetwork, Trained, card_from_json
 from reskd.training.cohort import Views
 
 Format = Literal["pt2", "onnx"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from orchestrator.entries import Column, Entry
-from orchestrator.estimates import number_text
+from orchestrator.stats.estimates import number_text
 from reskd.errors import BadInput
 
 

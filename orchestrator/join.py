@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from orchestrator.entries import Entry, Table
-from orchestrator.estimates import Estimate
+from orchestrator.stats.estimates import Estimate
 
 
 def join_tables(groups: Sequence[Sequence[Table]]) -> list[Table]:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.cost import Costs
-from orchestrator.estimates import paired_difference
 from orchestrator.forecast import Forecast
 from orchestrator.plan import Plan, make_plan
 from orchestrator.pricing import Asked, costs_of, num_devices
 from orchestrator.published import load_published
-from orchestrator.sequential import Look, look_at
+from orchestrator.stats.estimates import paired_difference
+from orchestrator.stats.sequential import Look, look_at
 from orchestrator.step_record import StepRecord, records_from_store
 from orchestrator.steps import Step, build_steps, steps_of
 from orchestrator.store import Store

@@ -15,8 +15,8 @@ import rich.table
 from rich.text import Text
 
 from orchestrator.entries import Column, Entry, Table
-from orchestrator.estimates import Estimate
 from orchestrator.figure import accuracy_vs_gmacs
+from orchestrator.stats.estimates import Estimate
 from orchestrator.table_files import table_html, table_tex
 from reskd.files import write_atomic
 

@@ -15,7 +15,7 @@ from orchestrator.forecast import Forecast
 from orchestrator.live import clock, label
 from orchestrator.plan import Job, Plan
 from orchestrator.prepare import Prepared
-from orchestrator.sequential import sentence
+from orchestrator.stats.sequential import sentence
 from orchestrator.step_record import children_of, last_lines
 from orchestrator.steps import name_of
 from orchestrator.store import Store

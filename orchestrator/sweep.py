@@ -15,7 +15,7 @@ from orchestrator.changes import apply_changes, name_of_changes, refuse_idle, sp
 from orchestrator.early_stopping import EarlyStopping, check_rows
 from orchestrator.expand import DRAWS, Cell, check_keys, expand, flatten, list_rows
 from orchestrator.expect import Expect
-from orchestrator.sequential import AutoSeeds
+from orchestrator.stats.sequential import AutoSeeds
 from orchestrator.strict import check, did_you_mean, naming
 from orchestrator.sweep_yaml import read_yaml
 from reskd.errors import BadInput

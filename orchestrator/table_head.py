@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from orchestrator.entries import Column, Entry
-from orchestrator.estimates import MIN_SEEDS
 from orchestrator.published import PublishedTable
-from orchestrator.sequential import Look, percent, sentence
+from orchestrator.stats.estimates import MIN_SEEDS
+from orchestrator.stats.sequential import Look, percent, sentence
 from orchestrator.step_record import StepRecord
 from orchestrator.sweep import Sweep, TableSpec
 from orchestrator.unlike import unlike_published

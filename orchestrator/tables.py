@@ -13,9 +13,9 @@ from dataclasses import replace
 from orchestrator.bench import BENCH, BenchFigure, BenchFile, bench_sentences, find_figure
 from orchestrator.columns import ACCURACIES, check_tables, make_column
 from orchestrator.entries import Column, Entry, Plot, PlotPoint, SeedState, Table
-from orchestrator.estimates import CONFIDENCE, Estimate, paired_difference
 from orchestrator.published import Published, PublishedTable, published_peers
-from orchestrator.sequential import Look
+from orchestrator.stats.estimates import CONFIDENCE, Estimate, paired_difference
+from orchestrator.stats.sequential import Look
 from orchestrator.step_record import StepRecord, records_from_store
 from orchestrator.steps import Step
 from orchestrator.sweep import Sweep, TableSpec

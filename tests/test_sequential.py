@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from orchestrator.estimates import CONFIDENCE
 from orchestrator.prepare import Prepared, prepare
 from orchestrator.published import load_published
-from orchestrator.sequential import AutoSeeds, look_at
+from orchestrator.stats.estimates import CONFIDENCE
+from orchestrator.stats.sequential import AutoSeeds, look_at
 from orchestrator.store import Store
 from orchestrator.sweep import load
 from orchestrator.tables import Table, build_table, check_tables, records_from_store

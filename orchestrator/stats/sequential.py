@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from orchestrator.estimates import CONFIDENCE, MIN_SEEDS, Estimate
+from orchestrator.stats.estimates import CONFIDENCE, MIN_SEEDS, Estimate
 from reskd.errors import BadInput
 
 MAX_SEEDS = 100

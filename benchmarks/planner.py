@@ -24,8 +24,8 @@ def plan(num_cells: int, *, devices: int) -> None:
     import reskd.cost.layer_traffic
     from orchestrator.plan import make_plan
     from orchestrator.pricing import Asked, costs_of
-    from orchestrator.steps import build_steps
-    from orchestrator.sweep import Cell, CohortSpec, Resources, Sweep
+    from orchestrator.spec.steps import build_steps
+    from orchestrator.spec.sweep import Cell, CohortSpec, Resources, Sweep
     from reskd.recipe import DataSpec, KDSpec, ModelSpec, Recipe
 
     data = DataSpec(name="activitynet", annotations="activitynet")

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from orchestrator.identity import canonical_json
+from orchestrator.spec.identity import canonical_json
+from orchestrator.spec.strict import check, naming
 from orchestrator.store import Store
-from orchestrator.strict import check, naming
 from reskd.errors import BadInput
 from reskd.files import json_files, write_json
 from reskd.recipe import Recipe

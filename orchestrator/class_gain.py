@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from orchestrator.figure import COLOURS, FONT_SIZE
-from orchestrator.steps import Step
+from orchestrator.spec.steps import Step
 from orchestrator.store import Store
 from orchestrator.stored import StoredJudgement, default_protocol, stored_judgement
 from reskd.evaluation.paired_tests import class_scores

@@ -62,8 +62,8 @@ def check(
     store: Annotated[str | None, typer.Option("--store", help="Where results are cached.")] = None,
 ) -> None:
     """Decode every video once; name those missing, damaged, too short or uncut; count classes and durations."""
+    from orchestrator.spec.sweep import load
     from orchestrator.store import store_at
-    from orchestrator.sweep import load
     from reskd.data.check import check_videos
 
     specs = list(dict.fromkeys(cell.recipe.data for cell in load(sweep).cells))

@@ -67,7 +67,7 @@ def _fastest(sweep: Path, device: str) -> tuple[float, str]:
     """Clips/s of the row that takes most of them, alone on one such device, and in words what that is."""
     from orchestrator.cost import ClipCounts, Costs
     from orchestrator.devices import load_profile
-    from orchestrator.sweep import load
+    from orchestrator.spec.sweep import load
 
     costs = Costs(device=device, profile=load_profile(device), clips=lambda step: ClipCounts(0, 0))
     speeds = {cell.row: costs.clips_per_s(cell.recipe) for cell in load(sweep).cells}

@@ -102,7 +102,7 @@ def _begin(progress: Progress, words: str, total: int) -> Callable[[int], None]:
 
 
 def _name(prepared: Prepared | None, step_id: str) -> str:
-    from orchestrator.steps import name_of
+    from orchestrator.spec.steps import name_of
 
     if prepared is None:
         return step_id

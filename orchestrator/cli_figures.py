@@ -12,9 +12,9 @@ from orchestrator.cli_options import Changes, StoreFolder, SweepFile, TrackingUr
 from reskd.errors import BadInput
 
 if TYPE_CHECKING:
+    from orchestrator.spec.sweep import PlotKind
     from orchestrator.step_figures import NamedClip, Network
     from orchestrator.store import Store
-    from orchestrator.sweep import PlotKind
 
 figures_app = typer.Typer(no_args_is_help=True)
 

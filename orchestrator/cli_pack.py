@@ -85,7 +85,7 @@ def data_specs(source: Path, *, data: str | None) -> list[DataSpec]:
     if source.is_dir():
         classes = "classes.txt" if (source / "classes.txt").is_file() else None
         return [DataSpec(name=source.resolve().name, root=str(source), classes=classes)]
-    from orchestrator.sweep import load
+    from orchestrator.spec.sweep import load
 
     specs = list(dict.fromkeys(cell.recipe.data for cell in load(source).cells))
     names = list(dict.fromkeys(spec.name for spec in specs))

@@ -26,7 +26,7 @@ def init(
     data: Annotated[Path | None, typer.Option("--data", help="Folder with train.csv and val.csv.")] = None,
 ) -> None:
     """Write a commented sweep file for your own videos; never over a file that is there."""
-    from orchestrator.starter import write_starter
+    from orchestrator.spec.template import write_starter
 
     write_starter(file, data=data)
     named = shlex.quote(str(file))
@@ -38,7 +38,7 @@ def recipes(
     name: Annotated[str | None, typer.Argument(help="Print this one.")] = None,
 ) -> None:
     """The named recipes that a sweep's base, or a row, can start from: base: {recipe: tsn_activitynet}."""
-    from orchestrator.named_recipes import find, named_recipes
+    from orchestrator.spec.named_recipes import find, named_recipes
 
     if name is not None:
         print(find(name).text, end="")
@@ -56,7 +56,7 @@ def schema(
     file: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("sweep.schema.json"),
 ) -> None:
     """Write the JSON schema of sweep files, and say the line that makes an editor complete and check them."""
-    from orchestrator.schema import sweep_schema
+    from orchestrator.spec.json_schema import sweep_schema
     from reskd.files import write_atomic
 
     try:

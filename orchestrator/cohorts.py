@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.steps import Step, StepStatus
+from orchestrator.spec.steps import Step, StepStatus
 from reskd.runtime.execution import Execution
 from reskd.training.cohort_key import shared_key
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 from orchestrator.bench import BENCH
 from orchestrator.entries import Column
 from orchestrator.published import Published, PublishedColumn, PublishedTable
-from orchestrator.strict import naming
-from orchestrator.sweep import COSTS, Sweep, TableSpec
+from orchestrator.spec.strict import naming
+from orchestrator.spec.sweep import COSTS, Sweep, TableSpec
 from reskd.errors import BadInput
 from reskd.protocol import parse_protocol
 

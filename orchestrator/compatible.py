@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import torch
 
-from orchestrator.steps import Step
-from orchestrator.strict import check, did_you_mean, naming
+from orchestrator.spec.steps import Step
+from orchestrator.spec.strict import check, did_you_mean, naming
 from reskd.checkpoint import load_weights
 from reskd.errors import BadInput
 from reskd.models.catalogue import MODELS, build_model, is_model

@@ -8,8 +8,8 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from orchestrator.devices import ClipKind, DeviceProfile, Mode
-from orchestrator.steps import Step
-from orchestrator.sweep import Resources
+from orchestrator.spec.steps import Step
+from orchestrator.spec.sweep import Resources
 from reskd.recipe import ModelSpec, Precision, Recipe
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from orchestrator.strict import check, naming
-from orchestrator.sweep_yaml import read_yaml
+from orchestrator.spec.strict import check, naming
+from orchestrator.spec.yaml_text import read_yaml
 from reskd.errors import BadInput
 from reskd.recipe import Precision
 

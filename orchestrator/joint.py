@@ -10,8 +10,8 @@ from itertools import combinations, product
 from pathlib import Path
 
 from orchestrator.prepare import Prepared
-from orchestrator.steps import Step, name_of
-from orchestrator.sweep import Sweep
+from orchestrator.spec.steps import Step, name_of
+from orchestrator.spec.sweep import Sweep
 from reskd.errors import BadInput
 
 MAX_NAME = 120

@@ -20,15 +20,15 @@ from ray import tune
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from orchestrator.early_stopping import EarlyStopping
 from orchestrator.job_state import Progress
 from orchestrator.plan import Job
 from orchestrator.ray_address import joins_cluster, without_token
 from orchestrator.rungs import job_rule
 from orchestrator.searcher import Capacity, GraphSearcher
-from orchestrator.steps import Step
+from orchestrator.spec.early_stopping import EarlyStopping
+from orchestrator.spec.steps import Step
+from orchestrator.spec.sweep import Resources, recipe_to_dict
 from orchestrator.store import Store
-from orchestrator.sweep import Resources, recipe_to_dict
 from orchestrator.worker import train_loop
 from reskd.data.annotations import data_root
 from reskd.runtime.determinism import CUBLAS_VARIABLE, CUBLAS_WORKSPACE

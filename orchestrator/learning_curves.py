@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.columns import ACCURACIES
 from orchestrator.figure import COLOURS, FONT_SIZE
-from orchestrator.steps import Step
+from orchestrator.spec.steps import Step
 from orchestrator.store import Store
 
 if TYPE_CHECKING:

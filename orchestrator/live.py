@@ -14,7 +14,7 @@ from rich.text import Text
 
 from orchestrator.job_state import Progress
 from orchestrator.plan import Job
-from orchestrator.steps import Step, name_of
+from orchestrator.spec.steps import Step, name_of
 
 STYLES = {
     "running": "bold cyan",

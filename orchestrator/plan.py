@@ -13,9 +13,9 @@ from orchestrator.forecast import Forecast, forecast
 from orchestrator.grouping import MAX_COMPARED, why_apart, why_together
 from orchestrator.pricing import costs_of
 from orchestrator.simulate import Work, chains
+from orchestrator.spec.steps import Step, StepStatus
+from orchestrator.spec.sweep import Resources, Sweep
 from orchestrator.split import split_cohorts
-from orchestrator.steps import Step, StepStatus
-from orchestrator.sweep import Resources, Sweep
 from reskd.runtime.execution import Execution
 
 Verdict = Literal["done", "pruned", "failed", "blocked", "held", "resume", "train", "waiting", "unneeded"]

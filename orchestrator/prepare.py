@@ -14,13 +14,13 @@ from orchestrator.forecast import Forecast
 from orchestrator.plan import Plan, make_plan
 from orchestrator.pricing import Asked, costs_of, num_devices
 from orchestrator.published import load_published
+from orchestrator.spec.steps import Step, build_steps, steps_of
+from orchestrator.spec.strict import naming
+from orchestrator.spec.sweep import Sweep, load
 from orchestrator.stats.estimates import paired_difference
 from orchestrator.stats.sequential import Look, look_at
 from orchestrator.step_record import StepRecord, records_from_store
-from orchestrator.steps import Step, build_steps, steps_of
 from orchestrator.store import Store
-from orchestrator.strict import naming
-from orchestrator.sweep import Sweep, load
 from orchestrator.tables import check_tables
 from reskd.data.annotations import data_root
 from reskd.data.manifest import Manifest, build_manifest, read_manifest

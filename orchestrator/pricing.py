@@ -11,8 +11,8 @@ from typing import cast, get_args
 
 from orchestrator.cost import UNCERTAINTY, ClipCounts, Costs
 from orchestrator.devices import ClipKind, load_profile, profile_name_of
-from orchestrator.steps import Step
-from orchestrator.sweep import Resources
+from orchestrator.spec.steps import Step
+from orchestrator.spec.sweep import Resources
 from reskd.data.manifest import Manifest
 from reskd.errors import BadInput
 from reskd.files import Json

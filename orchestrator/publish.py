@@ -26,10 +26,10 @@ from orchestrator.run_diff import (
     new_epochs,
     new_metrics,
 )
+from orchestrator.spec.steps import Step
+from orchestrator.spec.sweep import Sweep
 from orchestrator.step_record import NOTE_TAG, State, StepContent, StepRecord, read_step, record_from_run
-from orchestrator.steps import Step
 from orchestrator.store import Store
-from orchestrator.sweep import Sweep
 from orchestrator.tracking import (
     SQLITE,
     check_database,

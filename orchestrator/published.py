@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from orchestrator.strict import naming
+from orchestrator.spec.strict import naming
 from reskd.errors import BadInput
 from reskd.protocol import parse_protocol
 

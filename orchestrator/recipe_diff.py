@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.identity import short
+from orchestrator.spec.identity import short
 from orchestrator.store import Store
 
 ABSENT = object()

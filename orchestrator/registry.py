@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.spec.steps import Step
+from orchestrator.spec.sweep import Sweep
 from orchestrator.step_record import NOTE_TAG, StepRecord
-from orchestrator.steps import Step
 from orchestrator.store import Store
-from orchestrator.sweep import Sweep
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

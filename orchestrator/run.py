@@ -27,7 +27,7 @@ from orchestrator.quiet import quiet
 from orchestrator.ray_address import joins_cluster
 from orchestrator.searcher import Capacity
 from orchestrator.show import show_look
-from orchestrator.sweep import recipe_to_dict
+from orchestrator.spec.sweep import recipe_to_dict
 from reskd.errors import BadInput, ReskdError
 
 logger = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.early_stopping import EarlyStopping
-from orchestrator.steps import Step
+from orchestrator.spec.early_stopping import EarlyStopping
+from orchestrator.spec.steps import Step
 from reskd.files import Json
 
 Value = Callable[[str, int], float | None]

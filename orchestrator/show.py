@@ -15,9 +15,9 @@ from orchestrator.forecast import Forecast
 from orchestrator.live import clock, label
 from orchestrator.plan import Job, Plan
 from orchestrator.prepare import Prepared
+from orchestrator.spec.steps import name_of
 from orchestrator.stats.sequential import sentence
 from orchestrator.step_record import children_of, last_lines
-from orchestrator.steps import name_of
 from orchestrator.store import Store
 from reskd.files import Json
 

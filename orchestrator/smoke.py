@@ -12,16 +12,16 @@ from typing import Any
 
 import yaml
 
-from orchestrator.changes import apply_changes, split_changes
 from orchestrator.compatible import check_models
-from orchestrator.expand import RECIPE, Flat, check_keys, flatten, list_rows, start_from
-from orchestrator.identity import is_weights_file
 from orchestrator.joint import refuse_apart
-from orchestrator.steps import build_steps
+from orchestrator.spec.expand import RECIPE, Flat, check_keys, flatten, list_rows, start_from
+from orchestrator.spec.identity import is_weights_file
+from orchestrator.spec.overrides import apply_changes, split_changes
+from orchestrator.spec.steps import build_steps
+from orchestrator.spec.strict import check, naming
+from orchestrator.spec.sweep import Sweep, SweepFile, load, recipe_to_dict
+from orchestrator.spec.yaml_text import read_yaml
 from orchestrator.store import Store
-from orchestrator.strict import check, naming
-from orchestrator.sweep import Sweep, SweepFile, load, recipe_to_dict
-from orchestrator.sweep_yaml import read_yaml
 from reskd.data.generated.smoke import make_smoke
 from reskd.recipe import DataSpec, Recipe
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from orchestrator.steps import Step, name_of
+from orchestrator.spec.steps import Step, name_of
 from orchestrator.store import Store
 from reskd.cost.complexity import Complexity
 from reskd.files import Json

@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.identity import canonical_json
 from orchestrator.lease import Lease, LeasePlace, leases, read_lease
-from orchestrator.steps import StepStatus
+from orchestrator.spec.identity import canonical_json
+from orchestrator.spec.steps import StepStatus
 from reskd.checkpoint import FolderSink
 from reskd.data.manifest import Manifest, write_manifest
 from reskd.errors import BadInput, ReskdError

@@ -25,7 +25,7 @@ import reskd
 from orchestrator.joint import refuse_apart, refuse_same_names
 from orchestrator.prepare import COMMIT_VARIABLE, provenance
 from orchestrator.shared_paths import refuse_relative_paths, refuse_relative_store
-from orchestrator.sweep import load
+from orchestrator.spec.sweep import load
 from reskd.errors import BadInput, ReskdError
 
 logger = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.entries import Table
-from orchestrator.expect import Expect, unmet
-from orchestrator.sweep import TableSpec
+from orchestrator.spec.expectations import Expect, unmet
+from orchestrator.spec.sweep import TableSpec
 
 
 def findings(

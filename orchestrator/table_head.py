@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from orchestrator.entries import Column, Entry
 from orchestrator.published import PublishedTable
+from orchestrator.spec.sweep import Sweep, TableSpec
 from orchestrator.stats.estimates import MIN_SEEDS
 from orchestrator.stats.sequential import Look, percent, sentence
 from orchestrator.step_record import StepRecord
-from orchestrator.sweep import Sweep, TableSpec
 from orchestrator.unlike import unlike_published
 from reskd.protocol import parse_protocol
 

@@ -14,11 +14,11 @@ from orchestrator.bench import BENCH, BenchFigure, BenchFile, bench_sentences, f
 from orchestrator.columns import ACCURACIES, check_tables, make_column
 from orchestrator.entries import Column, Entry, Plot, PlotPoint, SeedState, Table
 from orchestrator.published import Published, PublishedTable, published_peers
+from orchestrator.spec.steps import Step
+from orchestrator.spec.sweep import Sweep, TableSpec
 from orchestrator.stats.estimates import CONFIDENCE, Estimate, paired_difference
 from orchestrator.stats.sequential import Look
 from orchestrator.step_record import StepRecord, records_from_store
-from orchestrator.steps import Step
-from orchestrator.sweep import Sweep, TableSpec
 from orchestrator.table_head import head_sentences
 from reskd.errors import BadInput
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.plan import Plan, Verdict
 from orchestrator.prepare import Prepared
-from orchestrator.steps import Step, name_of
+from orchestrator.spec.steps import Step, name_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

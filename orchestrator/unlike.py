@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from orchestrator.entries import Column, Entry
 from orchestrator.published import PublishedTable
-from orchestrator.sweep import Sweep, TableSpec
+from orchestrator.spec.sweep import Sweep, TableSpec
 
 
 def unlike_published(

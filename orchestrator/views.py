@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from orchestrator.sweep import Sweep
+from orchestrator.spec.sweep import Sweep
 
 RESULTS, BY_LEVEL, COST, FAILURES = "results", "by-kd-level", "accuracy-against-cost", "failures"
 

@@ -8,9 +8,9 @@ from typing import Any
 from orchestrator.entries import Entry
 from orchestrator.prepare import Prepared
 from orchestrator.published import load_published
+from orchestrator.spec.steps import Step, name_of
+from orchestrator.spec.strict import did_you_mean
 from orchestrator.step_record import StepRecord, records_from_store, words_for
-from orchestrator.steps import Step, name_of
-from orchestrator.strict import did_you_mean
 from orchestrator.tables import build_table
 from reskd.errors import BadInput
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.steps import Step, build_steps
+from orchestrator.spec.steps import Step, build_steps
+from orchestrator.spec.sweep import Sweep, load
 from orchestrator.store import Store
-from orchestrator.sweep import Sweep, load
 
 SWEEP = """
 question: Which level helps?

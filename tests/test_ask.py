@@ -10,9 +10,9 @@ import pytest
 
 from orchestrator.prepare import Prepared, prepare
 from orchestrator.recipe_diff import step_differences
-from orchestrator.steps import build_steps
+from orchestrator.spec.steps import build_steps
+from orchestrator.spec.sweep import load
 from orchestrator.store import Store
-from orchestrator.sweep import load
 from orchestrator.why import why
 from reskd.errors import BadInput
 from tests.stored_sweep import PROTOCOL, StoredSweep

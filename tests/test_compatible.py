@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from orchestrator.compatible import check_models
-from orchestrator.steps import build_steps
-from orchestrator.sweep import load
+from orchestrator.spec.steps import build_steps
+from orchestrator.spec.sweep import load
 from reskd.errors import BadInput
 from reskd.models.catalogue import MODELS
 from reskd.models.video_model import VideoModel, VideoModel3d

@@ -8,8 +8,8 @@ import pytest
 
 from orchestrator.cost import ClipCounts, Costs, roofline_seconds
 from orchestrator.devices import load_profile, profile_name_of, shipped_profiles
-from orchestrator.steps import build_steps
-from orchestrator.sweep import Resources
+from orchestrator.spec.steps import build_steps
+from orchestrator.spec.sweep import Resources
 from reskd.cost.gmacs import complexity
 from reskd.cost.layer_traffic import trace
 from reskd.errors import BadInput

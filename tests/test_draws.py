@@ -12,12 +12,12 @@ import pytest
 import yaml
 from ray import tune
 
-from orchestrator.draws import draw
 from orchestrator.prepare import prepare
-from orchestrator.schema import sweep_schema
+from orchestrator.spec.draws import draw
+from orchestrator.spec.json_schema import sweep_schema
+from orchestrator.spec.sweep import load
+from orchestrator.spec.yaml_text import read_yaml
 from orchestrator.store import Store
-from orchestrator.sweep import load
-from orchestrator.sweep_yaml import read_yaml
 from reskd.errors import BadInput
 
 SPACE = {

@@ -13,15 +13,15 @@ import pytest
 import yaml
 from ray.tune.schedulers.async_hyperband import _Bracket
 
-from orchestrator.early_stopping import EarlyStopping
 from orchestrator.plan import make_plan
 from orchestrator.prepare import prepare
 from orchestrator.rungs import cutoff, job_rule, leavers
+from orchestrator.spec.early_stopping import EarlyStopping
+from orchestrator.spec.steps import StepStatus
+from orchestrator.spec.sweep import load
+from orchestrator.spec.yaml_text import read_yaml
 from orchestrator.step_record import records_from_store
-from orchestrator.steps import StepStatus
 from orchestrator.store import Store
-from orchestrator.sweep import load
-from orchestrator.sweep_yaml import read_yaml
 from reskd.checkpoint import FolderSink
 from reskd.data.manifest import Manifest
 from reskd.errors import BadInput

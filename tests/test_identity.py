@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.identity import canonical_json, file_sha256, payload, short, step_id
+from orchestrator.spec.identity import canonical_json, file_sha256, payload, short, step_id
 from reskd.errors import BadInput
 from reskd.recipe import Checkpoint, DataSpec, EvalSpec, KDSpec, ModelSpec, OptimSpec, Recipe
 

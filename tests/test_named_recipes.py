@@ -11,11 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
-from orchestrator.named_recipes import CONTROLLED, named_recipes
-from orchestrator.schema import sweep_schema
 from orchestrator.smoke import cut_down
+from orchestrator.spec.json_schema import sweep_schema
+from orchestrator.spec.named_recipes import CONTROLLED, named_recipes
+from orchestrator.spec.sweep import load
 from orchestrator.store import Store
-from orchestrator.sweep import load
 from reskd.errors import BadInput
 from reskd.recipe import Recipe
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from orchestrator.sweep import load
+from orchestrator.spec.sweep import load
 from reskd.checkpoint import FolderSink, load_weights
 from reskd.data.dataset import VideoDataset
 from reskd.data.loader import train_groups

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from orchestrator.expand import check_keys, expand, flatten
+from orchestrator.spec.expand import check_keys, expand, flatten
 from reskd.checkpoint import FolderSink, load_weights
 from reskd.data.dataset import VideoDataset
 from reskd.data.loader import train_groups

@@ -22,7 +22,7 @@ from orchestrator.cli import app
 from orchestrator.cost import ClipCounts, Costs
 from orchestrator.devices import load_profile
 from orchestrator.pack_ray import ray_packing
-from orchestrator.sweep import load
+from orchestrator.spec.sweep import load
 from reskd.data.check import check_videos
 from reskd.data.dataset import VideoDataset
 from reskd.data.decode import probe, read_frames, survey

@@ -13,7 +13,7 @@ from orchestrator.columns import check_tables
 from orchestrator.join import join_tables
 from orchestrator.published import load_published
 from orchestrator.report import report_files, table_csv, table_markdown
-from orchestrator.sweep import load
+from orchestrator.spec.sweep import load
 from orchestrator.table_files import table_html, table_tex
 from orchestrator.tables import Table, records_from_store
 from reskd.errors import BadInput

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.devices import load_profile
-from orchestrator.identity import file_sha256, payload, step_id
 from orchestrator.plan import make_plan
-from orchestrator.steps import StepBuilder, StepStatus, build_steps
-from orchestrator.sweep import Cell, CohortSpec, Resources, Sweep, load
+from orchestrator.spec.identity import file_sha256, payload, step_id
+from orchestrator.spec.steps import StepBuilder, StepStatus, build_steps
+from orchestrator.spec.sweep import Cell, CohortSpec, Resources, Sweep, load
 from reskd.errors import BadInput
 from reskd.recipe import Checkpoint, DataSpec, EvalSpec, KDSpec, ModelSpec, OptimSpec, Recipe
 from reskd.runtime.execution import Execution

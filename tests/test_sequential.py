@@ -13,10 +13,10 @@ from scipy import stats
 
 from orchestrator.prepare import Prepared, prepare
 from orchestrator.published import load_published
+from orchestrator.spec.sweep import load
 from orchestrator.stats.estimates import CONFIDENCE
 from orchestrator.stats.sequential import AutoSeeds, look_at
 from orchestrator.store import Store
-from orchestrator.sweep import load
 from orchestrator.tables import Table, build_table, check_tables, records_from_store
 from reskd.errors import BadInput
 from tests.stored_sweep import SWEEP, StoredSweep

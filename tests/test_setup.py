@@ -14,9 +14,9 @@ import yaml
 
 from orchestrator import doctor
 from orchestrator.cli import app
-from orchestrator.schema import sweep_schema
-from orchestrator.sweep import load
-from orchestrator.sweep_yaml import parse_yaml, read_yaml
+from orchestrator.spec.json_schema import sweep_schema
+from orchestrator.spec.sweep import load
+from orchestrator.spec.yaml_text import parse_yaml, read_yaml
 from reskd.errors import BadInput
 from tests.test_cli import call
 

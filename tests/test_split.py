@@ -11,9 +11,9 @@ from orchestrator.cost import UNCERTAINTY
 from orchestrator.devices import load_profile
 from orchestrator.plan import make_plan
 from orchestrator.pricing import Asked, corrected, costs_of, num_devices
+from orchestrator.spec.steps import StepStatus, build_steps
+from orchestrator.spec.sweep import CohortSpec, Resources
 from orchestrator.split import split_cohorts
-from orchestrator.steps import StepStatus, build_steps
-from orchestrator.sweep import CohortSpec, Resources
 from reskd.errors import BadInput
 from tests.test_plan import PIXEL, manifest_of, sweep_of
 

@@ -8,7 +8,15 @@ import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.sweep import CohortSpec, Resources, SweepFile, TableSpec, load, recipe_from_dict, recipe_to_dict
+from orchestrator.spec.sweep import (
+    CohortSpec,
+    Resources,
+    SweepFile,
+    TableSpec,
+    load,
+    recipe_from_dict,
+    recipe_to_dict,
+)
 from reskd.errors import BadInput
 from reskd.recipe import Checkpoint, DataSpec, KDSpec, ModelSpec, OptimSpec, Recipe
 

@@ -14,7 +14,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.sweep import load
+from orchestrator.spec.sweep import load
 from reskd.errors import BadInput
 
 DEMO = yaml.safe_load((Path(__file__).parent.parent / "sweeps" / "demo.yaml").read_text())
@@ -127,6 +127,6 @@ def test_a_file_over_one_megabyte_is_refused_without_reading_it(tmp_path: Path) 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/zero")
 def test_a_device_that_never_ends_is_refused() -> None:
-    code = "from pathlib import Path; from orchestrator.sweep_yaml import read_yaml; read_yaml(Path('/dev/zero'))"
+    code = "from pathlib import Path; from orchestrator.spec.yaml_text import read_yaml; read_yaml(Path('/dev/zero'))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert "BadInput: too long for a sweep file" in found.stderr

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.columns import check_tables
 from orchestrator.prepare import prepare
 from orchestrator.published import load_published
-from orchestrator.sweep import load
+from orchestrator.spec.sweep import load
 from reskd.errors import BadInput
 from tests.stored_sweep import SWEEP, StoredSweep
 from tests.test_cli import call

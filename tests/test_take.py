@@ -15,7 +15,7 @@ from orchestrator.owner import Owner
 from orchestrator.plan import make_plan
 from orchestrator.prepare import Prepared, check_before_start, prepare
 from orchestrator.run import Outcome, _take
-from orchestrator.steps import StepStatus
+from orchestrator.spec.steps import StepStatus
 from orchestrator.store import Store
 from reskd.errors import BadInput
 from tests.test_cli import SWEEP

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from orchestrator.compatible import _last_map
-from orchestrator.expand import check_keys
+from orchestrator.spec.expand import check_keys
 from reskd.errors import BadInput
 from reskd.models.catalogue import build_model, is_model
 from reskd.models.video_model import VideoModel

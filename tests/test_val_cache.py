@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from orchestrator.sweep import Resources
+from orchestrator.spec.sweep import Resources
 from reskd.data import dataset as dataset_module
 from reskd.data.dataset import Group, VideoDataset
 from reskd.data.loader import val_groups

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from orchestrator.prepare import Prepared, prepare
+from orchestrator.spec.sweep import recipe_to_dict
 from orchestrator.store import Store
-from orchestrator.sweep import recipe_to_dict
 from reskd.training.fit import MemberSpec, fit_cohort
 
 SWEEP = """

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from orchestrator.identity import canonical_json, file_sha256, is_weights_file, payload, short, step_id
-from orchestrator.sweep import Cell, Sweep
+from orchestrator.spec.identity import canonical_json, file_sha256, is_weights_file, payload, short, step_id
+from orchestrator.spec.sweep import Cell, Sweep
 from reskd.errors import BadInput
 from reskd.files import Json
 from reskd.recipe import DataSpec, Recipe

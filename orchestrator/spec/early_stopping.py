@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from orchestrator.expand import Cell
-from orchestrator.strict import did_you_mean
+from orchestrator.spec.expand import Cell
+from orchestrator.spec.strict import did_you_mean
 from reskd.errors import BadInput
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from orchestrator.strict import did_you_mean, shown
-from orchestrator.sweep_yaml import parse_yaml
+from orchestrator.spec.strict import did_you_mean, shown
+from orchestrator.spec.yaml_text import parse_yaml
 from reskd.errors import BadInput
 
 FOLDER = Path(__file__).with_name("recipes")

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from orchestrator.strict import shown
+from orchestrator.spec.strict import shown
 from reskd.errors import BadInput
 
 MAX_BYTES = 1_000_000

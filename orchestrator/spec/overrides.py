@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from orchestrator.expand import Flat, check_keys, flatten, merge
-from orchestrator.sweep_yaml import parse_yaml
+from orchestrator.spec.expand import Flat, check_keys, flatten, merge
+from orchestrator.spec.yaml_text import parse_yaml
 from reskd.errors import BadInput
 
 SECTIONS = ("resources", "cohort", "early_stopping")

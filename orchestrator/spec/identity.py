@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
-from orchestrator.strict import field_types
+from orchestrator.spec.strict import field_types
 from reskd.errors import BadInput
 from reskd.recipe import NAMED_WEIGHTS, RECIPE_VERSION, Recipe
 

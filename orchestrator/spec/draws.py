@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.strict import check, did_you_mean, naming, shown
+from orchestrator.spec.strict import check, did_you_mean, naming, shown
 from reskd.errors import BadInput
 
 MAX_DRAWS = 1000

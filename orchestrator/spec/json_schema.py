@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
-from orchestrator.draws import NUM_BOUNDS, Draws
-from orchestrator.expand import RECIPE
-from orchestrator.named_recipes import named_recipes
-from orchestrator.strict import json_schema
-from orchestrator.sweep import SeedRule, SweepFile, TableSpec
+from orchestrator.spec.draws import NUM_BOUNDS, Draws
+from orchestrator.spec.expand import RECIPE
+from orchestrator.spec.named_recipes import named_recipes
+from orchestrator.spec.strict import json_schema
+from orchestrator.spec.sweep import SeedRule, SweepFile, TableSpec
 from reskd.models.backbones.timm_backbone import PREFIX as TIMM_PREFIX
 from reskd.models.catalogue import MODELS
 from reskd.recipe import Recipe

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.identity import is_weights_file
-from orchestrator.named_recipes import find
-from orchestrator.strict import check, did_you_mean, naming, shown, type_of_field
+from orchestrator.spec.identity import is_weights_file
+from orchestrator.spec.named_recipes import find
+from orchestrator.spec.strict import check, did_you_mean, naming, shown, type_of_field
 from reskd.errors import BadInput
 from reskd.models.names import MODEL_NAMES
 from reskd.recipe import Recipe, without_teacher
@@ -221,7 +221,7 @@ def _zip(part: object) -> list[tuple[str, dict[str, object]]]:
 
 
 def _drawn(part: object) -> list[tuple[str, dict[str, object]]]:
-    from orchestrator.draws import draw  # imports ray, which takes seconds
+    from orchestrator.spec.draws import draw  # imports ray, which takes seconds
 
     name, points = draw(part)
     return [(f"{name} {number}: {_point_name(point)}", point) for number, point in enumerate(points)]

@@ -11,13 +11,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from orchestrator.changes import apply_changes, name_of_changes, refuse_idle, split_changes
-from orchestrator.early_stopping import EarlyStopping, check_rows
-from orchestrator.expand import DRAWS, Cell, check_keys, expand, flatten, list_rows
-from orchestrator.expect import Expect
+from orchestrator.spec.early_stopping import EarlyStopping, check_rows
+from orchestrator.spec.expand import DRAWS, Cell, check_keys, expand, flatten, list_rows
+from orchestrator.spec.expectations import Expect
+from orchestrator.spec.overrides import apply_changes, name_of_changes, refuse_idle, split_changes
+from orchestrator.spec.strict import check, did_you_mean, naming
+from orchestrator.spec.yaml_text import read_yaml
 from orchestrator.stats.sequential import AutoSeeds
-from orchestrator.strict import check, did_you_mean, naming
-from orchestrator.sweep_yaml import read_yaml
 from reskd.errors import BadInput
 from reskd.recipe import Recipe
 

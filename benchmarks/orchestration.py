@@ -27,7 +27,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from orchestrator.prepare import prepare
-from orchestrator.store import Store
+from orchestrator.store.folder import Store
 from reskd.checkpoint import FolderSink
 from reskd.data.generated.synthetic import make_demo
 from reskd.runtime.workers import joined

@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 
 from orchestrator.prepare import prepare
-from orchestrator.store import Store
+from orchestrator.store.folder import Store
 from orchestrator.ui import answers
 from reskd.data.manifest import Clip, Manifest
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
-from orchestrator.lease import leases
 from orchestrator.prepare import provenance
 from orchestrator.spec.identity import short
 from orchestrator.spec.sweep import recipe_from_dict
-from orchestrator.store import Store, leased_sink
+from orchestrator.store.folder import Store, leased_sink
+from orchestrator.store.lease import leases
 from reskd.data.annotations import data_root
 from reskd.data.manifest import Manifest, build_manifest
 from reskd.errors import BadInput

@@ -11,8 +11,8 @@ import numpy as np
 
 from orchestrator.figure import COLOURS, FONT_SIZE
 from orchestrator.spec.steps import Step
-from orchestrator.store import Store
-from orchestrator.stored import StoredJudgement, default_protocol, stored_judgement
+from orchestrator.store.evaluations import StoredJudgement, default_protocol, stored_judgement
+from orchestrator.store.folder import Store
 from reskd.evaluation.paired_tests import class_scores
 
 if TYPE_CHECKING:

@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from orchestrator.prepare import Prepared
     from orchestrator.publish import Publisher
     from orchestrator.run import Outcome
-    from orchestrator.step_record import StepRecord
-    from orchestrator.store import Store
+    from orchestrator.store.folder import Store
+    from orchestrator.store.step_record import StepRecord
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help=__doc__)
 
@@ -183,7 +183,7 @@ def _open_sweeps(
 
 def _records(prepared: Prepared, publisher: Publisher) -> Mapping[str, StepRecord]:
     """From MLflow; from the store where MLflow misses something, which the training must not suffer from."""
-    from orchestrator.step_record import records_from_store
+    from orchestrator.store.step_record import records_from_store
 
     try:
         if publisher.publish():

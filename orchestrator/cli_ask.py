@@ -42,8 +42,8 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """The fields that differ between two steps of the store."""
-    from orchestrator.recipe_diff import step_differences
     from orchestrator.show_ask import show_differences
+    from orchestrator.store.step_diff import step_differences
 
     where = open_store(store)
     ids = where.find_step(first), where.find_step(second)

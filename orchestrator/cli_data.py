@@ -63,7 +63,7 @@ def check(
 ) -> None:
     """Decode every video once; name those missing, damaged, too short or uncut; count classes and durations."""
     from orchestrator.spec.sweep import load
-    from orchestrator.store import store_at
+    from orchestrator.store.folder import store_at
     from reskd.data.check import check_videos
 
     specs = list(dict.fromkeys(cell.recipe.data for cell in load(sweep).cells))

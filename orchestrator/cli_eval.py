@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from orchestrator.again import Outcome
     from orchestrator.prepare import Prepared
-    from orchestrator.store import Store
+    from orchestrator.store.folder import Store
 
 SWEEP_SUFFIXES = (".yaml", ".yml")
 MAX_FRAMES = 9999
@@ -52,7 +52,7 @@ def evaluate(
         raise BadInput(f"--workers must be at least 0, got {workers}")
     where = _device(device)
     from orchestrator.again import evaluate_again, stored_recipe, with_root
-    from orchestrator.stored import finished_step
+    from orchestrator.store.evaluations import finished_step
 
     home = open_store(store)
     prepared = None
@@ -111,7 +111,7 @@ def _name(prepared: Prepared | None, step_id: str) -> str:
 
 
 def _show(store: Store, outcome: Outcome, names: Mapping[str, str], *, first: str) -> None:
-    from orchestrator.stored import default_protocol
+    from orchestrator.store.evaluations import default_protocol
 
     order = list(dict.fromkeys([first, "top1", "top5", "mAP", "agreement"]))
     table = Table("step", "protocol", *(f"{name} (%)" for name in order), "clips", "skipped", "")

@@ -114,7 +114,7 @@ def _weights(named: str, store: str | None) -> tuple[Path, Json | None]:
         return path, (read_json(path.parent / "recipe.json") or {}).get("payload")
     if path.is_file() or path.is_dir():
         raise BadInput(f"{path}: not a model; give a .pt2, an .onnx, a weights.pt or a step id")
-    from orchestrator.stored import finished_step
+    from orchestrator.store.evaluations import finished_step
 
     where = open_store(store)
     step_id = finished_step(where, named)

@@ -14,7 +14,7 @@ from reskd.errors import BadInput
 if TYPE_CHECKING:
     from orchestrator.spec.sweep import PlotKind
     from orchestrator.step_figures import NamedClip, Network
-    from orchestrator.store import Store
+    from orchestrator.store.folder import Store
 
 figures_app = typer.Typer(no_args_is_help=True)
 

@@ -11,7 +11,7 @@ from orchestrator.console import make_console
 
 if TYPE_CHECKING:
     from orchestrator.prepare import Prepared
-    from orchestrator.store import Store
+    from orchestrator.store.folder import Store
 
 console = make_console()
 
@@ -72,6 +72,6 @@ def open_sweep(sweep: Path, changes: list[str] | None, store: Store, *, no_cohor
 
 
 def open_store(folder: str | None) -> Store:
-    from orchestrator.store import store_at
+    from orchestrator.store.folder import store_at
 
     return store_at(folder)

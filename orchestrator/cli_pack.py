@@ -44,7 +44,7 @@ def pack_command(
     store: Annotated[str | None, typer.Option("--store", help="Where digests are cached.")] = None,
 ) -> None:
     """Read every video once and keep some frames of it as JPEG: another, lossy data set, over ten times as fast."""
-    from orchestrator.store import store_at
+    from orchestrator.store.folder import store_at
     from reskd.data.packs.pack import pack
 
     if address is not None:  # a task of the cluster has another working folder

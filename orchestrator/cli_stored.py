@@ -20,8 +20,8 @@ from orchestrator.cli_options import AsJson, StoreFolder, console, open_store
 from reskd.errors import BadInput
 
 if TYPE_CHECKING:
-    from orchestrator.store import Store
-    from orchestrator.stored import StoredJudgement
+    from orchestrator.store.evaluations import StoredJudgement
+    from orchestrator.store.folder import Store
 
 MAX_MATRIX = 12
 """Classes of which a terminal shows the whole confusion matrix; of more, the commonest mistakes."""
@@ -110,7 +110,7 @@ def classes(
 
 
 def _judgement(store: Store, prefix: str, protocol: str | None) -> StoredJudgement:
-    from orchestrator.stored import finished_step, stored_judgement
+    from orchestrator.store.evaluations import finished_step, stored_judgement
 
     judged = stored_judgement(store, finished_step(store, prefix), protocol=protocol)
     if len(judged.indices) == 0:

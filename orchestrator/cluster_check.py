@@ -12,7 +12,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.store import STORE_VARIABLE, Store
+from orchestrator.store.folder import STORE_VARIABLE, Store
 from reskd.data.annotations import DATA_VARIABLE
 from reskd.errors import BadInput
 

@@ -28,7 +28,7 @@ from orchestrator.searcher import Capacity, GraphSearcher
 from orchestrator.spec.early_stopping import EarlyStopping
 from orchestrator.spec.steps import Step
 from orchestrator.spec.sweep import Resources, recipe_to_dict
-from orchestrator.store import Store
+from orchestrator.store.folder import Store
 from orchestrator.worker import train_loop
 from reskd.data.annotations import data_root
 from reskd.runtime.determinism import CUBLAS_VARIABLE, CUBLAS_WORKSPACE

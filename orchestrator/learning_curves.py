@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from orchestrator.columns import ACCURACIES
 from orchestrator.figure import COLOURS, FONT_SIZE
 from orchestrator.spec.steps import Step
-from orchestrator.store import Store
+from orchestrator.store.folder import Store
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -19,8 +19,8 @@ from orchestrator.spec.strict import naming
 from orchestrator.spec.sweep import Sweep, load
 from orchestrator.stats.estimates import paired_difference
 from orchestrator.stats.sequential import Look, look_at
-from orchestrator.step_record import StepRecord, records_from_store
-from orchestrator.store import Store
+from orchestrator.store.folder import Store
+from orchestrator.store.step_record import StepRecord, records_from_store
 from orchestrator.tables import check_tables
 from reskd.data.annotations import data_root
 from reskd.data.manifest import Manifest, build_manifest, read_manifest

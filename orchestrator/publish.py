@@ -1,6 +1,6 @@
 """MLflow as a projection of the store: one experiment a sweep, one run a step, written again at any time.
 
-Everything that a run should hold is read from the store (`orchestrator.step_record`); this module compares it with
+Everything that a run should hold is read from the store (`orchestrator.store.folder.step_record`); this module compares it with
 what MLflow has and writes the difference, so publishing twice changes nothing and an outage loses nothing.
 """
 
@@ -28,8 +28,8 @@ from orchestrator.run_diff import (
 )
 from orchestrator.spec.steps import Step
 from orchestrator.spec.sweep import Sweep
-from orchestrator.step_record import NOTE_TAG, State, StepContent, StepRecord, read_step, record_from_run
-from orchestrator.store import Store
+from orchestrator.store.folder import Store
+from orchestrator.store.step_record import NOTE_TAG, State, StepContent, StepRecord, read_step, record_from_run
 from orchestrator.tracking import (
     SQLITE,
     check_database,

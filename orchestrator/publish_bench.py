@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator import tracking
-from orchestrator.bench import BenchFile, bench_hash
-from orchestrator.store import Store
+from orchestrator.store.folder import Store
+from orchestrator.store.imported_speeds import BenchFile, bench_hash
 from orchestrator.tracking import SQLITE, check_database, first_line, only_writer, uri_of, without_password
 from reskd.errors import BadInput
 

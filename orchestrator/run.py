@@ -18,7 +18,6 @@ from rich.console import Console
 from orchestrator.cluster_check import check_on_worker
 from orchestrator.joint import join
 from orchestrator.launch import declared_capacity, job_config, ray_session, run_jobs
-from orchestrator.lease import STALE_S, Leases, leases, read_lease
 from orchestrator.live import Board
 from orchestrator.plan import Job
 from orchestrator.prepare import Prepared, check_before_start, provenance
@@ -28,6 +27,7 @@ from orchestrator.ray_address import joins_cluster
 from orchestrator.searcher import Capacity
 from orchestrator.show import show_look
 from orchestrator.spec.sweep import recipe_to_dict
+from orchestrator.store.lease import STALE_S, Leases, leases, read_lease
 from reskd.errors import BadInput, ReskdError
 
 logger = logging.getLogger(__name__)

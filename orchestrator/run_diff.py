@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 
-from orchestrator.step_record import NOTE_TAG, WHY, StepContent
+from orchestrator.store.step_record import NOTE_TAG, WHY, StepContent
 
 MetricRow = tuple[str, float, int, int]
 """(key, value, time in ms, step); MLflow keeps equal rows once, so writing one again changes nothing."""

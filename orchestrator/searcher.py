@@ -14,9 +14,9 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from orchestrator.job_state import JobState
-from orchestrator.lease import StallWatch, read_lease
 from orchestrator.plan import Job, job_id
-from orchestrator.store import Store, is_too_many
+from orchestrator.store.folder import Store, is_too_many
+from orchestrator.store.lease import StallWatch, read_lease
 
 logger = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from orchestrator.plan import Job, Plan
 from orchestrator.prepare import Prepared
 from orchestrator.spec.steps import name_of
 from orchestrator.stats.sequential import sentence
-from orchestrator.step_record import children_of, last_lines
-from orchestrator.store import Store
+from orchestrator.store.folder import Store
+from orchestrator.store.step_record import children_of, last_lines
 from reskd.files import Json
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.recipe_diff import Difference
+from orchestrator.store.step_diff import Difference
 
 MAX_SKIPPED = 5
 

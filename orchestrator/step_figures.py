@@ -11,8 +11,8 @@ from torch import Tensor
 
 from orchestrator.again import stored_recipe
 from orchestrator.spec.strict import did_you_mean
-from orchestrator.store import Store
-from orchestrator.stored import finished_step
+from orchestrator.store.evaluations import finished_step
+from orchestrator.store.folder import Store
 from reskd.data.annotations import data_root as root_of
 from reskd.data.manifest import read_manifest
 from reskd.deploy.card import Trained, load_trained

@@ -15,7 +15,7 @@ from orchestrator.figure import accuracy_vs_gmacs
 from orchestrator.learning_curves import draw_curves, read_curves
 from orchestrator.published import load_published
 from orchestrator.spec.sweep import PlotKind
-from orchestrator.step_record import records_from_store
+from orchestrator.store.step_record import records_from_store
 from orchestrator.tables import build_table
 from reskd.errors import BadInput
 from reskd.files import write_atomic

@@ -9,7 +9,7 @@ from orchestrator.published import PublishedTable
 from orchestrator.spec.sweep import Sweep, TableSpec
 from orchestrator.stats.estimates import MIN_SEEDS
 from orchestrator.stats.sequential import Look, percent, sentence
-from orchestrator.step_record import StepRecord
+from orchestrator.store.step_record import StepRecord
 from orchestrator.unlike import unlike_published
 from reskd.protocol import parse_protocol
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from orchestrator.bench import BENCH, BenchFigure, BenchFile, bench_sentences, find_figure
 from orchestrator.columns import ACCURACIES, check_tables, make_column
 from orchestrator.entries import Column, Entry, Plot, PlotPoint, SeedState, Table
 from orchestrator.published import Published, PublishedTable, published_peers
@@ -18,7 +17,8 @@ from orchestrator.spec.steps import Step
 from orchestrator.spec.sweep import Sweep, TableSpec
 from orchestrator.stats.estimates import CONFIDENCE, Estimate, paired_difference
 from orchestrator.stats.sequential import Look
-from orchestrator.step_record import StepRecord, records_from_store
+from orchestrator.store.imported_speeds import BENCH, BenchFigure, BenchFile, bench_sentences, find_figure
+from orchestrator.store.step_record import StepRecord, records_from_store
 from orchestrator.table_head import head_sentences
 from reskd.errors import BadInput
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from orchestrator.pages import WORKFLOW, runs_page
 from orchestrator.publish import published_sweeps
-from orchestrator.store import Store
+from orchestrator.store.folder import Store
 from orchestrator.tracking import SQLITE, check_database
 from reskd.errors import BadInput
 

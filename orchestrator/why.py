@@ -10,7 +10,7 @@ from orchestrator.prepare import Prepared
 from orchestrator.published import load_published
 from orchestrator.spec.steps import Step, name_of
 from orchestrator.spec.strict import did_you_mean
-from orchestrator.step_record import StepRecord, records_from_store, words_for
+from orchestrator.store.step_record import StepRecord, records_from_store, words_for
 from orchestrator.tables import build_table
 from reskd.errors import BadInput
 

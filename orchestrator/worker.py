@@ -14,7 +14,7 @@ import torch
 
 from orchestrator.rungs import leavers
 from orchestrator.spec.sweep import recipe_from_dict
-from orchestrator.store import LeasedSink, LeaseLost, leased_sink
+from orchestrator.store.folder import LeasedSink, LeaseLost, leased_sink
 from reskd.data.manifest import read_manifest
 from reskd.errors import ReskdError
 from reskd.files import Json

@@ -12,7 +12,7 @@ import pytest
 import torch
 from moto.server import ThreadedMotoServer
 
-from orchestrator.bucket import Bucket
+from orchestrator.store.bucket import Bucket
 from reskd.data.generated.synthetic import make_demo
 from reskd.data.manifest import Manifest, build_manifest
 from reskd.recipe import DataSpec

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from orchestrator.store import Store
+from orchestrator.store.folder import Store
 from reskd.data.manifest import Manifest
 from reskd.recipe import DataSpec
 from tests.training import Fit, fit, student_recipe

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.prepare import Prepared, prepare
-from orchestrator.recipe_diff import step_differences
 from orchestrator.spec.steps import build_steps
 from orchestrator.spec.sweep import load
-from orchestrator.store import Store
+from orchestrator.store.folder import Store
+from orchestrator.store.step_diff import step_differences
 from orchestrator.why import why
 from reskd.errors import BadInput
 from tests.stored_sweep import PROTOCOL, StoredSweep

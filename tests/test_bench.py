@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from orchestrator.bench import BENCH, keep_bench, read_bench, read_bench_file
 from orchestrator.published import load_published
 from orchestrator.report import table_csv, table_markdown
-from orchestrator.store import Store
+from orchestrator.store.folder import Store
+from orchestrator.store.imported_speeds import BENCH, keep_bench, read_bench, read_bench_file
 from orchestrator.table_check import findings
 from orchestrator.tables import build_table
 from reskd.errors import BadInput

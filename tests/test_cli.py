@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator import cli
 from orchestrator.prepare import prepare
-from orchestrator.store import Store
+from orchestrator.store.folder import Store
 from tests.ports import free_port
 
 SWEEP = """

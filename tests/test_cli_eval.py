@@ -12,8 +12,8 @@ import pytest
 
 from orchestrator.prepare import Prepared
 from orchestrator.publish import Publisher
-from orchestrator.step_record import records_from_store
-from orchestrator.store import Store
+from orchestrator.store.folder import Store
+from orchestrator.store.step_record import records_from_store
 from tests.test_cli import call
 from tests.trained_sweep import train_sweep
 

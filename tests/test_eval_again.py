@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from orchestrator.again import evaluate_again, stored_recipe, with_root
-from orchestrator.lease import Leases
-from orchestrator.owner import Owner
 from orchestrator.prepare import Prepared
-from orchestrator.store import Store
+from orchestrator.store.folder import Store
+from orchestrator.store.lease import Leases
+from orchestrator.store.lease_owner import Owner
 from reskd.checkpoint import load_weights
 from reskd.data.dataset import VideoDataset
 from reskd.data.decode import read_frames

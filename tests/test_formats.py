@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.prepare import prepare
 from orchestrator.smoke import cut_down
-from orchestrator.store import Store
+from orchestrator.store.folder import Store
 from reskd.data.annotations import Annotations, VideoRecord, load_annotations
 from reskd.data.dataset import VideoDataset
 from reskd.data.formats.catalogue import LAYOUTS

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.joint import join, joined_name, refuse_same_names
 from orchestrator.prepare import Prepared, prepare
-from orchestrator.store import Store
+from orchestrator.store.folder import Store
 from reskd.errors import BadInput
 from tests.test_cli import call
 from tests.unseen_sweep import PIXEL, SAME, write_unseen

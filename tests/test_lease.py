@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.lease import Leases, read_lease
-from orchestrator.owner import Owner
+from orchestrator.store.lease import Leases, read_lease
+from orchestrator.store.lease_owner import Owner
 
 CODE = """
 import sys, time

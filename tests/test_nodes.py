@@ -14,7 +14,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from orchestrator.prepare import prepare
-from orchestrator.store import Store, store_at
+from orchestrator.store.folder import Store, store_at
 
 pytestmark = pytest.mark.ray
 

@@ -15,7 +15,7 @@ from orchestrator.prepare import Prepared, prepare
 from orchestrator.published import load_published
 from orchestrator.smoke import cut_down
 from orchestrator.spec.steps import Step
-from orchestrator.store import Store
+from orchestrator.store.folder import Store
 from reskd.cost.gmacs import complexity
 from reskd.models.catalogue import build_model
 

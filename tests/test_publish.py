@@ -15,9 +15,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from orchestrator import publish
-from orchestrator.lease import Leases
 from orchestrator.publish import Publisher, published_sweeps
 from orchestrator.report import write_report
+from orchestrator.store.lease import Leases
 from orchestrator.tables import records_from_store
 from orchestrator.tracking import MAX_NOTE, note_of, without_password
 from reskd.errors import BadInput

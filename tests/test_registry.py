@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 
 from orchestrator.publish import Publisher
 from orchestrator.registry import choose_models
-from orchestrator.step_record import records_from_store
+from orchestrator.store.step_record import records_from_store
 from orchestrator.views import BY_LEVEL, COST, view_tag
 from tests.stored_sweep import SWEEP, StoredSweep
 from tests.test_publish import publisher_of

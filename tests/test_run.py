@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from orchestrator.prepare import Prepared, prepare
-from orchestrator.store import Store
+from orchestrator.store.folder import Store
 
 pytestmark = pytest.mark.ray
 

@@ -18,11 +18,11 @@ import pytest
 import torch
 
 from orchestrator.again import evaluate_again
-from orchestrator.bucket import Bucket
-from orchestrator.lease import Leases, read_lease
-from orchestrator.owner import Owner
-from orchestrator.store import LeasedSink, LeaseLost, Store, leased_sink, store_at
-from orchestrator.store_s3 import LeasedS3Sink, LeaseKey, S3Store
+from orchestrator.store.bucket import Bucket
+from orchestrator.store.folder import LeasedSink, LeaseLost, Store, leased_sink, store_at
+from orchestrator.store.lease import Leases, read_lease
+from orchestrator.store.lease_owner import Owner
+from orchestrator.store.objects import LeasedS3Sink, LeaseKey, S3Store
 from reskd.checkpoint import FolderSink, load_weights
 from reskd.data.manifest import Manifest, read_manifest
 from reskd.errors import BadInput

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from ray.tune.search import Searcher
 
-from orchestrator.lease import Leases
-from orchestrator.owner import Owner
 from orchestrator.plan import Job, job_id
 from orchestrator.searcher import Capacity, GraphSearcher
-from orchestrator.store import Store
+from orchestrator.store.folder import Store
+from orchestrator.store.lease import Leases
+from orchestrator.store.lease_owner import Owner
 
 
 def job(name: str, *, teacher: str | None = None, members: tuple[str, ...] = (), cpus: float = 1) -> Job:

@@ -16,7 +16,7 @@ from orchestrator.published import load_published
 from orchestrator.spec.sweep import load
 from orchestrator.stats.estimates import CONFIDENCE
 from orchestrator.stats.sequential import AutoSeeds, look_at
-from orchestrator.store import Store
+from orchestrator.store.folder import Store
 from orchestrator.tables import Table, build_table, check_tables, records_from_store
 from reskd.errors import BadInput
 from tests.stored_sweep import SWEEP, StoredSweep

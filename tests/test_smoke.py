@@ -9,7 +9,7 @@ import torch
 
 from orchestrator.prepare import prepare
 from orchestrator.smoke import FIXED, MIN_RESOLUTION, SMALLEST, cut_down
-from orchestrator.store import Store
+from orchestrator.store.folder import Store
 from reskd.errors import BadInput
 from reskd.models.catalogue import build_model
 from reskd.recipe import ModelSpec

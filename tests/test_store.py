@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from orchestrator.lease import Leases
-from orchestrator.owner import Owner
-from orchestrator.store import LeasedSink, LeaseLost, Store
+from orchestrator.store.folder import LeasedSink, LeaseLost, Store
+from orchestrator.store.lease import Leases
+from orchestrator.store.lease_owner import Owner
 from reskd.checkpoint import load_weights
 from reskd.errors import BadInput
 from reskd.files import write_atomic

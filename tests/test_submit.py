@@ -27,7 +27,7 @@ from orchestrator.launch import cluster_capacity
 from orchestrator.prepare import prepare
 from orchestrator.shared_paths import refuse_relative_paths, refuse_relative_store
 from orchestrator.spec.sweep import Resources
-from orchestrator.store import Store
+from orchestrator.store.folder import Store
 from orchestrator.submit import JobLine, command_of, connect, submit
 from reskd.errors import BadInput
 from tests.ports import free_port

@@ -16,7 +16,7 @@ from orchestrator.prepare import Prepared
 from orchestrator.published import load_published, published_peers
 from orchestrator.report import write_report
 from orchestrator.spec.sweep import load
-from orchestrator.step_record import records_from_store
+from orchestrator.store.step_record import records_from_store
 from orchestrator.sweep_figures import with_figures, write_sweep_figures
 from orchestrator.tables import build_table
 from reskd.errors import BadInput

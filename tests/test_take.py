@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from orchestrator.launch import job_config
-from orchestrator.lease import Leases
-from orchestrator.owner import Owner
 from orchestrator.plan import make_plan
 from orchestrator.prepare import Prepared, check_before_start, prepare
 from orchestrator.run import Outcome, _take
 from orchestrator.spec.steps import StepStatus
-from orchestrator.store import Store
+from orchestrator.store.folder import Store
+from orchestrator.store.lease import Leases
+from orchestrator.store.lease_owner import Owner
 from reskd.errors import BadInput
 from tests.test_cli import SWEEP
 

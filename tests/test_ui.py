@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator.publish import Publisher
-from orchestrator.store import Store
+from orchestrator.store.folder import Store
 from orchestrator.ui import serve
 from reskd.errors import BadInput
 from tests.ports import free_port

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from orchestrator.prepare import Prepared, prepare
 from orchestrator.spec.sweep import recipe_to_dict
-from orchestrator.store import Store
+from orchestrator.store.folder import Store
 from reskd.training.fit import MemberSpec, fit_cohort
 
 SWEEP = """

@@ -22,10 +22,10 @@ from pathlib import Path
 
 import numpy as np
 
-from orchestrator.bucket import Bucket
-from orchestrator.lease import leases
 from orchestrator.spec.identity import canonical_json
-from orchestrator.store import STORE_VARIABLE, LeasedSink, LeaseLost, Store
+from orchestrator.store.bucket import Bucket
+from orchestrator.store.folder import STORE_VARIABLE, LeasedSink, LeaseLost, Store
+from orchestrator.store.lease import leases
 from reskd.checkpoint import NUM_KEPT_CHECKPOINTS, file_name_of, metrics_line, packed, parse, serialise
 from reskd.data.manifest import Manifest, write_manifest
 from reskd.errors import BadInput

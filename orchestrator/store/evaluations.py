@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.store import Store
+from orchestrator.store.folder import Store
 from reskd.checkpoint import load_weights
 from reskd.errors import BadInput
 

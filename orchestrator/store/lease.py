@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
-from orchestrator.owner import Owner
+from orchestrator.store.lease_owner import Owner
 from reskd.errors import BadInput
 from reskd.files import Json, read_json, write_atomic
 

@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.lease import Lease, LeasePlace, leases, read_lease
 from orchestrator.spec.identity import canonical_json
 from orchestrator.spec.steps import StepStatus
+from orchestrator.store.lease import Lease, LeasePlace, leases, read_lease
 from reskd.checkpoint import FolderSink
 from reskd.data.manifest import Manifest, write_manifest
 from reskd.errors import BadInput, ReskdError
@@ -242,7 +242,7 @@ def is_too_many(failure: Json) -> bool:
 def leased_sink(address: str, *, owner_id: str) -> LeasedSink:
     """The store at an address as run `owner_id`'s workers see it."""
     if is_s3(address):
-        from orchestrator.store_s3 import LeasedS3Sink  # boto3 is an extra
+        from orchestrator.store.objects import LeasedS3Sink  # boto3 is an extra
 
         return LeasedS3Sink(address, owner_id=owner_id)
     return LeasedSink(Path(address), owner_id=owner_id)
@@ -261,7 +261,7 @@ def store_at(folder: str | Path | None) -> Store:
     """The store that a command line, $RESKD_STORE or the default names; BadInput where none can be written."""
     address = str(folder or os.environ.get(STORE_VARIABLE) or DEFAULT_STORE)
     if is_s3(address):
-        from orchestrator.store_s3 import S3Store  # boto3 is an extra
+        from orchestrator.store.objects import S3Store  # boto3 is an extra
 
         s3_store = S3Store(address)
         s3_store.check()

@@ -22,8 +22,8 @@ NUM_WEIGHTS = 16
 
 def plan(num_cells: int, *, devices: int) -> None:
     import reskd.cost.layer_traffic
-    from orchestrator.plan import make_plan
-    from orchestrator.pricing import Asked, costs_of
+    from orchestrator.plan.cost_inputs import Asked, costs_of
+    from orchestrator.plan.plan import make_plan
     from orchestrator.spec.steps import build_steps
     from orchestrator.spec.sweep import Cell, CohortSpec, Resources, Sweep
     from reskd.recipe import DataSpec, KDSpec, ModelSpec, Recipe

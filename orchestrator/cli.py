@@ -73,7 +73,7 @@ def plan(
     Starts nothing.
     """
     from orchestrator.joint import join
-    from orchestrator.pricing import asked_of
+    from orchestrator.plan.cost_inputs import asked_of
     from orchestrator.show import show_plan
     from orchestrator.show_union import show_together, show_union
     from orchestrator.union import unite

@@ -13,7 +13,7 @@ from orchestrator.cli_options import StoreFolder, TrackingUri, console, open_sto
 from reskd.errors import BadInput
 
 if TYPE_CHECKING:
-    from orchestrator.devices import DeviceProfile
+    from orchestrator.plan.device_profiles import DeviceProfile
 
 bench_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -59,10 +59,10 @@ def calibrate(
     """Measure what this machine does and keep it as a device profile, which plans reckon with from then on."""
     import torch
 
-    from orchestrator.calibrate import calibrated, decode_cost, measure_here, source_of, write_profile
     from orchestrator.cli_pack import data_specs
-    from orchestrator.devices import load_profile, profile_name_of, shipped_profiles
-    from orchestrator.pricing import DEFAULT_GPU
+    from orchestrator.plan.calibration import calibrated, decode_cost, measure_here, source_of, write_profile
+    from orchestrator.plan.cost_inputs import DEFAULT_GPU
+    from orchestrator.plan.device_profiles import load_profile, profile_name_of, shipped_profiles
     from reskd.throughput.__main__ import chosen_device
     from reskd.throughput.measure import device_name
 

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from orchestrator.cli_pack import data_specs
 from orchestrator.console import make_console
-from orchestrator.pricing import DEFAULT_GPU
+from orchestrator.plan.cost_inputs import DEFAULT_GPU
 
 console = make_console()
 
@@ -65,8 +65,8 @@ def bench_command(
 
 def _fastest(sweep: Path, device: str) -> tuple[float, str]:
     """Clips/s of the row that takes most of them, alone on one such device, and in words what that is."""
-    from orchestrator.cost import ClipCounts, Costs
-    from orchestrator.devices import load_profile
+    from orchestrator.plan.cost import ClipCounts, Costs
+    from orchestrator.plan.device_profiles import load_profile
     from orchestrator.spec.sweep import load
 
     costs = Costs(device=device, profile=load_profile(device), clips=lambda step: ClipCounts(0, 0))

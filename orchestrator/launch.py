@@ -20,8 +20,8 @@ from ray import tune
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from orchestrator.job_state import Progress
-from orchestrator.plan import Job
+from orchestrator.plan.job_state import Progress
+from orchestrator.plan.plan import Job
 from orchestrator.ray_address import joins_cluster, without_token
 from orchestrator.rungs import job_rule
 from orchestrator.searcher import Capacity, GraphSearcher

@@ -12,8 +12,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.job_state import Progress
-from orchestrator.plan import Job
+from orchestrator.plan.job_state import Progress
+from orchestrator.plan.plan import Job
 from orchestrator.spec.steps import Step, name_of
 
 STYLES = {

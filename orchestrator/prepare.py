@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.cost import Costs
-from orchestrator.forecast import Forecast
-from orchestrator.plan import Plan, make_plan
-from orchestrator.pricing import Asked, costs_of, num_devices
+from orchestrator.plan.cost import Costs
+from orchestrator.plan.cost_inputs import Asked, costs_of, num_devices
+from orchestrator.plan.forecast import Forecast
+from orchestrator.plan.plan import Plan, make_plan
 from orchestrator.published import load_published
 from orchestrator.spec.steps import Step, build_steps, steps_of
 from orchestrator.spec.strict import naming

@@ -19,7 +19,7 @@ from orchestrator.cluster_check import check_on_worker
 from orchestrator.joint import join
 from orchestrator.launch import declared_capacity, job_config, ray_session, run_jobs
 from orchestrator.live import Board
-from orchestrator.plan import Job
+from orchestrator.plan.plan import Job
 from orchestrator.prepare import Prepared, check_before_start, provenance
 from orchestrator.publish import Publisher
 from orchestrator.quiet import quiet

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.plan import Plan
+from orchestrator.plan.plan import Plan
 from orchestrator.show import show_forecast
 from orchestrator.union import SharedStep, Union
 

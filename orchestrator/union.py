@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from orchestrator.plan import Plan, Verdict
+from orchestrator.plan.plan import Plan, Verdict
 from orchestrator.prepare import Prepared
 from orchestrator.spec.steps import Step, name_of
 

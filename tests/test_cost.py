@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.cost import ClipCounts, Costs, roofline_seconds
-from orchestrator.devices import load_profile, profile_name_of, shipped_profiles
+from orchestrator.plan.cost import ClipCounts, Costs, roofline_seconds
+from orchestrator.plan.device_profiles import load_profile, profile_name_of, shipped_profiles
 from orchestrator.spec.steps import build_steps
 from orchestrator.spec.sweep import Resources
 from reskd.cost.gmacs import complexity

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from ray.tune.schedulers.async_hyperband import _Bracket
 
-from orchestrator.plan import make_plan
+from orchestrator.plan.plan import make_plan
 from orchestrator.prepare import prepare
 from orchestrator.rungs import cutoff, job_rule, leavers
 from orchestrator.spec.early_stopping import EarlyStopping

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
-from orchestrator.cost import ClipCounts, Costs
-from orchestrator.devices import load_profile
 from orchestrator.pack_ray import ray_packing
+from orchestrator.plan.cost import ClipCounts, Costs
+from orchestrator.plan.device_profiles import load_profile
 from orchestrator.spec.sweep import load
 from reskd.data.check import check_videos
 from reskd.data.dataset import VideoDataset

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.devices import load_profile
-from orchestrator.plan import make_plan
+from orchestrator.plan.device_profiles import load_profile
+from orchestrator.plan.plan import make_plan
 from orchestrator.spec.identity import file_sha256, payload, step_id
 from orchestrator.spec.steps import StepBuilder, StepStatus, build_steps
 from orchestrator.spec.sweep import Cell, CohortSpec, Resources, Sweep, load

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ray.tune.search import Searcher
 
-from orchestrator.plan import Job, job_id
+from orchestrator.plan.plan import Job, job_id
 from orchestrator.searcher import Capacity, GraphSearcher
 from orchestrator.store.folder import Store
 from orchestrator.store.lease import Leases

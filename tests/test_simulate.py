@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.simulate import Work, simulate
+from orchestrator.plan.simulate import Work, simulate
 from reskd.errors import BadInput
 
 

@@ -7,13 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestrator.cost import UNCERTAINTY
-from orchestrator.devices import load_profile
-from orchestrator.plan import make_plan
-from orchestrator.pricing import Asked, corrected, costs_of, num_devices
+from orchestrator.plan.cohort_split import split_cohorts
+from orchestrator.plan.cost import UNCERTAINTY
+from orchestrator.plan.cost_inputs import Asked, corrected, costs_of, num_devices
+from orchestrator.plan.device_profiles import load_profile
+from orchestrator.plan.plan import make_plan
 from orchestrator.spec.steps import StepStatus, build_steps
 from orchestrator.spec.sweep import CohortSpec, Resources
-from orchestrator.split import split_cohorts
 from reskd.errors import BadInput
 from tests.test_plan import PIXEL, manifest_of, sweep_of
 

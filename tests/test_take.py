@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator.launch import job_config
-from orchestrator.plan import make_plan
+from orchestrator.plan.plan import make_plan
 from orchestrator.prepare import Prepared, check_before_start, prepare
 from orchestrator.run import Outcome, _take
 from orchestrator.spec.steps import StepStatus

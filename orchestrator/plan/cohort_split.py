@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 
-from orchestrator.cohorts import Cohort
-from orchestrator.simulate import Schedule, Work, chains, simulate
+from orchestrator.plan.cohorts import Cohort
+from orchestrator.plan.simulate import Schedule, Work, chains, simulate
 
 LEAST_GAIN = 0.05
 """Share of the makespan that a cut must save, since it costs device time for sure."""

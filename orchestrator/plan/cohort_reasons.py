@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.cohorts import Cohort, common_epochs
+from orchestrator.plan.cohorts import Cohort, common_epochs
 from reskd.recipe import Checkpoint, Recipe
 from reskd.training.cohort_key import shared_fields
 

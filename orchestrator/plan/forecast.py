@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.cost import Costs
-from orchestrator.simulate import Work, simulate
+from orchestrator.plan.cost import Costs
+from orchestrator.plan.simulate import Work, simulate
 from reskd.errors import BadInput
 
 if TYPE_CHECKING:
-    from orchestrator.plan import Job
+    from orchestrator.plan.plan import Job
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

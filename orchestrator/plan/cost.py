@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING
 
-from orchestrator.devices import ClipKind, DeviceProfile, Mode
+from orchestrator.plan.device_profiles import ClipKind, DeviceProfile, Mode
 from orchestrator.spec.steps import Step
 from orchestrator.spec.sweep import Resources
 from reskd.recipe import ModelSpec, Precision, Recipe

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, get_args
 
 import yaml
 
-from orchestrator.cost import BYTES, FRAMES_OF_DECODE, network_key, num_kernels, roofline_seconds
-from orchestrator.devices import ClipKind, DeviceProfile, Mode
+from orchestrator.plan.cost import BYTES, FRAMES_OF_DECODE, network_key, num_kernels, roofline_seconds
+from orchestrator.plan.device_profiles import ClipKind, DeviceProfile, Mode
 from reskd.files import write_atomic
 from reskd.recipe import DataSpec, ModelSpec, Precision
 
@@ -90,7 +90,7 @@ def calibrated(
 
 
 def write_profile(profile: DeviceProfile, path: Path) -> None:
-    """As orchestrator.devices reads it."""
+    """As orchestrator.plan.plan.device_profiles reads it."""
     values = asdict(profile) | {"matches": list(profile.matches)}
     head = "# Written by `reskd bench calibrate`; remove it to go back to the shipped profile. Fields: devices.yaml.\n"
     write_atomic(path, head + yaml.safe_dump(_rounded(values), sort_keys=False))

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast, get_args
 
-from orchestrator.cost import UNCERTAINTY, ClipCounts, Costs
-from orchestrator.devices import ClipKind, load_profile, profile_name_of
+from orchestrator.plan.cost import UNCERTAINTY, ClipCounts, Costs
+from orchestrator.plan.device_profiles import ClipKind, load_profile, profile_name_of
 from orchestrator.spec.steps import Step
 from orchestrator.spec.sweep import Resources
 from reskd.data.manifest import Manifest

@@ -7,15 +7,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from orchestrator.cohorts import Cohort, candidate_of, common_epochs, form_cohorts
-from orchestrator.cost import Costs, JobEstimate
-from orchestrator.forecast import Forecast, forecast
-from orchestrator.grouping import MAX_COMPARED, why_apart, why_together
-from orchestrator.pricing import costs_of
-from orchestrator.simulate import Work, chains
+from orchestrator.plan.cohort_reasons import MAX_COMPARED, why_apart, why_together
+from orchestrator.plan.cohort_split import split_cohorts
+from orchestrator.plan.cohorts import Cohort, candidate_of, common_epochs, form_cohorts
+from orchestrator.plan.cost import Costs, JobEstimate
+from orchestrator.plan.cost_inputs import costs_of
+from orchestrator.plan.forecast import Forecast, forecast
+from orchestrator.plan.simulate import Work, chains
 from orchestrator.spec.steps import Step, StepStatus
 from orchestrator.spec.sweep import Resources, Sweep
-from orchestrator.split import split_cohorts
 from reskd.runtime.execution import Execution
 
 Verdict = Literal["done", "pruned", "failed", "blocked", "held", "resume", "train", "waiting", "unneeded"]

@@ -79,7 +79,7 @@ def flops(
 
 def published_costs() -> Iterator[PublishedCost]:
     """Every published GFLOPs figure whose network is one of ours, with our count of it."""
-    from orchestrator.published import load_published
+    from orchestrator.tables.published import load_published
 
     for table in load_published().tables.values():
         for row, networks in table.networks.items():

@@ -13,7 +13,6 @@ from orchestrator.plan.cost import Costs
 from orchestrator.plan.cost_inputs import Asked, costs_of, num_devices
 from orchestrator.plan.forecast import Forecast
 from orchestrator.plan.plan import Plan, make_plan
-from orchestrator.published import load_published
 from orchestrator.spec.steps import Step, build_steps, steps_of
 from orchestrator.spec.strict import naming
 from orchestrator.spec.sweep import Sweep, load
@@ -21,7 +20,8 @@ from orchestrator.stats.estimates import paired_difference
 from orchestrator.stats.sequential import Look, look_at
 from orchestrator.store.folder import Store
 from orchestrator.store.step_record import StepRecord, records_from_store
-from orchestrator.tables import check_tables
+from orchestrator.tables.build import check_tables
+from orchestrator.tables.published import load_published
 from reskd.data.annotations import data_root
 from reskd.data.manifest import Manifest, build_manifest, read_manifest
 from reskd.data.sampling import num_steps

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 
-from orchestrator.entries import Table
-from orchestrator.join import join_tables
 from orchestrator.joint import joined_name
 from orchestrator.prepare import Prepared
-from orchestrator.published import load_published
-from orchestrator.report import render, report_files, table_dict, write_report
 from orchestrator.store.imported_speeds import read_bench
 from orchestrator.store.step_record import StepRecord, records_from_store
 from orchestrator.sweep_figures import with_figures
-from orchestrator.table_check import findings, stale
-from orchestrator.tables import build_table
+from orchestrator.tables.build import build_table
+from orchestrator.tables.check import findings, stale
+from orchestrator.tables.published import load_published
+from orchestrator.tables.side_by_side import join_tables
+from orchestrator.tables.table import Table
+from orchestrator.tables.write_files import render, report_files, table_dict, write_report
 from reskd.errors import BadInput
 
 if TYPE_CHECKING:

@@ -9,14 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.class_gain import draw_gains, read_gains
-from orchestrator.entries import Figure, Table
-from orchestrator.figure import accuracy_vs_gmacs
-from orchestrator.learning_curves import draw_curves, read_curves
-from orchestrator.published import load_published
 from orchestrator.spec.sweep import PlotKind
 from orchestrator.store.step_record import records_from_store
-from orchestrator.tables import build_table
+from orchestrator.tables.build import build_table
+from orchestrator.tables.class_gain import draw_gains, read_gains
+from orchestrator.tables.cost_plot import accuracy_vs_gmacs
+from orchestrator.tables.learning_curves import draw_curves, read_curves
+from orchestrator.tables.published import load_published
+from orchestrator.tables.table import Figure, Table
 from reskd.errors import BadInput
 from reskd.files import write_atomic
 

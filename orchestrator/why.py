@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from orchestrator.entries import Entry
 from orchestrator.prepare import Prepared
-from orchestrator.published import load_published
 from orchestrator.spec.steps import Step, name_of
 from orchestrator.spec.strict import did_you_mean
 from orchestrator.store.step_record import StepRecord, records_from_store, words_for
-from orchestrator.tables import build_table
+from orchestrator.tables.build import build_table
+from orchestrator.tables.published import load_published
+from orchestrator.tables.table import Entry
 from reskd.errors import BadInput
 
 Chain = dict[str, Any]

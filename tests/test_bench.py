@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from orchestrator.published import load_published
-from orchestrator.report import table_csv, table_markdown
 from orchestrator.store.folder import Store
 from orchestrator.store.imported_speeds import BENCH, keep_bench, read_bench, read_bench_file
-from orchestrator.table_check import findings
-from orchestrator.tables import build_table
+from orchestrator.tables.build import build_table
+from orchestrator.tables.check import findings
+from orchestrator.tables.published import load_published
+from orchestrator.tables.write_files import table_csv, table_markdown
 from reskd.errors import BadInput
 from reskd.throughput.__main__ import main as measure
 from tests.stored_sweep import SWEEP, StoredSweep

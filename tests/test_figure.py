@@ -8,8 +8,8 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.transforms import Bbox
 
-from orchestrator.entries import Plot, PlotPoint
-from orchestrator.figure import MARK_SIZE, accuracy_vs_gmacs, draw
+from orchestrator.tables.cost_plot import MARK_SIZE, accuracy_vs_gmacs, draw
+from orchestrator.tables.table import Plot, PlotPoint
 
 NAMES = ("baseline", "clip-level KL", "frame-level KL", "24 px = pixel-level MSE", "resolution distillation")
 CROWD = tuple(

@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.labels import Box, place
+from orchestrator.tables.label_placement import Box, place
 
 FRAME = Box(0, 0, 500, 300)
 SIZE = (80.0, 12.0)

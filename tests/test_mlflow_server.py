@@ -14,9 +14,9 @@ from urllib.request import urlopen
 import pytest
 from mlflow import MlflowClient
 
-from orchestrator.report import write_report
-from orchestrator.table_files import table_html
-from orchestrator.tables import records_from_store
+from orchestrator.tables.build import records_from_store
+from orchestrator.tables.latex_html import table_html
+from orchestrator.tables.write_files import write_report
 from tests.ports import free_port
 from tests.stored_sweep import StoredSweep
 from tests.test_publish import publisher_of, run_of

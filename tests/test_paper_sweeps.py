@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from orchestrator.prepare import Prepared, prepare
-from orchestrator.published import load_published
 from orchestrator.smoke import cut_down
 from orchestrator.spec.steps import Step
 from orchestrator.store.folder import Store
+from orchestrator.tables.published import load_published
 from reskd.cost.gmacs import complexity
 from reskd.models.catalogue import build_model
 

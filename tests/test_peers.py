@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.columns import check_tables
-from orchestrator.join import join_tables
-from orchestrator.published import load_published
-from orchestrator.report import report_files, table_csv, table_markdown
 from orchestrator.spec.sweep import load
-from orchestrator.table_files import table_html, table_tex
-from orchestrator.tables import Table, records_from_store
+from orchestrator.tables.build import Table, records_from_store
+from orchestrator.tables.columns import check_tables
+from orchestrator.tables.latex_html import table_html, table_tex
+from orchestrator.tables.published import load_published
+from orchestrator.tables.side_by_side import join_tables
+from orchestrator.tables.write_files import report_files, table_csv, table_markdown
 from reskd.errors import BadInput
 from tests.stored_sweep import SWEEP, StoredSweep
 from tests.test_cli import call

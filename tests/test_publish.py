@@ -16,9 +16,9 @@ from mlflow.entities import Run
 
 from orchestrator import publish
 from orchestrator.publish import Publisher, published_sweeps
-from orchestrator.report import write_report
 from orchestrator.store.lease import Leases
-from orchestrator.tables import records_from_store
+from orchestrator.tables.build import records_from_store
+from orchestrator.tables.write_files import write_report
 from orchestrator.tracking import MAX_NOTE, note_of, without_password
 from reskd.errors import BadInput
 from tests.stored_sweep import MANIFEST_SHA256, PROTOCOL, STARTED_MS, SWEEP, StoredSweep

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.published import PUBLISHED_FILE, load_published
+from orchestrator.tables.published import PUBLISHED_FILE, load_published
 from reskd.errors import BadInput
 from reskd.protocol import parse_protocol
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from orchestrator.report import render, write_report
-from orchestrator.table_files import latex, table_html, table_tex
-from orchestrator.tables import Table
+from orchestrator.tables.build import Table
+from orchestrator.tables.latex_html import latex, table_html, table_tex
+from orchestrator.tables.write_files import render, write_report
 from tests.stored_sweep import SWEEP, StoredSweep
 from tests.test_tables import finish_all, table_of
 

@@ -12,12 +12,12 @@ import pytest
 from scipy import stats
 
 from orchestrator.prepare import Prepared, prepare
-from orchestrator.published import load_published
 from orchestrator.spec.sweep import load
 from orchestrator.stats.estimates import CONFIDENCE
 from orchestrator.stats.sequential import AutoSeeds, look_at
 from orchestrator.store.folder import Store
-from orchestrator.tables import Table, build_table, check_tables, records_from_store
+from orchestrator.tables.build import Table, build_table, check_tables, records_from_store
+from orchestrator.tables.published import load_published
 from reskd.errors import BadInput
 from tests.stored_sweep import SWEEP, StoredSweep
 from tests.test_cli import call

@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.class_gain import MAX_CLASSES, ClassGain, draw_gains, read_gains, shown_classes
-from orchestrator.entries import Plot, PlotPoint
-from orchestrator.figure import PEER_COLOUR, draw
-from orchestrator.learning_curves import Curve, draw_curves, read_curves
 from orchestrator.prepare import Prepared
-from orchestrator.published import load_published, published_peers
-from orchestrator.report import write_report
 from orchestrator.spec.sweep import load
 from orchestrator.store.step_record import records_from_store
 from orchestrator.sweep_figures import with_figures, write_sweep_figures
-from orchestrator.tables import build_table
+from orchestrator.tables.build import build_table
+from orchestrator.tables.class_gain import MAX_CLASSES, ClassGain, draw_gains, read_gains, shown_classes
+from orchestrator.tables.cost_plot import PEER_COLOUR, draw
+from orchestrator.tables.learning_curves import Curve, draw_curves, read_curves
+from orchestrator.tables.published import load_published, published_peers
+from orchestrator.tables.table import Plot, PlotPoint
+from orchestrator.tables.write_files import write_report
 from reskd.errors import BadInput
 from tests.stored_sweep import PROTOCOL, SWEEP, StoredSweep
 

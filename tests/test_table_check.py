@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.columns import check_tables
 from orchestrator.prepare import prepare
-from orchestrator.published import load_published
 from orchestrator.spec.sweep import load
+from orchestrator.tables.columns import check_tables
+from orchestrator.tables.published import load_published
 from reskd.errors import BadInput
 from tests.stored_sweep import SWEEP, StoredSweep
 from tests.test_cli import call

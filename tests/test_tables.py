@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.published import load_published
 from orchestrator.stats.estimates import Estimate, number_text, paired_difference
 from orchestrator.store.lease import Leases
-from orchestrator.tables import Table, build_table, check_tables, records_from_store
+from orchestrator.tables.build import Table, build_table, check_tables, records_from_store
+from orchestrator.tables.published import load_published
 from reskd.errors import BadInput
 from tests.stored_sweep import SWEEP, StoredSweep
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from orchestrator.entries import Column, Entry
 from orchestrator.stats.estimates import number_text
+from orchestrator.tables.table import Column, Entry
 from reskd.errors import BadInput
 
 

@@ -9,8 +9,8 @@ import statistics
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.entries import Plot, PlotPoint
-from orchestrator.labels import Box, Point, place
+from orchestrator.tables.label_placement import Box, Point, place
+from orchestrator.tables.table import Plot, PlotPoint
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

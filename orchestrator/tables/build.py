@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from orchestrator.columns import ACCURACIES, check_tables, make_column
-from orchestrator.entries import Column, Entry, Plot, PlotPoint, SeedState, Table
-from orchestrator.published import Published, PublishedTable, published_peers
 from orchestrator.spec.steps import Step
 from orchestrator.spec.sweep import Sweep, TableSpec
 from orchestrator.stats.estimates import CONFIDENCE, Estimate, paired_difference
 from orchestrator.stats.sequential import Look
 from orchestrator.store.imported_speeds import BENCH, BenchFigure, BenchFile, bench_sentences, find_figure
 from orchestrator.store.step_record import StepRecord, records_from_store
-from orchestrator.table_head import head_sentences
+from orchestrator.tables.columns import ACCURACIES, check_tables, make_column
+from orchestrator.tables.head_notes import head_sentences
+from orchestrator.tables.published import Published, PublishedTable, published_peers
+from orchestrator.tables.table import Column, Entry, Plot, PlotPoint, SeedState, Table
 from reskd.errors import BadInput
 
 __all__ = ["Column", "Entry", "StepRecord", "Table", "build_table", "check_tables", "records_from_store"]

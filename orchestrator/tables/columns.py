@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from orchestrator.entries import Column
-from orchestrator.published import Published, PublishedColumn, PublishedTable
 from orchestrator.spec.strict import naming
 from orchestrator.spec.sweep import COSTS, Sweep, TableSpec
 from orchestrator.store.imported_speeds import BENCH
+from orchestrator.tables.published import Published, PublishedColumn, PublishedTable
+from orchestrator.tables.table import Column
 from reskd.errors import BadInput
 from reskd.protocol import parse_protocol
 

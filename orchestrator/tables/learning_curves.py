@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.columns import ACCURACIES
-from orchestrator.figure import COLOURS, FONT_SIZE
 from orchestrator.spec.steps import Step
 from orchestrator.store.folder import Store
+from orchestrator.tables.columns import ACCURACIES
+from orchestrator.tables.cost_plot import COLOURS, FONT_SIZE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

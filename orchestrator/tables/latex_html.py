@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from unicodedata import lookup
 
-from orchestrator.entries import Table
+from orchestrator.tables.table import Table
 
 HEADING_WIDTH = 14
 """Letters in a line of a heading in LaTeX."""

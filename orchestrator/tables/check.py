@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from orchestrator.entries import Table
 from orchestrator.spec.expectations import Expect, unmet
 from orchestrator.spec.sweep import TableSpec
+from orchestrator.tables.table import Table
 
 
 def findings(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from orchestrator.entries import Column, Entry
-from orchestrator.published import PublishedTable
 from orchestrator.spec.sweep import Sweep, TableSpec
+from orchestrator.tables.published import PublishedTable
+from orchestrator.tables.table import Column, Entry
 
 
 def unlike_published(

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from orchestrator.figure import COLOURS, FONT_SIZE
 from orchestrator.spec.steps import Step
 from orchestrator.store.evaluations import StoredJudgement, default_protocol, stored_judgement
 from orchestrator.store.folder import Store
+from orchestrator.tables.cost_plot import COLOURS, FONT_SIZE
 from reskd.evaluation.paired_tests import class_scores
 
 if TYPE_CHECKING:

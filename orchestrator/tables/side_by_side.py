@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from orchestrator.entries import Entry, Table
 from orchestrator.stats.estimates import Estimate
+from orchestrator.tables.table import Entry, Table
 
 
 def join_tables(groups: Sequence[Sequence[Table]]) -> list[Table]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from orchestrator.entries import Column, Entry
-from orchestrator.published import PublishedTable
 from orchestrator.spec.sweep import Sweep, TableSpec
 from orchestrator.stats.estimates import MIN_SEEDS
 from orchestrator.stats.sequential import Look, percent, sentence
 from orchestrator.store.step_record import StepRecord
-from orchestrator.unlike import unlike_published
+from orchestrator.tables.differences import unlike_published
+from orchestrator.tables.published import PublishedTable
+from orchestrator.tables.table import Column, Entry
 from reskd.protocol import parse_protocol
 
 FRAMES_USED = "test/frames_used"

@@ -14,10 +14,10 @@ import rich.console
 import rich.table
 from rich.text import Text
 
-from orchestrator.entries import Column, Entry, Table
-from orchestrator.figure import accuracy_vs_gmacs
 from orchestrator.stats.estimates import Estimate
-from orchestrator.table_files import table_html, table_tex
+from orchestrator.tables.cost_plot import accuracy_vs_gmacs
+from orchestrator.tables.latex_html import table_html, table_tex
+from orchestrator.tables.table import Column, Entry, Table
 from reskd.files import write_atomic
 
 PLOT_FILE = "accuracy_vs_gmacs.png"

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from orchestrator.published import PublishedColumn
 from orchestrator.stats.estimates import Estimate, number_text
+from orchestrator.tables.published import PublishedColumn
 
 SeedState = Literal[
     "done", "missing", "failed", "pruned", "running", "interrupted", "teacher failed", "stale", "not measured"

@@ -29,7 +29,7 @@ import numpy as np
 
 from orchestrator.prepare import prepare
 from orchestrator.store.folder import Store
-from orchestrator.ui import answers
+from orchestrator.tracking.ui import answers
 from reskd.data.manifest import Clip, Manifest
 
 NUM_SEEDS = 3

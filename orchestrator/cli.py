@@ -46,10 +46,10 @@ from reskd.errors import BadInput, ReskdError
 
 if TYPE_CHECKING:
     from orchestrator.prepare import Prepared
-    from orchestrator.publish import Publisher
     from orchestrator.run import Outcome
     from orchestrator.store.folder import Store
     from orchestrator.store.step_record import StepRecord
+    from orchestrator.tracking.publish import Publisher
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help=__doc__)
 
@@ -270,9 +270,9 @@ def publish(
     sweep: SweepFile, changes: Changes = None, store: StoreFolder = None, tracking_uri: TrackingUri = None
 ) -> None:
     """Write everything the store holds of a sweep to MLflow; what is there already is left as it is."""
-    from orchestrator.publish import Publisher
     from orchestrator.rebuild import write_tables
     from orchestrator.show import browse_line
+    from orchestrator.tracking.publish import Publisher
 
     prepared = open_sweep(sweep, changes, open_store(store))
     publisher = Publisher(prepared.store, sweep=prepared.sweep, steps=prepared.steps, tracking_uri=tracking_uri)
@@ -288,7 +288,7 @@ def ui(
     port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000,
 ) -> None:
     """Serve MLflow on the store's database and say where to look."""
-    from orchestrator.ui import serve
+    from orchestrator.tracking.ui import serve
 
     raise typer.Exit(serve(open_store(store), port=port, console=console))
 

@@ -30,8 +30,8 @@ def import_file(
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Put measured clips/s into the store, MLflow and the tables that have a column bench/clips/s."""
-    from orchestrator.publish_bench import publish_bench
     from orchestrator.store.imported_speeds import keep_bench, read_bench_file
+    from orchestrator.tracking.publish_speeds import publish_bench
 
     measured, content = read_bench_file(file)
     opened = open_store(store)

@@ -143,7 +143,7 @@ def _publish(prepared: Prepared | None, tracking_uri: str | None) -> None:
     if prepared is None:
         console.print("`reskd publish SWEEP` puts this into the step's MLflow run")
         return
-    from orchestrator.publish import Publisher
+    from orchestrator.tracking.publish import Publisher
 
     publisher = Publisher(prepared.store, sweep=prepared.sweep, steps=prepared.steps, tracking_uri=tracking_uri)
     if publisher.publish():

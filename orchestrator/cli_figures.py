@@ -134,7 +134,7 @@ def _folder(home: Store, out: Path | None) -> Path:
 
 
 def _tell(home: Store, networks: Sequence[Network], paths: Sequence[Path], tracking_uri: str | None) -> None:
-    from orchestrator.publish import log_step_figures
+    from orchestrator.tracking.publish import log_step_figures
 
     for path in paths:
         console.print(str(path), markup=False, soft_wrap=True)
@@ -153,8 +153,8 @@ def _sweep_figure(
     store: str | None,
     tracking_uri: str | None,
 ) -> None:
-    from orchestrator.publish import Publisher
     from orchestrator.sweep_figures import write_sweep_figures
+    from orchestrator.tracking.publish import Publisher
 
     home = open_store(store)
     prepared = open_sweep(sweep, changes, home)

@@ -23,7 +23,7 @@ from orchestrator.tables.write_files import render, report_files, table_dict, wr
 from reskd.errors import BadInput
 
 if TYPE_CHECKING:
-    from orchestrator.publish import Publisher
+    from orchestrator.tracking.publish import Publisher
 
 Source = Literal["mlflow", "store"]
 
@@ -113,7 +113,7 @@ def write_tables(
 
 
 def _publisher(prepared: Prepared, tracking_uri: str | None, links: str | None) -> Publisher:
-    from orchestrator.publish import Publisher  # MLflow, which tables from the store can do without
+    from orchestrator.tracking.publish import Publisher  # MLflow, which tables from the store can do without
 
     return Publisher(
         prepared.store, sweep=prepared.sweep, steps=prepared.steps, tracking_uri=tracking_uri, ui_address=links

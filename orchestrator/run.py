@@ -21,13 +21,13 @@ from orchestrator.launch import declared_capacity, job_config, ray_session, run_
 from orchestrator.live import Board
 from orchestrator.plan.plan import Job
 from orchestrator.prepare import Prepared, check_before_start, provenance
-from orchestrator.publish import Publisher
 from orchestrator.quiet import quiet
 from orchestrator.ray_address import joins_cluster
 from orchestrator.searcher import Capacity
 from orchestrator.show import show_look
 from orchestrator.spec.sweep import recipe_to_dict
 from orchestrator.store.lease import STALE_S, Leases, leases, read_lease
+from orchestrator.tracking.publish import Publisher
 from reskd.errors import BadInput, ReskdError
 
 logger = logging.getLogger(__name__)

@@ -22,8 +22,8 @@ from orchestrator.store.step_record import children_of, last_lines
 from reskd.files import Json
 
 if TYPE_CHECKING:
-    from orchestrator.publish import Publisher
     from orchestrator.run import Outcome
+    from orchestrator.tracking.publish import Publisher
 
 STYLES = {
     "done": "green",

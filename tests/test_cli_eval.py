@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from orchestrator.prepare import Prepared
-from orchestrator.publish import Publisher
 from orchestrator.store.folder import Store
 from orchestrator.store.step_record import records_from_store
+from orchestrator.tracking.publish import Publisher
 from tests.test_cli import call
 from tests.trained_sweep import train_sweep
 

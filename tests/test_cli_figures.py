@@ -10,7 +10,7 @@ import torch
 from mlflow import MlflowClient
 
 from orchestrator.prepare import Prepared
-from orchestrator.publish import Publisher
+from orchestrator.tracking.publish import Publisher
 from reskd.figures.sheets import Field, Seen, draw_cams, draw_fields
 from tests.test_cli import call
 from tests.trained_sweep import train_sweep

@@ -14,12 +14,12 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from orchestrator import publish
-from orchestrator.publish import Publisher, published_sweeps
 from orchestrator.store.lease import Leases
 from orchestrator.tables.build import records_from_store
 from orchestrator.tables.write_files import write_report
-from orchestrator.tracking import MAX_NOTE, note_of, without_password
+from orchestrator.tracking import publish
+from orchestrator.tracking.publish import Publisher, published_sweeps
+from orchestrator.tracking.settings import MAX_NOTE, note_of, without_password
 from reskd.errors import BadInput
 from tests.stored_sweep import MANIFEST_SHA256, PROTOCOL, STARTED_MS, SWEEP, StoredSweep
 from tests.test_report import FILES
@@ -349,10 +349,10 @@ def test_an_mlflow_that_dies_later_costs_one_warning_and_no_data(
     stored.finish(stored.id_of("baseline", 0), 0.8)
     whole = database.read_bytes()
     database.write_bytes(b"broken" * 1000)
-    with caplog.at_level(logging.WARNING, logger="orchestrator.publish"):
+    with caplog.at_level(logging.WARNING, logger="orchestrator.tracking.publish"):
         assert not publisher.publish()
         assert not publisher.publish()
-    assert len([line for line in caplog.records if line.name == "orchestrator.publish"]) == 1
+    assert len([line for line in caplog.records if line.name == "orchestrator.tracking.publish"]) == 1
     database.write_bytes(whole)
     assert publisher.publish()
     assert publisher.records() == records_from_store(stored.store, stored.steps)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from orchestrator.publish import Publisher
-from orchestrator.registry import choose_models
 from orchestrator.store.step_record import records_from_store
-from orchestrator.views import BY_LEVEL, COST, view_tag
+from orchestrator.tracking.publish import Publisher
+from orchestrator.tracking.registry import choose_models
+from orchestrator.tracking.saved_views import BY_LEVEL, COST, view_tag
 from tests.stored_sweep import SWEEP, StoredSweep
 from tests.test_publish import publisher_of
 

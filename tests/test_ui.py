@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from orchestrator.publish import Publisher
 from orchestrator.store.folder import Store
-from orchestrator.ui import serve
+from orchestrator.tracking.publish import Publisher
+from orchestrator.tracking.ui import serve
 from reskd.errors import BadInput
 from tests.ports import free_port
 from tests.stored_sweep import StoredSweep

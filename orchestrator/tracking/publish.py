@@ -14,10 +14,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from orchestrator import tracking
-from orchestrator.pages import QUESTION_TAG, artifact_page, note_links, run_page, runs_page
-from orchestrator.registry import choose_models, register
-from orchestrator.run_diff import (
+from orchestrator.spec.steps import Step
+from orchestrator.spec.sweep import Sweep
+from orchestrator.store.folder import Store
+from orchestrator.store.step_record import NOTE_TAG, State, StepContent, StepRecord, read_step, record_from_run
+from orchestrator.tracking import settings as tracking
+from orchestrator.tracking.registry import choose_models, register
+from orchestrator.tracking.run_diff import (
     COMPLETE_TAG,
     EPOCH_TAG,
     MetricRow,
@@ -26,11 +29,8 @@ from orchestrator.run_diff import (
     new_epochs,
     new_metrics,
 )
-from orchestrator.spec.steps import Step
-from orchestrator.spec.sweep import Sweep
-from orchestrator.store.folder import Store
-from orchestrator.store.step_record import NOTE_TAG, State, StepContent, StepRecord, read_step, record_from_run
-from orchestrator.tracking import (
+from orchestrator.tracking.saved_views import view_tags
+from orchestrator.tracking.settings import (
     SQLITE,
     check_database,
     first_line,
@@ -40,7 +40,7 @@ from orchestrator.tracking import (
     uri_of,
     without_password,
 )
-from orchestrator.views import view_tags
+from orchestrator.tracking.urls import QUESTION_TAG, artifact_page, note_links, run_page, runs_page
 from reskd.errors import BadInput
 
 tracking.configure()

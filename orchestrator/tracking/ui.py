@@ -12,10 +12,10 @@ from urllib.request import urlopen
 
 from rich.console import Console
 
-from orchestrator.pages import WORKFLOW, runs_page
-from orchestrator.publish import published_sweeps
 from orchestrator.store.folder import Store
-from orchestrator.tracking import SQLITE, check_database
+from orchestrator.tracking.publish import published_sweeps
+from orchestrator.tracking.settings import SQLITE, check_database
+from orchestrator.tracking.urls import WORKFLOW, runs_page
 from reskd.errors import BadInput
 
 SETTINGS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from orchestrator.views import BY_LEVEL, COST, FAILURES, RESULTS
+from orchestrator.tracking.saved_views import BY_LEVEL, COST, FAILURES, RESULTS
 
 QUESTION_TAG = "reskd.question"
 """Every sweep's experiment has it, and no other."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator import tracking
 from orchestrator.store.folder import Store
 from orchestrator.store.imported_speeds import BenchFile, bench_hash
-from orchestrator.tracking import SQLITE, check_database, first_line, only_writer, uri_of, without_password
+from orchestrator.tracking import settings as tracking
+from orchestrator.tracking.settings import SQLITE, check_database, first_line, only_writer, uri_of, without_password
 from reskd.errors import BadInput
 
 tracking.configure()

@@ -26,7 +26,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from orchestrator.prepare import prepare
+from orchestrator.experiment.bound_sweep import prepare
 from orchestrator.store.folder import Store
 from reskd.checkpoint import FolderSink
 from reskd.data.generated.synthetic import make_demo

@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
-from orchestrator.prepare import prepare
+from orchestrator.experiment.bound_sweep import prepare
 from orchestrator.store.folder import Store
 from orchestrator.tracking.ui import answers
 from reskd.data.manifest import Clip, Manifest

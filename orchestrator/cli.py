@@ -45,7 +45,7 @@ from orchestrator.console import make_console
 from reskd.errors import BadInput, ReskdError
 
 if TYPE_CHECKING:
-    from orchestrator.prepare import Prepared
+    from orchestrator.experiment.bound_sweep import Prepared
     from orchestrator.run import Outcome
     from orchestrator.store.folder import Store
     from orchestrator.store.step_record import StepRecord
@@ -72,11 +72,11 @@ def plan(
 
     Starts nothing.
     """
-    from orchestrator.joint import join
+    from orchestrator.experiment.one_schedule import join
+    from orchestrator.experiment.overlap import unite
     from orchestrator.plan.cost_inputs import asked_of
     from orchestrator.show import show_plan
     from orchestrator.show_union import show_together, show_union
-    from orchestrator.union import unite
 
     prepared = _open_sweeps(sweep, changes, open_store(store), no_cohorts=no_cohorts, smoke=smoke)
     assumed = asked_of(device=device, devices=devices, clips=clips)
@@ -122,7 +122,7 @@ def run(
     """Train what is missing, publish it, rebuild the tables; of several sweeps in one schedule, which trains once what
     they share. Typed again, it resumes, retries and extends.
     """
-    from orchestrator.joint import join
+    from orchestrator.experiment.one_schedule import join
     from orchestrator.ray_address import joins_cluster, refuse_unreachable
     from orchestrator.shared_paths import refuse_relative_store
 
@@ -153,7 +153,7 @@ def run(
 
 def _write_tables(prepared: list[Prepared], outcome: Outcome, publishers: list[Publisher]) -> None:
     """Of the sweeps of which no other run holds a step, which will write them itself."""
-    from orchestrator.rebuild import write_tables
+    from orchestrator.experiment.build_tables import write_tables
 
     ours = [pair for pair in zip(prepared, publishers, strict=True) if not outcome.held.keys() & pair[0].steps.keys()]
     if ours:
@@ -167,12 +167,12 @@ def _open_sweeps(
     paths: list[Path], changes: list[str] | None, store: Store, *, no_cohorts: bool = False, smoke: bool = False
 ) -> list[Prepared]:
     """The sweeps, each once; or their smoke forms, in a store of their own and with the changes in their files."""
-    from orchestrator.joint import refuse_same_names
+    from orchestrator.experiment.one_schedule import refuse_same_names
 
     paths = list(dict.fromkeys(paths))
     refuse_same_names(paths)
     if smoke:
-        from orchestrator.smoke import cut_down
+        from orchestrator.experiment.smoke import cut_down
 
         small = cut_down(paths, changes=changes or [], store=store)
         for path, (cut, _) in zip(paths, small, strict=True):
@@ -248,7 +248,7 @@ def tables(
     as_json: AsJson = False,
 ) -> None:
     """Rebuild the tables from their MLflow runs, or from the store; of several sweeps also those that they share."""
-    from orchestrator.rebuild import rebuild
+    from orchestrator.experiment.build_tables import rebuild
 
     if source not in ("mlflow", "store"):
         raise BadInput(f"--from: {source!r} is neither mlflow nor store")
@@ -270,7 +270,7 @@ def publish(
     sweep: SweepFile, changes: Changes = None, store: StoreFolder = None, tracking_uri: TrackingUri = None
 ) -> None:
     """Write everything the store holds of a sweep to MLflow; what is there already is left as it is."""
-    from orchestrator.rebuild import write_tables
+    from orchestrator.experiment.build_tables import write_tables
     from orchestrator.show import browse_line
     from orchestrator.tracking.publish import Publisher
 

@@ -24,8 +24,8 @@ def why(
     as_json: AsJson = False,
 ) -> None:
     """The chain behind an entry of a table: seeds, steps, teachers, data, commit, versions, protocol."""
+    from orchestrator.experiment.provenance_chain import why as chain_of
     from orchestrator.show_ask import show_chain
-    from orchestrator.why import why as chain_of
 
     chain = chain_of(open_sweep(sweep, changes, open_store(store)), table=table, row=row, column=column)
     if as_json:

@@ -18,8 +18,8 @@ from reskd.protocol import parse_views
 if TYPE_CHECKING:
     import torch
 
-    from orchestrator.again import Outcome
-    from orchestrator.prepare import Prepared
+    from orchestrator.experiment.bound_sweep import Prepared
+    from orchestrator.experiment.reevaluate import Outcome
     from orchestrator.store.folder import Store
 
 SWEEP_SUFFIXES = (".yaml", ".yml")
@@ -51,7 +51,7 @@ def evaluate(
     if workers < 0:
         raise BadInput(f"--workers must be at least 0, got {workers}")
     where = _device(device)
-    from orchestrator.again import evaluate_again, stored_recipe, with_root
+    from orchestrator.experiment.reevaluate import evaluate_again, stored_recipe, with_root
     from orchestrator.store.evaluations import finished_step
 
     home = open_store(store)

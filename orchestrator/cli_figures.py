@@ -12,8 +12,8 @@ from orchestrator.cli_options import Changes, StoreFolder, SweepFile, TrackingUr
 from reskd.errors import BadInput
 
 if TYPE_CHECKING:
+    from orchestrator.experiment.step_figures import NamedClip, Network
     from orchestrator.spec.sweep import PlotKind
-    from orchestrator.step_figures import NamedClip, Network
     from orchestrator.store.folder import Store
 
 figures_app = typer.Typer(no_args_is_help=True)
@@ -44,7 +44,7 @@ def erf(
     tracking_uri: TrackingUri = None,
 ) -> None:
     """The effective receptive field of one cell of the last map, of steps side by side."""
-    from orchestrator.step_figures import write_fields
+    from orchestrator.experiment.step_figures import write_fields
 
     home = open_store(store)
     networks, found = _inputs(home, steps, videos, num=clips, root=data_root)
@@ -69,7 +69,7 @@ def gradcam(
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Grad-CAM: where in a clip's frames each step saw a class, one sheet a clip."""
-    from orchestrator.step_figures import write_cams
+    from orchestrator.experiment.step_figures import write_cams
 
     home = open_store(store)
     networks, found = _inputs(home, steps, videos, num=clips, root=data_root)
@@ -116,7 +116,7 @@ def cost(
 def _inputs(
     home: Store, steps: Sequence[str], videos: Sequence[Path] | None, *, num: int, root: Path | None
 ) -> tuple[list[Network], list[NamedClip]]:
-    from orchestrator.step_figures import named_clips, open_networks, validation_clips
+    from orchestrator.experiment.step_figures import named_clips, open_networks, validation_clips
 
     networks = open_networks(home, steps)
     if videos:
@@ -153,7 +153,7 @@ def _sweep_figure(
     store: str | None,
     tracking_uri: str | None,
 ) -> None:
-    from orchestrator.sweep_figures import write_sweep_figures
+    from orchestrator.experiment.sweep_figures import write_sweep_figures
     from orchestrator.tracking.publish import Publisher
 
     home = open_store(store)

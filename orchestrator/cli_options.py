@@ -10,7 +10,7 @@ import typer
 from orchestrator.console import make_console
 
 if TYPE_CHECKING:
-    from orchestrator.prepare import Prepared
+    from orchestrator.experiment.bound_sweep import Prepared
     from orchestrator.store.folder import Store
 
 console = make_console()
@@ -66,7 +66,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def open_sweep(sweep: Path, changes: list[str] | None, store: Store, *, no_cohorts: bool = False) -> Prepared:
-    from orchestrator.prepare import prepare  # the parts that take seconds to import come when they are needed
+    from orchestrator.experiment.bound_sweep import (
+        prepare,  # the parts that take seconds to import come when they are needed
+    )
 
     return prepare(sweep, changes=[*(changes or []), *(["cohort.enabled=false"] if no_cohorts else [])], store=store)
 

@@ -16,11 +16,11 @@ from types import FrameType
 from rich.console import Console
 
 from orchestrator.cluster_check import check_on_worker
-from orchestrator.joint import join
+from orchestrator.experiment.bound_sweep import Prepared, check_before_start, provenance
+from orchestrator.experiment.one_schedule import join
 from orchestrator.launch import declared_capacity, job_config, ray_session, run_jobs
 from orchestrator.live import Board
 from orchestrator.plan.plan import Job
-from orchestrator.prepare import Prepared, check_before_start, provenance
 from orchestrator.quiet import quiet
 from orchestrator.ray_address import joins_cluster
 from orchestrator.searcher import Capacity

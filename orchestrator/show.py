@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.experiment.bound_sweep import Prepared
 from orchestrator.live import clock, label
 from orchestrator.plan.forecast import Forecast
 from orchestrator.plan.plan import Job, Plan
-from orchestrator.prepare import Prepared
 from orchestrator.spec.steps import name_of
 from orchestrator.stats.sequential import sentence
 from orchestrator.store.folder import Store

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.prepare import Prepared, prepare
+from orchestrator.experiment.bound_sweep import Prepared, prepare
+from orchestrator.experiment.provenance_chain import why
 from orchestrator.spec.steps import build_steps
 from orchestrator.spec.sweep import load
 from orchestrator.store.folder import Store
 from orchestrator.store.step_diff import step_differences
-from orchestrator.why import why
 from reskd.errors import BadInput
 from tests.stored_sweep import PROTOCOL, StoredSweep
 from tests.test_cli import call

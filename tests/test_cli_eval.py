@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.prepare import Prepared
+from orchestrator.experiment.bound_sweep import Prepared
 from orchestrator.store.folder import Store
 from orchestrator.store.step_record import records_from_store
 from orchestrator.tracking.publish import Publisher

@@ -9,7 +9,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-from orchestrator.prepare import Prepared
+from orchestrator.experiment.bound_sweep import Prepared
 from orchestrator.tracking.publish import Publisher
 from reskd.figures.sheets import Field, Seen, draw_cams, draw_fields
 from tests.test_cli import call

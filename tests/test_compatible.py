@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from orchestrator.compatible import check_models
+from orchestrator.experiment.check_networks import check_models
 from orchestrator.spec.steps import build_steps
 from orchestrator.spec.sweep import load
 from reskd.errors import BadInput

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from ray import tune
 
-from orchestrator.prepare import prepare
+from orchestrator.experiment.bound_sweep import prepare
 from orchestrator.spec.draws import draw
 from orchestrator.spec.json_schema import sweep_schema
 from orchestrator.spec.sweep import load

@@ -13,8 +13,8 @@ import pytest
 import yaml
 from ray.tune.schedulers.async_hyperband import _Bracket
 
+from orchestrator.experiment.bound_sweep import prepare
 from orchestrator.plan.plan import make_plan
-from orchestrator.prepare import prepare
 from orchestrator.rungs import cutoff, job_rule, leavers
 from orchestrator.spec.early_stopping import EarlyStopping
 from orchestrator.spec.steps import StepStatus

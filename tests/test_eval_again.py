@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from orchestrator.again import evaluate_again, stored_recipe, with_root
-from orchestrator.prepare import Prepared
+from orchestrator.experiment.bound_sweep import Prepared
+from orchestrator.experiment.reevaluate import evaluate_again, stored_recipe, with_root
 from orchestrator.store.folder import Store
 from orchestrator.store.lease import Leases
 from orchestrator.store.lease_owner import Owner

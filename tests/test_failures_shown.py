@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.prepare import prepare
+from orchestrator.experiment.bound_sweep import prepare
 from orchestrator.store.step_record import last_lines, records_from_store
 from tests.stored_sweep import StoredSweep
 from tests.test_cli import call

@@ -45,8 +45,8 @@ print(sorted(set(sys.modules) & set(sys.argv[2:])))
     ("module", "heavy"),
     [
         ("orchestrator.cli", ["torch", "torchvision", "av", "ray", "mlflow", "pandas"]),
-        ("orchestrator.prepare", ["torch", "torchvision", "av", "ray", "mlflow", "pandas"]),
-        ("orchestrator.rebuild", ["torch", "torchvision", "av", "ray", "mlflow"]),
+        ("orchestrator.experiment.bound_sweep", ["torch", "torchvision", "av", "ray", "mlflow", "pandas"]),
+        ("orchestrator.experiment.build_tables", ["torch", "torchvision", "av", "ray", "mlflow"]),
         ("orchestrator.show", ["torch", "torchvision", "av", "ray", "mlflow"]),
         # What Ray loads in each trial and in each of its controllers, where no network is built.
         ("orchestrator.launch", ["torchvision", "av", "mlflow"]),

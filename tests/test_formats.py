@@ -10,8 +10,8 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from orchestrator.prepare import prepare
-from orchestrator.smoke import cut_down
+from orchestrator.experiment.bound_sweep import prepare
+from orchestrator.experiment.smoke import cut_down
 from orchestrator.store.folder import Store
 from reskd.data.annotations import Annotations, VideoRecord, load_annotations
 from reskd.data.dataset import VideoDataset

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.joint import join, joined_name, refuse_same_names
-from orchestrator.prepare import Prepared, prepare
+from orchestrator.experiment.bound_sweep import Prepared, prepare
+from orchestrator.experiment.one_schedule import join, joined_name, refuse_same_names
 from orchestrator.store.folder import Store
 from reskd.errors import BadInput
 from tests.test_cli import call

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
-from orchestrator.smoke import cut_down
+from orchestrator.experiment.smoke import cut_down
 from orchestrator.spec.json_schema import sweep_schema
 from orchestrator.spec.named_recipes import CONTROLLED, named_recipes
 from orchestrator.spec.sweep import load

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from ray.cluster_utils import Cluster
 
-from orchestrator.prepare import prepare
+from orchestrator.experiment.bound_sweep import prepare
 from orchestrator.store.folder import Store, store_at
 
 pytestmark = pytest.mark.ray

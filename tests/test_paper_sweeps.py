@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from orchestrator.prepare import Prepared, prepare
-from orchestrator.smoke import cut_down
+from orchestrator.experiment.bound_sweep import Prepared, prepare
+from orchestrator.experiment.smoke import cut_down
 from orchestrator.spec.steps import Step
 from orchestrator.store.folder import Store
 from orchestrator.tables.published import load_published

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.prepare import Prepared, prepare
+from orchestrator.experiment.bound_sweep import Prepared, prepare
 from orchestrator.store.folder import Store
 
 pytestmark = pytest.mark.ray

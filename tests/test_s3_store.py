@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from orchestrator.again import evaluate_again
+from orchestrator.experiment.reevaluate import evaluate_again
 from orchestrator.store.bucket import Bucket
 from orchestrator.store.folder import LeasedSink, LeaseLost, Store, leased_sink, store_at
 from orchestrator.store.lease import Leases, read_lease

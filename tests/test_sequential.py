@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from orchestrator.prepare import Prepared, prepare
+from orchestrator.experiment.bound_sweep import Prepared, prepare
 from orchestrator.spec.sweep import load
 from orchestrator.stats.estimates import CONFIDENCE
 from orchestrator.stats.sequential import AutoSeeds, look_at

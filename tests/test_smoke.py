@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from orchestrator.prepare import prepare
-from orchestrator.smoke import FIXED, MIN_RESOLUTION, SMALLEST, cut_down
+from orchestrator.experiment.bound_sweep import prepare
+from orchestrator.experiment.smoke import FIXED, MIN_RESOLUTION, SMALLEST, cut_down
 from orchestrator.store.folder import Store
 from reskd.errors import BadInput
 from reskd.models.catalogue import build_model

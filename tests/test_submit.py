@@ -23,8 +23,8 @@ import pytest
 import requests
 
 from orchestrator.cluster_check import find_fault, worker_nodes
+from orchestrator.experiment.bound_sweep import prepare
 from orchestrator.launch import cluster_capacity
-from orchestrator.prepare import prepare
 from orchestrator.shared_paths import refuse_relative_paths, refuse_relative_store
 from orchestrator.spec.sweep import Resources
 from orchestrator.store.folder import Store

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.prepare import Prepared
+from orchestrator.experiment.bound_sweep import Prepared
+from orchestrator.experiment.sweep_figures import with_figures, write_sweep_figures
 from orchestrator.spec.sweep import load
 from orchestrator.store.step_record import records_from_store
-from orchestrator.sweep_figures import with_figures, write_sweep_figures
 from orchestrator.tables.build import build_table
 from orchestrator.tables.class_gain import MAX_CLASSES, ClassGain, draw_gains, read_gains, shown_classes
 from orchestrator.tables.cost_plot import PEER_COLOUR, draw

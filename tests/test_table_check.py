@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.prepare import prepare
+from orchestrator.experiment.bound_sweep import prepare
 from orchestrator.spec.sweep import load
 from orchestrator.tables.columns import check_tables
 from orchestrator.tables.published import load_published

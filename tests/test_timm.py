@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from orchestrator.compatible import _last_map
+from orchestrator.experiment.check_networks import _last_map
 from orchestrator.spec.expand import check_keys
 from reskd.errors import BadInput
 from reskd.models.catalogue import build_model, is_model

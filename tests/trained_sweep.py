@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from orchestrator.prepare import Prepared, prepare
+from orchestrator.experiment.bound_sweep import Prepared, prepare
 from orchestrator.spec.sweep import recipe_to_dict
 from orchestrator.store.folder import Store
 from reskd.training.fit import MemberSpec, fit_cohort

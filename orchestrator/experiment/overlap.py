@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from orchestrator.experiment.bound_sweep import Prepared
 from orchestrator.plan.plan import Plan, Verdict
-from orchestrator.prepare import Prepared
 from orchestrator.spec.steps import Step, name_of
 
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 
-from orchestrator.joint import joined_name
-from orchestrator.prepare import Prepared
+from orchestrator.experiment.bound_sweep import Prepared
+from orchestrator.experiment.one_schedule import joined_name
+from orchestrator.experiment.sweep_figures import with_figures
 from orchestrator.store.imported_speeds import read_bench
 from orchestrator.store.step_record import StepRecord, records_from_store
-from orchestrator.sweep_figures import with_figures
 from orchestrator.tables.build import build_table
 from orchestrator.tables.check import findings, stale
 from orchestrator.tables.published import load_published

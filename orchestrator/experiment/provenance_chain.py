@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from orchestrator.prepare import Prepared
+from orchestrator.experiment.bound_sweep import Prepared
 from orchestrator.spec.steps import Step, name_of
 from orchestrator.spec.strict import did_you_mean
 from orchestrator.store.step_record import StepRecord, records_from_store, words_for

@@ -144,7 +144,7 @@ def _manifest(spec: DataSpec, store: Store) -> Manifest | None:
 
 def check_before_start(prepared: Prepared) -> None:
     """What can be known to fail before any worker starts; BadInput with the way out."""
-    from orchestrator.compatible import check_models  # builds networks
+    from orchestrator.experiment.check_networks import check_models  # builds networks
 
     with naming(str(prepared.sweep.path)):
         for step in prepared.steps.values():

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from itertools import combinations, product
 from pathlib import Path
 
-from orchestrator.prepare import Prepared
+from orchestrator.experiment.bound_sweep import Prepared
 from orchestrator.spec.steps import Step, name_of
 from orchestrator.spec.sweep import Sweep
 from reskd.errors import BadInput

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from orchestrator.prepare import provenance
+from orchestrator.experiment.bound_sweep import provenance
 from orchestrator.spec.identity import short
 from orchestrator.spec.sweep import recipe_from_dict
 from orchestrator.store.folder import Store, leased_sink

@@ -23,7 +23,7 @@ from reskd.files import write_atomic
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawn
 
-    from orchestrator.prepare import Prepared
+    from orchestrator.experiment.bound_sweep import Prepared
 
 
 def with_figures(tables: Sequence[Table], prepared: Prepared) -> list[Table]:

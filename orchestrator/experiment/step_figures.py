@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from orchestrator.again import stored_recipe
+from orchestrator.experiment.reevaluate import stored_recipe
 from orchestrator.spec.strict import did_you_mean
 from orchestrator.store.evaluations import finished_step
 from orchestrator.store.folder import Store

@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from orchestrator.compatible import check_models
-from orchestrator.joint import refuse_apart
+from orchestrator.experiment.check_networks import check_models
+from orchestrator.experiment.one_schedule import refuse_apart
 from orchestrator.spec.expand import RECIPE, Flat, check_keys, flatten, list_rows, start_from
 from orchestrator.spec.identity import is_weights_file
 from orchestrator.spec.overrides import apply_changes, split_changes

@@ -41,12 +41,12 @@ from orchestrator.cli_options import (
 )
 from orchestrator.cli_setup import setup_app
 from orchestrator.cli_stored import classes, compare
-from orchestrator.console import make_console
+from orchestrator.run.console import make_console
 from reskd.errors import BadInput, ReskdError
 
 if TYPE_CHECKING:
     from orchestrator.experiment.bound_sweep import Prepared
-    from orchestrator.run import Outcome
+    from orchestrator.run.controller import Outcome
     from orchestrator.store.folder import Store
     from orchestrator.store.step_record import StepRecord
     from orchestrator.tracking.publish import Publisher
@@ -123,15 +123,15 @@ def run(
     they share. Typed again, it resumes, retries and extends.
     """
     from orchestrator.experiment.one_schedule import join
-    from orchestrator.ray_address import joins_cluster, refuse_unreachable
-    from orchestrator.shared_paths import refuse_relative_store
+    from orchestrator.run.ray_address import joins_cluster, refuse_unreachable
+    from orchestrator.run.shared_paths import refuse_relative_store
 
     if joins_cluster():
         refuse_relative_store(store)
         refuse_unreachable(os.environ["RAY_ADDRESS"], where="RAY_ADDRESS")
     prepared = _open_sweeps(sweep, changes, open_store(store), no_cohorts=no_cohorts, smoke=smoke)
 
-    from orchestrator.run import run_sweeps  # Ray and MLflow, once the files are known to be good
+    from orchestrator.run.controller import run_sweeps  # Ray and MLflow, once the files are known to be good
     from orchestrator.show import show_look, show_outcome, show_plan
 
     if smoke:

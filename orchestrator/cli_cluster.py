@@ -39,7 +39,7 @@ def submit(
     """Run sweeps on a cluster, several in one schedule, and follow the log. Ctrl-C leaves the job running; the exit
     code is the job's own.
     """
-    from orchestrator import submit as cluster
+    from orchestrator.run import submit as cluster
 
     job = cluster.submit(
         sweep,
@@ -62,14 +62,14 @@ def logs(job: JobId, address: Address) -> None:
 
 def cancel(job: JobId, address: Address) -> None:
     """Stop a job. What it has trained is kept: the same sweep submitted again goes on from there."""
-    from orchestrator import submit as cluster
+    from orchestrator.run import submit as cluster
 
     _say(f"job {job}: {cluster.cancel(cluster.connect(address), job).lower()}")
 
 
 def show_jobs(address: str, *, sweep: str | None, as_json: bool) -> None:
     """The cluster's jobs and how they stand, newest first; with a sweep file's name, those of that sweep."""
-    from orchestrator import submit as cluster
+    from orchestrator.run import submit as cluster
 
     lines = [line for line in cluster.jobs(cluster.connect(address)) if sweep is None or line.is_of(sweep)]
     if as_json:
@@ -83,7 +83,7 @@ def show_jobs(address: str, *, sweep: str | None, as_json: bool) -> None:
 
 
 def _follow(job: str, address: str) -> int:
-    from orchestrator import submit as cluster
+    from orchestrator.run import submit as cluster
 
     client = cluster.connect(address)
     cluster.find(client, job)  # BadInput for an id that nobody knows; later only the connection can fail

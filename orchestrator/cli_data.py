@@ -14,7 +14,7 @@ from rich.progress import Progress, TaskID
 
 from orchestrator.cli_data_bench import bench_command
 from orchestrator.cli_pack import pack_command
-from orchestrator.console import make_console
+from orchestrator.run.console import make_console
 from reskd.recipe import DataSpec
 
 if TYPE_CHECKING:

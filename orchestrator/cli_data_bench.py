@@ -12,8 +12,8 @@ import typer
 from rich.table import Table
 
 from orchestrator.cli_pack import data_specs
-from orchestrator.console import make_console
 from orchestrator.plan.cost_inputs import DEFAULT_GPU
+from orchestrator.run.console import make_console
 
 console = make_console()
 

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cli_options import AsJson, StoreFolder, console, open_store
-from orchestrator.console import make_console
+from orchestrator.run.console import make_console
 from reskd.errors import BadInput
 from reskd.files import Json, read_json, write_atomic
 

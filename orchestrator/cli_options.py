@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.console import make_console
+from orchestrator.run.console import make_console
 
 if TYPE_CHECKING:
     from orchestrator.experiment.bound_sweep import Prepared

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from orchestrator.console import make_console
+from orchestrator.run.console import make_console
 from reskd.data.packs.record import PackSettings
 from reskd.errors import BadInput
 from reskd.recipe import DataSpec
@@ -75,7 +75,7 @@ def pack_command(
 def _shared_out(address: str | None, target: Path) -> AbstractContextManager[PackAll | None]:
     if address is None:
         return nullcontext()
-    from orchestrator.pack_ray import ray_packing
+    from orchestrator.run.pack_on_ray import ray_packing
 
     return ray_packing(address, target)
 

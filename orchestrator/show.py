@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.experiment.bound_sweep import Prepared
-from orchestrator.live import clock, label
 from orchestrator.plan.forecast import Forecast
 from orchestrator.plan.plan import Job, Plan
+from orchestrator.run.board import clock, label
 from orchestrator.spec.steps import name_of
 from orchestrator.stats.sequential import sentence
 from orchestrator.store.folder import Store
@@ -22,7 +22,7 @@ from orchestrator.store.step_record import children_of, last_lines
 from reskd.files import Json
 
 if TYPE_CHECKING:
-    from orchestrator.run import Outcome
+    from orchestrator.run.controller import Outcome
     from orchestrator.tracking.publish import Publisher
 
 STYLES = {

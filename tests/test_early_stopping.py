@@ -15,7 +15,7 @@ from ray.tune.schedulers.async_hyperband import _Bracket
 
 from orchestrator.experiment.bound_sweep import prepare
 from orchestrator.plan.plan import make_plan
-from orchestrator.rungs import cutoff, job_rule, leavers
+from orchestrator.run.early_stops import cutoff, job_rule, leavers
 from orchestrator.spec.early_stopping import EarlyStopping
 from orchestrator.spec.steps import StepStatus
 from orchestrator.spec.sweep import load

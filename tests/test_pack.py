@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
-from orchestrator.pack_ray import ray_packing
 from orchestrator.plan.cost import ClipCounts, Costs
 from orchestrator.plan.device_profiles import load_profile
+from orchestrator.run.pack_on_ray import ray_packing
 from orchestrator.spec.sweep import load
 from reskd.data.check import check_videos
 from reskd.data.dataset import VideoDataset

@@ -10,7 +10,7 @@ import pytest
 from ray.tune.search import Searcher
 
 from orchestrator.plan.plan import Job, job_id
-from orchestrator.searcher import Capacity, GraphSearcher
+from orchestrator.run.job_graph import Capacity, GraphSearcher
 from orchestrator.store.folder import Store
 from orchestrator.store.lease import Leases
 from orchestrator.store.lease_owner import Owner

@@ -22,13 +22,13 @@ import psutil
 import pytest
 import requests
 
-from orchestrator.cluster_check import find_fault, worker_nodes
 from orchestrator.experiment.bound_sweep import prepare
-from orchestrator.launch import cluster_capacity
-from orchestrator.shared_paths import refuse_relative_paths, refuse_relative_store
+from orchestrator.run.cluster_check import find_fault, worker_nodes
+from orchestrator.run.launch import cluster_capacity
+from orchestrator.run.shared_paths import refuse_relative_paths, refuse_relative_store
+from orchestrator.run.submit import JobLine, command_of, connect, submit
 from orchestrator.spec.sweep import Resources
 from orchestrator.store.folder import Store
-from orchestrator.submit import JobLine, command_of, connect, submit
 from reskd.errors import BadInput
 from tests.ports import free_port
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from orchestrator.experiment.bound_sweep import Prepared, check_before_start, prepare
-from orchestrator.launch import job_config
 from orchestrator.plan.plan import make_plan
-from orchestrator.run import Outcome, _take
+from orchestrator.run.controller import Outcome, _take
+from orchestrator.run.launch import job_config
 from orchestrator.spec.steps import StepStatus
 from orchestrator.store.folder import Store
 from orchestrator.store.lease import Leases

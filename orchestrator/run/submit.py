@@ -24,7 +24,7 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 import reskd
 from orchestrator.experiment.bound_sweep import COMMIT_VARIABLE, provenance
 from orchestrator.experiment.one_schedule import refuse_apart, refuse_same_names
-from orchestrator.shared_paths import refuse_relative_paths, refuse_relative_store
+from orchestrator.run.shared_paths import refuse_relative_paths, refuse_relative_store
 from orchestrator.spec.sweep import load
 from reskd.errors import BadInput, ReskdError
 

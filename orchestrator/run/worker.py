@@ -12,7 +12,7 @@ import ray.train
 import ray.train.torch
 import torch
 
-from orchestrator.rungs import leavers
+from orchestrator.run.early_stops import leavers
 from orchestrator.spec.sweep import recipe_from_dict
 from orchestrator.store.folder import LeasedSink, LeaseLost, leased_sink
 from reskd.data.manifest import read_manifest
@@ -30,7 +30,7 @@ LASTING = (ReskdError, ValueError, TypeError, LookupError, AttributeError, NotIm
 
 
 def train_loop(config: dict[str, Any]) -> None:
-    """Train one job's members; `config` is what orchestrator.launch.job_config made.
+    """Train one job's members; `config` is what orchestrator.run.controller.launch.job_config made.
 
     Whatever is raised makes Ray start all the workers again, and they resume from the store: a worker that raises
     alone must not leave the others waiting for it in a collective. A mistake that trying again cannot mend is first
@@ -96,7 +96,7 @@ def train_loop(config: dict[str, Any]) -> None:
 
 
 def _record_too_many(members: Sequence[MemberSpec], sink: LeasedSink, error: torch.OutOfMemoryError) -> None:
-    """So that the workers started again do not try the same; orchestrator.searcher makes two jobs of this one.
+    """So that the workers started again do not try the same; orchestrator.run.controller.job_graph makes two jobs of this one.
 
     A single one that is left has by then all the memory to itself, and is tried again as it is.
     """

@@ -15,15 +15,15 @@ from types import FrameType
 
 from rich.console import Console
 
-from orchestrator.cluster_check import check_on_worker
 from orchestrator.experiment.bound_sweep import Prepared, check_before_start, provenance
 from orchestrator.experiment.one_schedule import join
-from orchestrator.launch import declared_capacity, job_config, ray_session, run_jobs
-from orchestrator.live import Board
 from orchestrator.plan.plan import Job
-from orchestrator.quiet import quiet
-from orchestrator.ray_address import joins_cluster
-from orchestrator.searcher import Capacity
+from orchestrator.run.board import Board
+from orchestrator.run.cluster_check import check_on_worker
+from orchestrator.run.job_graph import Capacity
+from orchestrator.run.launch import declared_capacity, job_config, ray_session, run_jobs
+from orchestrator.run.log_capture import quiet
+from orchestrator.run.ray_address import joins_cluster
 from orchestrator.show import show_look
 from orchestrator.spec.sweep import recipe_to_dict
 from orchestrator.store.lease import STALE_S, Leases, leases, read_lease

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # orchestrator.run has its own
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # orchestrator.run.controller has its own
 
 import ray
 import ray.train
@@ -22,14 +22,14 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from orchestrator.plan.job_state import Progress
 from orchestrator.plan.plan import Job
-from orchestrator.ray_address import joins_cluster, without_token
-from orchestrator.rungs import job_rule
-from orchestrator.searcher import Capacity, GraphSearcher
+from orchestrator.run.early_stops import job_rule
+from orchestrator.run.job_graph import Capacity, GraphSearcher
+from orchestrator.run.ray_address import joins_cluster, without_token
+from orchestrator.run.worker import train_loop
 from orchestrator.spec.early_stopping import EarlyStopping
 from orchestrator.spec.steps import Step
 from orchestrator.spec.sweep import Resources, recipe_to_dict
 from orchestrator.store.folder import Store
-from orchestrator.worker import train_loop
 from reskd.data.annotations import data_root
 from reskd.runtime.determinism import CUBLAS_VARIABLE, CUBLAS_WORKSPACE
 

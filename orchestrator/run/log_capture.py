@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from orchestrator.console import make_console
+from orchestrator.run.console import make_console
 
 
 @contextmanager

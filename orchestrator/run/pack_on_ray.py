@@ -10,7 +10,7 @@ from pathlib import Path
 
 import ray
 
-from orchestrator.ray_address import refuse_unreachable, without_token
+from orchestrator.run.ray_address import refuse_unreachable, without_token
 from reskd.data.packs.pack import DIED, Job, PackAll, Packed, pack_alone
 from reskd.data.packs.record import PackSettings, read_settings
 from reskd.errors import BadInput

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli_options import AsJson, Changes, StoreFolder, SweepFile, console, open_store, open_sweep
+from orchestrator.cli.options import AsJson, Changes, StoreFolder, SweepFile, console, open_store, open_sweep
 
 ask_app = typer.Typer()
 
@@ -24,8 +24,8 @@ def why(
     as_json: AsJson = False,
 ) -> None:
     """The chain behind an entry of a table: seeds, steps, teachers, data, commit, versions, protocol."""
+    from orchestrator.cli.show_answers import show_chain
     from orchestrator.experiment.provenance_chain import why as chain_of
-    from orchestrator.show_ask import show_chain
 
     chain = chain_of(open_sweep(sweep, changes, open_store(store)), table=table, row=row, column=column)
     if as_json:
@@ -42,7 +42,7 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """The fields that differ between two steps of the store."""
-    from orchestrator.show_ask import show_differences
+    from orchestrator.cli.show_answers import show_differences
     from orchestrator.store.step_diff import step_differences
 
     where = open_store(store)

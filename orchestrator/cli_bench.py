@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from orchestrator.cli_options import StoreFolder, TrackingUri, console, open_store
+from orchestrator.cli.options import StoreFolder, TrackingUri, console, open_store
 from reskd.errors import BadInput
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from orchestrator.cli_options import Changes, SweepFiles, TrackingUri, console
+from orchestrator.cli.options import Changes, SweepFiles, TrackingUri, console
 from reskd.errors import BadInput
 
 Address = Annotated[

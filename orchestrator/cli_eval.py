@@ -11,7 +11,7 @@ import typer
 from rich.progress import Progress
 from rich.table import Table
 
-from orchestrator.cli_options import Changes, StoreFolder, TrackingUri, console, open_store, open_sweep
+from orchestrator.cli.options import Changes, StoreFolder, TrackingUri, console, open_store, open_sweep
 from reskd.errors import BadInput
 from reskd.protocol import parse_views
 

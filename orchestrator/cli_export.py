@@ -17,7 +17,7 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cli_options import AsJson, StoreFolder, console, open_store
+from orchestrator.cli.options import AsJson, StoreFolder, console, open_store
 from orchestrator.run.console import make_console
 from reskd.errors import BadInput
 from reskd.files import Json, read_json, write_atomic

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli_options import Changes, StoreFolder, SweepFile, TrackingUri, console, open_store, open_sweep
+from orchestrator.cli.options import Changes, StoreFolder, SweepFile, TrackingUri, console, open_store, open_sweep
 from reskd.errors import BadInput
 
 if TYPE_CHECKING:

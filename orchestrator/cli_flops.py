@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from orchestrator.cli_options import AsJson, console
+from orchestrator.cli.options import AsJson, console
 
 if TYPE_CHECKING:
     from reskd.cost.complexity import Complexity

@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cli_options import AsJson, StoreFolder, console
+from orchestrator.cli.options import AsJson, StoreFolder, console
 from reskd.errors import BadInput
 
 setup_app = typer.Typer()
@@ -74,7 +74,7 @@ def doctor(store: StoreFolder = None, as_json: AsJson = False) -> None:
 
     Exit code 1: something needed is missing.
     """
-    from orchestrator.doctor import examine, is_fit
+    from orchestrator.cli.doctor import examine, is_fit
     from orchestrator.store.folder import store_folder
 
     findings = examine(store_folder(store))

@@ -16,7 +16,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from orchestrator.cli_options import AsJson, StoreFolder, console, open_store
+from orchestrator.cli.options import AsJson, StoreFolder, console, open_store
 from reskd.errors import BadInput
 
 if TYPE_CHECKING:

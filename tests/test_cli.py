@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import cli
+from orchestrator.cli import main as cli
 from orchestrator.experiment.bound_sweep import prepare
 from orchestrator.store.folder import Store
 from tests.ports import free_port

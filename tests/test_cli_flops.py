@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from orchestrator import cli
+from orchestrator.cli import main as cli
 from orchestrator.cli_flops import published_costs
 
 

@@ -94,6 +94,6 @@ def test_a_working_dir_upload_is_small_and_holds_the_packages(tmp_path: Path) ->
     create_package(str(folder), package, include_gitignore=True)
     with zipfile.ZipFile(package) as upload:
         names = set(upload.namelist())
-    assert {"sweeps/demo.yaml", "orchestrator/cli.py", "orchestrator/tables/published.yaml"} <= names
+    assert {"sweeps/demo.yaml", "orchestrator/cli/main.py", "orchestrator/tables/published.yaml"} <= names
     assert {f"reskd/data/{path.name}" for path in (ROOT / "reskd" / "data").glob("*.py")} <= names
     assert package.stat().st_size < 2_000_000  # any of the six would be more

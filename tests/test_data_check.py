@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from orchestrator.cli import app
+from orchestrator.cli.main import app
 from reskd.data.check import CheckReport, Durations, Finding, FrameCounts, check_videos
 from reskd.data.manifest import build_manifest
 from reskd.data.processes import map_in_processes

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 from typer.testing import CliRunner
 
-from orchestrator.cli import app
+from orchestrator.cli.main import app
 from orchestrator.experiment.smoke import cut_down
 from orchestrator.spec.json_schema import sweep_schema
 from orchestrator.spec.named_recipes import CONTROLLED, named_recipes

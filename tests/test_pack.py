@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from orchestrator.cli import app
+from orchestrator.cli.main import app
 from orchestrator.plan.cost import ClipCounts, Costs
 from orchestrator.plan.device_profiles import load_profile
 from orchestrator.run.pack_on_ray import ray_packing

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator import cli
+from orchestrator.cli import main as cli
 from reskd.data.manifest import Manifest
 from reskd.recipe import DataSpec
 from tests.exported_step import STEP_ID, FinishedStep, finished_step

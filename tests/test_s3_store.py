@@ -413,7 +413,7 @@ def test_without_boto3_a_line_says_what_to_install(
     s3_url: str, tmp_path: Path, demo_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = sweep_in(tmp_path / "place", demo_root)
-    program = "import sys; sys.modules['boto3'] = None; from orchestrator.cli import main; main()"
+    program = "import sys; sys.modules['boto3'] = None; from orchestrator.cli.main import main; main()"
     command = [sys.executable, "-P", "-c", program, "plan", "small.yaml", "--store", s3_url]
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=60)
     assert done.returncode == 2

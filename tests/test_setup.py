@@ -12,8 +12,8 @@ import jsonschema
 import pytest
 import yaml
 
-from orchestrator import doctor
-from orchestrator.cli import app
+from orchestrator.cli import doctor
+from orchestrator.cli.main import app
 from orchestrator.spec.json_schema import sweep_schema
 from orchestrator.spec.sweep import load
 from orchestrator.spec.yaml_text import parse_yaml, read_yaml

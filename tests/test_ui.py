@@ -25,7 +25,7 @@ def test_the_link_of_each_sweep_comes_last_and_the_server_ends_with_us(tmp_path:
     stored, port = StoredSweep(tmp_path), free_port()
     Publisher(stored.store, sweep=stored.sweep, steps=stored.steps, tracking_uri=None)
     (tmp_path / "click.py").write_text("raise SystemExit('a file of the folder that a person is in')")
-    program = "from orchestrator.cli import main; main()"
+    program = "from orchestrator.cli.main import main; main()"
     command = [sys.executable, "-P", "-c", program, "ui", "--store", str(stored.store.home)]
     root = Path(__file__).parents[1]
     process = subprocess.Popen(

@@ -15,6 +15,7 @@ from types import FrameType
 
 from rich.console import Console
 
+from orchestrator.cli.show_plan import show_look
 from orchestrator.experiment.bound_sweep import Prepared, check_before_start, provenance
 from orchestrator.experiment.one_schedule import join
 from orchestrator.plan.plan import Job
@@ -24,7 +25,6 @@ from orchestrator.run.job_graph import Capacity
 from orchestrator.run.launch import declared_capacity, job_config, ray_session, run_jobs
 from orchestrator.run.log_capture import quiet
 from orchestrator.run.ray_address import joins_cluster
-from orchestrator.show import show_look
 from orchestrator.spec.sweep import recipe_to_dict
 from orchestrator.store.lease import STALE_S, Leases, leases, read_lease
 from orchestrator.tracking.publish import Publisher

@@ -14,15 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli_ask import ask_app
-from orchestrator.cli_bench import bench_app
-from orchestrator.cli_cluster import add_cluster_commands, show_jobs
-from orchestrator.cli_data import data_app
-from orchestrator.cli_eval import evaluate
-from orchestrator.cli_export import export, predict
-from orchestrator.cli_figures import figures_app
-from orchestrator.cli_flops import flops
-from orchestrator.cli_options import (
+from orchestrator.cli.options import (
     AsJson,
     Budget,
     Changes,
@@ -39,6 +31,14 @@ from orchestrator.cli_options import (
     open_store,
     open_sweep,
 )
+from orchestrator.cli_ask import ask_app
+from orchestrator.cli_bench import bench_app
+from orchestrator.cli_cluster import add_cluster_commands, show_jobs
+from orchestrator.cli_data import data_app
+from orchestrator.cli_eval import evaluate
+from orchestrator.cli_export import export, predict
+from orchestrator.cli_figures import figures_app
+from orchestrator.cli_flops import flops
 from orchestrator.cli_setup import setup_app
 from orchestrator.cli_stored import classes, compare
 from orchestrator.run.console import make_console
@@ -72,11 +72,11 @@ def plan(
 
     Starts nothing.
     """
+    from orchestrator.cli.show_overlap import show_together, show_union
+    from orchestrator.cli.show_plan import show_plan
     from orchestrator.experiment.one_schedule import join
     from orchestrator.experiment.overlap import unite
     from orchestrator.plan.cost_inputs import asked_of
-    from orchestrator.show import show_plan
-    from orchestrator.show_union import show_together, show_union
 
     prepared = _open_sweeps(sweep, changes, open_store(store), no_cohorts=no_cohorts, smoke=smoke)
     assumed = asked_of(device=device, devices=devices, clips=clips)
@@ -131,8 +131,8 @@ def run(
         refuse_unreachable(os.environ["RAY_ADDRESS"], where="RAY_ADDRESS")
     prepared = _open_sweeps(sweep, changes, open_store(store), no_cohorts=no_cohorts, smoke=smoke)
 
+    from orchestrator.cli.show_plan import show_look, show_outcome, show_plan
     from orchestrator.run.controller import run_sweeps  # Ray and MLflow, once the files are known to be good
-    from orchestrator.show import show_look, show_outcome, show_plan
 
     if smoke:
         tracking_uri = None  # its runs are no results, so they stay in its own store
@@ -221,7 +221,7 @@ def status(
         return
     if sweep is None:
         raise BadInput("status: name a sweep file, or a cluster's dashboard with --address")
-    from orchestrator.show import show_status, status_rows
+    from orchestrator.cli.show_plan import show_status, status_rows
 
     prepared = open_sweep(sweep, changes, open_store(store))
     if as_json:
@@ -270,8 +270,8 @@ def publish(
     sweep: SweepFile, changes: Changes = None, store: StoreFolder = None, tracking_uri: TrackingUri = None
 ) -> None:
     """Write everything the store holds of a sweep to MLflow; what is there already is left as it is."""
+    from orchestrator.cli.show_plan import browse_line
     from orchestrator.experiment.build_tables import write_tables
-    from orchestrator.show import browse_line
     from orchestrator.tracking.publish import Publisher
 
     prepared = open_sweep(sweep, changes, open_store(store))
@@ -301,7 +301,7 @@ def rm(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Delete steps from the store, after asking. MLflow's runs stay."""
-    from orchestrator.show import steps_to_remove
+    from orchestrator.cli.show_plan import steps_to_remove
 
     if bool(step) == bool(unused):
         raise BadInput("rm: give step ids, or --unused and a sweep file")

@@ -6,9 +6,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.cli.show_plan import show_forecast
 from orchestrator.experiment.overlap import SharedStep, Union
 from orchestrator.plan.plan import Plan
-from orchestrator.show import show_forecast
 
 
 def show_union(union: Union, console: Console, *, num_sweeps: int) -> None:

@@ -14,6 +14,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli.commands.ask import ask_app
+from orchestrator.cli.commands.bench import bench_app
+from orchestrator.cli.commands.cluster import add_cluster_commands, show_jobs
+from orchestrator.cli.commands.data import data_app
+from orchestrator.cli.commands.evaluate import evaluate
+from orchestrator.cli.commands.export import export, predict
+from orchestrator.cli.commands.figures import figures_app
+from orchestrator.cli.commands.flops import flops
+from orchestrator.cli.commands.setup import setup_app
+from orchestrator.cli.commands.stored import classes, compare
 from orchestrator.cli.options import (
     AsJson,
     Budget,
@@ -31,16 +41,6 @@ from orchestrator.cli.options import (
     open_store,
     open_sweep,
 )
-from orchestrator.cli_ask import ask_app
-from orchestrator.cli_bench import bench_app
-from orchestrator.cli_cluster import add_cluster_commands, show_jobs
-from orchestrator.cli_data import data_app
-from orchestrator.cli_eval import evaluate
-from orchestrator.cli_export import export, predict
-from orchestrator.cli_figures import figures_app
-from orchestrator.cli_flops import flops
-from orchestrator.cli_setup import setup_app
-from orchestrator.cli_stored import classes, compare
 from orchestrator.run.console import make_console
 from reskd.errors import BadInput, ReskdError
 

@@ -59,7 +59,7 @@ def calibrate(
     """Measure what this machine does and keep it as a device profile, which plans reckon with from then on."""
     import torch
 
-    from orchestrator.cli_pack import data_specs
+    from orchestrator.cli.commands.pack import data_specs
     from orchestrator.plan.calibration import calibrated, decode_cost, measure_here, source_of, write_profile
     from orchestrator.plan.cost_inputs import DEFAULT_GPU
     from orchestrator.plan.device_profiles import load_profile, profile_name_of, shipped_profiles

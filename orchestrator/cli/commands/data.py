@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import Progress, TaskID
 
-from orchestrator.cli_data_bench import bench_command
-from orchestrator.cli_pack import pack_command
+from orchestrator.cli.commands.data_bench import bench_command
+from orchestrator.cli.commands.pack import pack_command
 from orchestrator.run.console import make_console
 from reskd.recipe import DataSpec
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from orchestrator.cli_pack import data_specs
+from orchestrator.cli.commands.pack import data_specs
 from orchestrator.plan.cost_inputs import DEFAULT_GPU
 from orchestrator.run.console import make_console
 

@@ -24,11 +24,12 @@ import torch.nn.functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks.cohort import NUM_CLASSES, STEPS_PER_EPOCH, noise
+from reskd.data.views import Views
 from reskd.models.catalogue import build_model
 from reskd.models.memory_format import in_fast_layout
 from reskd.recipe import DataSpec, ModelSpec, OptimSpec, Recipe
 from reskd.runtime.workers import joined
-from reskd.training.cohort import Cohort, Views
+from reskd.training.cohort import Cohort
 from reskd.training.member import Member
 from reskd.training.optimizer import build_optimizer
 

@@ -17,8 +17,8 @@ import torch
 
 from reskd.data.bench import Cost, measure_split, write_clip
 from reskd.data.manifest import build_manifest
-from reskd.data.packs.pack import pack
-from reskd.data.packs.record import PackSettings
+from reskd.data.pack import pack
+from reskd.data.pack_record import PackSettings
 from reskd.recipe import DataSpec
 
 

@@ -29,7 +29,7 @@ import torch.multiprocessing as mp
 from orchestrator.experiment.bound_sweep import prepare
 from orchestrator.store.folder import Store
 from reskd.checkpoint import FolderSink
-from reskd.data.generated.synthetic import make_demo
+from reskd.data.synthetic import make_demo
 from reskd.runtime.workers import joined
 from reskd.training.fit import MemberSpec, fit_cohort
 

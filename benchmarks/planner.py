@@ -21,7 +21,6 @@ NUM_WEIGHTS = 16
 
 
 def plan(num_cells: int, *, devices: int) -> None:
-    import reskd.cost.layer_traffic
     from orchestrator.plan.cost_inputs import Asked, costs_of
     from orchestrator.plan.plan import make_plan
     from orchestrator.spec.steps import build_steps

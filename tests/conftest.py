@@ -13,8 +13,8 @@ import torch
 from moto.server import ThreadedMotoServer
 
 from orchestrator.store.bucket import Bucket
-from reskd.data.generated.synthetic import make_demo
 from reskd.data.manifest import Manifest, build_manifest
+from reskd.data.synthetic import make_demo
 from reskd.recipe import DataSpec
 from tests.pool import Pool
 from tests.training import LEVELS, Fit, fit, student_recipe, teacher_recipe

@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 from orchestrator.cli.main import app
 from reskd.data.check import CheckReport, Durations, Finding, FrameCounts, check_videos
 from reskd.data.manifest import build_manifest
-from reskd.data.processes import map_in_processes
 from reskd.errors import BadInput
 from reskd.recipe import DataSpec
+from reskd.runtime.processes import map_in_processes
 from tests.video_files import overwrite_middle, truncate, write_video
 
 TRAIN = {

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from reskd.data.decode import probe, read_frames, survey
+from reskd.data.decode.dispatch import probe, read_frames, survey
 from reskd.errors import BadInput, DecodeError, VideoOpenError, VideoReadError
 from tests.video_files import frame_number, frame_numbers, overwrite_middle, stream_copy_cut, truncate, write_video
 

@@ -18,7 +18,7 @@ from orchestrator.store.lease import Leases
 from orchestrator.store.lease_owner import Owner
 from reskd.checkpoint import load_weights
 from reskd.data.dataset import VideoDataset
-from reskd.data.decode import read_frames
+from reskd.data.decode.dispatch import read_frames
 from reskd.data.manifest import Clip
 from reskd.data.sampling import segment_indices, view_indices
 from reskd.data.transforms import normalise, view, view_crops

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reskd.data.decode import read_frames
+from reskd.data.decode.dispatch import read_frames
 from reskd.data.manifest import Manifest
 from reskd.data.sampling import segment_indices
 from reskd.data.transforms import test_crop as crop_of

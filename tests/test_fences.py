@@ -49,8 +49,8 @@ print(sorted(set(sys.modules) & set(sys.argv[2:])))
         ("orchestrator.experiment.build_tables", ["torch", "torchvision", "av", "ray", "mlflow"]),
         ("orchestrator.cli.main.show_plan", ["torch", "torchvision", "av", "ray", "mlflow"]),
         # What Ray loads in each trial and in each of its controllers, where no network is built.
-        ("orchestrator.run.controller.launch", ["torchvision", "av", "mlflow"]),
-        ("orchestrator.run.controller.worker", ["torchvision", "av", "mlflow"]),
+        ("orchestrator.run.launch", ["torchvision", "av", "mlflow"]),
+        ("orchestrator.run.worker", ["torchvision", "av", "mlflow"]),
     ],
 )
 def test_a_module_does_not_load_what_only_others_need(module: str, heavy: list[str]) -> None:

@@ -16,7 +16,7 @@ from orchestrator.store.folder import Store
 from reskd.data.annotations import Annotations, VideoRecord, load_annotations
 from reskd.data.dataset import VideoDataset
 from reskd.data.formats.catalogue import LAYOUTS
-from reskd.data.generated.smoke import make_smoke
+from reskd.data.formats.smoke import make_smoke
 from reskd.data.manifest import build_manifest
 from reskd.errors import BadInput
 from reskd.recipe import DataSpec

@@ -15,7 +15,8 @@ from PIL import Image
 
 from reskd.data.check import check_videos
 from reskd.data.dataset import VideoDataset
-from reskd.data.decode import Survey, probe, read_frames, survey
+from reskd.data.decode.dispatch import probe, read_frames, survey
+from reskd.data.decode.types import Survey
 from reskd.data.manifest import build_manifest
 from reskd.deploy.card import Card
 from reskd.deploy.predict import find_videos, predict

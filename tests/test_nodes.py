@@ -14,7 +14,8 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from orchestrator.experiment.bound_sweep import prepare
-from orchestrator.store.folder import Store, store_at
+from orchestrator.store.folder import Store
+from orchestrator.store.open import store_at
 
 pytestmark = pytest.mark.ray
 

@@ -25,11 +25,11 @@ from orchestrator.run.pack_on_ray import ray_packing
 from orchestrator.spec.sweep import load
 from reskd.data.check import check_videos
 from reskd.data.dataset import VideoDataset
-from reskd.data.decode import probe, read_frames, survey
+from reskd.data.decode.dispatch import probe, read_frames, survey
 from reskd.data.decode.packed import read_facts
 from reskd.data.manifest import Clip, build_manifest
-from reskd.data.packs.pack import Job, PackReport, grid, pack
-from reskd.data.packs.record import PackSettings
+from reskd.data.pack import Job, PackReport, grid, pack
+from reskd.data.pack_record import PackSettings
 from reskd.data.sampling import segment_indices
 from reskd.data.transforms import resize_short_side
 from reskd.errors import BadInput, TooManyDamaged, VideoOpenError, VideoReadError

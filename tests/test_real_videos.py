@@ -10,7 +10,7 @@ import pytest
 
 from reskd.data.annotations import load_annotations
 from reskd.data.check import check_videos
-from reskd.data.decode import read_frames
+from reskd.data.decode.dispatch import read_frames
 from reskd.data.sampling import segment_indices
 from reskd.recipe import DataSpec
 

@@ -19,10 +19,11 @@ import torch
 
 from orchestrator.experiment.reevaluate import evaluate_again
 from orchestrator.store.bucket import Bucket
-from orchestrator.store.folder import LeasedSink, LeaseLost, Store, leased_sink, store_at
+from orchestrator.store.folder import LeasedSink, LeaseLost, Store
 from orchestrator.store.lease import Leases, read_lease
 from orchestrator.store.lease_owner import Owner
 from orchestrator.store.objects import LeasedS3Sink, LeaseKey, S3Store
+from orchestrator.store.open import leased_sink, store_at
 from reskd.checkpoint import FolderSink, load_weights
 from reskd.data.manifest import Manifest, read_manifest
 from reskd.errors import BadInput

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 
 from reskd.cost.gmacs import complexity
 from reskd.data.transforms import normalise, view
+from reskd.data.views import Views
 from reskd.errors import BadInput
 from reskd.models.catalogue import build_model
 from reskd.models.video_model import VideoModel
 from reskd.recipe import ModelSpec
-from reskd.training.cohort import Views
 from tests.by_hand import bilinear
 
 

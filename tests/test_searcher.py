@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ray.tune.search import Searcher
 
-from orchestrator.plan.plan import Job, job_id
+from orchestrator.plan.job import Job, job_id
 from orchestrator.run.job_graph import Capacity, GraphSearcher
 from orchestrator.store.folder import Store
 from orchestrator.store.lease import Leases

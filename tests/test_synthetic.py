@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from reskd.data.annotations import load_annotations
-from reskd.data.decode import probe, read_frames
-from reskd.data.generated.synthetic import CLASSES, draw_clip, encode, make_demo
+from reskd.data.decode.dispatch import probe, read_frames
+from reskd.data.synthetic import CLASSES, draw_clip, encode, make_demo
 from reskd.errors import BadInput
 from reskd.recipe import DataSpec
 
@@ -31,7 +31,7 @@ def times(folder: Path) -> dict[Path, int]:
 
 def test_two_processes_write_the_same_bytes_and_another_seed_writes_others(tmp_path):
     code = (
-        "import sys, pathlib; from reskd.data.generated.synthetic import make_demo; "
+        "import sys, pathlib; from reskd.data.synthetic import make_demo; "
         "make_demo(pathlib.Path(sys.argv[1]), seed=int(sys.argv[2]), num_train=8, num_val=6)"
     )
     for name, seed in (("first", "3"), ("second", "3"), ("other", "4")):

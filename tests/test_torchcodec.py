@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reskd.data.decode import read_frames, survey
+from reskd.data.decode.dispatch import read_frames, survey
 from reskd.errors import BadInput, DecodeError
 from tests.test_decode import CUTS, NUM_FRAMES, VIDEOS, decode_everything, index_patterns, videos
 from tests.video_files import frame_numbers, write_video

@@ -107,7 +107,7 @@ def _built() -> str:
 def _decoders() -> list[Finding]:
     """pyav is needed; the others are choices."""
     try:
-        from reskd.data.decode import BACKENDS
+        from reskd.data.decode.dispatch import BACKENDS
     except Exception as error:
         return [Finding(what="decoders", verdict="missing", found=_one_line(error), do=INSTALL)]
     found = [_tried(f"decoder {name}", partial(_read_back, name), do=INSTALL) for name in BACKENDS]
@@ -124,7 +124,7 @@ def _read_back(backend: str) -> str:
     import av
     import numpy as np
 
-    from reskd.data.decode import read_frames
+    from reskd.data.decode.dispatch import read_frames
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"

@@ -131,7 +131,8 @@ def run(
         refuse_unreachable(os.environ["RAY_ADDRESS"], where="RAY_ADDRESS")
     prepared = _open_sweeps(sweep, changes, open_store(store), no_cohorts=no_cohorts, smoke=smoke)
 
-    from orchestrator.cli.show_plan import show_look, show_outcome, show_plan
+    from orchestrator.cli.show_plan import show_outcome, show_plan
+    from orchestrator.run.board import show_look
     from orchestrator.run.controller import run_sweeps  # Ray and MLflow, once the files are known to be good
 
     if smoke:

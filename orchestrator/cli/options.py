@@ -74,6 +74,6 @@ def open_sweep(sweep: Path, changes: list[str] | None, store: Store, *, no_cohor
 
 
 def open_store(folder: str | None) -> Store:
-    from orchestrator.store.folder import store_at
+    from orchestrator.store.open import store_at
 
     return store_at(folder)

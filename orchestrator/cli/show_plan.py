@@ -13,10 +13,10 @@ from rich.text import Text
 
 from orchestrator.experiment.bound_sweep import Prepared
 from orchestrator.plan.forecast import Forecast
-from orchestrator.plan.plan import Job, Plan
-from orchestrator.run.board import clock, label
+from orchestrator.plan.job import Job
+from orchestrator.plan.plan import Plan
+from orchestrator.run.board import clock, label, show_look
 from orchestrator.spec.steps import name_of
-from orchestrator.stats.sequential import sentence
 from orchestrator.store.folder import Store
 from orchestrator.store.step_record import children_of, last_lines
 from reskd.files import Json
@@ -59,13 +59,6 @@ def show_plan(prepared: Prepared, plan: Plan, console: Console, *, cells: bool =
         show_notes(plan.forecast, console)
     counts = ", ".join(f"{number} {verdict}" for verdict, number in plan.counts.items())
     console.print(f"{len(plan.cells)} cells, {len(plan.steps)} steps: {counts}; {len(plan.jobs)} jobs to run")
-
-
-def show_look(prepared: Prepared, console: Console) -> None:
-    """Where the comparison of `seeds: auto` stands, if the sweep has one."""
-    if prepared.sweep.auto is not None and prepared.look is not None:
-        text = f"{prepared.sweep.name}: {sentence(prepared.look, prepared.sweep.auto)}"
-        console.print(text, style="cyan", markup=False, highlight=False)
 
 
 def _line(what: str, step_id: str, verdict: str, reason: str) -> Text:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -28,9 +26,6 @@ from reskd.data.sampling import num_steps
 from reskd.errors import BadInput
 from reskd.files import Json
 from reskd.recipe import DataSpec
-
-COMMIT_VARIABLE = "RESKD_COMMIT"
-"""Set by `reskd submit`, whose uploaded packages are no checkout."""
 
 
 @dataclass(frozen=True)
@@ -160,20 +155,3 @@ def check_before_start(prepared: Prepared) -> None:
 
 def _demo_hint(data: DataSpec) -> str:
     return f", or make the demo's with: reskd data make-demo {data.root}" if data.name == "demo" else ""
-
-
-def provenance() -> dict[str, Any]:
-    """The code's commit, where it runs from a checkout or was submitted from one; recorded, never hashed."""
-    folder = Path(__file__).parent
-
-    def git(*arguments: str) -> str | None:
-        try:
-            result = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10)
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return result.stdout.strip() if result.returncode == 0 else None
-
-    commit = git("rev-parse", "HEAD")
-    if commit is not None and git("status", "--porcelain", "--untracked-files=no"):
-        commit += "+changes"
-    return {"commit": commit or os.environ.get(COMMIT_VARIABLE)}

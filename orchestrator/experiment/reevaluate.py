@@ -9,11 +9,12 @@ from pathlib import Path
 
 import torch
 
-from orchestrator.experiment.bound_sweep import provenance
 from orchestrator.spec.identity import short
 from orchestrator.spec.sweep import recipe_from_dict
-from orchestrator.store.folder import Store, leased_sink
+from orchestrator.store.code_version import provenance
+from orchestrator.store.folder import Store
 from orchestrator.store.lease import leases
+from orchestrator.store.open import leased_sink
 from reskd.data.annotations import data_root
 from reskd.data.manifest import Manifest, build_manifest
 from reskd.errors import BadInput

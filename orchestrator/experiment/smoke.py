@@ -22,7 +22,7 @@ from orchestrator.spec.strict import check, naming
 from orchestrator.spec.sweep import Sweep, SweepFile, load, recipe_to_dict
 from orchestrator.spec.yaml_text import read_yaml
 from orchestrator.store.folder import Store
-from reskd.data.generated.smoke import make_smoke
+from reskd.data.formats.smoke import make_smoke
 from reskd.recipe import DataSpec, Recipe
 
 SIZE = 64

@@ -15,6 +15,7 @@ from orchestrator.store.evaluations import finished_step
 from orchestrator.store.folder import Store
 from reskd.data.annotations import data_root as root_of
 from reskd.data.manifest import read_manifest
+from reskd.data.views import Views
 from reskd.deploy.card import Trained, load_trained
 from reskd.deploy.predict import find_videos, read_clip
 from reskd.errors import BadInput
@@ -24,7 +25,6 @@ from reskd.figures.sheets import Field, Seen, cam_sheet, field_sheet
 from reskd.files import write_atomic
 from reskd.protocol import counted
 from reskd.recipe import Recipe
-from reskd.training.cohort import Views
 
 BATCH = 8
 """Clips whose gradients are held at once."""

@@ -90,7 +90,7 @@ def calibrated(
 
 
 def write_profile(profile: DeviceProfile, path: Path) -> None:
-    """As orchestrator.plan.plan.device_profiles reads it."""
+    """As orchestrator.plan.device_profiles reads it."""
     values = asdict(profile) | {"matches": list(profile.matches)}
     head = "# Written by `reskd bench calibrate`; remove it to go back to the shipped profile. Fields: devices.yaml.\n"
     write_atomic(path, head + yaml.safe_dump(_rounded(values), sort_keys=False))
@@ -108,7 +108,7 @@ def decode_cost(spec: DataSpec, *, is_long: bool) -> dict[ClipKind, float]:
     from reskd.data.annotations import data_root
     from reskd.data.bench import measure_split
     from reskd.data.manifest import build_manifest
-    from reskd.data.packs.record import packed_words
+    from reskd.data.pack_record import packed_words
 
     cost = measure_split(build_manifest(spec), spec, num_clips=NUM_CLIPS)
     kind: ClipKind = "packed" if packed_words(data_root(spec)) else "long" if is_long else "short"

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from orchestrator.plan.cost import Costs
+from orchestrator.plan.job import Job
 from orchestrator.plan.simulate import Work, simulate
 from reskd.errors import BadInput
-
-if TYPE_CHECKING:
-    from orchestrator.plan.plan import Job
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from orchestrator.plan.plan import Job
+    from orchestrator.plan.job import Job
 
 JobState = Literal["waiting", "running", "done", "failed", "blocked", "split"]
 """split: its members go on in two jobs."""

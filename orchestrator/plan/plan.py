@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from orchestrator.plan.cohort_reasons import MAX_COMPARED, why_apart, why_together
@@ -13,6 +12,7 @@ from orchestrator.plan.cohorts import Cohort, candidate_of, common_epochs, form_
 from orchestrator.plan.cost import Costs, JobEstimate
 from orchestrator.plan.cost_inputs import costs_of
 from orchestrator.plan.forecast import Forecast, forecast
+from orchestrator.plan.job import Job, cohort_job_id
 from orchestrator.plan.simulate import Work, chains
 from orchestrator.spec.steps import Step, StepStatus
 from orchestrator.spec.sweep import Resources, Sweep
@@ -21,30 +21,6 @@ from reskd.runtime.execution import Execution
 Verdict = Literal["done", "pruned", "failed", "blocked", "held", "resume", "train", "waiting", "unneeded"]
 """pruned: stopped early, which no retry undoes; blocked: its teacher failed; held: another run trains it;
 waiting: its job's teacher comes first; unneeded: a teacher in no row, all of whose students are settled."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Job:
-    """Steps that train together. It may start once the step teacher_id is done, whoever trains that."""
-
-    id: str
-    members: tuple[str, ...]
-    teacher_id: str | None
-    teacher_checkpoint: str | None
-    depends_on: tuple[str, ...]
-    """Jobs of this plan that train the teacher."""
-    resume_from: int
-    """Newest epoch that all members hold; 0: from the start."""
-    workers: int
-    cpus: float
-    gpus: float
-    cost: float
-    """Seconds that it is expected to take."""
-    execution: Execution = field(default_factory=Execution)
-    """How it computes; a resume as at its start."""
-    estimate: JobEstimate | None = None
-    why: str = ""
-    """What its members share, and what keeps them apart from the most similar other job."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,7 +91,7 @@ def make_plan(
     cohorts = form_cohorts(todo, limit=limit)
     if sweep.cohort.split:
         cohorts = _split(cohorts, sweep.resources, costs, num_devices)
-    job_of = {member.step.id: _job_id(cohort) for cohort in cohorts for member in cohort}
+    job_of = {member.step.id: cohort_job_id(cohort) for cohort in cohorts for member in cohort}
     jobs = _ordered([_job(cohort, job_of, sweep.resources, costs) for cohort in cohorts])
     jobs = _with_reasons(jobs, cohorts, limit=limit)
     verdicts |= {member: _verdict(steps[member], job, has) for job in jobs for member in job.members}
@@ -166,7 +142,7 @@ def _estimate(cohort: Cohort, resources: Resources, costs: Costs) -> JobEstimate
 
 def _with_reasons(jobs: Sequence[Job], cohorts: Sequence[Cohort], *, limit: int) -> tuple[Job, ...]:
     """Each job with why its members are together, and apart from those of the jobs beside it."""
-    by_id = {_job_id(cohort): cohort for cohort in cohorts}
+    by_id = {cohort_job_id(cohort): cohort for cohort in cohorts}
     ordered = [by_id[job.id] for job in jobs]
     found = []
     for index, job in enumerate(jobs):
@@ -226,15 +202,6 @@ def _other_test(step: Step, status: StepStatus) -> str:
     )
 
 
-def job_id(members: Iterable[str]) -> str:
-    """Of these steps, whatever their order."""
-    return f"job-{hashlib.sha256(','.join(sorted(members)).encode('ascii')).hexdigest()[:12]}"
-
-
-def _job_id(cohort: Cohort) -> str:
-    return job_id(member.step.id for member in cohort)
-
-
 def _job(cohort: Cohort, job_of: Mapping[str, str], resources: Resources, costs: Costs) -> Job:
     steps = [member.step for member in cohort]
     student = next((step for step in steps if step.recipe.has_teacher), None)
@@ -245,7 +212,7 @@ def _job(cohort: Cohort, job_of: Mapping[str, str], resources: Resources, costs:
     resources.refuse_too_large(workers, who=who)
     estimate = _estimate(cohort, resources, costs)
     return Job(
-        id=_job_id(cohort),
+        id=cohort_job_id(cohort),
         members=tuple(sorted(step.id for step in steps)),
         teacher_id=teacher_id,
         teacher_checkpoint=student.teacher_checkpoint if student else None,

@@ -12,9 +12,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.experiment.bound_sweep import Prepared
+from orchestrator.plan.job import Job
 from orchestrator.plan.job_state import Progress
-from orchestrator.plan.plan import Job
 from orchestrator.spec.steps import Step, name_of
+from orchestrator.stats.sequential import sentence
 
 STYLES = {
     "running": "bold cyan",
@@ -140,3 +142,10 @@ def clock(seconds: float) -> str:
     """Minutes and seconds, 3:07."""
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes}:{rest:02d}"
+
+
+def show_look(prepared: Prepared, console: Console) -> None:
+    """Where the comparison of `seeds: auto` stands, if the sweep has one."""
+    if prepared.sweep.auto is not None and prepared.look is not None:
+        text = f"{prepared.sweep.name}: {sentence(prepared.look, prepared.sweep.auto)}"
+        console.print(text, style="cyan", markup=False, highlight=False)

@@ -15,17 +15,17 @@ from types import FrameType
 
 from rich.console import Console
 
-from orchestrator.cli.show_plan import show_look
-from orchestrator.experiment.bound_sweep import Prepared, check_before_start, provenance
+from orchestrator.experiment.bound_sweep import Prepared, check_before_start
 from orchestrator.experiment.one_schedule import join
-from orchestrator.plan.plan import Job
-from orchestrator.run.board import Board
+from orchestrator.plan.job import Job
+from orchestrator.run.board import Board, show_look
 from orchestrator.run.cluster_check import check_on_worker
 from orchestrator.run.job_graph import Capacity
 from orchestrator.run.launch import declared_capacity, job_config, ray_session, run_jobs
 from orchestrator.run.log_capture import quiet
 from orchestrator.run.ray_address import joins_cluster
 from orchestrator.spec.sweep import recipe_to_dict
+from orchestrator.store.code_version import provenance
 from orchestrator.store.lease import STALE_S, Leases, leases, read_lease
 from orchestrator.tracking.publish import Publisher
 from reskd.errors import BadInput, ReskdError

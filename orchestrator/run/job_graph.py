@@ -13,8 +13,8 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from orchestrator.plan.job import Job, job_id
 from orchestrator.plan.job_state import JobState
-from orchestrator.plan.plan import Job, job_id
 from orchestrator.store.folder import Store, is_too_many
 from orchestrator.store.lease import StallWatch, read_lease
 

@@ -20,8 +20,8 @@ from ray import tune
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
+from orchestrator.plan.job import Job
 from orchestrator.plan.job_state import Progress
-from orchestrator.plan.plan import Job
 from orchestrator.run.early_stops import job_rule
 from orchestrator.run.job_graph import Capacity, GraphSearcher
 from orchestrator.run.ray_address import joins_cluster, without_token

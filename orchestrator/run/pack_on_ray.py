@@ -11,8 +11,8 @@ from pathlib import Path
 import ray
 
 from orchestrator.run.ray_address import refuse_unreachable, without_token
-from reskd.data.packs.pack import DIED, Job, PackAll, Packed, pack_alone
-from reskd.data.packs.record import PackSettings, read_settings
+from reskd.data.pack import DIED, Job, PackAll, Packed, pack_alone
+from reskd.data.pack_record import PackSettings, read_settings
 from reskd.errors import BadInput
 
 TASKS_PER_CPU = 2

@@ -10,7 +10,8 @@ from typing import Any
 from orchestrator.spec.identity import is_weights_file
 from orchestrator.spec.overrides import apply_changes, split_changes
 from orchestrator.spec.yaml_text import read_yaml
-from orchestrator.store.folder import STORE_VARIABLE, is_s3
+from orchestrator.store.folder import STORE_VARIABLE
+from orchestrator.store.open import is_s3
 from reskd.data.annotations import DATA_VARIABLE
 from reskd.errors import BadInput
 

@@ -21,11 +21,12 @@ import requests
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
+import orchestrator
 import reskd
-from orchestrator.experiment.bound_sweep import COMMIT_VARIABLE, provenance
 from orchestrator.experiment.one_schedule import refuse_apart, refuse_same_names
 from orchestrator.run.shared_paths import refuse_relative_paths, refuse_relative_store
 from orchestrator.spec.sweep import load
+from orchestrator.store.code_version import COMMIT_VARIABLE, provenance
 from reskd.errors import BadInput, ReskdError
 
 logger = logging.getLogger(__name__)
@@ -131,7 +132,7 @@ def submit(
                 submission_id=f"{_slug(paths[0].stem)}-{time.strftime('%m%d-%H%M%S')}-{os.urandom(2).hex()}",
                 runtime_env={
                     "working_dir": folder,
-                    "py_modules": [str(Path(reskd.__path__[0])), str(Path(__file__).parent)],
+                    "py_modules": [str(Path(reskd.__path__[0])), str(Path(orchestrator.__path__[0]))],
                     "excludes": ["__pycache__"],
                     "env_vars": variables,
                 },

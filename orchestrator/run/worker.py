@@ -14,7 +14,8 @@ import torch
 
 from orchestrator.run.early_stops import leavers
 from orchestrator.spec.sweep import recipe_from_dict
-from orchestrator.store.folder import LeasedSink, LeaseLost, leased_sink
+from orchestrator.store.folder import LeasedSink, LeaseLost
+from orchestrator.store.open import leased_sink
 from reskd.data.manifest import read_manifest
 from reskd.errors import ReskdError
 from reskd.files import Json
@@ -30,7 +31,7 @@ LASTING = (ReskdError, ValueError, TypeError, LookupError, AttributeError, NotIm
 
 
 def train_loop(config: dict[str, Any]) -> None:
-    """Train one job's members; `config` is what orchestrator.run.controller.launch.job_config made.
+    """Train one job's members; `config` is what orchestrator.run.launch.job_config made.
 
     Whatever is raised makes Ray start all the workers again, and they resume from the store: a worker that raises
     alone must not leave the others waiting for it in a collective. A mistake that trying again cannot mend is first
@@ -96,7 +97,7 @@ def train_loop(config: dict[str, Any]) -> None:
 
 
 def _record_too_many(members: Sequence[MemberSpec], sink: LeasedSink, error: torch.OutOfMemoryError) -> None:
-    """So that the workers started again do not try the same; orchestrator.run.controller.job_graph makes two jobs of this one.
+    """Record it, so that the workers started again do not try the same; `run.job_graph` makes two jobs of this one.
 
     A single one that is left has by then all the memory to itself, and is tried again as it is.
     """

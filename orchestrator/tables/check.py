@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from orchestrator.spec.expectations import Expect, unmet
+from orchestrator.spec.expectations import Expect
 from orchestrator.spec.sweep import TableSpec
-from orchestrator.tables.table import Table
+from orchestrator.stats.estimates import number_text
+from orchestrator.tables.table import Column, Entry, Table
 
 
 def findings(
@@ -71,3 +72,34 @@ def _expectations(spec: TableSpec, row: str, column: str) -> Iterator[Expect]:
         if found is not None:
             yield found
             return
+
+
+def unmet(expected: Expect, entry: Entry, column: Column) -> Iterator[str]:
+    """What of an expectation does not hold, one sentence each; nothing where nothing is measured."""
+    unit = column.unit
+    mean, delta = entry.estimate.mean, entry.delta.mean if entry.delta else None
+    if mean is not None:
+        yield from _outside(mean, low=expected.low, high=expected.high, what="mean", unit=unit)
+    if delta is not None:
+        what = f"difference to {column.delta_to}"
+        yield from _outside(delta, low=expected.delta_low, high=expected.delta_high, what=what, unit=unit)
+    if not expected.is_about_published or mean is None or entry.published is None:
+        return
+    if not column.is_comparable:
+        yield f"expected near the published figure, which is not comparable ({column.published_heading})"
+        return
+    for most, words in (
+        (expected.within, f"{expected.within} {unit}"),
+        ((expected.within_percent or 0) / 100 * entry.published, f"{expected.within_percent} % of it"),
+    ):
+        far = abs(mean - entry.published)
+        if most and far > most:
+            shown = number_text(mean, unit=unit), entry.published_text, number_text(far, unit=unit)
+            yield f"mean {shown[0]} is {shown[2]} from the published {shown[1]}; at most {words} is expected"
+
+
+def _outside(value: float, *, low: float | None, high: float | None, what: str, unit: str) -> Iterator[str]:
+    if low is not None and value < low:
+        yield f"{what} {number_text(value, unit=unit)} is below {low:g}, the least that is expected"
+    if high is not None and value > high:
+        yield f"{what} {number_text(value, unit=unit)} is above {high:g}, the most that is expected"

@@ -1,7 +1,7 @@
 """MLflow as a projection of the store: one experiment a sweep, one run a step, written again at any time.
 
-Everything that a run should hold is read from the store (`orchestrator.store.folder.step_record`); this module compares it with
-what MLflow has and writes the difference, so publishing twice changes nothing and an outage loses nothing.
+Everything that a run should hold is read from the store (`orchestrator.store.step_record`); this module compares it
+with what MLflow has and writes the difference, so publishing twice changes nothing and an outage loses nothing.
 """
 
 from __future__ import annotations

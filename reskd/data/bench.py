@@ -14,7 +14,7 @@ import torch
 
 from reskd.data.annotations import data_root
 from reskd.data.dataset import Item, VideoDataset
-from reskd.data.decode import read_frames
+from reskd.data.decode.dispatch import read_frames
 from reskd.data.manifest import Manifest
 from reskd.data.sampling import seed_of, train_indices
 from reskd.data.transforms import train_crop

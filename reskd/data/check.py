@@ -10,14 +10,14 @@ from functools import partial
 from pathlib import Path
 
 from reskd.data.annotations import VideoRecord, data_root, load_annotations
-from reskd.data.decode import survey
+from reskd.data.decode.dispatch import survey
 from reskd.data.formats.rows import Split
 from reskd.data.manifest import file_digest, num_allowed_missing, size_and_time
-from reskd.data.packs.record import read_videos, refuse_mismatch
-from reskd.data.processes import map_in_processes
+from reskd.data.pack_record import read_videos, refuse_mismatch
 from reskd.data.video_facts import Fact, FactCache, Status
 from reskd.errors import VideoOpenError
 from reskd.recipe import DataSpec
+from reskd.runtime.processes import map_in_processes
 
 USABLE: frozenset[Status] = frozenset({"ok", "short", "past_end", "uncut"})
 """Not errors, and shown if they are not ok."""

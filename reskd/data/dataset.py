@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from reskd.data.decode import read_frames
+from reskd.data.decode.dispatch import read_frames
 from reskd.data.manifest import Clip
 from reskd.data.sampling import eval_indices, seed_of, train_indices
 from reskd.data.transforms import train_crop, view_crops

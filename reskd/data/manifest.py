@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from reskd.data.annotations import VideoRecord, data_root, load_annotations
 from reskd.data.decode.frames import frame_names
 from reskd.data.formats.rows import Split, some
-from reskd.data.packs.record import read_videos, refuse_mismatch
+from reskd.data.pack_record import read_videos, refuse_mismatch
 from reskd.errors import BadInput
 from reskd.files import write_atomic
 from reskd.recipe import DataSpec

@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from reskd.data.views import Views
 from reskd.deploy.card import CARD_KEY, Card, PixelNetwork, Trained, card_from_json
 from reskd.errors import BadInput, ReskdError
 from reskd.files import write_atomic
-from reskd.training.cohort import Views
 
 Format = Literal["pt2", "onnx"]
 Logits = Callable[[Tensor], NDArray[np.float32]]

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reskd.data.decode import read_frames
+from reskd.data.decode.dispatch import read_frames
 from reskd.data.decode.frames import FRAME_SUFFIXES, holds_only_frames
 from reskd.data.sampling import eval_indices
 from reskd.data.transforms import test_crop

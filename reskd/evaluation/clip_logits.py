@@ -15,12 +15,12 @@ from torch import Tensor
 from reskd.data.dataset import Damage, VideoDataset
 from reskd.data.loader import val_groups
 from reskd.data.val_cache import GroupCache
+from reskd.data.views import Views
 from reskd.models.video_model import VideoModel, evaluating
 from reskd.protocol import Protocol
 from reskd.recipe import ModelSpec
 from reskd.runtime import precision
 from reskd.runtime.workers import Workers
-from reskd.training.cohort import Views
 
 __all__ = ["ClipLogits", "Judged", "Protocol", "average_views", "collect_logits"]
 

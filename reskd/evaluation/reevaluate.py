@@ -15,18 +15,18 @@ import torch
 from reskd.data.damage import DamageLog
 from reskd.data.dataset import VideoDataset
 from reskd.data.manifest import Manifest
-from reskd.data.packs.record import packed_words
+from reskd.data.pack_record import packed_words
 from reskd.distill.teacher import load_teacher
 from reskd.errors import BadInput, ReskdError
 from reskd.evaluation.clip_logits import ClipLogits, Judged, collect_logits
 from reskd.evaluation.metrics import evaluate_scores
+from reskd.evaluation.record import evaluation_record, versions
 from reskd.files import Json
 from reskd.protocol import Protocol
 from reskd.recipe import DataSpec, Recipe
+from reskd.runtime.device import device_name
 from reskd.runtime.precision import autocast_dtype, dtype_of, tf32
 from reskd.runtime.workers import Workers
-from reskd.throughput.measure import device_name
-from reskd.training.step_result import evaluation_record, versions
 
 PassKey = tuple[object, ...]
 

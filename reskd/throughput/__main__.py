@@ -13,6 +13,7 @@ from reskd.errors import BadInput
 from reskd.files import write_json
 from reskd.models.catalogue import MODELS, build_model, is_model
 from reskd.recipe import ModelSpec
+from reskd.runtime.device import chosen_device
 from reskd.throughput.paths import FREEZING, PATHS
 from reskd.throughput.sheet import Plan, fill, new_sheet, table_of
 
@@ -95,23 +96,6 @@ def _plan(options: argparse.Namespace) -> Plan:
     )
 
 
-def chosen_device(name: str) -> torch.device:
-    """auto, cpu, cuda or cuda:1 as a device, which becomes torch's current one; BadInput where there is none such."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise BadInput(f"--device: {name!r} is no device of torch's; say cpu, cuda or cuda:1") from error
-    if device.type not in ("cpu", "cuda"):
-        raise BadInput(f"--device: {name!r}; only cpu and cuda are measured")
-    if device.type == "cuda":
-        if not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count():
-            raise BadInput(f"--device: torch {torch.__version__} sees no {name} here; say cpu")
-        torch.cuda.set_device(device)
-    return device
-
-
 def _count(text: str) -> int:
     return _at_least(text, 1)
 
@@ -134,3 +118,7 @@ def _seconds(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is no positive number of seconds")
     return value
+
+
+if __name__ == "__main__":
+    main()

@@ -6,16 +6,15 @@
 from __future__ import annotations
 
 import math
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import torch
 
 from reskd.models.video_model import VideoModel, evaluating
+from reskd.runtime.device import device_name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,18 +84,6 @@ def measure_throughput(
     )
 
 
-def device_name(device: torch.device) -> str:
-    """What the hardware calls itself."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():  # Linux; platform.processor() is often empty there
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
 def time_forwards(
     forward: Callable[[], object],
     *,
@@ -142,9 +129,3 @@ def _compute_dtype(parameter: torch.nn.Parameter) -> str:
     kind = parameter.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else parameter.dtype
     return str(dtype).removeprefix("torch.")
-
-
-if __name__ == "__main__":
-    from reskd.throughput.__main__ import main
-
-    main()

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from reskd.cost.roofline import BYTES, DeviceProfile, operators, profile_of, roofline_clips_per_s
 from reskd.models.video_model import VideoModel
+from reskd.runtime.device import device_name
 from reskd.runtime.precision import tf32
-from reskd.throughput.measure import device_name, time_forwards
+from reskd.throughput.measure import time_forwards
 from reskd.throughput.paths import PATHS, EngineRefusal, ReadyNetwork, make_ready, start_engine
 from reskd.throughput.record import FORMAT, Measurement
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from reskd.data.dataset import Group
 from reskd.data.sampling import seed_of
-from reskd.data.transforms import normalise, view
+from reskd.data.views import Views
 from reskd.distill.teacher import Teacher
 from reskd.errors import BadInput
 from reskd.models.compiled import Forward, compiled
@@ -30,23 +30,6 @@ from reskd.training.cohort_key import check_shared
 from reskd.training.member import Member
 
 logger = logging.getLogger(__name__)
-
-
-class Views:
-    """One group's clips on the device, normalised once, at each resolution that is asked for; made once each."""
-
-    def __init__(self, clips: Tensor, *, device: torch.device, dtype: torch.dtype) -> None:
-        self._full = normalise(clips.to(device, non_blocking=True), dtype=dtype)
-        self._made: dict[tuple[int, bool, int | None], Tensor] = {}
-
-    def of(self, spec: ModelSpec) -> Tensor:
-        """(B, T, 3, r, r) for a model's resolution r, or what that is enlarged to."""
-        key = (spec.resolution, spec.antialias, spec.enlarge_to)
-        if key not in self._made:
-            self._made[key] = view(
-                self._full, resolution=spec.resolution, antialias=spec.antialias, enlarge_to=spec.enlarge_to
-            )
-        return self._made[key]
 
 
 @dataclass

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import platform
 import socket
 import time
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 import torch
 
 from reskd.checkpoint import state_hash
 from reskd.cost.gmacs import complexity, mean_complexity
-from reskd.evaluation.clip_logits import ClipLogits, Protocol
+from reskd.evaluation.clip_logits import Protocol
+from reskd.evaluation.record import versions
 from reskd.files import Json
-from reskd.throughput.measure import device_name
+from reskd.runtime.device import device_name
 from reskd.training.member import Member
-
-
-def versions() -> dict[str, str]:
-    """Versions that a result may depend on; recorded, never part of identity."""
-    found = {"python": platform.python_version()}
-    for name in ("reskd", "torch", "torchvision", "av", "pillow", "numpy"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def weights_content(member: Member, *, classes: tuple[str, ...]) -> Json:
@@ -45,31 +33,6 @@ def weights_content(member: Member, *, classes: tuple[str, ...]) -> Json:
         "crop_size": data.crop_size,
         "decode": data.decode,
         "step_id": member.step_id,
-    }
-
-
-def evaluation_record(
-    clips: ClipLogits,
-    *,
-    protocol: Protocol,
-    metrics: Mapping[str, float],
-    num_in_split: int,
-    num_missing: int,
-    packed: str = "",
-) -> Json:
-    """The record beside which the logits lie; skipped clips are named, and n says how many were judged.
-
-    ``num_missing``: annotated clips that are not among the ``num_in_split``, since their videos are not here.
-    ``packed``: how the frames were packed beforehand, in words; empty for frames of the original videos.
-    """
-    return {
-        "protocol": protocol.to_dict(),
-        "metrics": dict(metrics),
-        "num_clips": len(clips.indices),
-        "num_skipped": num_in_split - len(clips.indices),
-        "num_missing": num_missing,
-        "packed": packed,
-        "skipped": sorted(damage.path for damage in clips.damaged),
     }
 
 

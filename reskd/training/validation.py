@@ -9,17 +9,18 @@ import numpy as np
 from reskd.checkpoint import Sink
 from reskd.data.damage import DamageLog
 from reskd.data.dataset import VideoDataset
-from reskd.data.packs.record import packed_words
+from reskd.data.pack_record import packed_words
 from reskd.data.val_cache import GroupCache, cache_limit
 from reskd.evaluation.clip_logits import ClipLogits, Judged, collect_logits
 from reskd.evaluation.metrics import evaluate_scores
+from reskd.evaluation.record import evaluation_record
 from reskd.files import Json
 from reskd.protocol import Protocol
 from reskd.runtime.workers import Workers
 from reskd.throughput.measure import measure_throughput
 from reskd.training.cohort import Cohort
 from reskd.training.member import Failure, Member
-from reskd.training.step_result import done_record, evaluation_record, weights_content
+from reskd.training.step_result import done_record, weights_content
 
 TEACHER = "teacher"  # its name among the models of an evaluation; step ids are hexadecimal
 

@@ -63,8 +63,7 @@ def calibrate(
     from orchestrator.plan.calibration import calibrated, decode_cost, measure_here, source_of, write_profile
     from orchestrator.plan.cost_inputs import DEFAULT_GPU
     from orchestrator.plan.device_profiles import load_profile, profile_name_of, shipped_profiles
-    from reskd.throughput.__main__ import chosen_device
-    from reskd.throughput.measure import device_name
+    from reskd.runtime.device import chosen_device, device_name
 
     torch.set_num_threads(1)  # a profile of a cpu is of one core
     opened, chosen = open_store(store), chosen_device(device)

@@ -35,7 +35,7 @@ def make_demo(
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
 ) -> None:
     """Write the demo data set: 660 small H.264 clips in six classes, and their CSV files."""
-    from reskd.data.generated.synthetic import make_demo as make
+    from reskd.data.synthetic import make_demo as make
 
     make(folder, seed=seed)
     console.print(f"demo data set in {folder}")
@@ -63,7 +63,7 @@ def check(
 ) -> None:
     """Decode every video once; name those missing, damaged, too short or uncut; count classes and durations."""
     from orchestrator.spec.sweep import load
-    from orchestrator.store.folder import store_at
+    from orchestrator.store.open import store_at
     from reskd.data.check import check_videos
 
     specs = list(dict.fromkeys(cell.recipe.data for cell in load(sweep).cells))

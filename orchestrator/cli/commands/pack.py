@@ -11,12 +11,12 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from orchestrator.run.console import make_console
-from reskd.data.packs.record import PackSettings
+from reskd.data.pack_record import PackSettings
 from reskd.errors import BadInput
 from reskd.recipe import DataSpec
 
 if TYPE_CHECKING:
-    from reskd.data.packs.pack import PackAll, PackReport
+    from reskd.data.pack import PackAll, PackReport
 
 FRAMES_PER_FRAME = 5
 """Kept for each frame of a clip where --frames is not given: odd, so that test frames are those of the original."""
@@ -44,8 +44,8 @@ def pack_command(
     store: Annotated[str | None, typer.Option("--store", help="Where digests are cached.")] = None,
 ) -> None:
     """Read every video once and keep some frames of it as JPEG: another, lossy data set, over ten times as fast."""
-    from orchestrator.store.folder import store_at
-    from reskd.data.packs.pack import pack
+    from orchestrator.store.open import store_at
+    from reskd.data.pack import pack
 
     if address is not None:  # a task of the cluster has another working folder
         source, target = source.absolute(), target.absolute()
@@ -108,7 +108,7 @@ def _num_frames(specs: list[DataSpec]) -> int:
 
 
 def _show(report: PackReport, *, target: Path, settings: PackSettings) -> None:
-    from reskd.data.packs.pack import DAMAGED
+    from reskd.data.pack import DAMAGED
 
     kept = f", {report.num_kept} were there" if report.num_kept else ""
     console.print(f"{target}: {report.num_packed} videos packed{kept}; {settings.words}", markup=False)

@@ -75,7 +75,7 @@ def doctor(store: StoreFolder = None, as_json: AsJson = False) -> None:
     Exit code 1: something needed is missing.
     """
     from orchestrator.cli.doctor import examine, is_fit
-    from orchestrator.store.folder import store_folder
+    from orchestrator.store.open import store_folder
 
     findings = examine(store_folder(store))
     if as_json:

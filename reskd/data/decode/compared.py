@@ -12,7 +12,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from reskd.data.decode import Indices, Survey, pyav
+from reskd.data.decode import pyav
+from reskd.data.decode.types import Indices, Survey
 from reskd.errors import DecodeError, VideoReadError
 
 MAX_DIFFERENCE = 2.0
@@ -31,7 +32,7 @@ class Read(Protocol):
 
 
 def read_compared(path: Path, indices: Indices, *, name: str, read: Read) -> NDArray[np.uint8]:
-    """See `reskd.data.decode.read_frames`. VideoReadError too where the reader's frames are not those asked for."""
+    """See `dispatch.read_frames`. VideoReadError too where the reader's frames are not those asked for."""
     asked: list[tuple[int, list[int]]] = []
 
     def remember(num_frames: int) -> list[int]:
@@ -49,7 +50,7 @@ def read_compared(path: Path, indices: Indices, *, name: str, read: Read) -> NDA
 
 
 def survey_compared(path: Path, *, quick: bool, name: str, read: Read) -> Survey:
-    """See `reskd.data.decode.survey`; a file of which the reader reads some frames wrongly has none to give."""
+    """See `dispatch.survey`; a file of which the reader reads some frames wrongly has none to give."""
     found = pyav.survey(path, quick=quick)
     if quick or found.reason:
         return found

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from reskd.data.decode import Indices, Survey, VideoInfo, pyav
+from reskd.data.decode import pyav
 from reskd.data.decode.compared import WAY_OUT, read_compared, survey_compared
+from reskd.data.decode.types import Indices, Survey, VideoInfo
 from reskd.errors import BadInput, VideoOpenError, VideoReadError
 
 
@@ -23,7 +24,7 @@ def read_frames(path: Path, indices: Indices) -> NDArray[np.uint8]:
 
 
 def probe(path: Path) -> VideoInfo:
-    """See `reskd.data.decode.probe`."""
+    """See `dispatch.probe`."""
     return pyav.probe(path)
 
 

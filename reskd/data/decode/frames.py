@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from reskd.data.decode import Indices, Kept, Once, Survey, VideoInfo
+from reskd.data.decode.types import Indices, Kept, Once, Survey, VideoInfo
 from reskd.errors import VideoOpenError, VideoReadError
 
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -40,7 +40,7 @@ def holds_only_frames(folder: Path, *, videos: frozenset[str]) -> bool:
 
 
 def read_frames(path: Path, indices: Indices) -> NDArray[np.uint8]:
-    """See `reskd.data.decode.read_frames`; index i is the i-th frame of the folder, whatever number its name has."""
+    """See `dispatch.read_frames`; index i is the i-th frame of the folder, whatever number its name has."""
     names = _whole(path)
     numbers = [operator.index(index) for index in (indices(len(names)) if callable(indices) else indices)]
     assert numbers, "no frame was asked for"
@@ -63,7 +63,7 @@ def read_once(
 
 
 def probe(path: Path) -> VideoInfo:
-    """See `reskd.data.decode.probe`; the codec is the first frame's file format."""
+    """See `dispatch.probe`; the codec is the first frame's file format."""
     names = _whole(path)
     height, width, _ = next(_decode(path, names)).shape
     codec = "png" if names[0].lower().endswith(".png") else "jpeg"
@@ -71,7 +71,7 @@ def probe(path: Path) -> VideoInfo:
 
 
 def survey(path: Path, *, quick: bool) -> Survey:
-    """See `reskd.data.decode.survey`; frames that a gap in the numbers tells of count as claimed."""
+    """See `dispatch.survey`; frames that a gap in the numbers tells of count as claimed."""
     names = _some(path)
     num_missing, reason = _gap(names)
     if quick or reason:

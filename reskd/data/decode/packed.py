@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torchvision.io import decode_jpeg
 
-from reskd.data.decode import Indices, Survey, VideoInfo
+from reskd.data.decode.types import Indices, Survey, VideoInfo
 from reskd.errors import VideoOpenError, VideoReadError
 
 FACTS = "video.json"
@@ -46,7 +46,7 @@ class PackedFacts:
     height: int
     width: int
     settings: dict[str, int]
-    """See `reskd.data.packs.pack.PackSettings`."""
+    """See `reskd.data.pack.PackSettings`."""
     versions: dict[str, str]
 
 
@@ -73,7 +73,7 @@ def read_facts(path: Path) -> PackedFacts:
 
 
 def read_frames(path: Path, indices: Indices) -> NDArray[np.uint8]:
-    """See `reskd.data.decode.read_frames`; index i is the i-th JPEG, whatever frame of the source it was."""
+    """See `dispatch.read_frames`; index i is the i-th JPEG, whatever frame of the source it was."""
     with _opened(path) as (archive, facts):
         num_total = len(facts.indices)
         numbers = [operator.index(index) for index in (indices(num_total) if callable(indices) else indices)]
@@ -92,14 +92,14 @@ def read_frames(path: Path, indices: Indices) -> NDArray[np.uint8]:
 
 
 def probe(path: Path) -> VideoInfo:
-    """See `reskd.data.decode.probe`."""
+    """See `dispatch.probe`."""
     with _opened(path) as (archive, facts):
         _decode(path, archive, facts, 0)
         return VideoInfo(num_frames=len(facts.indices), height=facts.height, width=facts.width, codec="packed jpeg")
 
 
 def survey(path: Path, *, quick: bool) -> Survey:
-    """See `reskd.data.decode.survey`; the duration is not stated, since the source's frames are not all here."""
+    """See `dispatch.survey`; the duration is not stated, since the source's frames are not all here."""
     with _opened(path) as (archive, facts):
         num_claimed, num_decoded = len(facts.indices), 0
         if quick:

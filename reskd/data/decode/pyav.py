@@ -16,8 +16,8 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from reskd.data.decode import Indices, Kept, Once, Survey, VideoInfo
 from reskd.data.decode.stream import CONTENT_ERRORS, PacketTable, opened, read_table, read_through, words
+from reskd.data.decode.types import Indices, Kept, Once, Survey, VideoInfo
 from reskd.errors import VideoOpenError, VideoReadError
 
 NO_FRAMES = "its video stream has no frames"
@@ -67,7 +67,7 @@ class _Picker:
 
 
 def read_frames(path: Path, indices: Indices) -> NDArray[np.uint8]:
-    """See `reskd.data.decode.read_frames`."""
+    """See `dispatch.read_frames`."""
     with opened(path) as (container, stream):
         table = _packet_table(path, container, stream)
         numbers = _resolve(path, indices, table.num_claimed)
@@ -93,7 +93,7 @@ def read_frames(path: Path, indices: Indices) -> NDArray[np.uint8]:
 
 
 def probe(path: Path) -> VideoInfo:
-    """See `reskd.data.decode.probe`."""
+    """See `dispatch.probe`."""
     with opened(path) as (container, stream):
         table = _packet_table(path, container, stream)
         codec = stream.codec_context.codec.canonical_name
@@ -106,7 +106,7 @@ def probe(path: Path) -> VideoInfo:
 
 
 def survey(path: Path, *, quick: bool) -> Survey:
-    """See `reskd.data.decode.survey`."""
+    """See `dispatch.survey`."""
     with opened(path) as (container, stream):
         table = read_table(container, stream, file_size=path.stat().st_size)
         duration_s = _duration_s(container, stream)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from reskd.data.formats.rows import Split
-from reskd.data.generated.synthetic import FRAMES_PER_S, NUM_FRAMES, encode
+from reskd.data.synthetic import FRAMES_PER_S, NUM_FRAMES, encode
 
 CLIP_SECONDS = NUM_FRAMES / FRAMES_PER_S
 FORMATS = {".mp4": "mp4", ".mkv": "matroska", ".webm": "webm"}

@@ -31,7 +31,7 @@ DRAWING = 1
 README = """\
 Demo data set of reskd: {num_train} training and {num_val} validation clips, seed {seed}.
 
-Drawn by reskd.data.generated.synthetic.make_demo; nothing was filmed. Each clip is {frames} frames of {size} x {size} pixels
+Drawn by reskd; nothing was filmed. Each clip is {frames} frames of {size} x {size} pixels
 at {rate} frames/s, H.264 (crf {crf}). The class is the orientation of a sine grating (30 degrees apart) in a round
 patch of {patch} pixels, which drifts and shows in two of the clip's four segments. A mirror image swaps classes: train
 with data.flip false. train.csv and val.csv name the clips and their classes; demo.json says that the set is complete.

@@ -17,16 +17,17 @@ from numpy.typing import NDArray
 from PIL import Image, features
 
 from reskd.data.annotations import data_root
-from reskd.data.decode import PACKED_SUFFIX, frames, pyav
+from reskd.data.decode import frames, pyav
+from reskd.data.decode.dispatch import PACKED_SUFFIX
 from reskd.data.decode.packed import PackedFacts, packed_bytes, read_facts
 from reskd.data.formats.rows import Split, some
 from reskd.data.manifest import Clip, Manifest, build_manifest, file_digest
-from reskd.data.packs.record import AGAIN, PackedVideo, PackSettings, begin, csv_text, finish, known_digests
-from reskd.data.processes import map_in_processes
+from reskd.data.pack_record import AGAIN, PackedVideo, PackSettings, begin, csv_text, finish, known_digests
 from reskd.data.transforms import resize_short_side
 from reskd.errors import BadInput, DecodeError, ReskdError, TooManyDamaged, VideoReadError
 from reskd.files import write_atomic
 from reskd.recipe import DataSpec
+from reskd.runtime.processes import map_in_processes
 
 CLASSES, DAMAGED = "classes.txt", "damaged.csv"
 SPLITS: tuple[Split, ...] = ("train", "val")

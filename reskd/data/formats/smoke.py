@@ -9,7 +9,7 @@ import numpy as np
 from reskd.data.formats.catalogue import LAYOUTS
 from reskd.data.formats.drawn import DrawnClip
 from reskd.data.formats.rows import Split
-from reskd.data.generated.synthetic import CLASSES, draw_clip
+from reskd.data.synthetic import CLASSES, draw_clip
 from reskd.recipe import DataSpec
 
 NUM_CLASSES = 3

@@ -19,6 +19,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 unit: $(READY)
 	$(BIN)/pytest -m "not ray and not server" --numprocesses 2 --dist loadfile

@@ -16,8 +16,8 @@ from orchestrator.store.bucket import Bucket
 from reskd.data.manifest import Manifest, build_manifest
 from reskd.data.synthetic import make_demo
 from reskd.recipe import DataSpec
-from tests.pool import Pool
-from tests.training import LEVELS, Fit, fit, student_recipe, teacher_recipe
+from tests.support.pool import Pool
+from tests.support.training import LEVELS, Fit, fit, student_recipe, teacher_recipe
 
 
 def pytest_configure() -> None:

@@ -47,7 +47,7 @@ print(sorted(set(sys.modules) & set(sys.argv[2:])))
         ("orchestrator.cli.main", ["torch", "torchvision", "av", "ray", "mlflow", "pandas"]),
         ("orchestrator.experiment.bound_sweep", ["torch", "torchvision", "av", "ray", "mlflow", "pandas"]),
         ("orchestrator.experiment.build_tables", ["torch", "torchvision", "av", "ray", "mlflow"]),
-        ("orchestrator.cli.main.show_plan", ["torch", "torchvision", "av", "ray", "mlflow"]),
+        ("orchestrator.cli.show_plan", ["torch", "torchvision", "av", "ray", "mlflow"]),
         # What Ray loads in each trial and in each of its controllers, where no network is built.
         ("orchestrator.run.launch", ["torchvision", "av", "mlflow"]),
         ("orchestrator.run.worker", ["torchvision", "av", "mlflow"]),

@@ -1,0 +1,208 @@
+"""`reskd run` as a person types it, on a real Ray and a real MLflow: undisturbed, and with everything going wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from orchestrator.experiment.bound_sweep import Prepared, prepare
+from orchestrator.store.folder import Store
+
+pytestmark = pytest.mark.ray
+
+SWEEP = """
+question: Does a student of a teacher at 64 pixels beat the plain one at 24?
+base:
+  data: {name: demo, root: ROOT, num_frames: 4, short_side: 64, crop_size: 64, flip: false}
+  model: {name: tsn_mini10, resolution: 24, dropout: 0.5}
+  kd: {level: pixel, weight: 20}
+  optim: {schedule: onecycle, nesterov: true, lr: .05, epochs: 100, batch_size: 16, group_size: 8}
+  eval: {every: 100}
+  teacher: {model.name: tsn_mini18, model.resolution: 64, optim.epochs: 6}
+rows:
+  chain:
+    - {row: baseline, kd.level: none, optim.epochs: 2}
+    - {row: frame, kd.level: frame, kd.weight: 1}
+    - {row: pixel}
+seeds: [0]
+resources: {workers: 2, max_cpus: 2}
+tables:
+  levels:
+    rows: row
+    columns: [test/top1, GMACs]
+    delta_to: baseline
+    published: table5
+    published_rows: {pixel: pixel-level MSE}
+"""
+WAIT_S = 360
+
+
+@dataclass(frozen=True)
+class Place:
+    """A sweep file and a store, and the command that brings the one to the other."""
+
+    sweep: Path
+    store: Store
+
+    def command(self, name: str = "run", *options: str) -> list[str]:
+        program = Path(sys.executable).with_name("reskd")
+        return [str(program), name, str(self.sweep), "--store", str(self.store.home), *options]
+
+    def start(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self.command(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        )
+
+    def call(self, name: str, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(name, *options), capture_output=True, text=True, timeout=WAIT_S, env=os.environ | variables
+        )
+
+    def prepared(self) -> Prepared:
+        return prepare(self.sweep, store=self.store)
+
+    def hashes(self) -> dict[str, str]:
+        """Hash of weights and buffers of every finished step."""
+        done = {step_id: self.store.done(step_id) for step_id in self.store.step_ids()}
+        return {step_id: record["state_hash"] for step_id, record in done.items() if record}
+
+    def step_of(self, row: str) -> str:
+        return next(step.id for step in self.prepared().steps.values() if (row, 0) in step.cells)
+
+
+def place(folder: Path, demo_root: Path) -> Place:
+    folder.mkdir(parents=True, exist_ok=True)
+    sweep = folder / "small.yaml"
+    sweep.write_text(SWEEP.replace("ROOT", str(demo_root)))
+    return Place(sweep, Store(folder / "store"))
+
+
+def wait_until(holds: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    until = time.monotonic() + WAIT_S
+    while not holds():
+        assert process.poll() is None, f"ended too early:\n{process.communicate()[0]}"
+        assert time.monotonic() < until, "waited too long"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, demo_root: Path) -> Place:
+    here = place(tmp_path_factory.mktemp("undisturbed"), demo_root)
+    done = here.call("run")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "4 of 4 steps done" in done.stdout
+    assert "reskd ui --store" in done.stdout  # by the path where bin is not on PATH
+    return here
+
+
+def test_a_run_trains_every_step_with_two_workers_and_writes_its_tables(undisturbed: Place) -> None:
+    assert len(undisturbed.hashes()) == 4
+    for step_id in undisturbed.hashes():
+        record = undisturbed.store.done(step_id)
+        assert record is not None
+        assert record["workers"] == 2
+        assert undisturbed.store.evaluations(step_id)["val-f4-v1x1"]["num_clips"] == 7
+    table = (undisturbed.store.tables("small") / "levels.md").read_text()
+    assert "other task, not comparable" in table
+    assert "missing" not in table
+
+
+def test_a_run_typed_again_trains_nothing_and_rewrites_the_same_tables(undisturbed: Place) -> None:
+    folder = undisturbed.store.tables("small")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    started = time.monotonic()
+    again = undisturbed.call("run")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "0 jobs to run" in again.stdout
+    assert time.monotonic() - started < 60
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_tables_come_back_when_mlflows_database_and_the_files_are_deleted(undisturbed: Place) -> None:
+    folder = undisturbed.store.tables("small")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    undisturbed.store.mlflow_db.unlink()
+    for command, options in (("publish", ()), ("tables", ()), ("tables", ("--from", "store"))):
+        for path in folder.iterdir():
+            path.unlink()
+        done = undisturbed.call(command, *options)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before, (command, options)
+
+
+def test_a_run_whose_worker_and_driver_are_killed_and_that_is_stopped_ends_with_the_same_weights(
+    undisturbed: Place, tmp_path: Path, demo_root: Path
+) -> None:
+    here = place(tmp_path, demo_root)
+    store, teacher, pixel = here.store, here.prepared().steps[here.step_of("pixel")].teacher_id, here.step_of("pixel")
+    assert teacher is not None
+
+    first = here.start()
+    wait_until(lambda: bool(store.epochs(teacher)), first)
+    _kill_one_worker(first.pid)
+    wait_until(lambda: len(store.epochs(pixel)) == 2, first)  # so Ray started the workers again
+    finished = {step_id: (store.folder(step_id) / "DONE.json").stat().st_mtime_ns for step_id in here.hashes()}
+    assert teacher in finished
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    kept = store.metrics(pixel)[:-1]
+
+    second = here.start()
+    wait_until(lambda: f"process {second.pid} " in f"{store.lease(pixel)} ", second)
+    epoch = max(store.epochs(pixel))
+    wait_until(lambda: max(store.epochs(pixel), default=0) > epoch, second)
+    other = here.call("run")
+    assert other.returncode == 3, other.stdout + other.stderr
+    assert f"being trained by process {second.pid}" in other.stdout, other.stdout
+    second.send_signal(signal.SIGINT)
+    output, _ = second.communicate(timeout=WAIT_S)
+    assert second.returncode == 3, output
+    assert "Go on with:" in output
+    assert "small.yaml --store" in output
+    assert not store.is_finished(pixel), "the run ended before it could be stopped"
+
+    third = here.call("run")
+    assert third.returncode == 0, third.stdout + third.stderr
+    assert here.hashes() == undisturbed.hashes()
+    for step_id, written in finished.items():
+        assert (store.folder(step_id) / "DONE.json").stat().st_mtime_ns == written
+    lines = store.metrics(pixel)
+    assert [line["epoch"] for line in lines] == list(range(1, 101))
+    assert lines[: len(kept)] == kept, "epochs before the kill were trained again"
+
+
+def _kill_one_worker(driver: int) -> None:
+    workers = [
+        process
+        for process in psutil.Process(driver).children(recursive=True)
+        if "RayTrainWorker" in " ".join(process.cmdline())
+    ]
+    assert len(workers) == 2
+    os.kill(workers[1].pid, signal.SIGKILL)
+
+
+def test_a_job_without_room_for_its_members_is_halved_and_ends_with_the_same_weights(
+    undisturbed: Place, tmp_path: Path, demo_root: Path
+) -> None:
+    here = place(tmp_path, demo_root)
+    # Of students so short that they meet no second epoch, whose job is not the one that this is about.
+    here.sweep.write_text(here.sweep.read_text().replace("epochs: 100", "epochs: 1"))
+    path = os.pathsep.join(
+        [str(Path(__file__).parents[2] / "support" / "narrow_device"), os.environ.get("PYTHONPATH", "")]
+    )
+    done = here.call("run", PYTHONPATH=path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("split ") == 1, done.stdout
+    assert "4 of 4 steps done" in done.stdout
+    teacher = here.prepared().steps[here.step_of("pixel")].teacher_id
+    for step_id in (teacher, here.step_of("baseline")):
+        assert here.hashes()[step_id] == undisturbed.hashes()[step_id]

@@ -1,0 +1,465 @@
+"""The store in S3, against moto's server: a training, its resume, leases under races, DONE once, what goes wrong."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import FunctionType
+
+import numpy as np
+import pytest
+import torch
+
+from orchestrator.experiment.reevaluate import evaluate_again
+from orchestrator.store.bucket import Bucket
+from orchestrator.store.folder import LeasedSink, LeaseLost, Store
+from orchestrator.store.lease import Leases, read_lease
+from orchestrator.store.lease_owner import Owner
+from orchestrator.store.objects import LeasedS3Sink, LeaseKey, S3Store
+from orchestrator.store.open import leased_sink, store_at
+from reskd.checkpoint import FolderSink, load_weights
+from reskd.data.manifest import Manifest, read_manifest
+from reskd.errors import BadInput
+from reskd.recipe import DataSpec
+from reskd.runtime.workers import Workers
+from reskd.training.fit import MemberSpec, fit_cohort
+from tests.orchestrator.run.test_run import SWEEP
+from tests.support.trained_sweep import train_sweep
+from tests.support.training import student_recipe, teacher_recipe
+
+STEP = "0123456789abcdef"
+INFO = {"workers": 2, "threads": 1, "started_ms": 1, "host": "here"}
+PLACES_OF_THIS_MACHINE = {"folder", "mlflow_db", "artifacts", "tables", "ray_folder", "hash_cache", "devices"}
+"""Of the cache folder, with what is only put together from other methods."""
+BUILT_FROM_OTHERS = {"manifest_path", "weights_path", "weights", "find_step", "metrics", "lease", "status"}
+
+
+@pytest.fixture
+def store(s3_url: str) -> S3Store:
+    found = store_at(s3_url)
+    assert isinstance(found, S3Store)
+    return found
+
+
+def save(store: Store, epoch: int) -> None:
+    store.save(STEP, epoch, {"model": {"w": torch.full((2,), float(epoch))}}, {"train/loss": 1 / epoch})
+
+
+def keys(store: S3Store, prefix: str = "") -> list[str]:
+    return [entry.key.removeprefix(f"runs/{STEP}/") for entry in store.bucket.list(f"runs/{STEP}/{prefix}")]
+
+
+def test_every_method_of_the_folder_store_has_its_counterpart() -> None:
+    """A method that is missing would write to this machine's cache and never be seen by another."""
+    public = {
+        name
+        for of in (Store, FolderSink)
+        for name, value in vars(of).items()
+        if not name.startswith("_") and isinstance(value, FunctionType | property)
+    }
+    assert public - set(vars(S3Store)) == PLACES_OF_THIS_MACHINE | BUILT_FROM_OTHERS
+
+
+def test_a_bucket_lists_by_prefix_and_deletes_more_keys_than_one_request_takes(s3_url: str) -> None:
+    bucket = Bucket(s3_url)
+    for key in ("b/1", "a/2", "a/1"):
+        bucket.write(key, b"x")
+    assert [entry.key for entry in bucket.list("a/")] == ["a/1", "a/2"]
+    bucket.delete([*(f"a/absent {number}" for number in range(1000)), "a/1"])
+    assert [entry.key for entry in bucket.list("")] == ["a/2", "b/1"]
+
+
+def test_conditional_writes_write_only_when_their_condition_holds(s3_url: str) -> None:
+    bucket = Bucket(s3_url)
+    assert bucket.read_version("a") == (None, None)
+    assert not bucket.write_if_match("a", b"0", '"0123"')
+    assert bucket.write_if_absent("a", b"1")
+    assert not bucket.write_if_absent("a", b"2")
+    content, etag = bucket.read_version("a")
+    assert content == b"1"
+    assert etag is not None
+    assert bucket.write_if_match("a", b"3", etag)
+    assert not bucket.write_if_match("a", b"4", etag)
+    assert bucket.read("a") == b"3"
+
+
+def test_checkpoints_are_kept_and_rewound_as_in_a_folder(store: S3Store, tmp_path: Path) -> None:
+    folder = Store(tmp_path / "folder")
+    for where in (store, folder):
+        for epoch in (1, 2, 3):
+            save(where, epoch)
+    assert keys(store, "metrics/") == [f"metrics/epoch_{epoch:04d}.json" for epoch in (1, 2, 3)]
+
+    def seen(where: Store) -> tuple:
+        return where.epochs(STEP), [(line["epoch"], line["metrics"]) for line in where.metrics(STEP)]
+
+    assert (
+        seen(store)
+        == seen(folder)
+        == ((2, 3), [(1, {"train/loss": 1.0}), (2, {"train/loss": 0.5}), (3, {"train/loss": 1 / 3})])
+    )
+    assert torch.equal(store.load(STEP, 3)["model"]["w"], torch.full((2,), 3.0))
+    for where in (store, folder):
+        where.rewind(STEP, 2)
+    assert seen(store) == seen(folder)
+    for where in (store, folder):
+        save(where, 3)
+    assert seen(store) == seen(folder)
+
+
+def test_a_crash_between_checkpoint_and_its_metrics_is_made_good(store: S3Store) -> None:
+    save(store, 1)
+    save(store, 2)
+    store.bucket.delete([f"runs/{STEP}/metrics/epoch_0002.json"])
+    store.rewind(STEP, 2)
+    assert [line["metrics"]["train/loss"] for line in store.metrics(STEP)] == [1.0, 0.5]
+
+
+def test_a_damaged_checkpoint_is_named_with_its_url(store: S3Store) -> None:
+    save(store, 1)
+    store.bucket.write(f"runs/{STEP}/checkpoints/epoch_0001.pt", b"garbage")
+    with pytest.raises(BadInput, match=f"{store.address}/runs/{STEP}/checkpoints/epoch_0001.pt: damaged checkpoint"):
+        store.load(STEP, 1)
+
+
+def test_records_come_back_as_they_were_written(store: S3Store) -> None:
+    store.record_identity(STEP, full_id=STEP * 4, payload={"lr": 0.1}, recipe={})
+    with pytest.raises(BadInput, match="another recipe"):
+        store.record_identity(STEP, full_id=STEP * 4, payload={"lr": 0.2}, recipe={})
+    assert store.step_ids() == (STEP,)
+    store.start(STEP, INFO, afresh=True)
+    assert store.start(STEP, {**INFO, "workers": 4}, afresh=False) == INFO
+    store.write_evaluation(STEP, "val-f4-v1x1", {"num_clips": 2}, {"logits": np.eye(2)})
+    assert store.evaluations(STEP) == {"val-f4-v1x1": {"num_clips": 2}}
+    np.testing.assert_array_equal(store.logits(STEP, "val-f4-v1x1")["logits"], np.eye(2))
+    store.write_throughput(STEP, {"device": "a/b c", "clips_per_s": 1.0})
+    assert store.throughputs(STEP) == {"a/b c": {"device": "a/b c", "clips_per_s": 1.0}}
+    assert store.newest_throughput(STEP) == {"device": "a/b c", "clips_per_s": 1.0}
+    store.fail(STEP, {"reason": "diverged"})
+    assert (store.status(STEP).state, store.status(STEP).reason) == ("failed", "diverged")
+    store.forget_failure(STEP)
+    assert store.status(STEP).state == "absent"
+    store.remove(STEP)
+    assert keys(store) == []
+
+
+def test_a_manifest_written_on_one_machine_is_found_on_another(
+    store: S3Store, s3_url: str, tmp_path: Path, demo_manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write_manifest(demo_manifest)
+    reference = store.reference(store.manifest_path("demo", demo_manifest.sha256))
+    assert reference.startswith(store.address)
+    monkeypatch.setenv("RESKD_CACHE", str(tmp_path / "other"))
+    other = store_at(s3_url)
+    assert other.newest_manifest("dem") is None
+    found = other.newest_manifest("demo")
+    assert found is not None
+    assert found.is_relative_to(tmp_path / "other")
+    assert read_manifest(found).sha256 == read_manifest(other.local(reference)).sha256 == demo_manifest.sha256
+
+
+def test_done_is_written_once(store: S3Store) -> None:
+    save(store, 1)
+    store.finish(STEP, {"model": 1}, {"metrics": {}, "host": "first"})
+    with pytest.raises(LeaseLost, match="another run has finished"):
+        store.finish(STEP, {"model": 2}, {"metrics": {}, "host": "second"})
+    assert store.done(STEP) == {"metrics": {}, "host": "first"}
+    assert keys(store, "checkpoints/") == []
+    assert [line["epoch"] for line in store.metrics(STEP)] == [1]
+
+
+def test_of_many_that_finish_at_once_one_writes_done(store: S3Store) -> None:
+    def finish(number: int) -> bool:
+        try:
+            store.finish(STEP, {"model": number}, {"host": str(number)})
+        except LeaseLost:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as threads:
+        won = [number for number, is_won in enumerate(threads.map(finish, range(8))) if is_won]
+    assert len(won) == 1
+    assert store.done(STEP) == {"host": str(won[0])}
+
+
+def elsewhere(name: str) -> Owner:
+    """An owner on a machine that this one cannot look into."""
+    return Owner(name, "another-host", "another boot", 1, "1")
+
+
+def race(key: str, takers: list[Leases], buckets: list[Bucket]) -> list[Leases]:
+    barrier = threading.Barrier(len(takers))
+
+    def take(taker: Leases, bucket: Bucket) -> bool:
+        lease = LeaseKey(key, bucket)
+        lease.read()
+        barrier.wait()
+        return taker.take(lease)
+
+    with ThreadPoolExecutor(len(takers)) as threads:
+        won = list(threads.map(take, takers, buckets))
+    return [taker for taker, is_won in zip(takers, won, strict=True) if is_won]
+
+
+@pytest.mark.parametrize("present", ["none", "given back", "stale"])
+def test_of_eight_takers_one_wins_every_race(store: S3Store, present: str) -> None:
+    buckets = [Bucket(store.address) for _ in range(8)]  # a client each, as processes have
+    for number in range(5):
+        key = f"runs/{number:016d}/lease.json"
+        lease = LeaseKey(key, store.bucket)
+        before = Leases(elsewhere("before"), beat_s=1000)
+        takers = [Leases(elsewhere(f"taker {index}"), beat_s=1000, stale_s=0) for index in range(8)]
+        if present != "none":
+            assert before.take(lease)
+        if present == "given back":
+            before.release()
+            assert read_lease(lease) is None
+        if present == "stale":
+            for taker in takers:
+                assert not taker.take(lease)  # each has to see it stand still itself
+            time.sleep(0.01)
+        winners = race(key, takers, buckets)
+        try:
+            assert len(winners) == 1
+            held = read_lease(lease)
+            assert held is not None
+            assert held.owner == winners[0].owner
+        finally:
+            for taker in [before, *takers]:
+                taker.release()
+
+
+def test_a_holder_whose_lease_was_taken_over_notices_at_its_next_beat(store: S3Store) -> None:
+    lease = store.lease_path(STEP)
+    holder, taker = Leases(elsewhere("slow"), beat_s=0.2), Leases(elsewhere("quick"), beat_s=1000, stale_s=-1)
+    sink = LeasedS3Sink(store.address, owner_id="slow")
+    try:
+        assert holder.take(lease)
+        save(sink, 1)
+        first = read_lease(lease)
+        assert first is not None
+        until = time.monotonic() + 10
+        while (now := read_lease(lease)) is None or now.counter == first.counter:
+            assert time.monotonic() < until, "the counter does not rise"
+        while not taker.take(lease):
+            assert time.monotonic() < until
+        with pytest.raises(LeaseLost):
+            save(sink, 2)
+        while holder.paths():
+            assert time.monotonic() < until, "the holder still believes in its lease"
+            time.sleep(0.02)
+        holder.release()
+        held = read_lease(lease)
+        assert held is not None
+        assert held.owner.id == "quick"
+    finally:
+        holder.release()
+        taker.release()
+    assert read_lease(lease) is None
+
+
+def test_a_beat_whose_object_changed_after_it_was_read_does_not_overwrite_it(store: S3Store) -> None:
+    """The take-over comes exactly between the beat's look and its write."""
+    lease, seen = LeaseKey("runs/x/lease.json", store.bucket), []
+    store.bucket.write(lease.key, b'{"owner": "old"}')
+
+    def beat(present: dict | None) -> dict | None:
+        seen.append(present)
+        if len(seen) == 1:
+            store.bucket.write(lease.key, b'{"owner": "new"}')
+        return {"owner": "old", "counter": 1} if present == {"owner": "old"} else present
+
+    assert lease.update(beat) == {"owner": "new"}
+    assert seen == [{"owner": "old"}, {"owner": "new"}]
+    assert store.bucket.read(lease.key) == b'{"owner": "new"}'
+
+
+def test_a_step_that_is_held_is_not_removed(store: S3Store) -> None:
+    holder = Leases(elsewhere("holder"), beat_s=1000)
+    assert holder.take(store.lease_path(STEP))
+    assert store.status(STEP).state == "held"
+    with pytest.raises(BadInput, match="another-host"):
+        store.remove(STEP)
+    holder.release()
+    assert store.status(STEP).state == "absent"
+
+
+def test_a_store_survives_the_pickling_that_tune_does_to_its_searcher(store: S3Store) -> None:
+    save(store, 1)
+    assert pickle.loads(pickle.dumps(store)).epochs(STEP) == (1,)
+
+
+def test_workers_get_the_kind_of_store_that_its_address_names(s3_url: str, tmp_path: Path) -> None:
+    assert type(leased_sink(s3_url, owner_id="x")) is LeasedS3Sink
+    assert type(leased_sink(str(tmp_path), owner_id="x")) is LeasedSink
+
+
+class Interrupted(Exception):
+    pass
+
+
+def test_a_cohort_ends_with_the_same_weights_as_in_a_folder_also_when_interrupted(
+    store: S3Store, tmp_path: Path, demo_data: DataSpec, demo_manifest: Manifest
+) -> None:
+    teacher = "7eac4e4000000000"
+    recipes = {level: student_recipe(demo_data, level) for level in ("none", "pixel")}
+
+    def train(sink: Store, stop_after: int | None = None) -> list[int]:
+        epochs: list[int] = []
+
+        def on_epoch_end(report: object) -> None:
+            epochs.append(report.epoch)  # type: ignore[attr-defined]
+            if report.epoch == stop_after:  # type: ignore[attr-defined]
+                raise Interrupted
+
+        def fit(members: list[MemberSpec], weights: Path | None, hook: Callable | None) -> None:
+            fit_cohort(
+                members,
+                manifest=demo_manifest,
+                root=Path(str(demo_data.root)),
+                sink=sink,
+                workers=Workers(),
+                teacher_weights=weights,
+                on_epoch_end=hook or (lambda report: None),
+            )
+
+        fit([MemberSpec(teacher, teacher_recipe(demo_data))], None, None)
+        weights = sink.local(sink.reference(sink.weights_path(teacher)))
+        load_weights(weights)
+        fit([MemberSpec(step_id, recipe) for step_id, recipe in recipes.items()], weights, on_epoch_end)
+        return epochs
+
+    folder = Store(tmp_path / "folder")
+    train(folder)
+    with pytest.raises(Interrupted):
+        train(store, stop_after=2)
+    assert train(store) == [3]
+    for step_id in (teacher, *recipes):
+        here, there = store.done(step_id), folder.done(step_id)
+        assert here is not None
+        assert there is not None
+        assert here["state_hash"] == there["state_hash"]
+        assert [line["metrics"] for line in store.metrics(step_id)]
+        ours, theirs = store.metrics(step_id), folder.metrics(step_id)
+        assert [line["metrics"]["train/loss"] for line in ours] == [line["metrics"]["train/loss"] for line in theirs]
+        np.testing.assert_array_equal(
+            store.logits(step_id, here["protocol"])["logits"], folder.logits(step_id, there["protocol"])["logits"]
+        )
+
+
+def test_finished_steps_are_judged_again_in_a_bucket(store: S3Store, tmp_path: Path, demo_root: Path) -> None:
+    prepared = train_sweep(tmp_path, demo_root, store=store)
+    recipes = {step_id: step.recipe for step_id, step in prepared.steps.items()}
+    outcome = evaluate_again(store, recipes, views=(2, 1), num_frames=None, device=torch.device("cpu"))
+    assert sorted(outcome.judged) == sorted(recipes)
+    assert not outcome.held
+    for step_id in recipes:
+        assert set(store.evaluations(step_id)) == {"val-f4-v1x1", "val-f4-v2x1"}
+        assert store.lease(step_id) is None
+
+
+def reskd(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    program = Path(sys.executable).with_name("reskd")
+    return subprocess.run([str(program), *arguments], capture_output=True, text=True, timeout=480, cwd=folder)
+
+
+def sweep_in(folder: Path, demo_root: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "small.yaml").write_text(SWEEP.replace("ROOT", str(demo_root)).replace("epochs: 100", "epochs: 4"))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("address", "variables", "named"),
+    [
+        ("s3://absent/x", {}, "NoSuchBucket"),
+        ("s3://experiments/x", {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "http://127.0.0.1:9"),
+        ("s3://experiments/x", {"AWS_ENDPOINT_URL": "not a url"}, "not a url"),
+        ("s3://experiments/x", {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "credentials"),
+        ("s3://", {}, "expected s3://bucket"),
+        ("s3://Not_A_Bucket!/x", {}, "Not_A_Bucket!"),
+        ("gs://experiments/x", {}, "neither a folder nor s3://"),
+    ],
+)
+def test_an_address_that_leads_nowhere_is_one_line_and_nothing_starts(
+    s3_url: str,
+    tmp_path: Path,
+    demo_root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    address: str,
+    variables: dict[str, str],
+    named: str,
+) -> None:
+    folder = sweep_in(tmp_path / "place", demo_root)
+    monkeypatch.setenv("HOME", str(tmp_path))  # no credentials of this machine
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name)
+    done = reskd(folder, "run", "small.yaml", "--store", address)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stdout == ""
+    assert done.stderr.startswith("reskd: --store ")
+    assert len(done.stderr.splitlines()) == 1
+    assert named in done.stderr
+    assert sorted(path.name for path in folder.iterdir()) == ["small.yaml"]
+
+
+def test_without_boto3_a_line_says_what_to_install(
+    s3_url: str, tmp_path: Path, demo_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = sweep_in(tmp_path / "place", demo_root)
+    program = "import sys; sys.modules['boto3'] = None; from orchestrator.cli.main import main; main()"
+    command = [sys.executable, "-P", "-c", program, "plan", "small.yaml", "--store", s3_url]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=60)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "pip install" in done.stderr
+
+
+@pytest.mark.ray
+def test_a_sweep_run_half_here_and_half_there_ends_with_the_tables_of_one_undisturbed_run(
+    s3_url: str, tmp_path: Path, demo_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = sweep_in(tmp_path / "undisturbed", demo_root)
+    done = reskd(undisturbed, "run", "small.yaml", "--store", "store")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    here, there = (sweep_in(tmp_path / name, demo_root) for name in ("here", "there"))
+    monkeypatch.setenv("RESKD_CACHE", str(tmp_path / "cache-here"))
+    text = (here / "small.yaml").read_text()
+    (here / "small.yaml").write_text(text.replace("    - {row: pixel}\n", "").split("tables:")[0])
+    first = reskd(here, "run", "small.yaml", "--store", s3_url)
+    assert first.returncode == 0, first.stdout + first.stderr
+    finished = {key for key in _all_keys(s3_url) if key.endswith("DONE.json")}
+    assert len(finished) == 3
+
+    monkeypatch.setenv("RESKD_CACHE", str(tmp_path / "cache-there"))
+    second = reskd(there, "run", "small.yaml", "--store", s3_url)
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert "training 1 step in 1 job" in second.stdout
+    assert f"ui --store {s3_url}" in second.stdout
+    assert _tables(tmp_path / "cache-there") == _tables(undisturbed / "store")
+    assert not [key for key in _all_keys(s3_url) if "/ray/" in key or "mlflow" in key]
+
+    monkeypatch.setenv("RESKD_CACHE", str(tmp_path / "cache-laptop"))
+    for command in (["publish"], ["tables"], ["tables", "--from", "store"]):
+        again = reskd(there, *command, "small.yaml", "--store", s3_url)
+        assert again.returncode == 0, again.stdout + again.stderr
+        assert _tables(tmp_path / "cache-laptop") == _tables(undisturbed / "store"), command
+    assert len(list((tmp_path / "cache-laptop").glob("*/mlflow.db"))) == 1
+    status = reskd(there, "status", "small.yaml", "--store", s3_url, "--json")
+    assert [row["verdict"] for row in json.loads(status.stdout)] == ["done"] * 4
+
+
+def _all_keys(s3_url: str) -> list[str]:
+    return [entry.key for entry in Bucket(s3_url).list("")]
+
+
+def _tables(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.rglob("tables/small/*") if path.suffix in (".md", ".csv")}

@@ -1,0 +1,63 @@
+"""`reskd ui`, a real server on a store's database."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from orchestrator.store.folder import Store
+from orchestrator.tracking.publish import Publisher
+from orchestrator.tracking.ui import serve
+from reskd.errors import BadInput
+from tests.support.ports import free_port
+from tests.support.stored_sweep import StoredSweep
+
+
+def test_the_link_of_each_sweep_comes_last_and_the_server_ends_with_us(tmp_path: Path):
+    stored, port = StoredSweep(tmp_path), free_port()
+    Publisher(stored.store, sweep=stored.sweep, steps=stored.steps, tracking_uri=None)
+    (tmp_path / "click.py").write_text("raise SystemExit('a file of the folder that a person is in')")
+    program = "from orchestrator.cli.main import main; main()"
+    command = [sys.executable, "-P", "-c", program, "ui", "--store", str(stored.store.home)]
+    root = Path(__file__).parents[3]
+    process = subprocess.Popen(
+        [*command, "--port", str(port)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line.strip())
+        if line.startswith("stop with"):
+            break
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) == 0
+    assert lines[-2].startswith(f"levels:  http://127.0.0.1:{port}/#/experiments/"), lines
+    assert not [line for line in lines if "Warning" in line]
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0  # nothing listens any more
+
+
+def test_a_port_in_use_and_a_store_without_anything_published_are_bad_input(tmp_path: Path):
+    console, store = Console(file=io.StringIO()), Store(tmp_path)
+    with pytest.raises(BadInput, match="nothing published yet"):
+        serve(store, port=free_port(), console=console)
+    store.mlflow_db.touch()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(BadInput, match=f"port {port} cannot be opened"):
+            serve(store, port=port, console=console)

@@ -1,0 +1,250 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reskd.distill.losses import clip_kl, frame_kl, pixel_kl, pixel_mse
+from reskd.errors import BadInput
+from reskd.recipe import DEFAULT_KD_WEIGHT
+from tests.support.by_hand import bilinear
+
+
+def kl_written_out(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
+    """KL of each row, (..., K) -> (...)."""
+    p, q = (teacher / temperature).softmax(-1), (student / temperature).softmax(-1)
+    return (p * (p / q).log()).sum(-1)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 4.0])
+def test_clip_kl_equals_the_sum_written_out(temperature):
+    student, teacher = torch.randn(5, 7), torch.randn(5, 7)
+    expected = temperature**2 * kl_written_out(student, teacher, temperature).mean()
+    torch.testing.assert_close(clip_kl(student, teacher, temperature=temperature), expected)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 4.0])
+def test_frame_kl_equals_the_mean_over_every_frame_of_every_clip(temperature):
+    student, teacher = torch.randn(2, 3, 7), torch.randn(2, 3, 7)
+    terms = [kl_written_out(student[b, t], teacher[b, t], temperature) for b in range(2) for t in range(3)]
+    expected = temperature**2 * sum(terms) / 6
+    torch.testing.assert_close(frame_kl(student, teacher, temperature=temperature), expected)
+
+
+def test_frame_kl_of_one_frame_is_clip_kl():
+    student, teacher = torch.randn(4, 7), torch.randn(4, 7)
+    one_frame = frame_kl(student[:, None], teacher[:, None], temperature=2.0)
+    torch.testing.assert_close(one_frame, clip_kl(student, teacher, temperature=2.0))
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(0.5, 8.0), st.floats(0.1, 50.0))
+def test_kl_is_never_negative_and_zero_against_itself(seed, temperature, scale):
+    generator = torch.Generator().manual_seed(seed)
+    student, teacher = (scale * torch.randn(3, 5, generator=generator, dtype=torch.float64) for _ in range(2))
+    assert clip_kl(student, teacher, temperature=temperature) >= -1e-12
+    assert clip_kl(teacher, teacher, temperature=temperature).abs() < 1e-12
+
+
+def test_the_gradient_keeps_its_size_when_the_temperature_grows():
+    teacher = torch.randn(8, 5, dtype=torch.float64)
+    norms = []
+    for temperature in (100.0, 400.0):
+        student = torch.zeros(8, 5, dtype=torch.float64, requires_grad=True)
+        clip_kl(student, teacher, temperature=temperature).backward()
+        norms.append(student.grad.norm())
+    torch.testing.assert_close(norms[0], norms[1], rtol=0.02, atol=0)
+
+
+def test_pixel_mse_of_equal_sizes_is_the_mean_over_every_element():
+    student, teacher = torch.randn(3, 4, 2, 5), torch.randn(3, 4, 2, 5)
+    expected = sum((s - t) ** 2 for s, t in zip(student.flatten(), teacher.flatten(), strict=True)) / 120
+    torch.testing.assert_close(pixel_mse(student, teacher, align_corners=False), expected)
+
+
+@pytest.mark.parametrize(
+    ("align_corners", "enlarged"),
+    [(False, [0.0, 2.0, 6.0, 8.0]), (True, [0.0, 8 / 3, 16 / 3, 8.0])],
+)
+def test_pixel_mse_enlarges_the_students_map_on_the_grid_it_is_told(align_corners, enlarged):
+    student = torch.tensor([0.0, 8.0]).expand(1, 1, 2, 2)  # columns 0 and 8
+    teacher = torch.ones(1, 1, 4, 4)
+    expected = sum((value - 1) ** 2 for value in enlarged) / 4
+    assert pixel_mse(student, teacher, align_corners=align_corners).item() == pytest.approx(expected)
+
+
+def test_pixel_mse_shrinks_a_larger_map_of_the_student():
+    student = torch.arange(16.0).reshape(1, 1, 4, 4)
+    centres = torch.tensor([[2.5, 4.5], [10.5, 12.5]])  # means of the four 2x2 blocks
+    assert pixel_mse(student, centres.reshape(1, 1, 2, 2), align_corners=False).item() == pytest.approx(0)
+
+
+def test_the_student_gets_a_gradient_from_each_term():
+    logits, maps = torch.randn(2, 3, 5, requires_grad=True), torch.randn(2, 4, 2, 2, requires_grad=True)
+    frame_kl(logits, torch.randn(2, 3, 5), temperature=2.0).backward()
+    pixel_mse(maps, torch.randn(2, 4, 3, 3), align_corners=False).backward()
+    assert logits.grad.abs().min() > 0
+    assert maps.grad.abs().min() > 0
+
+
+def test_half_precision_outputs_are_compared_in_float32():
+    student, teacher = torch.randn(2, 5).bfloat16(), torch.randn(2, 5).bfloat16()
+    torch.testing.assert_close(
+        clip_kl(student, teacher, temperature=2.0), clip_kl(student.float(), teacher.float(), temperature=2.0)
+    )
+    small, large = torch.randn(2, 3, 2, 2).bfloat16(), torch.randn(2, 3, 4, 4).bfloat16()
+    upsampled = F.interpolate(small.float(), size=4, mode="bilinear")
+    torch.testing.assert_close(
+        pixel_mse(small, large, align_corners=False), (upsampled - large.float()).square().mean()
+    )
+
+
+def test_maps_of_different_channels_are_refused_with_both_numbers():
+    with pytest.raises(BadInput, match=r"student's map has 512 channels, the teacher's 2048"):
+        pixel_mse(torch.zeros(1, 512, 2, 2), torch.zeros(1, 2048, 2, 2), align_corners=False)
+
+
+def test_maps_of_different_frames_are_refused():
+    with pytest.raises(BadInput, match="1 frames of the student against 4"):
+        pixel_mse(torch.zeros(1, 8, 2, 2), torch.zeros(4, 8, 2, 2), align_corners=False)
+
+
+def test_logits_that_would_broadcast_are_refused():
+    with pytest.raises(BadInput, match=r"\(2, 5\) against teacher logits \(1, 5\)"):
+        clip_kl(torch.zeros(2, 5), torch.zeros(1, 5), temperature=1.0)
+    with pytest.raises(BadInput, match="frames"):
+        frame_kl(torch.zeros(2, 5), torch.zeros(2, 5), temperature=1.0)
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_pixel_kl_is_the_mean_over_every_cell_of_every_frame(align_corners):
+    torch.manual_seed(0)
+    student, teacher = torch.randn(3, 5, 2, 2).double(), torch.randn(3, 4, 3, 3).double()
+    ours, theirs = torch.nn.Linear(5, 7).double(), torch.nn.Linear(4, 7).double()
+    got = pixel_kl(
+        student,
+        teacher,
+        student_classifier=ours,
+        teacher_classifier=theirs,
+        temperature=2.0,
+        align_corners=align_corners,
+    )
+    # Written out with the features enlarged first, one cell after another.
+    large = F.interpolate(student, size=(3, 3), mode="bilinear", align_corners=align_corners)
+    total = 0.0
+    for frame in range(3):
+        for y in range(3):
+            for x in range(3):
+                logits = large[frame, :, y, x] @ ours.weight.T + ours.bias
+                taught = teacher[frame, :, y, x] @ theirs.weight.T + theirs.bias
+                total += kl_written_out(logits, taught, 2.0)
+    torch.testing.assert_close(got, 4 * total / 27)
+
+
+def test_pixel_kl_at_its_default_weight_is_the_official_term():
+    # Official: 200 x the mean over every element, classes too, of the KL times the temperature's square.
+    student, teacher = torch.randn(2, 5, 1, 1), torch.randn(2, 4, 1, 1)
+    ours, theirs = torch.nn.Linear(5, 400), torch.nn.Linear(4, 400)
+    options = {"student_classifier": ours, "teacher_classifier": theirs, "temperature": 2.0, "align_corners": False}
+    official = (
+        4
+        * 200
+        * F.kl_div(
+            (ours(student.flatten(1)) / 2).log_softmax(-1),
+            (theirs(teacher.flatten(1)) / 2).softmax(-1),
+            reduction="none",
+        ).mean()
+    )
+    torch.testing.assert_close(DEFAULT_KD_WEIGHT["pixel_kl"] * pixel_kl(student, teacher, **options), official)
+
+
+def test_pixel_kl_refuses_other_classes_and_other_clips():
+    def options(num_classes):
+        return {
+            "student_classifier": torch.nn.Linear(5, 7),
+            "teacher_classifier": torch.nn.Linear(4, num_classes),
+            "temperature": 2.0,
+            "align_corners": False,
+        }
+
+    with pytest.raises(BadInput, match="both must be the same"):
+        pixel_kl(torch.randn(2, 5, 2, 2), torch.randn(2, 4, 2, 2), **options(6))
+    with pytest.raises(BadInput, match="3 frames of the student against 2"):
+        pixel_kl(torch.randn(3, 5, 2, 2), torch.randn(2, 4, 2, 2), **options(7))
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize(
+    ("level", "channels"),
+    [(level, channels) for level in ("clip", "frame", "pixel_kl") for channels in ((4, 4), (5, 4))]
+    + [("pixel", (4, 4))],
+)
+def test_every_level_is_its_formula_in_float64(level, channels, align_corners):
+    torch.manual_seed(1)
+    (ours_wide, theirs_wide), (clips, frames, classes, small, large) = channels, (2, 3, 7, 3, 5)
+    student = torch.randn(clips * frames, ours_wide, small, small, dtype=torch.float64)
+    teacher = torch.randn(clips * frames, theirs_wide, large, large, dtype=torch.float64)
+    ours, theirs = (torch.nn.Linear(wide, classes).double() for wide in channels)
+    enlarged = bilinear(student, (large, large), align_corners=align_corners)
+    temperature = 2.0
+    if level == "pixel":
+        got = pixel_mse(student, teacher, align_corners=align_corners)
+        expected = ((enlarged - teacher) ** 2).sum() / teacher.numel()
+    elif level == "pixel_kl":
+        got = pixel_kl(
+            student,
+            teacher,
+            student_classifier=ours,
+            teacher_classifier=theirs,
+            temperature=temperature,
+            align_corners=align_corners,
+        )
+        logits = [
+            torch.einsum("nchw,kc->nhwk", map_, head.weight) + head.bias
+            for map_, head in ((enlarged, ours), (teacher, theirs))
+        ]
+        expected = temperature**2 * kl_written_out(*logits, temperature).sum() / (clips * frames * large**2)
+    else:
+        by_frame = [
+            (map_.mean((2, 3)) @ head.weight.T + head.bias).reshape(clips, frames, classes)
+            for map_, head in ((student, ours), (teacher, theirs))
+        ]
+        logits = by_frame if level == "frame" else [values.mean(1) for values in by_frame]
+        got = (frame_kl if level == "frame" else clip_kl)(*logits, temperature=temperature)
+        num_terms = clips * frames if level == "frame" else clips
+        expected = temperature**2 * kl_written_out(*logits, temperature).sum() / num_terms
+    torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [((2, 3), (4, 5)), ((4, 5), (2, 3)), ((3, 3), (3, 3)), ((1, 1), (3, 2)), ((3, 2), (1, 1))]
+)
+def test_maps_of_any_two_sizes_are_compared_by_the_bilinear_formula(ours, theirs, align_corners):
+    torch.manual_seed(2)
+    student, teacher = (torch.randn(2, 4, *size, dtype=torch.float64) for size in (ours, theirs))
+    difference = bilinear(student, theirs, align_corners=align_corners) - teacher
+    expected = (difference**2).sum() / (2 * 4 * theirs[0] * theirs[1])
+    got = pixel_mse(student, teacher, align_corners=align_corners)
+    torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    st.tuples(st.integers(1, 14), st.integers(1, 14)),
+    st.booleans(),
+    st.booleans(),
+)
+def test_a_resized_map_and_its_gradient_are_those_of_interpolate(size, target, corners, channels_last):
+    torch.manual_seed(0)
+    student, teacher = torch.randn(2, 3, *size, dtype=torch.float64), torch.randn(2, 3, *target, dtype=torch.float64)
+    ours, plain = (student.clone().requires_grad_() for _ in range(2))
+    given = ours.contiguous(memory_format=torch.channels_last) if channels_last else ours
+    found = pixel_mse(given, teacher, align_corners=corners)
+    resized = F.interpolate(plain, size=target, mode="bilinear", align_corners=corners)
+    expected = (resized - teacher).square().mean()
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    found.backward()
+    expected.backward()
+    torch.testing.assert_close(ours.grad, plain.grad, rtol=1e-12, atol=1e-12)

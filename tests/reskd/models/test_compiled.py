@@ -1,0 +1,47 @@
+"""`resources.compile`: what torch.compile makes of the networks, and what happens where it fails."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from reskd.models.video_model import VideoModel
+from tests.support.training import Fit, assert_agree, fit, shorter
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler here")
+@pytest.mark.parametrize("groups_per_pass", [1, 2])
+def test_compiled_networks_agree_with_their_own_to_rounding_in_float64_and_keep_their_bits_alone(
+    job: Fit, caplog: pytest.LogCaptureFixture, groups_per_pass: int
+) -> None:
+    recipes = {step_id: shorter(job.recipes[step_id]) for step_id in ("0none", "3pixel")}
+    plain = job.spread(f"plain-{groups_per_pass}", recipes)
+    made = replace(job.spread(f"made-{groups_per_pass}", recipes), compile=True, groups_per_pass=groups_per_pass)
+    fit(plain, True)
+    hashes = fit(made, True)
+    assert "without torch.compile" not in caplog.text
+    assert_agree(plain, made)
+    alone = made.spread(f"alone-{groups_per_pass}", {"3pixel": recipes["3pixel"]})
+    assert fit(alone, True) == {"3pixel": hashes["3pixel"]}
+
+
+def test_where_compiling_fails_the_networks_go_on_as_they_are(
+    job: Fit, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_compiler(model: VideoModel, **_: Any) -> Any:
+        def call(view: Tensor) -> None:
+            model(view)  # a part that ran before leaves no trace
+            raise RuntimeError("no working C++ compiler")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    hashes = fit(job.spread("plain-bits", job.recipes), True)
+    assert fit(replace(job.spread("no-compiler", job.recipes), compile=True), True) == hashes
+    assert "step 0none goes on without torch.compile: RuntimeError: no working C++ compiler" in caplog.text
+    assert "the teacher goes on without torch.compile" in caplog.text

@@ -1,0 +1,80 @@
+"""Several groups through a network at a time: the same to rounding, fewer where memory ends."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from reskd.errors import BadInput
+from reskd.models.backbones.mini import tsn_mini
+from reskd.models.catalogue import MODELS
+from reskd.models.video_model import VideoModel
+from reskd.training.member import Member
+from tests.support.training import Fit, assert_agree, fit, shorter
+
+
+@pytest.mark.parametrize("mode", ["eval", "batch", "official_train"])
+def test_several_groups_in_a_pass_agree_with_one_after_another_to_rounding_in_float64(job: Fit, mode: str) -> None:
+    recipes = {
+        step_id: shorter(recipe, kd=replace(recipe.kd, teacher_mode=mode)) for step_id, recipe in job.recipes.items()
+    }
+    one, four = job.spread(f"one64-{mode}", recipes), job.spread(f"four64-{mode}", recipes)
+    fit(one, True)
+    fit(replace(four, groups_per_pass=4), True)
+    assert_agree(one, four)
+
+
+def test_several_groups_in_a_pass_keep_the_bits_of_a_member_alone_and_of_a_resume(job: Fit) -> None:
+    together = replace(job.spread("passes", job.recipes), groups_per_pass=2)
+    assert fit(replace(together, stop_after=2), True) == {}
+    # Asked for another number, a resume goes on with that of its start.
+    hashes = fit(replace(together, groups_per_pass=1), True)
+    for step_id in ("0none", "3pixel"):
+        alone = replace(job.spread(f"passes-{step_id}", {step_id: job.recipes[step_id]}), groups_per_pass=2)
+        assert fit(alone, True) == {step_id: hashes[step_id]}
+
+
+def narrow(**options: Any) -> VideoModel:
+    """tsn_mini10 on a device that has room for two groups of four clips in training, of which it needs both passes."""
+    model = tsn_mini(num_blocks=1, **options)
+
+    def refuse(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if module.training and inputs[0].shape[0] > 2 * 4 * 4:  # groups, clips and frames
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB")
+
+    model.backbone.register_forward_pre_hook(refuse)
+    return model
+
+
+def test_out_of_memory_halves_the_groups_of_a_pass_and_changes_results_by_rounding_alone(
+    job: Fit, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(MODELS, "tsn_narrow", narrow)
+    wide = {step_id: shorter(recipe) for step_id, recipe in job.recipes.items()}
+    # The first of them has had all its groups when the next one finds no room.
+    tight = {
+        step_id: replace(recipe, model=replace(recipe.model, name="tsn_narrow")) if step_id != "0none" else recipe
+        for step_id, recipe in wide.items()
+    }
+    one, four = job.spread("roomy", wide), replace(job.spread("tight", tight), groups_per_pass=4)
+    fit(one, True)
+    fit(four, True)
+    assert caplog.text.count("out of memory; from now on 2 groups in a pass") == 1
+    assert_agree(one, four)
+
+
+def test_members_without_room_for_one_group_say_so_and_a_single_one_says_what_to_lower(
+    job: Fit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def losses(self: Member, *_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Member, "losses", losses)
+    with pytest.raises(torch.OutOfMemoryError):
+        fit(job.spread("no-room", job.recipes), True)
+    with pytest.raises(BadInput, match=r"step 0none does not fit into cpu, alone .*CUDA out of memory.* lower optim"):
+        fit(job.spread("no-room-alone", {"0none": job.recipes["0none"]}), True)

@@ -2,9 +2,9 @@
 
     python -m benchmarks.road                    # about a minute: trains one student on drawn clips, on a real Ray
 
-Each process of the run (the command, the job's driver, a worker) records the chain of calls at the place where it
-hands on: the command starts the jobs, the driver starts the workers, a worker computes the loss. The three chains, one after
-the other, are the road. Exits with 1 when a call on it goes to a room above its own.
+Each process of the run records the chain of calls at the place where it hands on: the command starts the jobs, a
+job's driver starts the workers, a worker computes the loss. The three chains, one after the other, are the road.
+Exits with 1 when a call on it goes to a room above its own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ import sys
 import tempfile
 import tomllib
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
+
+from reskd.data.synthetic import make_demo
 
 ROOT = Path(__file__).parents[1]
 HOOK = ROOT / "benchmarks" / "road_hook"
@@ -65,7 +68,7 @@ def climbs(road: Sequence[tuple[str, str]], depth: Mapping[str, tuple[int, str]]
     """The calls of a chain of (module, function) that go to a room above the caller's, in words."""
     return [
         f"{caller[0]}.{caller[1]} calls {callee[0]}.{callee[1]}"
-        for caller, callee in zip(road, road[1:], strict=False)
+        for caller, callee in pairwise(road)
         if depth[room_of(callee[0])][0] < depth[room_of(caller[0])][0]
     ]
 
@@ -74,15 +77,11 @@ def record(folder: Path) -> dict[str, list[tuple[str, str]]]:
     """Run the small sweep with the hook in every process; stage -> its chain of calls, the first call first."""
     (folder / "road.yaml").write_text(SWEEP.replace("DATA", str(folder / "data")))
     variables = {**os.environ, "PYTHONPATH": f"{HOOK}{os.pathsep}{ROOT}", "RESKD_ROAD": str(folder)}
-    for words in (
-        ["data", "make-demo", str(folder / "data"), "--train", "8", "--val", "4"],
-        ["run", "road.yaml", "--store", str(folder / "store")],
-    ):
-        done = subprocess.run(
-            [sys.executable, "-m", "orchestrator", *words], cwd=folder, env=variables, capture_output=True, text=True
-        )
-        if done.returncode:
-            sys.exit(f"reskd {' '.join(words)} failed:\n{done.stdout}{done.stderr}")
+    make_demo(folder / "data", num_train=8, num_val=4)
+    command = [sys.executable, "-m", "orchestrator", "run", "road.yaml", "--store", str(folder / "store")]
+    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"reskd run failed:\n{done.stdout}{done.stderr}")
     return {
         stage: [tuple(call) for call in json.loads((folder / f"{stage}.json").read_text())] for stage in STAGES.values()
     }

@@ -1,11 +1,12 @@
-# make demo: the paper's Tables 4, 5 and 6 in small.   make test: everything that must hold.
+# make demo: the paper's Tables 4, 5 and 6 in small.   make test: what to run before a commit.   make test-all: everything.
 # Both make .venv themselves, as make install does; PYTHON chooses the interpreter (3.11 to 3.13).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
+BOTH_CORES := --numprocesses 2 --dist loadfile
 
-.PHONY: install demo test lint unit ray clean
+.PHONY: install demo test test-all lint unit unit-all end-to-end ray clean
 
 install: $(READY)
 
@@ -13,7 +14,11 @@ demo: $(READY)
 	$(BIN)/reskd data make-demo data/demo
 	$(BIN)/reskd run sweeps/demo.yaml
 
-test: lint unit ray
+# What to run before a commit.
+test: lint unit end-to-end
+
+# Everything; what a change must pass before it lands.
+test-all: lint unit-all ray
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -22,7 +27,13 @@ lint: $(READY)
 	$(BIN)/lint-imports --no-logo
 
 unit: $(READY)
-	$(BIN)/pytest -m "not ray and not server" --numprocesses 2 --dist loadfile
+	$(BIN)/pytest -m "not ray and not server and not slow" $(BOTH_CORES)
+
+unit-all: $(READY)
+	RESKD_HYPOTHESIS=full $(BIN)/pytest -m "not ray and not server" $(BOTH_CORES)
+
+end-to-end: $(READY)
+	$(BIN)/pytest -m end_to_end
 
 # One process: two Rays on a host at a time are not to be trusted.
 ray: $(READY)

@@ -76,7 +76,7 @@ def test_peaks_of_wider_numbers_are_lower():
 
 
 def test_the_command_writes_a_profile_that_plan_takes(tmp_path, monkeypatch, capsys, demo_root):
-    monkeypatch.setattr("orchestrator.plan.plan.calibration.NETWORKS", ("tsn_mini10",))
+    monkeypatch.setattr("orchestrator.plan.calibration.NETWORKS", ("tsn_mini10",))
     how = ("--device", "cpu", "--seconds", "0.05", "--data", demo_root)
     code, text = call(monkeypatch, capsys, "bench", "calibrate", *how, "--store", tmp_path)
     assert code == 0, text
@@ -87,8 +87,8 @@ def test_the_command_writes_a_profile_that_plan_takes(tmp_path, monkeypatch, cap
 
 
 def test_a_card_without_a_shipped_profile_needs_a_name_and_keeps_it(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("orchestrator.plan.plan.calibration.NETWORKS", ("tsn_mini10",))
-    monkeypatch.setattr("reskd.throughput.measure.device_name", lambda device: "NVIDIA GeForce RTX 4090")
+    monkeypatch.setattr("orchestrator.plan.calibration.NETWORKS", ("tsn_mini10",))
+    monkeypatch.setattr("reskd.runtime.device.device_name", lambda device: "NVIDIA GeForce RTX 4090")
     monkeypatch.setattr("torch.cuda.get_device_properties", lambda device: SimpleNamespace(total_memory=24e9))
     how = ("bench", "calibrate", "--device", "cpu", "--seconds", "0.02", "--store", tmp_path)
     code, text = call(monkeypatch, capsys, *how)

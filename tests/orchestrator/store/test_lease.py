@@ -17,7 +17,7 @@ from orchestrator.store.lease_owner import Owner
 CODE = """
 import sys, time
 from pathlib import Path
-from orchestrator.lease import Leases
+from orchestrator.store.lease import Leases
 print(Leases().take(Path(sys.argv[1])), flush=True)
 time.sleep(60)
 """

@@ -40,7 +40,7 @@ def test_the_same_records_give_the_same_bytes_in_another_process_too(full: Store
     assert [path.name for path in written] == [*FILES, "accuracy_vs_gmacs.png", "report.md"]
     program = f"""
 import sys; from pathlib import Path
-from orchestrator.report import write_report
+from orchestrator.tables.write_files import write_report
 from tests.support.stored_sweep import StoredSweep
 from tests.orchestrator.tables.test_build import table_of
 stored = StoredSweep(Path({str(full.sweep.path.parent)!r}))

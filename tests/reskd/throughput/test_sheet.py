@@ -96,7 +96,7 @@ def test_it_needs_torch_and_torchvision_alone():
 import sys
 for name in {others!r}:
     sys.modules[name] = None
-from reskd.throughput_cli import main
+from reskd.throughput.__main__ import main
 main({[*SHORT, "--resolutions", "24", "--batch", "1", "--max-batch", "0", "--paths", "fp32"]!r})
 """
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)

@@ -11,15 +11,11 @@ from benchmarks.cohort import main
 from reskd.models.backbones.mini import tsn_mini
 from reskd.models.catalogue import MODELS
 from reskd.models.video_model import VideoModel
-
-SMALL = [
-    *("--teacher", "tsn_mini18", "--student", "tsn_mini10", "--crop", "64", "--resolution", "24", "--frames", "2"),
-    *("--resolutions", "32", "24", "--sizes", "2", "--rounds", "1", "--threads", str(torch.get_num_threads())),
-]
+from tests.support.benchmark_options import SMALL_COHORT
 
 
 def test_every_row_is_measured_in_every_mode_of_the_teacher(capsys: pytest.CaptureFixture[str]) -> None:
-    main(SMALL)
+    main(SMALL_COHORT)
     lines = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
     names = ["2 at 24 px", "Table 4: 2 resolutions", "Table 5: 4 levels, one without a teacher"]
     assert [line[:2] for line in lines[1:]] == [[name, mode] for mode in ("eval", "batch") for name in names]
@@ -29,7 +25,7 @@ def test_every_row_is_measured_in_every_mode_of_the_teacher(capsys: pytest.Captu
 def test_a_member_that_leaves_stops_the_benchmark_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(MODELS, "tsn_nan", not_a_number)
     with pytest.raises(RuntimeError, match="gradient's norm is nan"):
-        main([*SMALL, "--rows", "table4", "--modes", "eval", "--student", "tsn_nan"])
+        main([*SMALL_COHORT, "--rows", "table4", "--modes", "eval", "--student", "tsn_nan"])
 
 
 def not_a_number(**options: Any) -> VideoModel:

@@ -8,11 +8,11 @@ import torch
 from benchmarks.identity import differing, main
 from reskd.runtime.determinism import deterministic
 from reskd.training.cohort import Cohort
-from tests.benchmarks.test_cohort import SMALL
+from tests.support.benchmark_options import SMALL_COHORT
 
 
 def test_members_keep_their_bits_alone_and_again(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*SMALL, "--rounds", "2", "--modes", "eval"]) == 0
+    assert main([*SMALL_COHORT, "--rounds", "2", "--modes", "eval"]) == 0
     lines = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
     assert [line[2:] for line in lines[1:]] == [["none", "none"]] * 3
 
@@ -29,7 +29,7 @@ def test_a_member_that_depends_on_its_neighbours_is_found(
         return report
 
     monkeypatch.setattr(Cohort, "step", mixed)
-    assert main([*SMALL, "--rounds", "1", "--modes", "eval", "--rows", "table4"]) == 1
+    assert main([*SMALL_COHORT, "--rounds", "1", "--modes", "eval", "--rows", "table4"]) == 1
     assert "| none | 1 of 2 |" in capsys.readouterr().out
     assert differing(["a", "b"], ["a", "b"]) == "none"
 

@@ -1,4 +1,4 @@
-"""Formulas that several tests write out: the bilinear resize as a matrix, and KL from its definition."""
+"""Formulas that several tests write out: bilinear resize as a matrix, KL from its definition, the temporal shift."""
 
 from __future__ import annotations
 
@@ -39,3 +39,16 @@ def kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """(..., K) logits -> (...): the sum of p log(p / q), p the teacher's softened distribution, q the student's."""
     q, p = (torch.exp(x / temperature) / torch.exp(x / temperature).sum(-1, keepdim=True) for x in (student, teacher))
     return (p * torch.log(p / q)).sum(-1)
+
+
+def shifted_by_hand(frames: Tensor, *, num_frames: int) -> Tensor:
+    """Frame by frame and channel by channel: the first eighth from the next frame, the second from the last."""
+    result = frames.clone()
+    eighth = frames.shape[1] // 8
+    for position in range(len(frames)):
+        frame = position % num_frames
+        for channel in range(2 * eighth):
+            other = frame + 1 if channel < eighth else frame - 1
+            inside = 0 <= other < num_frames
+            result[position, channel] = frames[position + other - frame, channel] if inside else 0.0
+    return result

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from orchestrator.store.folder import Store
 from reskd.data.manifest import Manifest
@@ -14,6 +16,11 @@ from tests.support.training import Fit, fit, student_recipe
 
 STEP_ID = "3f2a0c11"
 PROTOCOL = "val-f4-v1x1"
+no_onnx = pytest.mark.skipif(
+    any(find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")),
+    reason="needs the extra 'onnx'",
+)
+FORMATS = ["pt2", pytest.param("onnx", marks=no_onnx)]
 
 
 @dataclass(frozen=True)

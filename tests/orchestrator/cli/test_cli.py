@@ -9,26 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli import main as cli
 from orchestrator.experiment.bound_sweep import prepare
 from orchestrator.store.folder import Store
+from tests.support.command_line import call
 from tests.support.ports import free_port
-
-SWEEP = """
-question: Does it help?
-base:
-  data: {name: demo, root: ROOT, num_frames: 4, short_side: 64, crop_size: 64, flip: false}
-  model: {name: tsn_mini10, resolution: 24}
-  optim: {epochs: 2, batch_size: 16}
-  teacher: {model.name: tsn_mini18, model.resolution: 64}
-rows:
-  chain:
-    - {row: baseline, kd.level: none}
-    - {row: pixel, kd.level: pixel}
-seeds: [0]
-tables:
-  levels: {rows: row, columns: [test/top1]}
-"""
+from tests.support.sweeps import TWO_ROWS
 
 
 @pytest.fixture
@@ -36,17 +21,8 @@ def sweep(tmp_path: Path, demo_root: Path) -> Path:
     """A sweep file beside a copy of the videos that a test may take away."""
     shutil.copytree(demo_root, tmp_path / "videos")
     path = tmp_path / "small.yaml"
-    path.write_text(SWEEP.replace("ROOT", str(tmp_path / "videos")))
+    path.write_text(TWO_ROWS.replace("ROOT", str(tmp_path / "videos")))
     return path
-
-
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
-    """Exit code and everything printed."""
-    monkeypatch.setattr(sys, "argv", ["reskd", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    captured = capsys.readouterr()
-    return int(stopped.value.code or 0), captured.out + captured.err
 
 
 def test_a_plan_names_every_cell_its_jobs_and_starts_nothing(

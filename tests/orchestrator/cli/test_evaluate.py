@@ -14,7 +14,7 @@ from orchestrator.experiment.bound_sweep import Prepared
 from orchestrator.store.folder import Store
 from orchestrator.store.step_record import records_from_store
 from orchestrator.tracking.publish import Publisher
-from tests.orchestrator.cli.test_cli import call
+from tests.support.command_line import call
 from tests.support.trained_sweep import train_sweep
 
 

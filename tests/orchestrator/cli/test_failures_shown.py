@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.experiment.bound_sweep import prepare
 from orchestrator.store.step_record import last_lines, records_from_store
-from tests.orchestrator.cli.test_cli import call
+from tests.support.command_line import call
 from tests.support.stored_sweep import StoredSweep
 
 TRACE = (

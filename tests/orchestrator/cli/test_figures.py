@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from orchestrator.experiment.bound_sweep import Prepared
 from orchestrator.tracking.publish import Publisher
 from reskd.figures.sheets import Field, Seen, draw_cams, draw_fields
-from tests.orchestrator.cli.test_cli import call
+from tests.support.command_line import call
 from tests.support.trained_sweep import train_sweep
 
 

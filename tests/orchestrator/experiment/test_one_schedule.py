@@ -11,7 +11,7 @@ from orchestrator.experiment.bound_sweep import Prepared, prepare
 from orchestrator.experiment.one_schedule import join, joined_name, refuse_same_names
 from orchestrator.store.folder import Store
 from reskd.errors import BadInput
-from tests.orchestrator.cli.test_cli import call
+from tests.support.command_line import call
 from tests.support.unseen_sweep import PIXEL, SAME, write_unseen
 
 TEACHER = "{row: big, kd.level: none, model.name: tsn_mini18, model.resolution: 64, eval.views: 2x1}"

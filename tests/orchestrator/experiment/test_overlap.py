@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.orchestrator.cli.test_cli import call
+from tests.support.command_line import call
 from tests.support.unseen_sweep import PIXEL, SAME, write_unseen
 
 Call = Callable[..., str]

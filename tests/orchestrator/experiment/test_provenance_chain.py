@@ -15,7 +15,7 @@ from orchestrator.spec.sweep import load
 from orchestrator.store.folder import Store
 from orchestrator.store.step_diff import step_differences
 from reskd.errors import BadInput
-from tests.orchestrator.cli.test_cli import call
+from tests.support.command_line import call
 from tests.support.stored_sweep import PROTOCOL, StoredSweep
 
 

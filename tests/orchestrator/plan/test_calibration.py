@@ -14,7 +14,7 @@ from orchestrator.plan.cost import ClipCounts, Costs
 from orchestrator.plan.device_profiles import load_profile, profile_name_of
 from reskd.recipe import ModelSpec
 from reskd.throughput.device_peaks import MeasuredPass, Peaks, measure_pass, measure_peaks
-from tests.orchestrator.cli.test_cli import call
+from tests.support.command_line import call
 
 SMALL = ModelSpec(name="tsn_mini10", resolution=32)
 PEAKS = Peaks(flops={"fp32": 20e9, "fp64": 10e9}, bytes_per_s=5e9, launch_s=1e-6)

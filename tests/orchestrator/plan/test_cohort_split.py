@@ -15,7 +15,7 @@ from orchestrator.plan.plan import make_plan
 from orchestrator.spec.steps import StepStatus, build_steps
 from orchestrator.spec.sweep import CohortSpec, Resources
 from reskd.errors import BadInput
-from tests.orchestrator.plan.test_plan import PIXEL, manifest_of, sweep_of
+from tests.support.recipe_sweep import PIXEL, manifest_of, sweep_of
 
 STUDENTS = [(f"row{index}", replace(PIXEL, kd=replace(PIXEL.kd, weight=1.0 + index))) for index in range(6)]
 

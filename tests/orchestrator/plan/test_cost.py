@@ -15,7 +15,7 @@ from reskd.cost.layer_traffic import trace
 from reskd.errors import BadInput
 from reskd.models.catalogue import MODELS, build_model
 from reskd.recipe import DataSpec, KDSpec, ModelSpec, OptimSpec, Recipe
-from tests.orchestrator.plan.test_plan import sweep_of
+from tests.support.recipe_sweep import sweep_of
 
 RESNET50 = {224: 3816, 144: 9003, 112: 14768, 96: 20770, 72: 32281, 56: 54937}
 """Clips/s of ResNet-50 by a bf16 roofline of one H200 (790 T operations and 4.3 TB a second), computed elsewhere."""

@@ -10,52 +10,14 @@ from orchestrator.plan.device_profiles import load_profile
 from orchestrator.plan.plan import make_plan
 from orchestrator.spec.identity import file_sha256, payload, step_id
 from orchestrator.spec.steps import StepBuilder, StepStatus, build_steps
-from orchestrator.spec.sweep import Cell, CohortSpec, Resources, Sweep, load
+from orchestrator.spec.sweep import CohortSpec, Resources, load
 from reskd.errors import BadInput
-from reskd.recipe import Checkpoint, DataSpec, EvalSpec, KDSpec, ModelSpec, OptimSpec, Recipe
+from reskd.recipe import Checkpoint, EvalSpec, KDSpec, ModelSpec
 from reskd.runtime.execution import Execution
 from reskd.training.cohort_key import check_shared
+from tests.support.recipe_sweep import BASELINE, CLIP, DATA, OPTIM, PIXEL, TEACHER, manifest_of, recipe, sweep_of
 
 DEMO = Path(__file__).parents[3] / "sweeps" / "demo.yaml"
-DATA = DataSpec(name="toy", crop_size=64, short_side=64, num_frames=4)
-OPTIM = OptimSpec(epochs=10, batch_size=16, group_size=4)
-
-
-def recipe(resolution=24, *, model="tsn_mini10", level="none", teacher=None, optim=OPTIM, data=DATA, seed=0, **kd):
-    return Recipe(
-        data=data,
-        model=ModelSpec(name=model, resolution=resolution),
-        kd=KDSpec(level=level, **kd),
-        optim=optim,
-        teacher=teacher,
-        data_seed=seed,
-        model_seed=seed,
-    )
-
-
-TEACHER = recipe(64, model="tsn_mini18", optim=replace(OPTIM, epochs=14))
-BASELINE = recipe()
-CLIP = recipe(level="clip", teacher=TEACHER)
-PIXEL = recipe(level="pixel", teacher=TEACHER)
-
-
-def sweep_of(*cells, cohort=None, resources=None):
-    """A sweep of (row, recipe) pairs, each with its own data seed."""
-    return Sweep(
-        name="test",
-        path=Path("test.yaml"),
-        question="?",
-        cells=tuple(Cell(row=row, seed=recipe.data_seed, recipe=recipe) for row, recipe in cells),
-        seeds=(0,),
-        resources=resources or Resources(),
-        cohort=cohort or CohortSpec(),
-        tables={},
-        teacher_seed=None,
-    )
-
-
-def manifest_of(data):
-    return f"manifest of {data.name} in {data.root}"
 
 
 def planned(sweep, status=None, **options):

@@ -16,33 +16,10 @@ import pytest
 
 from orchestrator.experiment.bound_sweep import Prepared, prepare
 from orchestrator.store.folder import Store
+from tests.support.sweeps import THREE_ROWS
 
 pytestmark = pytest.mark.ray
 
-SWEEP = """
-question: Does a student of a teacher at 64 pixels beat the plain one at 24?
-base:
-  data: {name: demo, root: ROOT, num_frames: 4, short_side: 64, crop_size: 64, flip: false}
-  model: {name: tsn_mini10, resolution: 24, dropout: 0.5}
-  kd: {level: pixel, weight: 20}
-  optim: {schedule: onecycle, nesterov: true, lr: .05, epochs: 100, batch_size: 16, group_size: 8}
-  eval: {every: 100}
-  teacher: {model.name: tsn_mini18, model.resolution: 64, optim.epochs: 6}
-rows:
-  chain:
-    - {row: baseline, kd.level: none, optim.epochs: 2}
-    - {row: frame, kd.level: frame, kd.weight: 1}
-    - {row: pixel}
-seeds: [0]
-resources: {workers: 2, max_cpus: 2}
-tables:
-  levels:
-    rows: row
-    columns: [test/top1, GMACs]
-    delta_to: baseline
-    published: table5
-    published_rows: {pixel: pixel-level MSE}
-"""
 WAIT_S = 360
 
 
@@ -82,7 +59,7 @@ class Place:
 def place(folder: Path, demo_root: Path) -> Place:
     folder.mkdir(parents=True, exist_ok=True)
     sweep = folder / "small.yaml"
-    sweep.write_text(SWEEP.replace("ROOT", str(demo_root)))
+    sweep.write_text(THREE_ROWS.replace("ROOT", str(demo_root)))
     return Place(sweep, Store(folder / "store"))
 
 

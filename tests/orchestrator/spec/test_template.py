@@ -18,7 +18,7 @@ from orchestrator.spec.json_schema import sweep_schema
 from orchestrator.spec.sweep import load
 from orchestrator.spec.yaml_text import parse_yaml, read_yaml
 from reskd.errors import BadInput
-from tests.orchestrator.cli.test_cli import call
+from tests.support.command_line import call
 
 SWEEPS = sorted((Path(__file__).parents[3] / "sweeps").glob("*.yaml"))
 

@@ -19,7 +19,7 @@ from orchestrator.store.folder import Store
 from orchestrator.tables.build import Table, build_table, check_tables, records_from_store
 from orchestrator.tables.published import load_published
 from reskd.errors import BadInput
-from tests.orchestrator.cli.test_cli import call
+from tests.support.command_line import call
 from tests.support.stored_sweep import SWEEP, StoredSweep
 
 PAIR = ("pixel-level MSE", "baseline")

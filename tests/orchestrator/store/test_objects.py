@@ -30,7 +30,7 @@ from reskd.errors import BadInput
 from reskd.recipe import DataSpec
 from reskd.runtime.workers import Workers
 from reskd.training.fit import MemberSpec, fit_cohort
-from tests.orchestrator.run.test_run import SWEEP
+from tests.support.sweeps import THREE_ROWS
 from tests.support.trained_sweep import train_sweep
 from tests.support.training import student_recipe, teacher_recipe
 
@@ -372,7 +372,7 @@ def reskd(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def sweep_in(folder: Path, demo_root: Path) -> Path:
     folder.mkdir(parents=True)
-    (folder / "small.yaml").write_text(SWEEP.replace("ROOT", str(demo_root)).replace("epochs: 100", "epochs: 4"))
+    (folder / "small.yaml").write_text(THREE_ROWS.replace("ROOT", str(demo_root)).replace("epochs: 100", "epochs: 4"))
     return folder
 
 

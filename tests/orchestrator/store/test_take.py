@@ -18,7 +18,7 @@ from orchestrator.store.folder import Store
 from orchestrator.store.lease import Leases
 from orchestrator.store.lease_owner import Owner
 from reskd.errors import BadInput
-from tests.orchestrator.cli.test_cli import SWEEP
+from tests.support.sweeps import TWO_ROWS
 
 FAR_AWAY = replace(Owner.this_process(), id="far-away", host="far-away", space="another machine")
 
@@ -26,7 +26,7 @@ FAR_AWAY = replace(Owner.this_process(), id="far-away", host="far-away", space="
 @pytest.fixture
 def prepared(tmp_path: Path, demo_root: Path) -> Prepared:
     path = tmp_path / "small.yaml"
-    path.write_text(SWEEP.replace("ROOT", str(demo_root)))
+    path.write_text(TWO_ROWS.replace("ROOT", str(demo_root)))
     return prepare(path, store=Store(tmp_path / "store"))
 
 

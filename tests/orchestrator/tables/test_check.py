@@ -11,7 +11,7 @@ from orchestrator.spec.sweep import load
 from orchestrator.tables.columns import check_tables
 from orchestrator.tables.published import load_published
 from reskd.errors import BadInput
-from tests.orchestrator.cli.test_cli import call
+from tests.support.command_line import call
 from tests.support.stored_sweep import SWEEP, StoredSweep
 
 EXPECT = """

@@ -17,7 +17,7 @@ from orchestrator.tables.published import load_published
 from orchestrator.tables.write_files import table_csv, table_markdown
 from reskd.errors import BadInput
 from reskd.throughput.__main__ import main as measure
-from tests.orchestrator.cli.test_cli import call
+from tests.support.command_line import call
 from tests.support.stored_sweep import SWEEP, StoredSweep
 
 TEXT = SWEEP.replace("[test/top1, GMACs, clips/s], delta_to: baseline,", "[GMACs, bench/clips/s],").replace(

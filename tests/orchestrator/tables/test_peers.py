@@ -17,9 +17,9 @@ from orchestrator.tables.published import load_published
 from orchestrator.tables.side_by_side import join_tables
 from orchestrator.tables.write_files import report_files, table_csv, table_markdown
 from reskd.errors import BadInput
-from tests.orchestrator.cli.test_cli import call
-from tests.orchestrator.tables.test_build import table_of
+from tests.support.command_line import call
 from tests.support.stored_sweep import SWEEP, StoredSweep
+from tests.support.stored_tables import table_of
 
 BASELINE, RESKD = (0.71, 0.72, 0.73), (0.79, 0.80, 0.805)
 

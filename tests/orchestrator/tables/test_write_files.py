@@ -17,10 +17,8 @@ from rich.console import Console
 from orchestrator.tables.build import Table
 from orchestrator.tables.latex_html import latex, table_html, table_tex
 from orchestrator.tables.write_files import render, write_report
-from tests.orchestrator.tables.test_build import finish_all, table_of
 from tests.support.stored_sweep import SWEEP, StoredSweep
-
-FILES = ["table5.md", "table5.csv", "table5.tex", "table5.html"]
+from tests.support.stored_tables import FILES, finish_all, table_of
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +40,7 @@ def test_the_same_records_give_the_same_bytes_in_another_process_too(full: Store
 import sys; from pathlib import Path
 from orchestrator.tables.write_files import write_report
 from tests.support.stored_sweep import StoredSweep
-from tests.orchestrator.tables.test_build import table_of
+from tests.support.stored_tables import table_of
 stored = StoredSweep(Path({str(full.sweep.path.parent)!r}))
 write_report([table_of(stored)], Path({str(tmp_path / "b")!r}))
 """

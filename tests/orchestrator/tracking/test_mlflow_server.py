@@ -17,10 +17,10 @@ from mlflow import MlflowClient
 from orchestrator.tables.build import records_from_store
 from orchestrator.tables.latex_html import table_html
 from orchestrator.tables.write_files import write_report
-from tests.orchestrator.tables.test_build import finish_all, table_of
-from tests.orchestrator.tracking.test_publish import publisher_of, run_of
+from tests.support.mlflow_runs import publisher_of, run_of
 from tests.support.ports import free_port
 from tests.support.stored_sweep import StoredSweep
+from tests.support.stored_tables import finish_all, table_of
 
 pytestmark = pytest.mark.server
 

@@ -11,8 +11,6 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from mlflow import MlflowClient
-from mlflow.entities import Run
 
 from orchestrator.store.lease import Leases
 from orchestrator.tables.build import records_from_store
@@ -21,27 +19,9 @@ from orchestrator.tracking import publish
 from orchestrator.tracking.publish import Publisher, published_sweeps
 from orchestrator.tracking.settings import MAX_NOTE, note_of, without_password
 from reskd.errors import BadInput
-from tests.orchestrator.tables.test_build import finish_all, table_of
-from tests.orchestrator.tables.test_write_files import FILES
+from tests.support.mlflow_runs import client_of, publisher_of, run_of, runs_of
 from tests.support.stored_sweep import MANIFEST_SHA256, PROTOCOL, STARTED_MS, SWEEP, StoredSweep
-
-
-def publisher_of(stored: StoredSweep, uri: str | None = None) -> Publisher:
-    return Publisher(stored.store, sweep=stored.sweep, steps=stored.steps, tracking_uri=uri)
-
-
-def client_of(publisher: Publisher) -> MlflowClient:
-    return MlflowClient(tracking_uri=publisher.tracking_uri)
-
-
-def runs_of(publisher: Publisher) -> list[Run]:
-    return list(client_of(publisher).search_runs([publisher.experiment_id]))
-
-
-def run_of(publisher: Publisher, step_id: str) -> Run:
-    runs = [run for run in runs_of(publisher) if run.data.tags.get("reskd.step_id") == step_id]
-    assert len(runs) == 1
-    return runs[0]
+from tests.support.stored_tables import FILES, finish_all, table_of
 
 
 def histories(publisher: Publisher) -> dict[tuple[str, str], list[tuple[float, int, int]]]:

@@ -12,7 +12,7 @@ from orchestrator.store.step_record import records_from_store
 from orchestrator.tracking.publish import Publisher
 from orchestrator.tracking.registry import choose_models
 from orchestrator.tracking.saved_views import BY_LEVEL, COST, view_tag
-from tests.orchestrator.tracking.test_publish import publisher_of
+from tests.support.mlflow_runs import publisher_of
 from tests.support.stored_sweep import SWEEP, StoredSweep
 
 # A second resolution, so that "best" is asked for each network and resolution.

@@ -22,26 +22,10 @@ from reskd.deploy.card import Card
 from reskd.deploy.predict import find_videos, predict
 from reskd.errors import BadInput, VideoOpenError, VideoReadError
 from reskd.recipe import DataSpec
+from tests.support.frame_folders import HEIGHT, WIDTH, write_clip, write_frame
 from tests.support.video_files import frame_numbers, numbered_frame, write_video
 
-HEIGHT, WIDTH = 48, 64
 SMALL = np.full((9, 7, 3), 90, np.uint8)
-
-
-def write_frame(path: Path, pixels: NDArray[np.uint8]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path, **({"quality": 95} if path.suffix != ".png" else {}))
-    return path
-
-
-def write_clip(
-    folder: Path, *, num_frames: int = 12, name: str = "img_{}.png", first: int = 1, height: int = HEIGHT
-) -> Path:
-    """Frame i carries the number i, under a file name that counts from ``first``."""
-    for number in range(num_frames):
-        pixels = numbered_frame(number, height=height, width=WIDTH)
-        write_frame(folder / name.format(first + number), pixels)
-    return folder
 
 
 @pytest.mark.parametrize("backend", ["pyav", "decord"])

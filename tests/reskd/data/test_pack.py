@@ -34,7 +34,7 @@ from reskd.data.sampling import segment_indices
 from reskd.data.transforms import resize_short_side
 from reskd.errors import BadInput, TooManyDamaged, VideoOpenError, VideoReadError
 from reskd.recipe import DataSpec
-from tests.reskd.data.test_frames import write_clip
+from tests.support.frame_folders import write_clip
 from tests.support.video_files import frame_numbers, overwrite_middle, write_video
 
 SETTINGS = PackSettings(num_frames=12, short_side=48)

@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from dataclasses import asdict
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +25,8 @@ from reskd.models.catalogue import build_model
 from reskd.models.video_model import VideoModel
 from reskd.recipe import DataSpec, ModelSpec
 from tests.support.by_hand import bilinear
-from tests.support.exported_step import STEP_ID, FinishedStep, finished_step
+from tests.support.exported_step import FORMATS, STEP_ID, FinishedStep, finished_step
 
-no_onnx = pytest.mark.skipif(
-    any(find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")),
-    reason="needs the extra 'onnx'",
-)
-FORMATS = ["pt2", pytest.param("onnx", marks=no_onnx)]
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 ALONE = {

@@ -14,8 +14,7 @@ import pytest
 from orchestrator.cli import main as cli
 from reskd.data.manifest import Manifest
 from reskd.recipe import DataSpec
-from tests.reskd.deploy.test_export import FORMATS
-from tests.support.exported_step import STEP_ID, FinishedStep, finished_step
+from tests.support.exported_step import FORMATS, STEP_ID, FinishedStep, finished_step
 
 Printed = tuple[int, str, str]
 """Exit code, standard output, standard error."""

@@ -18,7 +18,7 @@ from reskd.models.catalogue import build_model
 from reskd.models.video_model import VideoModel
 from reskd.models.weights import load_weights_file
 from reskd.recipe import ModelSpec
-from tests.reskd.models.backbones.test_tsm import shifted_by_hand
+from tests.support.by_hand import shifted_by_hand
 
 NUM_FRAMES = 3
 NUM_BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}

@@ -10,10 +10,8 @@ import pytest
 
 from reskd.data.decode.dispatch import read_frames, survey
 from reskd.errors import DecodeError
-from tests.reskd.data.decode.test_decode import CUTS, NUM_FRAMES, VIDEOS, decode_everything, index_patterns, videos
 from tests.support.video_files import frame_numbers, write_video
-
-__all__ = ["videos"]
+from tests.support.video_kinds import CUTS, NUM_FRAMES, VIDEOS, decode_everything, index_patterns
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="decord has no wheel for this machine")
 

@@ -2,7 +2,7 @@ import copy
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torchvision.models import mobilenet_v2, resnet18
 
 from reskd.cost.gmacs import complexity
@@ -10,6 +10,7 @@ from reskd.models.backbones.tsm import ShiftedConv2d, temporal_shift
 from reskd.models.catalogue import build_model
 from reskd.models.video_model import VideoModel
 from reskd.recipe import ModelSpec
+from tests.support.by_hand import shifted_by_hand
 
 PAIRS = [(f"tsn_{backbone}", f"tsm_{backbone}") for backbone in ("resnet18", "resnet50", "mobilenet_v2")]
 
@@ -22,19 +23,6 @@ def built(name: str, *, weights: str = "none") -> VideoModel:
 def on_meta(name: str) -> VideoModel:
     with torch.device("meta"):
         return build_model(ModelSpec(name=name), num_classes=200)
-
-
-def shifted_by_hand(frames: Tensor, *, num_frames: int) -> Tensor:
-    """Frame by frame and channel by channel: the first eighth from the next frame, the second from the last."""
-    result = frames.clone()
-    eighth = frames.shape[1] // 8
-    for position in range(len(frames)):
-        frame = position % num_frames
-        for channel in range(2 * eighth):
-            other = frame + 1 if channel < eighth else frame - 1
-            inside = 0 <= other < num_frames
-            result[position, channel] = frames[position + other - frame, channel] if inside else 0.0
-    return result
 
 
 def test_the_shift_of_a_small_clip_worked_out_by_hand():

@@ -1,19 +1,11 @@
-"""What several commands share: their options, and opening the store and the sweep that these name."""
+"""Arguments and options that several commands have."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-from orchestrator.run.console import make_console
-
-if TYPE_CHECKING:
-    from orchestrator.experiment.bound_sweep import Prepared
-    from orchestrator.store.folder import Store
-
-console = make_console()
 
 SweepFile = Annotated[Path, typer.Argument(help="A sweep file, such as sweeps/demo.yaml.")]
 SweepFiles = Annotated[list[Path], typer.Argument(help="Sweep files; several of them together.")]
@@ -63,17 +55,3 @@ Smoke = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-def open_sweep(sweep: Path, changes: list[str] | None, store: Store, *, no_cohorts: bool = False) -> Prepared:
-    from orchestrator.experiment.bound_sweep import (
-        prepare,  # the parts that take seconds to import come when they are needed
-    )
-
-    return prepare(sweep, changes=[*(changes or []), *(["cohort.enabled=false"] if no_cohorts else [])], store=store)
-
-
-def open_store(folder: str | None) -> Store:
-    from orchestrator.store.open import store_at
-
-    return store_at(folder)

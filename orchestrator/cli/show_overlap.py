@@ -7,25 +7,25 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cli.show_plan import show_forecast
-from orchestrator.experiment.overlap import SharedStep, Union
+from orchestrator.experiment.overlap import Overlap, SharedStep
 from orchestrator.plan.plan import Plan
 
 
-def show_union(union: Union, console: Console, *, num_sweeps: int) -> None:
+def show_overlap(overlap: Overlap, console: Console, *, num_sweeps: int) -> None:
     """Which cells share a step, seeds of the same rows on one line, and the numbers over all the sweeps."""
     console.print(f"\n{num_sweeps} sweeps together", style="bold")
-    if union.shared:
+    if overlap.shared:
         table = Table(box=None, pad_edge=False)
         for heading in ("one step", "seeds", "answers"):
             table.add_column(heading)
-        for (name, answers), steps in _by_rows(union.shared).items():
+        for (name, answers), steps in _by_rows(overlap.shared).items():
             table.add_row(Text(name), ", ".join(str(step.seed) for step in steps), Text(answers))
         console.print(table)
-    counts = ", ".join(f"{number} {verdict}" for verdict, number in union.counts.items())
-    saved = f", of {union.num_asked} that the files ask for," if union.num_asked > union.num_steps else ""
-    console.print(f"{union.num_cells} cells, {union.num_steps} steps{saved} each counted once: {counts}")
-    both = "" if union.num_taught + union.num_teachers <= union.num_steps else " (some are both)"
-    console.print(f"{union.num_taught} are taught, {union.num_teachers} teach{both}")
+    counts = ", ".join(f"{number} {verdict}" for verdict, number in overlap.counts.items())
+    saved = f", of {overlap.num_asked} that the files ask for," if overlap.num_asked > overlap.num_steps else ""
+    console.print(f"{overlap.num_cells} cells, {overlap.num_steps} steps{saved} each counted once: {counts}")
+    both = "" if overlap.num_taught + overlap.num_teachers <= overlap.num_steps else " (some are both)"
+    console.print(f"{overlap.num_taught} are taught, {overlap.num_teachers} teach{both}")
 
 
 def show_together(together: Plan | None, apart: str | None, console: Console) -> None:

@@ -18,7 +18,7 @@ MAX_NAME = 120
 """Bytes of a name made of several; a file system ends at 255, and a time or an ending comes after it."""
 
 
-def join(prepared: Sequence[Prepared]) -> Prepared:
+def in_one_schedule(prepared: Sequence[Prepared]) -> Prepared:
     """The sweeps as one: rows named after their sweep, each step there once, no tables; a single one as it is.
 
     BadInput where one schedule cannot do justice to all of them.

@@ -24,7 +24,7 @@ class SharedStep:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Union:
+class Overlap:
     """The sum of several sweeps."""
 
     num_cells: int
@@ -44,7 +44,7 @@ class Union:
         return asdict(self)
 
 
-def unite(sweeps: Sequence[tuple[Prepared, Plan]]) -> Union:
+def overlap_of(sweeps: Sequence[tuple[Prepared, Plan]]) -> Overlap:
     """Steps are one where their ids are, so equal recipes of two files are trained once if both run on one store."""
     steps: dict[str, Step] = {}
     verdicts: dict[str, Verdict] = {}
@@ -61,7 +61,7 @@ def unite(sweeps: Sequence[tuple[Prepared, Plan]]) -> Union:
             sweeps_of.setdefault(step.id, []).append(name)
             cells_of.setdefault(step.id, []).extend((name, row, seed) for row, seed in step.cells)
     found = list(verdicts.values())
-    return Union(
+    return Overlap(
         num_cells=sum(len(plan.cells) for _, plan in sweeps),
         num_steps=len(steps),
         num_asked=sum(len(prepared.steps) for prepared, _ in sweeps),

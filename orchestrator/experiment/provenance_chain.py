@@ -17,7 +17,7 @@ from reskd.errors import BadInput
 Chain = dict[str, Any]
 
 
-def why(prepared: Prepared, *, table: str, row: str, column: str) -> Chain:
+def chain_of(prepared: Prepared, *, table: str, row: str, column: str) -> Chain:
     """Plain values: the entry as the table shows it, and for each seed the step, its teachers and what made them.
 
     BadInput for a table, row or column that the sweep has not.

@@ -49,7 +49,7 @@ def stored_recipe(store: Store, step_id: str) -> Recipe:
     return recipe_from_dict(identity["recipe"])
 
 
-def evaluate_again(
+def reevaluate(
     store: Store,
     recipes: dict[str, Recipe],
     *,

@@ -16,7 +16,7 @@ from types import FrameType
 from rich.console import Console
 
 from orchestrator.experiment.bound_sweep import Prepared, check_before_start
-from orchestrator.experiment.one_schedule import join
+from orchestrator.experiment.one_schedule import in_one_schedule
 from orchestrator.plan.job import Job
 from orchestrator.run.board import Board, show_look
 from orchestrator.run.cluster_check import check_on_worker
@@ -100,7 +100,7 @@ def _run_seeds(
             raise BadInput(f"{one.sweep.path}: no videos and no manifest of {', '.join(one.unseen)} here")
         check_before_start(one)
     publishers = [Publisher(one.store, sweep=one.sweep, steps=one.steps, tracking_uri=tracking_uri) for one in prepared]
-    whole = join(prepared)
+    whole = in_one_schedule(prepared)
     started = time.monotonic()
     with leases() as held:
         jobs = _take(whole, held, retry_failed=retry_failed)

@@ -31,7 +31,7 @@ def chosen_device(name: str) -> torch.device:
     except RuntimeError as error:
         raise BadInput(f"--device: {name!r} is no device of torch's; say cpu, cuda or cuda:1") from error
     if device.type not in ("cpu", "cuda"):
-        raise BadInput(f"--device: {name!r}; only cpu and cuda are measured")
+        raise BadInput(f"--device: {name!r}; reskd computes on cpu and cuda")
     if device.type == "cuda":
         if not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count():
             raise BadInput(f"--device: torch {torch.__version__} sees no {name} here; say cpu")

@@ -91,7 +91,7 @@ def test_two_steps_and_the_classes_of_one_from_logits_alone(
         (("eval", "STEP", "--views", "10x2"), "--views must be temporal views x crops"),
         (("eval", "STEP", "--frames", "0"), "--frames must be from 1"),
         (("eval", "zzz"), "'zzz' names 0 steps"),
-        (("eval", "STEP", "--device", "abacus"), "use cpu, cuda"),
+        (("eval", "STEP", "--device", "abacus"), "say cpu, cuda or cuda:1"),
         (("eval", "UNFINISHED"), "is not finished (absent)"),
         (("classes", "UNFINISHED"), "is not finished (absent)"),
         (("eval", "no.yaml"), "no.yaml"),

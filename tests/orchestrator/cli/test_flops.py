@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from orchestrator.cli import main as cli
-from orchestrator.cli.commands.flops import published_costs
+from orchestrator.cli.commands.setup.flops import published_costs
 
 
 def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.experiment.bound_sweep import Prepared, prepare
-from orchestrator.experiment.one_schedule import join, joined_name, refuse_same_names
+from orchestrator.experiment.one_schedule import in_one_schedule, joined_name, refuse_same_names
 from orchestrator.store.folder import Store
 from reskd.errors import BadInput
 from tests.support.command_line import call
@@ -33,7 +33,7 @@ def prepared(paths: list[Path], tmp_path: Path) -> list[Prepared]:
 
 def test_two_sweeps_are_one_with_rows_named_after_them_and_each_step_once(files: list[Path], tmp_path: Path) -> None:
     first, second = prepared(files[:2], tmp_path)
-    whole = join([first, second])
+    whole = in_one_schedule([first, second])
     assert whole.steps.keys() == first.steps.keys() | second.steps.keys()
     shared = first.steps.keys() & second.steps.keys()
     rows = {row for step_id in shared for row, _ in whole.steps[step_id].cells}
@@ -42,12 +42,12 @@ def test_two_sweeps_are_one_with_rows_named_after_them_and_each_step_once(files:
     assert [cell.row for cell in plan.cells].count("second: big") == 2
     trained = [member for job in plan.jobs for member in job.members]
     assert sorted(trained) == sorted(whole.steps)
-    assert join([first]) is first
+    assert in_one_schedule([first]) is first
 
 
 def test_a_teacher_that_is_a_row_elsewhere_is_tested_as_that_row_says(files: list[Path], tmp_path: Path) -> None:
     for order in ((0, 1), (1, 0)):
-        whole = join(prepared([files[index] for index in order], tmp_path))
+        whole = in_one_schedule(prepared([files[index] for index in order], tmp_path))
         teachers = {step.teacher_id for step in whole.steps.values()} - {None}
         assert {whole.steps[str(teacher)].recipe.test_protocol.num_views for teacher in teachers} == {2}
 
@@ -56,9 +56,9 @@ def test_budgets_of_all_files_are_added_up_where_all_have_one(files: list[Path],
     for path, budget in zip(files, (1, 2, None), strict=True):
         path.write_text(f"{path.read_text()}resources: {{budget_gpu_hours: {budget or 'null'}}}\n")
     found = prepared(files, tmp_path)
-    assert join(found[:2]).sweep.resources.budget_gpu_hours == 3
-    assert join(found).sweep.resources.budget_gpu_hours is None
-    whole = join(found[:2])
+    assert in_one_schedule(found[:2]).sweep.resources.budget_gpu_hours == 3
+    assert in_one_schedule(found).sweep.resources.budget_gpu_hours is None
+    whole = in_one_schedule(found[:2])
     forecast = replace(whole.plan().forecast, device_hours=3.5)
     with pytest.raises(BadInput, match=r"first\.yaml, .*second\.yaml: about 3\.5 .* above the budget of 3;"):
         whole.refuse(forecast)
@@ -77,22 +77,22 @@ def test_sweeps_that_one_schedule_cannot_serve_are_refused(
 ) -> None:
     files[2].write_text(f"{files[2].read_text()}\n{more}\n")
     with pytest.raises(BadInput, match=says):
-        join(prepared(files, tmp_path))
-    join(prepared(files[2:], tmp_path))  # by itself it may have all of that
+        in_one_schedule(prepared(files, tmp_path))
+    in_one_schedule(prepared(files[2:], tmp_path))  # by itself it may have all of that
 
 
 def test_groups_chosen_by_the_steps_of_one_sweep_are_not_mixed_with_others(files: list[Path], tmp_path: Path) -> None:
     for path in files:
         path.write_text(f"{path.read_text()}\nresources: {{groups_per_pass: auto}}\n")
     with pytest.raises(BadInput, match=r"first\.yaml: 'resources\.groups_per_pass' is auto"):
-        join(prepared(files, tmp_path))
+        in_one_schedule(prepared(files, tmp_path))
 
 
 def test_one_step_with_two_tests_at_its_end_is_refused_whichever_files_ask(files: list[Path], tmp_path: Path) -> None:
     files[1].write_text(files[1].read_text().replace("row: ours,", "row: ours, eval.views: 1x3,"))
     third, first, second = files[2], files[0], files[1]
     with pytest.raises(BadInput, match=r"second\.yaml: row 'ours' and row 'pixel' of .*first\.yaml are one training"):
-        join(prepared([third, first, second], tmp_path))
+        in_one_schedule(prepared([third, first, second], tmp_path))
 
 
 def test_files_of_one_name_are_refused_before_anything_is_read(

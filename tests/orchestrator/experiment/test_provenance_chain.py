@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.experiment.bound_sweep import Prepared, prepare
-from orchestrator.experiment.provenance_chain import why
+from orchestrator.experiment.provenance_chain import chain_of
 from orchestrator.spec.steps import build_steps
 from orchestrator.spec.sweep import load
 from orchestrator.store.folder import Store
@@ -39,7 +39,7 @@ def test_why_leads_from_an_entry_to_its_seeds_their_teachers_and_what_made_them(
     stored.finish(student, 0.5)
     stored.start(stored.id_of("pixel-level MSE", 1))
     stored.fail(stored.id_of("pixel-level MSE", 1))
-    chain = why(prepared(stored), table="table5", row="pixel-level MSE", column="test/top1")
+    chain = chain_of(prepared(stored), table="table5", row="pixel-level MSE", column="test/top1")
     assert chain["value"] == "50.0 (1 of 2: seed 1 failed)"
     assert "78.5" in chain["published"]
     assert "other task, not comparable" in chain["published"]  # the demo is not ActivityNet

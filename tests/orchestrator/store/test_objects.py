@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from orchestrator.experiment.reevaluate import evaluate_again
+from orchestrator.experiment.reevaluate import reevaluate
 from orchestrator.store.bucket import Bucket
 from orchestrator.store.folder import LeasedSink, LeaseLost, Store
 from orchestrator.store.lease import Leases, read_lease
@@ -357,7 +357,7 @@ def test_a_cohort_ends_with_the_same_weights_as_in_a_folder_also_when_interrupte
 def test_finished_steps_are_judged_again_in_a_bucket(store: S3Store, tmp_path: Path, demo_root: Path) -> None:
     prepared = train_sweep(tmp_path, demo_root, store=store)
     recipes = {step_id: step.recipe for step_id, step in prepared.steps.items()}
-    outcome = evaluate_again(store, recipes, views=(2, 1), num_frames=None, device=torch.device("cpu"))
+    outcome = reevaluate(store, recipes, views=(2, 1), num_frames=None, device=torch.device("cpu"))
     assert sorted(outcome.judged) == sorted(recipes)
     assert not outcome.held
     for step_id in recipes:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from orchestrator.experiment.bound_sweep import Prepared
-from orchestrator.experiment.reevaluate import evaluate_again, stored_recipe, with_root
+from orchestrator.experiment.reevaluate import reevaluate, stored_recipe, with_root
 from orchestrator.store.folder import Store
 from orchestrator.store.lease import Leases
 from orchestrator.store.lease_owner import Owner
@@ -140,7 +140,7 @@ def test_one_centre_view_gives_the_records_of_training_bit_for_bit(store: Store,
     before = {step_id: (store.evaluations(step_id), store.logits(step_id, "val-f4-v1x1")) for step_id in trained.steps}
     for step_id in trained.steps:
         shutil.rmtree(store.folder(step_id) / "eval")
-    outcome = evaluate_again(store, recipes_of(store), views=(1, 1), num_frames=None, device=CPU)
+    outcome = reevaluate(store, recipes_of(store), views=(1, 1), num_frames=None, device=CPU)
     assert sorted(outcome.judged) == sorted(trained.steps)
     for step_id, (records, arrays) in before.items():
         again = store.logits(step_id, "val-f4-v1x1")
@@ -155,7 +155,7 @@ def test_more_views_are_a_record_beside_the_old_one_equal_to_a_plain_loop(store:
     recipe = stored_recipe(store, step_id)
     folder = store.folder(step_id)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    outcome = evaluate_again(store, {step_id: recipe}, views=(2, 3), num_frames=3, device=CPU)
+    outcome = reevaluate(store, {step_id: recipe}, views=(2, 3), num_frames=3, device=CPU)
     assert outcome.judged == [step_id]
     assert {path: path.read_bytes() for path in before} == before
     assert {path.name for path in folder.rglob("*") if path.is_file() and path not in before} <= {
@@ -192,15 +192,15 @@ def test_a_record_that_is_there_is_left_alone_and_a_lease_of_another_is_kept(sto
     recipes = {step_id: stored_recipe(store, step_id)}
     other = Leases(Owner.this_process())
     assert other.take(store.lease_path(step_id))
-    held = evaluate_again(store, recipes, views=(2, 1), num_frames=None, device=CPU)
+    held = reevaluate(store, recipes, views=(2, 1), num_frames=None, device=CPU)
     other.release()
     assert (held.judged, list(held.held)) == ([], [step_id])
     assert "val-f4-v2x1" not in store.evaluations(step_id)
-    assert evaluate_again(store, recipes, views=(2, 1), num_frames=None, device=CPU).judged == [step_id]
+    assert reevaluate(store, recipes, views=(2, 1), num_frames=None, device=CPU).judged == [step_id]
     path = store.folder(step_id) / "eval" / "val-f4-v2x1.json"
     was = path.stat().st_mtime_ns
     gone = with_root(recipes.items(), Path("/nowhere"))  # nothing to do needs no videos
-    assert evaluate_again(store, gone, views=(2, 1), num_frames=None, device=CPU).present == [step_id]
+    assert reevaluate(store, gone, views=(2, 1), num_frames=None, device=CPU).present == [step_id]
     assert path.stat().st_mtime_ns == was
 
 
@@ -209,14 +209,14 @@ def test_other_videos_than_the_steps_are_refused(store: Store, trained: Prepared
     recipe = stored_recipe(store, step_id)
     shutil.copytree(demo_root, tmp_path / "videos")
     moved = with_root([(step_id, recipe)], tmp_path / "videos")
-    assert evaluate_again(store, moved, views=(1, 3), num_frames=None, device=CPU).judged == [step_id]
+    assert reevaluate(store, moved, views=(1, 3), num_frames=None, device=CPU).judged == [step_id]
     names = (tmp_path / "videos" / "val.csv").read_text().splitlines(keepends=True)
     (tmp_path / "videos" / "val.csv").write_text("".join(names[:-1]))
     with pytest.raises(BadInput, match="other videos or labels"):
-        evaluate_again(store, moved, views=(2, 3), num_frames=None, device=CPU)
+        reevaluate(store, moved, views=(2, 3), num_frames=None, device=CPU)
     nowhere = with_root([(step_id, recipe)], tmp_path / "none")
     with pytest.raises(BadInput, match="not here"):
-        evaluate_again(store, nowhere, views=(2, 3), num_frames=None, device=CPU)
+        reevaluate(store, nowhere, views=(2, 3), num_frames=None, device=CPU)
 
 
 def test_a_network_with_an_exit_a_frame_is_left_out_where_it_cannot_look_at_so_many(
@@ -226,8 +226,8 @@ def test_a_network_with_an_exit_a_frame_is_left_out_where_it_cannot_look_at_so_m
     unfit, *others = recipes
     early = replace(recipes[unfit].model, name="frameexit_mini10")
     recipes[unfit] = replace(recipes[unfit], model=early)
-    outcome = evaluate_again(store, recipes, views=(1, 1), num_frames=5, device=CPU)
+    outcome = reevaluate(store, recipes, views=(1, 1), num_frames=5, device=CPU)
     assert outcome.unfit == {unfit: "has an exit for each of 4 frames, and no more"}
     assert sorted(outcome.judged) == sorted(others)
     with pytest.raises(BadInput, match=r"--frames 5: step \w+, frameexit_mini10, has an exit for each of 4 frames"):
-        evaluate_again(store, {unfit: recipes[unfit]}, views=(1, 1), num_frames=5, device=CPU)
+        reevaluate(store, {unfit: recipes[unfit]}, views=(1, 1), num_frames=5, device=CPU)

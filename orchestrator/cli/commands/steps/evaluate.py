@@ -11,13 +11,13 @@ import typer
 from rich.progress import Progress
 from rich.table import Table
 
-from orchestrator.cli.options import Changes, StoreFolder, TrackingUri, console, open_store, open_sweep
+from orchestrator.cli.console import console
+from orchestrator.cli.inputs import open_store, open_sweep
+from orchestrator.cli.options import Changes, StoreFolder, TrackingUri
 from reskd.errors import BadInput
 from reskd.protocol import parse_views
 
 if TYPE_CHECKING:
-    import torch
-
     from orchestrator.experiment.bound_sweep import Prepared
     from orchestrator.experiment.reevaluate import Outcome
     from orchestrator.store.folder import Store
@@ -50,10 +50,11 @@ def evaluate(
         raise BadInput(f"--frames must be from 1 to {MAX_FRAMES}, got {frames}")
     if workers < 0:
         raise BadInput(f"--workers must be at least 0, got {workers}")
-    where = _device(device)
-    from orchestrator.experiment.reevaluate import evaluate_again, stored_recipe, with_root
+    from orchestrator.experiment.reevaluate import reevaluate, stored_recipe, with_root
     from orchestrator.store.evaluations import finished_step
+    from reskd.runtime.device import chosen_device
 
+    where = chosen_device(device)
     home = open_store(store)
     prepared = None
     if what.endswith(SWEEP_SUFFIXES) or Path(what).is_file():
@@ -68,7 +69,7 @@ def evaluate(
         found = [(step_id, stored_recipe(home, step_id))]
     recipes = with_root(found, data_root)
     with Progress(console=console, transient=True) as progress:
-        outcome = evaluate_again(
+        outcome = reevaluate(
             home,
             recipes,
             views=parsed,
@@ -82,18 +83,6 @@ def evaluate(
     _show(home, outcome, names, first=metric or next(iter(recipes.values())).eval.metric)
     _publish(prepared, tracking_uri)
     raise typer.Exit(3 if outcome.held else 0)
-
-
-def _device(name: str) -> torch.device:
-    """BadInput for a device that torch does not know or that this machine lacks."""
-    import torch
-
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise BadInput(f"--device {name!r}: {str(error).splitlines()[0]}; use cpu, cuda or cuda:1") from error
-    return device
 
 
 def _begin(progress: Progress, words: str, total: int) -> Callable[[int], None]:

@@ -1,4 +1,4 @@
-"""`reskd data ...`: make the demo's videos, check a data set before it costs a run."""
+"""`reskd data check`: a data set looked through before it costs a run."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import Progress, TaskID
 
-from orchestrator.cli.commands.data_bench import bench_command
-from orchestrator.cli.commands.pack import pack_command
-from orchestrator.run.console import make_console
+from orchestrator.cli.console import console
 from reskd.recipe import DataSpec
 
 if TYPE_CHECKING:
@@ -25,29 +23,7 @@ MAX_SHOWN = 12
 MAX_EXTREME = 3
 """Classes with the fewest and with the most videos, of a data set with more classes."""
 
-data_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
-console = make_console()
 
-
-@data_app.command("make-demo", epilog="Example: reskd data make-demo data/demo")
-def make_demo(
-    folder: Annotated[Path, typer.Argument(help="Where the videos go.")],
-    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
-) -> None:
-    """Write the demo data set: 660 small H.264 clips in six classes, and their CSV files."""
-    from reskd.data.synthetic import make_demo as make
-
-    make(folder, seed=seed)
-    console.print(f"demo data set in {folder}")
-
-
-data_app.command("bench", epilog="Example: reskd data bench sweeps/your_videos.yaml data/packed --clips-per-s 300")(
-    bench_command
-)
-data_app.command("pack", epilog="Example: reskd data pack sweeps/your_videos.yaml data/packed")(pack_command)
-
-
-@data_app.command("check", epilog="Example: reskd data check sweeps/your_videos.yaml")
 def check(
     sweep: Annotated[Path, typer.Argument(help="A sweep file; its data sets are checked.")],
     quick: Annotated[bool, typer.Option("--quick", help="Only open; finds no damage inside a file.")] = False,

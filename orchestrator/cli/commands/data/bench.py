@@ -11,14 +11,12 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from orchestrator.cli.commands.pack import data_specs
+from orchestrator.cli.commands.data.shared import data_specs
+from orchestrator.cli.console import console
 from orchestrator.plan.cost_inputs import DEFAULT_GPU
-from orchestrator.run.console import make_console
-
-console = make_console()
 
 
-def bench_command(
+def bench(
     sources: Annotated[list[Path], typer.Argument(help="Sweep files or folders with train.csv; originals and packs.")],
     clips_per_s: Annotated[
         float | None,

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from orchestrator.cli.options import AsJson, console
+from orchestrator.cli.console import console
+from orchestrator.cli.options import AsJson
 
 if TYPE_CHECKING:
     from reskd.cost.complexity import Complexity

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from orchestrator.run.console import make_console
+from orchestrator.cli.commands.data.shared import data_specs
+from orchestrator.cli.console import console
 from reskd.data.pack_record import PackSettings
-from reskd.errors import BadInput
 from reskd.recipe import DataSpec
 
 if TYPE_CHECKING:
@@ -21,10 +21,8 @@ if TYPE_CHECKING:
 FRAMES_PER_FRAME = 5
 """Kept for each frame of a clip where --frames is not given: odd, so that test frames are those of the original."""
 
-console = make_console()
 
-
-def pack_command(
+def pack(
     source: Annotated[Path, typer.Argument(help="A sweep file, or a folder with train.csv and val.csv.")],
     target: Annotated[Path, typer.Argument(help="Folder of the packed data set; new, or begun by this command.")],
     frames: Annotated[
@@ -45,7 +43,7 @@ def pack_command(
 ) -> None:
     """Read every video once and keep some frames of it as JPEG: another, lossy data set, over ten times as fast."""
     from orchestrator.store.open import store_at
-    from reskd.data.pack import pack
+    from reskd.data.pack import pack as write_pack
 
     if address is not None:  # a task of the cluster has another working folder
         source, target = source.absolute(), target.absolute()
@@ -60,7 +58,7 @@ def pack_command(
         Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress,
     ):
         task = progress.add_task(f"packing {spec.name}", total=None)
-        report = pack(
+        report = write_pack(
             spec,
             target,
             settings,
@@ -78,26 +76,6 @@ def _shared_out(address: str | None, target: Path) -> AbstractContextManager[Pac
     from orchestrator.run.pack_on_ray import ray_packing
 
     return ray_packing(address, target)
-
-
-def data_specs(source: Path, *, data: str | None) -> list[DataSpec]:
-    """All data specs of one data set."""
-    if source.is_dir():
-        classes = "classes.txt" if (source / "classes.txt").is_file() else None
-        return [DataSpec(name=source.resolve().name, root=str(source), classes=classes)]
-    from orchestrator.spec.sweep import load
-
-    specs = list(dict.fromkeys(cell.recipe.data for cell in load(source).cells))
-    names = list(dict.fromkeys(spec.name for spec in specs))
-    if data is not None and data not in names:
-        raise BadInput(f"--data {data!r}: {source} has {', '.join(names)}")
-    if data is None and len(names) > 1:
-        raise BadInput(f"{source} has {len(names)} data sets: {', '.join(names)}; name one with --data")
-    mine = [spec for spec in specs if data in (None, spec.name)]
-    places = {(spec.root, spec.annotations, spec.train, spec.val, spec.classes) for spec in mine}
-    if len(places) > 1:
-        raise BadInput(f"{source}: rows name other files or folders for data set {mine[0].name!r}; give each its name")
-    return mine
 
 
 def _num_frames(specs: list[DataSpec]) -> int:

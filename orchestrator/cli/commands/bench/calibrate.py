@@ -1,4 +1,4 @@
-"""`reskd bench ...`: measurements of machines."""
+"""`reskd bench calibrate`: what this machine does, measured and kept as a device profile."""
 
 from __future__ import annotations
 
@@ -9,43 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from orchestrator.cli.options import StoreFolder, TrackingUri, console, open_store
+from orchestrator.cli.console import console
+from orchestrator.cli.inputs import open_store
+from orchestrator.cli.options import StoreFolder
 from reskd.errors import BadInput
 
 if TYPE_CHECKING:
     from orchestrator.plan.device_profiles import DeviceProfile
 
-bench_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
-
-@bench_app.callback()
-def bench() -> None:
-    """Measurements of this and other machines."""
-
-
-@bench_app.command("import", epilog="Example: reskd bench import h200.json")
-def import_file(
-    file: Annotated[Path, typer.Argument(help="What `python -m reskd.throughput --json FILE` wrote.")],
-    store: StoreFolder = None,
-    tracking_uri: TrackingUri = None,
-) -> None:
-    """Put measured clips/s into the store, MLflow and the tables that have a column bench/clips/s."""
-    from orchestrator.store.imported_speeds import keep_bench, read_bench_file
-    from orchestrator.tracking.publish_speeds import publish_bench
-
-    measured, content = read_bench_file(file)
-    opened = open_store(store)
-    path = keep_bench(opened, content)
-    num_runs = publish_bench(opened, measured, content, tracking_uri=tracking_uri)
-    console.print(
-        f"{len(measured.results)} measurements on {measured.device}: {path}; "
-        f"MLflow: {num_runs} new runs of `throughput`; `reskd tables` shows them",
-        markup=False,
-        soft_wrap=True,
-    )
-
-
-@bench_app.command("calibrate", epilog="Example: reskd bench calibrate --data sweeps/demo.yaml")
 def calibrate(
     name: Annotated[str | None, typer.Option("--name", help="Of the profile; without it, of the shipped one.")] = None,
     device: Annotated[str, typer.Option("--device", help="cuda, cpu, or auto: a GPU where there is one.")] = "auto",
@@ -59,7 +31,7 @@ def calibrate(
     """Measure what this machine does and keep it as a device profile, which plans reckon with from then on."""
     import torch
 
-    from orchestrator.cli.commands.pack import data_specs
+    from orchestrator.cli.commands.data.shared import data_specs
     from orchestrator.plan.calibration import calibrated, decode_cost, measure_here, source_of, write_profile
     from orchestrator.plan.cost_inputs import DEFAULT_GPU
     from orchestrator.plan.device_profiles import load_profile, profile_name_of, shipped_profiles

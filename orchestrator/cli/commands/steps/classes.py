@@ -1,4 +1,4 @@
-"""`reskd compare`, `reskd classes`: what stored logits say, without a video or a GPU."""
+"""`reskd classes`: a finished step class by class, from its stored logits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import io
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,51 +15,18 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from orchestrator.cli.options import AsJson, StoreFolder, console, open_store
+from orchestrator.cli.commands.steps.shared import ProtocolName, StepId, stored_judgement_of
+from orchestrator.cli.console import console
+from orchestrator.cli.inputs import open_store
+from orchestrator.cli.options import AsJson, StoreFolder
 from reskd.errors import BadInput
 
 if TYPE_CHECKING:
     from orchestrator.store.evaluations import StoredJudgement
-    from orchestrator.store.folder import Store
 
 MAX_MATRIX = 12
 """Classes of which a terminal shows the whole confusion matrix; of more, the commonest mistakes."""
 MAX_MISTAKES = 10
-
-StepId = Annotated[str, typer.Argument(metavar="STEP", help="A step's id or its first letters.")]
-ProtocolName = Annotated[
-    str | None, typer.Option("--protocol", help="Such as val-f32-v10x3. Default: what training judged it by.")
-]
-
-
-def compare(
-    first: StepId, second: StepId, protocol: ProtocolName = None, store: StoreFolder = None, as_json: AsJson = False
-) -> None:
-    """Two finished steps clip by clip: accuracies, their difference with an interval, McNemar's exact test."""
-    from reskd.evaluation.paired_tests import compare as compare_correct
-    from reskd.evaluation.paired_tests import correct
-
-    home = open_store(store)
-    pair = [_judgement(home, prefix, protocol) for prefix in (first, second)]
-    rows = _shared_clips(*pair)
-    right = [correct(one.logits, one.targets)[row] for one, row in zip(pair, rows, strict=True)]
-    paired = compare_correct(right[0], right[1])
-    left_out = [len(one.indices) - len(row) for one, row in zip(pair, rows, strict=True)]
-    if as_json:
-        steps = [one.step_id for one in pair]
-        print(json.dumps({"steps": steps, "protocol": pair[0].protocol, "left_out": left_out, **asdict(paired)}))
-        return
-    table = Table("step", "top-1 (%)", "alone right", title=f"{paired.num_clips} clips, {pair[0].protocol}")
-    table.add_row(pair[0].step_id, f"{100 * paired.accuracy_first:.1f}", str(paired.only_first))
-    table.add_row(pair[1].step_id, f"{100 * paired.accuracy_second:.1f}", str(paired.only_second))
-    console.print(table)
-    console.print(
-        f"difference {100 * paired.difference:+.1f} points, 95 % interval {100 * paired.low:+.1f} to "
-        f"{100 * paired.high:+.1f} (bootstrap over clips); McNemar's exact test p = {paired.p_value:.3g}"
-    )
-    console.print("Both cover the choice of clips for these two models, not the choice of seeds.")
-    if any(left_out):
-        console.print(f"Left out, since the other step skipped them: {left_out[0]} and {left_out[1]} clips.")
 
 
 def classes(
@@ -75,7 +41,7 @@ def classes(
     """A finished step class by class: accuracy, average precision, and what is taken for what."""
     from reskd.evaluation.paired_tests import class_scores, confusion
 
-    judged = _judgement(open_store(store), step, protocol)
+    judged = stored_judgement_of(open_store(store), step, protocol)
     scores = class_scores(judged.logits, judged.targets, classes=judged.classes)
     matrix = confusion(judged.logits, judged.targets)
     table = [
@@ -107,32 +73,6 @@ def classes(
         console.print("A clip of several labels counts as the one predicted, else as its first.")
     if csv_folder is not None:
         console.print(f"CSV: {csv_folder}", markup=False)
-
-
-def _judgement(store: Store, prefix: str, protocol: str | None) -> StoredJudgement:
-    from orchestrator.store.evaluations import finished_step, stored_judgement
-
-    judged = stored_judgement(store, finished_step(store, prefix), protocol=protocol)
-    if len(judged.indices) == 0:
-        raise BadInput(f"step {judged.step_id}: its evaluation {judged.protocol} holds no clips")
-    return judged
-
-
-def _shared_clips(first: StoredJudgement, second: StoredJudgement) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of each that are clips which both have; BadInput where the two do not compare."""
-    if first.manifest_sha256 != second.manifest_sha256:
-        raise BadInput(
-            f"steps {first.step_id} and {second.step_id} have different data, so their clips cannot be paired"
-        )
-    if first.protocol != second.protocol:
-        raise BadInput(
-            f"step {first.step_id} was judged by {first.protocol}, {second.step_id} by {second.protocol}; "
-            "name one for both with --protocol, after `reskd eval` where it is missing"
-        )
-    shared, rows_first, rows_second = np.intersect1d(first.indices, second.indices, return_indices=True)
-    if len(shared) == 0:
-        raise BadInput(f"steps {first.step_id} and {second.step_id} have no clip in common under {first.protocol}")
-    return rows_first, rows_second
 
 
 def _known(value: float) -> float | None:

@@ -1,0 +1,41 @@
+"""`reskd figures erf`: effective receptive fields of steps side by side."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.commands.figures.shared import (
+    DataRoot,
+    Out,
+    Steps,
+    Videos,
+    figure_folder,
+    networks_and_clips,
+    tell_step_figures,
+)
+from orchestrator.cli.inputs import open_store
+from orchestrator.cli.options import StoreFolder, TrackingUri
+
+
+def erf(
+    steps: Steps,
+    videos: Videos = None,
+    clips: Annotated[int, typer.Option("--clips", min=1, help="Validation clips to take the mean over.")] = 16,
+    at: Annotated[
+        tuple[float, float],
+        typer.Option("--at", help="The cell's place, shares of height and width from the top left."),
+    ] = (0.625, 0.625),
+    data_root: DataRoot = None,
+    out: Out = None,
+    store: StoreFolder = None,
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """The effective receptive field of one cell of the last map, of steps side by side."""
+    from orchestrator.experiment.step_figures import write_fields
+
+    home = open_store(store)
+    networks, found = networks_and_clips(home, steps, videos, num=clips, root=data_root)
+    paths = write_fields(networks, found, figure_folder(home, out), place=at)
+    tell_step_figures(home, networks, paths, tracking_uri)

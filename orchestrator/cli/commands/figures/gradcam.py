@@ -1,0 +1,43 @@
+"""`reskd figures gradcam`: where in a clip each step saw a class."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.commands.figures.shared import (
+    DataRoot,
+    Out,
+    Steps,
+    Videos,
+    figure_folder,
+    networks_and_clips,
+    tell_step_figures,
+)
+from orchestrator.cli.inputs import open_store
+from orchestrator.cli.options import StoreFolder, TrackingUri
+
+
+def gradcam(
+    steps: Steps,
+    videos: Videos = None,
+    clips: Annotated[int, typer.Option("--clips", min=1, help="Validation clips, a sheet each.")] = 4,
+    layer: Annotated[
+        str | None, typer.Option("--layer", help="Dotted name, such as backbone.layer3. Default: the last map.")
+    ] = None,
+    class_name: Annotated[
+        str | None, typer.Option("--class", help="Class to look for. Default: what each step predicts.")
+    ] = None,
+    data_root: DataRoot = None,
+    out: Out = None,
+    store: StoreFolder = None,
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Grad-CAM: where in a clip's frames each step saw a class, one sheet a clip."""
+    from orchestrator.experiment.step_figures import write_cams
+
+    home = open_store(store)
+    networks, found = networks_and_clips(home, steps, videos, num=clips, root=data_root)
+    paths = write_cams(networks, found, figure_folder(home, out), layer=layer, class_name=class_name)
+    tell_step_figures(home, networks, paths, tracking_uri)

@@ -1,0 +1,28 @@
+"""`reskd recipes`: the named recipes that a sweep can start from."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.cli.console import console
+
+
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="Print this one.")] = None,
+) -> None:
+    """The named recipes that a sweep's base, or a row, can start from: base: {recipe: tsn_activitynet}."""
+    from orchestrator.spec.named_recipes import find, named_recipes
+
+    if name is not None:
+        print(find(name).text, end="")
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("recipe", "what it is"):
+        table.add_column(heading)
+    for key, recipe in named_recipes().items():
+        table.add_row(key, Text(recipe.about))
+    console.print(table)

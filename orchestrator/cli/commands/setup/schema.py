@@ -1,0 +1,28 @@
+"""`reskd schema`: the JSON schema of sweep files, for editors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.console import console
+from reskd.errors import BadInput
+
+
+def schema(
+    file: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("sweep.schema.json"),
+) -> None:
+    """Write the JSON schema of sweep files, and say the line that makes an editor complete and check them."""
+    from orchestrator.spec.json_schema import sweep_schema
+    from reskd.files import write_atomic
+
+    try:
+        write_atomic(file, json.dumps(sweep_schema(), indent=1) + "\n")
+    except OSError as error:
+        raise BadInput(f"{file}: cannot be written ({error.strerror}); name another file") from error
+    console.print(f"wrote {file}; first line of a sweep file, for editors with a YAML language server:", markup=False)
+    # Alone on its line and never wrapped, so that it can be copied.
+    print(f"# yaml-language-server: $schema={file.absolute()}")

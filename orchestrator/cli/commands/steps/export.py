@@ -1,0 +1,47 @@
+"""`reskd export`: a trained model as one file that needs no reskd."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from orchestrator.cli.commands.steps.shared import check_writable, readable, weights_of
+from orchestrator.cli.console import console
+from orchestrator.cli.options import StoreFolder
+from reskd.errors import BadInput
+
+
+def export(
+    step: Annotated[str, typer.Argument(help="A step id or its first letters, or the path of a weights.pt.")],
+    format: Annotated[Literal["pt2", "onnx"], typer.Option("--format", help="pt2 (torch.export) or onnx.")] = "pt2",
+    output: Annotated[Path | None, typer.Option("--output", help="Default: MODEL-STEP.FORMAT here.")] = None,
+    store: StoreFolder = None,
+) -> None:
+    """Write a trained model as one file that needs no reskd: pixels in, logits out, compared before it is written."""
+    if output is not None and output.suffix != f".{format}":
+        raise BadInput(f"--output {output}: must end in .{format}, by which `reskd predict` knows what it is")
+    from reskd.deploy.card import load_trained
+    from reskd.deploy.export import export as write
+    from reskd.deploy.export import require_onnx
+
+    if format == "onnx":
+        require_onnx()
+    with readable():
+        weights, recipe = weights_of(step, store)
+        trained = load_trained(weights, recipe=recipe)
+    card = trained.card
+    path = output or Path(f"{card.model}-{card.step_id}.{format}")
+    check_writable(path, option="--output")
+    difference = write(trained, path, format=format)
+    size = path.stat().st_size / 1e6
+    stride = "" if card.stride is None else f" of stride {card.stride}"
+    lines = (
+        f"{path}  {size:.1f} MB, {len(card.classes)} classes, {card.model} at {card.resolution} px",
+        f"  in   {card.input}",
+        f"       num_frames {card.num_frames}{stride}, short side {card.short_side}, crop_size {card.crop_size}",
+        f"  out  {card.output}",
+        f"  its logits differ from the model's by {difference:.2g} at most",
+    )
+    console.print("\n".join(lines), markup=False, soft_wrap=True)

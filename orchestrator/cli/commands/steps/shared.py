@@ -1,0 +1,71 @@
+"""What several commands on finished steps share."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli.inputs import open_store
+from reskd.errors import BadInput
+from reskd.files import Json, read_json
+
+if TYPE_CHECKING:
+    from orchestrator.store.evaluations import StoredJudgement
+    from orchestrator.store.folder import Store
+
+EXPORTED = (".pt2", ".onnx")
+
+StepId = Annotated[str, typer.Argument(metavar="STEP", help="A step's id or its first letters.")]
+ProtocolName = Annotated[
+    str | None, typer.Option("--protocol", help="Such as val-f32-v10x3. Default: what training judged it by.")
+]
+
+
+def stored_judgement_of(store: Store, prefix: str, protocol: str | None) -> StoredJudgement:
+    from orchestrator.store.evaluations import finished_step, stored_judgement
+
+    judged = stored_judgement(store, finished_step(store, prefix), protocol=protocol)
+    if len(judged.indices) == 0:
+        raise BadInput(f"step {judged.step_id}: its evaluation {judged.protocol} holds no clips")
+    return judged
+
+
+def weights_of(named: str, store: str | None) -> tuple[Path, Json | None]:
+    """The weights.pt that a path or a step id names, and the identity on record beside it."""
+    path = Path(named)
+    if path.suffix in EXPORTED:
+        raise BadInput(f"{path}: exported already; give the step or the weights.pt that it was made from")
+    if path.suffix == ".pt":
+        return path, (read_json(path.parent / "recipe.json") or {}).get("payload")
+    if path.is_file() or path.is_dir():
+        raise BadInput(f"{path}: not a model; give a .pt2, an .onnx, a weights.pt or a step id")
+    from orchestrator.store.evaluations import finished_step
+
+    where = open_store(store)
+    step_id = finished_step(where, named)
+    return where.weights(step_id), (where.identity(step_id) or {}).get("payload")
+
+
+@contextmanager
+def readable() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BadInput(f"{error.filename}: cannot be read ({error.strerror})") from error
+
+
+def check_writable(path: Path, *, option: str) -> None:
+    """Known before the work is done, not after it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise BadInput(f"{option} {path}: cannot be written ({error.strerror}); name another place") from error
+    if path.is_dir():
+        raise BadInput(f"{option} {path}: is a folder; name a file")

@@ -1,0 +1,89 @@
+"""`reskd run`: train what is missing, publish it, rebuild the tables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli.console import console, program_name
+from orchestrator.cli.inputs import open_store, open_sweeps
+from orchestrator.cli.options import Budget, Changes, NoCohorts, Smoke, StoreFolder, SweepFiles, TrackingUri
+from reskd.errors import ReskdError
+
+if TYPE_CHECKING:
+    from orchestrator.experiment.bound_sweep import Prepared
+    from orchestrator.run.controller import Outcome
+    from orchestrator.store.step_record import StepRecord
+    from orchestrator.tracking.publish import Publisher
+
+
+def run(
+    sweep: SweepFiles,
+    changes: Changes = None,
+    store: StoreFolder = None,
+    tracking_uri: TrackingUri = None,
+    no_cohorts: NoCohorts = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed steps again.")] = False,
+    budget: Budget = None,
+    smoke: Smoke = False,
+) -> None:
+    """Train what is missing, publish it, rebuild the tables; of several sweeps in one schedule, which trains once what
+    they share. Typed again, it resumes, retries and extends.
+    """
+    from orchestrator.experiment.one_schedule import in_one_schedule
+    from orchestrator.run.ray_address import joins_cluster, refuse_unreachable
+    from orchestrator.run.shared_paths import refuse_relative_store
+
+    if joins_cluster():
+        refuse_relative_store(store)
+        refuse_unreachable(os.environ["RAY_ADDRESS"], where="RAY_ADDRESS")
+    prepared = open_sweeps(sweep, changes, open_store(store), no_cohorts=no_cohorts, smoke=smoke)
+
+    from orchestrator.cli.show_outcome import show_outcome
+    from orchestrator.cli.show_plan import show_plan
+    from orchestrator.run.board import show_look
+    from orchestrator.run.controller import run_sweeps  # Ray and MLflow, once the files are known to be good
+
+    if smoke:
+        tracking_uri = None  # its runs are no results, so they stay in its own store
+    whole = in_one_schedule(prepared)
+    before = whole.plan(retry_failed=retry_failed)
+    for one in prepared if len(prepared) > 1 else ():
+        show_look(one, console)
+    show_plan(whole, before, console, cells=False)
+    whole.refuse(before.forecast, budget=budget)
+    prepared, outcome, publishers = run_sweeps(
+        prepared, tracking_uri=tracking_uri, retry_failed=retry_failed, console=console
+    )
+    if not outcome.interrupted:
+        _write_tables(prepared, outcome, publishers)
+    show_outcome(in_one_schedule(prepared), outcome, publishers, console, program=program_name())
+    raise typer.Exit(outcome.exit_code)
+
+
+def _write_tables(prepared: list[Prepared], outcome: Outcome, publishers: list[Publisher]) -> None:
+    """Of the sweeps of which no other run holds a step, which will write them itself."""
+    from orchestrator.experiment.build_tables import write_tables
+
+    ours = [pair for pair in zip(prepared, publishers, strict=True) if not outcome.held.keys() & pair[0].steps.keys()]
+    if ours:
+        records = [_records(one, publisher) for one, publisher in ours]
+        write_tables(
+            [one for one, _ in ours], records, publishers=[publisher for _, publisher in ours], console=console
+        )
+
+
+def _records(prepared: Prepared, publisher: Publisher) -> Mapping[str, StepRecord]:
+    """From MLflow; from the store where MLflow misses something, which the training must not suffer from."""
+    from orchestrator.store.step_record import records_from_store
+
+    try:
+        if publisher.publish():
+            return publisher.records()
+    except ReskdError as error:
+        console.print(f"MLflow: {error}", style="yellow", markup=False)
+    console.print("MLflow does not have everything: these tables are from the store; `reskd publish` makes up for it")
+    return records_from_store(prepared.store, prepared.steps)

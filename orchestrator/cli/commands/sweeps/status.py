@@ -1,0 +1,41 @@
+"""`reskd status`: how far a sweep's steps are, or a cluster's jobs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.commands.cluster.shared import show_jobs
+from orchestrator.cli.console import console
+from orchestrator.cli.inputs import open_store, open_sweep
+from orchestrator.cli.options import AsJson, Changes, StoreFolder
+from reskd.errors import BadInput
+
+
+def status(
+    sweep: Annotated[Path | None, typer.Argument(help="A sweep file, such as sweeps/demo.yaml.")] = None,
+    changes: Changes = None,
+    store: StoreFolder = None,
+    address: Annotated[
+        str | None, typer.Option("--address", help="Ray's dashboard, http://host:8265: the jobs of that cluster.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Each step's state: epochs, last metrics, who trains it, damaged clips, why it failed. With --address: a
+    cluster's submitted jobs, of all sweeps or of the one named.
+    """
+    if address is not None:
+        show_jobs(address, sweep=sweep.name if sweep else None, as_json=as_json)
+        return
+    if sweep is None:
+        raise BadInput("status: name a sweep file, or a cluster's dashboard with --address")
+    from orchestrator.cli.show_status import show_status, status_rows
+
+    prepared = open_sweep(sweep, changes, open_store(store))
+    if as_json:
+        print(json.dumps(status_rows(prepared), indent=1))
+    else:
+        show_status(prepared, console)

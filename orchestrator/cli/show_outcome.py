@@ -1,0 +1,72 @@
+"""How a run ended, and what to type next."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from orchestrator.cli.words import MAX_SHOWN_ERRORS, duration, step_line
+from orchestrator.experiment.bound_sweep import Prepared
+from orchestrator.plan.job import Job
+from orchestrator.run.board import clock, label
+from orchestrator.spec.steps import name_of
+
+if TYPE_CHECKING:
+    from orchestrator.run.controller import Outcome
+    from orchestrator.tracking.publish import Publisher
+
+
+def show_outcome(
+    prepared: Prepared, outcome: Outcome, publishers: Sequence[Publisher], console: Console, *, program: str
+) -> None:
+    """How it ended and what to type next."""
+    command = shlex.join([program, *sys.argv[1:]])
+    total = outcome.num_done + len(outcome.failed) + len(outcome.unfinished)
+    pruned = f"{outcome.num_pruned} stopped early, " if outcome.num_pruned else ""
+    console.print(f"{outcome.num_done} of {total} steps done, {pruned}{clock(outcome.wall_s)} spent", style="bold")
+    for line in estimate_lines(prepared, outcome.jobs):
+        console.print(line, markup=False, highlight=False)
+    verdicts = prepared.plan().steps if outcome.failed else {}
+    for step_id in outcome.failed[:MAX_SHOWN_ERRORS]:
+        reason = verdicts[step_id].reason
+        console.print(f"failed: {name_of(prepared.steps[step_id])} ({step_id}): {reason}", style="red", markup=False)
+    if outcome.failed:
+        console.print(f"try failed steps again:  {command} --retry-failed", markup=False)
+    if outcome.given_up:
+        console.print(f"given up: {len(outcome.given_up)} steps whose jobs ended without a reason", style="red")
+    for step_id, reason in outcome.held.items():
+        step = prepared.steps[step_id]
+        console.print(step_line(f"{name_of(step)}, seed {step.recipe.data_seed}", step_id, "held", reason))
+    if outcome.held and not outcome.interrupted:
+        console.print(f"{len(outcome.held)} steps are another run's; when it has ended, type again:  {command}")
+    elif outcome.unfinished:
+        what = "stopped" if outcome.interrupted else "some jobs ended without finishing"
+        log = f" (log: {outcome.log})" if outcome.log else ""
+        console.print(f"{what}{log}; nothing finished is lost. Go on with:  {command}", markup=False, soft_wrap=True)
+    for line in dict.fromkeys(browse_line(prepared, publisher, program=program) for publisher in publishers):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def estimate_lines(prepared: Prepared, jobs: Sequence[Job]) -> list[str]:
+    """The estimate of each job that ran from its first epoch to its end, beside the seconds it took."""
+    lines = []
+    for job in jobs:
+        records = [prepared.store.done(step_id) for step_id in job.members]
+        took = [record for record in records if record is not None and "device_s" in record]
+        if len(took) == len(job.members) and not job.resume_from:
+            measured = sum(record["device_s"] for record in took) / job.workers
+            words = f"{duration(job.cost)} estimated, {duration(measured)} taken after its start"
+            lines.append(f"{job.id}: {words} ({label(job, prepared.steps)})")
+    return lines
+
+
+def browse_line(prepared: Prepared, publisher: Publisher, *, program: str) -> str:
+    """What to type or open to see the runs in MLflow."""
+    if not publisher.tracking_uri.startswith("sqlite:"):
+        return f"browse:  {publisher.experiment_url}"
+    store_option = "" if prepared.store.is_default else f" --store {prepared.store.address}"
+    return f"browse:  {program} ui{store_option}"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import typer
 
@@ -23,8 +24,14 @@ def _add(app: typer.Typer, entries: Sequence[Command | Group]) -> None:
             app.add_typer(group, name=entry.name, help=entry.help, epilog=_epilog(entry.example))
         else:
             alone = typer.Typer()
-            alone.command(entry.name, epilog=_epilog(entry.example))(entry.function)
+            alone.command(entry.name, help=_help(entry.function), epilog=_epilog(entry.example))(entry.function)
             app.add_typer(alone)
+
+
+def _help(function: Callable[..., None]) -> str:
+    """The docstring with each paragraph on one line, since `--help` breaks lines where the terminal ends."""
+    paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 def _epilog(example: str | None) -> str | None:

@@ -22,16 +22,16 @@ def show_overlap(overlap: Overlap, console: Console, *, num_sweeps: int) -> None
             table.add_row(Text(name), ", ".join(str(step.seed) for step in steps), Text(answers))
         console.print(table)
     counts = ", ".join(f"{number} {verdict}" for verdict, number in overlap.counts.items())
-    saved = f", of {overlap.num_asked} that the files ask for," if overlap.num_asked > overlap.num_steps else ""
+    saved = f", of {overlap.num_asked} that the files ask for," if overlap.num_asked > overlap.num_steps else ","
     console.print(f"{overlap.num_cells} cells, {overlap.num_steps} steps{saved} each counted once: {counts}")
-    both = "" if overlap.num_taught + overlap.num_teachers <= overlap.num_steps else " (some are both)"
-    console.print(f"{overlap.num_taught} are taught, {overlap.num_teachers} teach{both}")
+    both = "" if overlap.num_taught + overlap.num_teachers <= overlap.num_steps else " (some do both)"
+    console.print(f"{overlap.num_taught} have a teacher, {overlap.num_teachers} teach others{both}")
 
 
 def show_together(together: Plan | None, apart: str | None, console: Console) -> None:
     """What `reskd run` of all of them would take, or why it cannot."""
     if together is not None:
-        show_forecast(together.forecast, console, what=f"in one schedule of {len(together.jobs)} jobs: ")
+        show_forecast(together.forecast, console, what=f"{len(together.jobs)} jobs in one schedule: ")
     if apart is not None:
         console.print(f"not in one schedule: {apart}", style="yellow", markup=False, soft_wrap=True, highlight=False)
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cli.words import STYLES, duration, memory, step_line
+from orchestrator.cli.words import STYLES, duration, memory
 from orchestrator.experiment.bound_sweep import Prepared
 from orchestrator.plan.forecast import Forecast
 from orchestrator.plan.plan import Plan
 from orchestrator.run.board import label, show_look
 from orchestrator.spec.steps import name_of
+
+INDENT = 2
 
 
 def show_plan(prepared: Prepared, plan: Plan, console: Console, *, cells: bool = True) -> None:
@@ -22,14 +25,10 @@ def show_plan(prepared: Prepared, plan: Plan, console: Console, *, cells: bool =
     show_look(prepared, console)
     if cells:
         console.print(_cells(plan))
-        teachers = [step for step in prepared.steps.values() if not step.cells]
-        for step in teachers:
-            found = plan.steps[step.id]
-            console.print(
-                step_line(f"{name_of(step)}, seed {step.recipe.model_seed}", step.id, found.verdict, found.reason)
-            )
+        if any(not step.cells for step in prepared.steps.values()):
+            console.print(_teachers(prepared, plan))
     if plan.jobs:
-        console.print(_jobs(prepared, plan))
+        _show_jobs(prepared, plan, console)
         show_forecast(plan.forecast, console)
         show_notes(plan.forecast, console)
     counts = ", ".join(f"{number} {verdict}" for verdict, number in plan.counts.items())
@@ -46,31 +45,47 @@ def _cells(plan: Plan) -> Table:
     return table
 
 
-def _jobs(prepared: Prepared, plan: Plan) -> Table:
+def _teachers(prepared: Prepared, plan: Plan) -> Table:
+    """Steps that answer no row."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("job", "members", "workers", "time", "memory", "after", "why"):
-        table.add_column(heading, justify="right" if heading in ("workers", "time", "memory") else "left")
+    for heading in ("not a row", "seed", "step", "state", "why"):
+        table.add_column(heading)
+    for step in prepared.steps.values():
+        if not step.cells:
+            found = plan.steps[step.id]
+            verdict = Text(found.verdict, style=STYLES[found.verdict])
+            table.add_row(Text(name_of(step)), str(step.recipe.model_seed), step.id, verdict, Text(found.reason))
+    return table
+
+
+def _show_jobs(prepared: Prepared, plan: Plan, console: Console) -> None:
+    """Each job's figures on one line, its members and why they are together below it, so that 80 columns hold them."""
+    console.print(_job_line("job", "workers", "time", "memory", "after"), style="bold")
     for job in plan.jobs:
-        table.add_row(
+        figures = _job_line(
             job.id.removeprefix("job-"),
-            Text(label(job, prepared.steps)),
             str(job.workers),
             duration(job.cost),
             memory(job.estimate.memory_bytes) if job.estimate else "",
             ", ".join(parent.removeprefix("job-") for parent in job.depends_on),
-            Text(job.why),
         )
-    return table
+        console.print(figures, markup=False, highlight=False)
+        for text in (Text(label(job, prepared.steps)), Text(job.why, style="dim")):
+            console.print(Padding.indent(text, INDENT))
+
+
+def _job_line(job: str, workers: str, time: str, memory: str, after: str) -> str:
+    return f"{job:12}  {workers:>7}  {time:>7}  {memory:>8}  {after}".rstrip()
 
 
 def show_forecast(found: Forecast, console: Console, *, what: str = "") -> None:
-    """Device-hours and makespan with their ranges, the least that any schedule takes, and what this assumes."""
+    """Makespan and device-hours with their ranges, and the least that any schedule takes."""
     hours = [found.device_hours, *found.device_hours_range]
-    makespan, low, high = map(duration, (found.makespan_s, *found.makespan_range_s))
+    devices = f"{found.num_devices:g} {'CPU cores' if found.device == 'cpu' else found.device}"
     console.print(
-        f"{what}{hours[0]:.3g} {found.unit} ({hours[1]:.3g} to {hours[2]:.3g}), over in {makespan} ({low} to {high}) "
-        f"on {found.num_devices:g} {found.device}, {100 * found.utilisation:.0f} % busy; no schedule of these jobs "
-        f"takes less than {duration(found.lower_bound_s)}",
+        f"{what}estimated {duration(found.makespan_s, between=found.makespan_range_s)} on {devices}, "
+        f"{100 * found.utilisation:.0f} % busy: {hours[0]:.3g} {found.unit} ({hours[1]:.3g} to {hours[2]:.3g}); "
+        f"no schedule of these jobs takes less than {duration(found.lower_bound_s)}",
         style="bold",
         markup=False,
         highlight=False,
@@ -80,4 +95,7 @@ def show_forecast(found: Forecast, console: Console, *, what: str = "") -> None:
 
 
 def show_notes(found: Forecast, console: Console) -> None:
-    console.print(f"estimated by: {'; '.join(found.notes)}", style="dim", markup=False, highlight=False)
+    """What the estimate assumes, one thing a line."""
+    console.print("the estimate assumes:", style="dim")
+    for note in found.notes:
+        console.print(Padding.indent(Text(note, style="dim"), INDENT))

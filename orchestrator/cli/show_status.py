@@ -16,12 +16,16 @@ from orchestrator.spec.steps import name_of
 from orchestrator.store.step_record import children_of, last_lines
 from reskd.files import Json
 
+EXPLAINED = ("waiting", "held", "pruned", "blocked")
+"""Verdicts whose reason the other columns do not show; a failure's is shown with its traceback."""
+
 
 def show_status(prepared: Prepared, console: Console) -> None:
+    """Every step's state and last figures in a table; below it why steps wait, and what went wrong."""
     show_look(prepared, console)
     table = Table(box=None, pad_edge=False)
-    for heading in ("step", "name", "seed", "state", "epoch", "loss", "accuracy", "why"):
-        table.add_column(heading)
+    for heading in ("step", "name", "seed", "state", "epoch", "loss", "accuracy"):
+        table.add_column(heading, no_wrap=heading == "step")
     rows = status_rows(prepared)
     for row in rows:
         metrics: Mapping[str, float] = row["metrics"]
@@ -35,9 +39,10 @@ def show_status(prepared: Prepared, console: Console) -> None:
             f"{row['epoch']}/{row['num_epochs']}",
             f"{metrics['train/loss']:.3f}" if "train/loss" in metrics else "",
             f"{100 * accuracy:.1f}" if accuracy is not None else "",
-            Text(row["reason"] if row["verdict"] != "done" else ""),
         )
     console.print(table)
+    for reason, names in _reasons(rows).items():
+        console.print(f"{reason}: {', '.join(names)}", markup=False)
     for row in rows:
         _show_trouble(row, console)
 
@@ -66,6 +71,15 @@ def status_rows(prepared: Prepared) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _reasons(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Why steps wait, are held, or will not be trained -> those of which this is so."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if row["verdict"] in EXPLAINED:
+            found.setdefault(f"{row['verdict']}, {row['reason']}", []).append(f"{row['name']} seed {row['seed']}")
+    return found
 
 
 def _show_trouble(row: Mapping[str, Any], console: Console) -> None:

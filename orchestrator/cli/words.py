@@ -1,4 +1,4 @@
-"""Verdicts, times, sizes and tracebacks in few words, the same in every command."""
+"""Verdicts, times and sizes in few words, the same in every command."""
 
 from __future__ import annotations
 
@@ -19,15 +19,22 @@ MAX_SHOWN_ERRORS = 5
 
 
 def step_line(what: str, step_id: str, verdict: str, reason: str) -> Text:
+    """A step on one line, its verdict in colour."""
     return Text.assemble(f"{what}  {step_id}  ", (verdict, STYLES[verdict]), f"  {reason}")
 
 
-def duration(seconds: float) -> str:
-    """4 s, 12 min or 3.4 h."""
+def duration(seconds: float, *, between: tuple[float, float] | None = None) -> str:
+    """4 s, 12 min, 3.4 h or 26 h; with a range, whose ends have the same unit: 21 min (16 to 31)."""
     if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+        size, unit, decimals = 1, "s", 0
+    elif seconds < 5400:
+        size, unit, decimals = 60, "min", 0
+    else:
+        size, unit, decimals = 3600, "h", 1 if seconds < 36000 else 0
+    ends = f" ({' to '.join(f'{end / size:.{decimals}f}' for end in between)})" if between else ""
+    return f"{seconds / size:.{decimals}f} {unit}{ends}"
 
 
 def memory(num_bytes: float) -> str:
+    """13.3 GB, or 47 MB below a gigabyte."""
     return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"

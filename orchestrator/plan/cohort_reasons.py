@@ -19,9 +19,9 @@ def why_together(cohort: Cohort) -> str:
         return "alone"
     num_plain = len(cohort) - len(taught)
     if not taught:
-        return f"same clips for {num_plain}"
-    plain = f" and {num_plain} without a teacher" if num_plain else ""
-    return f"one teacher's pass for {len(taught)}{plain}"
+        return f"{num_plain} read the same clips"
+    plain = f", {num_plain} without a teacher read its clips" if num_plain else ""
+    return f"{len(taught)} {'share' if len(taught) > 1 else 'has'} one teacher's pass{plain}"
 
 
 def why_apart(cohort: Cohort, others: Sequence[Cohort], *, limit: int) -> str:
@@ -40,7 +40,7 @@ def why_apart(cohort: Cohort, others: Sequence[Cohort], *, limit: int) -> str:
         elif not common_epochs((*cohort, *other)):
             words = "no checkpoint of the same epoch"
         elif len(cohort) + len(other) > limit:
-            words = f"cohort.max_members {limit}"
+            words = f"a job has at most cohort.max_members {limit}"
         elif _has_teacher(cohort) != _has_teacher(other):
             words = "a member without a teacher need not wait for one"
         else:

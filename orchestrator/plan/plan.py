@@ -151,7 +151,7 @@ def _with_reasons(jobs: Sequence[Job], cohorts: Sequence[Cohort], *, limit: int)
             *ordered[index + 1 : index + MAX_COMPARED // 2 + 1],
         ]
         together, apart = why_together(ordered[index]), why_apart(ordered[index], beside, limit=limit)
-        found.append(replace(job, why=f"{together}; apart: {apart}" if apart else together))
+        found.append(replace(job, why=f"{together}; apart from others: {apart}" if apart else together))
     return tuple(found)
 
 
@@ -238,14 +238,14 @@ def _verdict(step: Step, job: Job, has: Mapping[str, StepStatus]) -> StepPlan:
     status = has[step.id]
     teacher = has[job.teacher_id] if job.teacher_id else None
     verdict: Verdict = "resume" if job.resume_from else "train"
-    reason = "nothing of it is in the store"
+    reasons = []
     if job.resume_from:
-        reason = f"goes on after epoch {job.resume_from} of {step.recipe.optim.epochs}"
+        reasons.append(f"goes on after epoch {job.resume_from} of {step.recipe.optim.epochs}")
     if status.state == "failed":
-        reason += f"; tried again, it failed before: {status.reason or 'no reason recorded'}"
+        reasons.append(f"tried again, it failed before: {status.reason or 'no reason recorded'}")
     if teacher is not None and teacher.state != "done":
         verdict = "waiting"
         whose = "its teacher" if step.teacher_id else "the teacher of its job,"
         trained_by = f", being trained by {teacher.holder or 'another run'}" if teacher.state == "held" else ""
-        reason += f"; first comes {whose} {job.teacher_id}{trained_by}"
-    return StepPlan(id=step.id, verdict=verdict, reason=reason, job=job.id)
+        reasons.append(f"waits for {whose} {job.teacher_id}{trained_by}")
+    return StepPlan(id=step.id, verdict=verdict, reason="; ".join(reasons) or "not trained yet", job=job.id)

@@ -24,7 +24,6 @@ def rm(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Delete steps from the store, after asking. MLflow's runs stay."""
-    from orchestrator.cli.show_plan import steps_to_remove
 
     if bool(step) == bool(unused):
         raise BadInput("rm: give step ids, or --unused and a sweep file")

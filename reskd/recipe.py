@@ -1,19 +1,39 @@
 """What one training is: a Recipe. Teachers, students and baselines are all the same type.
 
 Every field is part of a step's identity unless its metadata says ``identity=False``; such a field cannot
-change what is trained. A sentence under each field says what it does; the checks sit beside it.
+change what is trained. A sentence under each field says what it does; the checks sit beside it. What belongs to one
+method, KDSpec and the fields that ModelSpec inherits, stands in that method's file in reskd/methods/.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 from reskd.errors import BadInput
+from reskd.methods.distillation import KDLevel, KDSpec, TeacherMode
+from reskd.methods.fields import added, not_identity, require
+from reskd.methods.frame_exit import FrameExitFields
 from reskd.protocol import Protocol, parse_views
 
-KDLevel = Literal["none", "clip", "frame", "pixel", "pixel_kl"]
-TeacherMode = Literal["eval", "batch", "official_train"]
+__all__ = [
+    "NAMED_WEIGHTS",
+    "RECIPE_VERSION",
+    "AnnotationFormat",
+    "Checkpoint",
+    "DataSpec",
+    "EvalSpec",
+    "KDLevel",
+    "KDSpec",
+    "ModelSpec",
+    "OptimSpec",
+    "Precision",
+    "Recipe",
+    "TeacherMode",
+    "without_teacher",
+]
+
+AnnotationFormat = Literal["csv", "folders", "activitynet", "fcvid", "kinetics", "mini_kinetics", "ssv2", "ssv1"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16", "fp64"]
 
 RECIPE_VERSION = 1
@@ -21,29 +41,6 @@ RECIPE_VERSION = 1
 
 NAMED_WEIGHTS = ("imagenet_v1", "kinetics_v1")
 """Values of model.weights that are torchvision's; `none` and these are no file."""
-
-# KL weights: unpublished, so 1; the pixel-level weights are the official code's, whose 200 on a mean over
-# elements, 400 classes among them, is 0.5 here on the sum over classes; the temperature's square is in both.
-DEFAULT_KD_WEIGHT: dict[KDLevel, float] = {"none": 0.0, "clip": 1.0, "frame": 1.0, "pixel": 100.0, "pixel_kl": 0.5}
-
-T = TypeVar("T")
-
-
-def not_identity(default: T) -> T:
-    """A field that says where or how a training runs, never what it gives."""
-    result: Any = field(default=default, metadata={"identity": False})
-    return result  # type: ignore[no-any-return]
-
-
-def added(default: T, *, since: int) -> T:
-    """A field that came later: part of identity only where it differs from its default, so that ids stay."""
-    result: Any = field(default=default, metadata={"since": since})
-    return result  # type: ignore[no-any-return]
-
-
-def _require(holds: bool, what: str, value: object, must: str) -> None:
-    if not holds:
-        raise BadInput(f"{what} must be {must}, got {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,9 +51,7 @@ class DataSpec:
     """The data set's name; the folder under $RESKD_DATA when `root` is not given."""
     root: str | None = not_identity(None)
     """Folder that the annotation paths are relative to, on this machine."""
-    annotations: Literal["csv", "folders", "activitynet", "fcvid", "kinetics", "mini_kinetics", "ssv2", "ssv1"] = (
-        not_identity("csv")
-    )
+    annotations: AnnotationFormat = not_identity("csv")
     """How labels are written; what they say is in the manifest, so the form is no identity.
     csv: path,label[,label...]; folders: train and val hold a folder of videos for each class; activitynet: train and
     val name its JSON, whose subsets are the splits; fcvid, kinetics, mini_kinetics, ssv2, ssv1: as docs/datasets.md
@@ -95,31 +90,31 @@ class DataSpec:
     """Mirror half of the training clips; off where direction is the label."""
 
     def __post_init__(self) -> None:
-        _require(self.num_frames >= 1, "data.num_frames", self.num_frames, "at least 1")
-        _require(self.crop_size >= 1, "data.crop_size", self.crop_size, "at least 1")
-        _require(
+        require(self.num_frames >= 1, "data.num_frames", self.num_frames, "at least 1")
+        require(self.crop_size >= 1, "data.crop_size", self.crop_size, "at least 1")
+        require(
             self.short_side >= self.crop_size,
             "data.short_side",
             self.short_side,
             f"at least data.crop_size ({self.crop_size})",
         )
-        _require(
+        require(
             bool(self.crop_scales) and all(0 < scale <= 1 for scale in self.crop_scales),
             "data.crop_scales",
             self.crop_scales,
             "one or more shares in (0, 1]",
         )
-        _require(0 <= self.max_damaged <= 1, "data.max_damaged", self.max_damaged, "a share in [0, 1]")
+        require(0 <= self.max_damaged <= 1, "data.max_damaged", self.max_damaged, "a share in [0, 1]")
         if self.crop != "multi_scale":
             default = (1.0, 0.875, 0.75, 0.66)
             must = f"left out with data.crop {self.crop}; only multi_scale has scales"
-            _require(self.crop_scales == default, "data.crop_scales", self.crop_scales, must)
+            require(self.crop_scales == default, "data.crop_scales", self.crop_scales, must)
         is_limit = self.allow_missing >= 0 and (self.allow_missing < 1 or float(self.allow_missing).is_integer())
         must = "a share in [0, 1), or a whole number of videos"
-        _require(is_limit, "data.allow_missing", self.allow_missing, must)
+        require(is_limit, "data.allow_missing", self.allow_missing, must)
         must = "at least 1" if self.sampling == "dense" else "1 with data.sampling segments; only dense has a stride"
         is_right = self.frame_stride >= 1 if self.sampling == "dense" else self.frame_stride == 1
-        _require(is_right, "data.frame_stride", self.frame_stride, must)
+        require(is_right, "data.frame_stride", self.frame_stride, must)
 
     @property
     def stride(self) -> int | None:
@@ -128,11 +123,11 @@ class DataSpec:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ModelSpec:
+class ModelSpec(FrameExitFields):
     """A network and the frame size it works on."""
 
     name: str = "tsn_resnet50"
-    """A key of reskd.models.MODELS."""
+    """A key of MODELS in reskd/models/catalogue.py, or timm:<name>."""
     resolution: int = 224
     """Pixels of the square input; taken from the crop by bilinear resize."""
     weights: str = "none"
@@ -147,23 +142,17 @@ class ModelSpec:
     stride: int | None = added(None, since=3)
     """Pixels between cells of the last map; null: the network's own. A 2-D ResNet's 32 may become 16, its pooling
     then being of stride 1."""
-    exit_beta: float = added(1e-4, since=3)
-    """frameexit_* only: an exit after t frames counts as good enough where its loss is below exit_beta * exp(t / 2); a
-    larger one lets clips leave earlier."""
 
     def __post_init__(self) -> None:
-        _require(self.resolution >= 1, "model.resolution", self.resolution, "at least 1")
-        _require(0 <= self.dropout < 1, "model.dropout", self.dropout, "in [0, 1)")
-        _require(self.exit_beta > 0, "model.exit_beta", self.exit_beta, "positive")
+        require(self.resolution >= 1, "model.resolution", self.resolution, "at least 1")
+        require(0 <= self.dropout < 1, "model.dropout", self.dropout, "in [0, 1)")
         is_larger = self.enlarge_to is None or self.enlarge_to > self.resolution
-        _require(
+        require(
             is_larger, "model.enlarge_to", self.enlarge_to, f"more than model.resolution ({self.resolution}) or null"
         )
         # What says nothing new would be another step that trains the very same.
-        _require(self.stride != 32, "model.stride", self.stride, "16, or null for the network's own 32")
-        has_exits = self.name.startswith("frameexit_")
-        must = f"1e-4 with model.name {self.name}; only frameexit_* networks have exits"
-        _require(has_exits or self.exit_beta == 1e-4, "model.exit_beta", self.exit_beta, must)
+        require(self.stride != 32, "model.stride", self.stride, "16, or null for the network's own 32")
+        self.check_exits(self.name)
 
     @property
     def words(self) -> str:
@@ -177,32 +166,6 @@ class ModelSpec:
     def input_size(self) -> int:
         """Pixels of the square that the network itself takes."""
         return self.resolution if self.enlarge_to is None else self.enlarge_to
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class KDSpec:
-    """What the student is asked to match in the teacher."""
-
-    level: KDLevel = "none"
-    """clip: KL of clip distributions; frame: KL per frame; pixel: MSE on the last feature map; pixel_kl: KL at each
-    cell of that map, through each network's own classifier, for networks of different width."""
-    weight: float | None = None
-    """Factor of the distillation term; without it 1 (clip, frame), 100 (pixel) or 0.5 (pixel_kl)."""
-    temperature: float = 2.0
-    """Softens both distributions of the KL terms; 1.0 leaves them as they are."""
-    align_corners: bool = False
-    """How the student's map is enlarged to the teacher's; the official code says false."""
-    teacher_mode: TeacherMode = "eval"
-    """Teacher's batch norm: running statistics (eval) or those of the group at hand (batch); official_train is batch
-    with dropout on too, as in the official code."""
-
-    def __post_init__(self) -> None:
-        _require(self.weight is None or self.weight >= 0, "kd.weight", self.weight, "at least 0")
-        _require(self.temperature > 0, "kd.temperature", self.temperature, "positive")
-
-    @property
-    def effective_weight(self) -> float:
-        return DEFAULT_KD_WEIGHT[self.level] if self.weight is None else self.weight
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -241,45 +204,45 @@ class OptimSpec:
     """Largest L2 norm of the gradient; none: no clipping."""
 
     def __post_init__(self) -> None:
-        _require(self.lr > 0, "optim.lr", self.lr, "positive")
-        _require(0 <= self.momentum < 1, "optim.momentum", self.momentum, "in [0, 1)")
-        _require(
+        require(self.lr > 0, "optim.lr", self.lr, "positive")
+        require(0 <= self.momentum < 1, "optim.momentum", self.momentum, "in [0, 1)")
+        require(
             not (self.nesterov and self.momentum == 0),
             "optim.momentum",
             self.momentum,
             "positive with optim.nesterov",
         )
-        _require(self.backbone_lr > 0, "optim.backbone_lr", self.backbone_lr, "positive")
-        _require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "at least 0")
-        _require(self.epochs >= 1, "optim.epochs", self.epochs, "at least 1")
-        _require(
+        require(self.backbone_lr > 0, "optim.backbone_lr", self.backbone_lr, "positive")
+        require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "at least 0")
+        require(self.epochs >= 1, "optim.epochs", self.epochs, "at least 1")
+        require(
             0 <= self.warmup_epochs < self.epochs,
             "optim.warmup_epochs",
             self.warmup_epochs,
             f"in [0, optim.epochs = {self.epochs})",
         )
         self._check_milestones()
-        _require(self.group_size >= 1, "optim.group_size", self.group_size, "at least 1")
-        _require(
+        require(self.group_size >= 1, "optim.group_size", self.group_size, "at least 1")
+        require(
             self.batch_size >= 1 and self.batch_size % self.group_size == 0,
             "optim.batch_size",
             self.batch_size,
             f"a multiple of optim.group_size ({self.group_size})",
         )
-        _require(self.clip_norm is None or self.clip_norm > 0, "optim.clip_norm", self.clip_norm, "positive or null")
+        require(self.clip_norm is None or self.clip_norm > 0, "optim.clip_norm", self.clip_norm, "positive or null")
 
     def _check_milestones(self) -> None:
         if self.schedule == "step":
             in_order = list(self.milestones) == sorted(set(self.milestones))
             in_range = all(0 < milestone < self.epochs for milestone in self.milestones)
             must = f"one or more epochs in (0, optim.epochs = {self.epochs}), rising, with optim.schedule step"
-            _require(bool(self.milestones) and in_order and in_range, "optim.milestones", self.milestones, must)
+            require(bool(self.milestones) and in_order and in_range, "optim.milestones", self.milestones, must)
         else:
             must = f"empty with optim.schedule {self.schedule}; only step has milestones"
-            _require(not self.milestones, "optim.milestones", self.milestones, must)
+            require(not self.milestones, "optim.milestones", self.milestones, must)
             must = f"0.1 with optim.schedule {self.schedule}; only step has milestones to fall at"
-            _require(self.gamma == 0.1, "optim.gamma", self.gamma, must)
-        _require(0 < self.gamma <= 1, "optim.gamma", self.gamma, "in (0, 1]")
+            require(self.gamma == 0.1, "optim.gamma", self.gamma, must)
+        require(0 < self.gamma <= 1, "optim.gamma", self.gamma, "in (0, 1]")
 
     @property
     def num_groups(self) -> int:
@@ -300,7 +263,7 @@ class EvalSpec:
     """In that test every temporal view twice: from the middle of its segments and from their beginning."""
 
     def __post_init__(self) -> None:
-        _require(self.every >= 1, "eval.every", self.every, "at least 1")
+        require(self.every >= 1, "eval.every", self.every, "at least 1")
         parse_views(self.views, what="eval.views")
 
 
@@ -333,18 +296,18 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name, seed in (("data_seed", self.data_seed), ("model_seed", self.model_seed)):
-            _require(seed >= 0, name, seed, "at least 0")
+            require(seed >= 0, name, seed, "at least 0")
         if self.kd.level != "none" and self.teacher is None:
             raise BadInput(f"kd.level is {self.kd.level!r} but there is no teacher; name one or set kd.level to none")
-        _require(
+        require(
             self.model.resolution <= self.data.crop_size,
             "model.resolution",
             self.model.resolution,
             f"at most data.crop_size ({self.data.crop_size}), which every view is taken from",
         )
         if isinstance(self.teacher, Recipe):
-            _require(self.teacher.kd.level == "none", "teacher.kd.level", self.teacher.kd.level, "none")
-            _require(
+            require(self.teacher.kd.level == "none", "teacher.kd.level", self.teacher.kd.level, "none")
+            require(
                 self.kd.level == "none" or self.teacher.model.resolution <= self.data.crop_size,
                 "teacher.model.resolution",
                 self.teacher.model.resolution,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
@@ -13,6 +12,7 @@ from orchestrator.spec.steps import Step
 from orchestrator.spec.strict import check, did_you_mean, naming
 from reskd.checkpoint import load_weights
 from reskd.errors import BadInput
+from reskd.methods.distillation import LastMap, check_maps
 from reskd.models.catalogue import MODELS, build_model, is_model
 from reskd.recipe import ModelSpec, Recipe
 
@@ -21,8 +21,8 @@ def check_models(steps: Mapping[str, Step], classes_of: Callable[[Step], tuple[s
     """Run each network of the steps once, on one clip of its resolution; nothing is computed or fetched.
 
     ``classes_of`` gives the class names of a step's data. BadInput, naming the row, for a resolution that leaves a
-    network no map, for a student whose maps have other channels (pixel level) or are of another number in time (all
-    but clip level) than its teacher's, for a teacher that was trained on too few frames to see the student's clips, and
+    network no map, for a student whose maps have other channels or are of another number in time than its teacher's
+    where its level needs them equal, for a teacher that was trained on too few frames to see the student's clips, and
     for one from a file that knows other classes or wants larger frames than there are.
     """
     map_of, model_in = cache(_last_map), cache(_model_in)
@@ -47,28 +47,8 @@ def check_models(steps: Mapping[str, Step], classes_of: Callable[[Step], tuple[s
                 taught_on = known or num_frames
             with naming("its teacher"):
                 theirs = map_of(_network(teacher), taught_on, num_frames, len(classes))
-            if recipe.kd.level == "clip":
-                continue
-            if recipe.kd.level == "pixel":
-                _refuse_other_width(recipe.model, ours.num_channels, teacher, theirs.num_channels)
-            _refuse_other_times(recipe, ours.num_time_cells, teacher, theirs.num_time_cells)
-
-
-def _refuse_other_width(student: ModelSpec, ours: int, teacher: ModelSpec, theirs: int) -> None:
-    if ours != theirs:
-        raise BadInput(
-            f"kd.level is 'pixel', but the last map of {student.name!r} has {ours} channels and that of its teacher "
-            f"{teacher.name!r} {theirs}; choose networks with equally many, or kd.level pixel_kl, frame or clip"
-        )
-
-
-def _refuse_other_times(student: Recipe, ours: int, teacher: ModelSpec, theirs: int) -> None:
-    if ours != theirs:
-        raise BadInput(
-            f"kd.level is {student.kd.level!r}, but of data.num_frames = {student.data.num_frames} frames "
-            f"{student.model.name!r} leaves {ours} maps in time and its teacher {teacher.name!r} {theirs}; "
-            "choose networks with equally many, or kd.level clip"
-        )
+            names = {"student": recipe.model.name, "teacher": teacher.name}
+            check_maps(recipe.kd.level, ours, theirs, num_frames=num_frames, **names)
 
 
 def _refuse_other_classes(theirs: tuple[str, ...], ours: tuple[str, ...], who: str) -> None:
@@ -77,13 +57,6 @@ def _refuse_other_classes(theirs: tuple[str, ...], ours: tuple[str, ...], who: s
             f"{who} knows {len(theirs)} classes, the data has {len(ours)} or names them otherwise; "
             f"a teacher and its students must have the same classes in one order"
         )
-
-
-class LastMap(NamedTuple):
-    """What a network leaves of a clip before it pools."""
-
-    num_channels: int
-    num_time_cells: int
 
 
 def _network(spec: ModelSpec) -> ModelSpec:

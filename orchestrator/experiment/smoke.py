@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,22 +22,12 @@ from orchestrator.spec.sweep import Sweep, SweepFile, load, recipe_to_dict
 from orchestrator.spec.yaml_text import read_yaml
 from orchestrator.store.folder import Store
 from reskd.data.formats.smoke import make_smoke
+from reskd.models.catalogue import find
 from reskd.recipe import DataSpec, Recipe
 
 SIZE = 64
 """Pixels of the crop; a resolution keeps its share of the sweep's own crop."""
 MIN_RESOLUTION = 16
-SMALLEST = {
-    r"tsn_resnet\d+": "tsn_resnet18",
-    r"tsn_mini\d+": "tsn_mini10",
-    r"tsm_resnet\d+": "tsm_resnet18",
-    r"frameexit_resnet\d+": "frameexit_resnet18",
-    r"frameexit_mini\d+": "frameexit_mini10",
-    r"slowonly_\w+": "slowonly_mini10",
-    r"swin3d_\w+": "swin3d_mini",
-    r"timm:.+": "timm:resnet10t",
-}
-"""By family: the network that stands for all of it; the only one of its family, as r3d_18 is, stands for itself."""
 SEED = 0
 
 FIXED: Flat = {
@@ -159,7 +148,9 @@ def _small(flat: Flat, *, crop_size: int) -> Flat:
         if field in ("data.classes", "data.allow_missing", "optim.milestones", "optim.gamma", "seed", "checkpoint"):
             continue
         if field == "model.name":
-            value = next((name for family, name in SMALLEST.items() if re.fullmatch(family, str(value))), value)
+            network = find(str(value))
+            assert network is not None, f"{key}: {value!r} went through the sweep's own checks"
+            value = network.smoke or value
         elif field == "optim.schedule" and value == "step":
             value = "cosine"  # one epoch has no place for a milestone
         elif field in ("model.resolution", "model.enlarge_to") and value is not None:

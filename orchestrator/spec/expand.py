@@ -14,7 +14,7 @@ from orchestrator.spec.identity import is_weights_file
 from orchestrator.spec.named_recipes import find
 from orchestrator.spec.strict import check, did_you_mean, naming, shown, type_of_field
 from reskd.errors import BadInput
-from reskd.models.names import MODEL_NAMES
+from reskd.models.catalogue import MODELS, is_model
 from reskd.recipe import Recipe, without_teacher
 
 Flat = dict[str, object]
@@ -128,10 +128,6 @@ def check_keys(flat: Flat, *, is_row: bool = False) -> Flat:
 
 
 def _check_model(model: str, *, name: str) -> None:
-    if model in MODEL_NAMES:
-        return
-    from reskd.models.catalogue import MODELS, is_model  # loads torch and torchvision, which takes seconds
-
     if not is_model(model):
         raise BadInput(f"{name!r} is not a model: {model!r}{did_you_mean(model, MODELS)}")
 

@@ -15,7 +15,7 @@ from orchestrator.spec.expand import RECIPE
 from orchestrator.spec.named_recipes import named_recipes
 from orchestrator.spec.strict import json_schema
 from orchestrator.spec.sweep import SeedRule, SweepFile, TableSpec
-from reskd.models.backbones.timm_backbone import PREFIX as TIMM_PREFIX
+from reskd.models.backbones.timm_names import PREFIX as TIMM_PREFIX
 from reskd.models.catalogue import MODELS
 from reskd.recipe import Recipe
 

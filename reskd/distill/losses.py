@@ -1,17 +1,22 @@
 """The distillation terms, each without its weight: plain functions on the outputs of student and teacher.
 
-All compute in float32 at least, so that they give the same inside and outside of autocast.
+All compute in float32 at least, so that they give the same inside and outside of autocast. TERMS says which term a
+level of reskd/methods/distillation.py has.
 """
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reskd.distill.resize import resized
 from reskd.errors import BadInput
+from reskd.methods.distillation import LEVELS, KDLevel, KDSpec
+from reskd.models.video_model import ClipOutput
 
 
 def clip_kl(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float) -> Tensor:
@@ -46,11 +51,11 @@ def pixel_mse(student_map: Tensor, teacher_map: Tensor, *, align_corners: bool) 
     if student_map.shape[1] != teacher_map.shape[1]:
         raise BadInput(
             f"kd.level pixel: the student's map has {student_map.shape[1]} channels, the teacher's "
-            f"{teacher_map.shape[1]}; choose networks with equally many, or kd.level pixel_kl, frame or clip"
+            f"{teacher_map.shape[1]}; choose networks with equally many, or another kd.level"
         )
     _require_same_frames(student_map, teacher_map)
     student_map, teacher_map = _at_least_float32(student_map), _at_least_float32(teacher_map)
-    return F.mse_loss(_resized(student_map, like=teacher_map, align_corners=align_corners), teacher_map)
+    return F.mse_loss(resized(student_map, like=teacher_map, align_corners=align_corners), teacher_map)
 
 
 def pixel_kl(
@@ -72,7 +77,7 @@ def pixel_kl(
     _require_same_frames(student_map, teacher_map)
     ours = _at_each_cell(student_classifier, student_map)
     theirs = _at_each_cell(teacher_classifier, teacher_map)
-    ours = _resized(ours, like=theirs, align_corners=align_corners)
+    ours = resized(ours, like=theirs, align_corners=align_corners)
     # (N, K, H, W) -> (N * H * W, K): every cell of every frame is one distribution.
     student_logits, teacher_logits = (logits.movedim(1, -1).flatten(0, -2) for logits in (ours, theirs))
     return clip_kl(student_logits, teacher_logits, temperature=temperature)
@@ -82,44 +87,6 @@ def _at_each_cell(classifier: nn.Linear, features: Tensor) -> Tensor:
     """(N, C, h, w) -> (N, K, h, w)."""
     logits: Tensor = classifier(_at_least_float32(features).movedim(1, -1))
     return logits.movedim(-1, 1)
-
-
-def _resized(values: Tensor, *, like: Tensor, align_corners: bool) -> Tensor:
-    """(N, C, h, w) -> (N, C, H, W), bilinearly, as one fixed matrix from the h * w cells to the H * W.
-
-    What F.interpolate computes, to rounding; but that one's gradient adds up in an order that changes on a GPU, and a
-    product of matrices has one order.
-    """
-    size, target = tuple(values.shape[-2:]), tuple(like.shape[-2:])
-    if size == target:
-        return values
-    weights = _resize_matrix(size, target, align_corners, values.dtype, values.device)
-    if values.is_contiguous():
-        return (values.flatten(2) @ weights.T).unflatten(2, target)
-    cells = values.permute(0, 2, 3, 1).flatten(1, 2)  # (N, h * w, C): how a channels-last map lies in memory
-    return (weights @ cells).unflatten(1, target).permute(0, 3, 1, 2)
-
-
-@functools.lru_cache(maxsize=64)
-def _resize_matrix(
-    size: tuple[int, int], target: tuple[int, int], align_corners: bool, dtype: torch.dtype, device: torch.device
-) -> Tensor:
-    """(H * W, h * w): what each cell of a map counts for in each cell of the resized one."""
-    rows, columns = (_resize_line(old, new, align_corners=align_corners) for old, new in zip(size, target, strict=True))
-    return torch.kron(rows, columns).to(device, dtype)
-
-
-def _resize_line(old: int, new: int, *, align_corners: bool) -> Tensor:
-    """(new, old) float64: the linear interpolation of one axis, as F.interpolate defines it."""
-    places = torch.arange(new, dtype=torch.float64)
-    if align_corners:
-        places = places * ((old - 1) / (new - 1) if new > 1 else 0.0)
-    else:
-        places = ((places + 0.5) * (old / new) - 0.5).clamp(min=0.0)
-    left = places.floor().long().clamp(max=old - 1)
-    right = (left + 1).clamp(max=old - 1)
-    share = (places - left).unsqueeze(1)
-    return F.one_hot(left, old) * (1 - share) + F.one_hot(right, old) * share
 
 
 def _require_same_frames(student_map: Tensor, teacher_map: Tensor) -> None:
@@ -147,3 +114,37 @@ def _require_same(student_logits: Tensor, teacher_logits: Tensor, *, ndim: int, 
             f"student logits {student} against teacher logits {teacher}; both must be the same {axes}: "
             "a teacher distils only into a student with its classes and clips"
         )
+
+
+class Answer(NamedTuple):
+    """What a network says of a group of clips, and the linear layer that its logits come from."""
+
+    output: ClipOutput
+    classifier: nn.Linear
+
+
+Term = Callable[[Answer, Answer, KDSpec], Tensor]
+"""(the student's answer, the teacher's on the same clips, the recipe's fields) -> a scalar, before its weight."""
+
+TERMS: dict[KDLevel, Term] = {
+    "clip": lambda student, teacher, kd: clip_kl(
+        student.output.clip_logits, teacher.output.clip_logits, temperature=kd.temperature
+    ),
+    "frame": lambda student, teacher, kd: frame_kl(
+        student.output.frame_logits, teacher.output.frame_logits, temperature=kd.temperature
+    ),
+    "pixel": lambda student, teacher, kd: pixel_mse(
+        student.output.features, teacher.output.features, align_corners=kd.align_corners
+    ),
+    "pixel_kl": lambda student, teacher, kd: pixel_kl(
+        student.output.features,
+        teacher.output.features,
+        student_classifier=student.classifier,
+        teacher_classifier=teacher.classifier,
+        temperature=kd.temperature,
+        align_corners=kd.align_corners,
+    ),
+}
+"""The term of each level."""
+
+assert TERMS.keys() == LEVELS.keys(), f"only one of TERMS and LEVELS has {sorted(TERMS.keys() ^ LEVELS.keys())}"

@@ -1,116 +1,230 @@
-"""Networks by name, and how a ModelSpec becomes one."""
+"""Networks by name, and how a ModelSpec becomes one. A name is looked up without torch; only building loads it."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from reskd.errors import BadInput
-from reskd.models.backbones.frame_exit import frame_exit_mini, frame_exit_resnet
-from reskd.models.backbones.mini import slowonly_mini, swin3d_mini, tsn_mini
-from reskd.models.backbones.mvit import video_mvit
-from reskd.models.backbones.r3d import video_resnet
-from reskd.models.backbones.slowonly import slowonly_resnet
-from reskd.models.backbones.swin3d import swin3d
-from reskd.models.backbones.timm_backbone import PREFIX as TIMM_PREFIX
-from reskd.models.backbones.timm_backbone import require as require_timm
-from reskd.models.backbones.timm_backbone import tsn_timm
-from reskd.models.backbones.tsm import tsm_mobilenet_v2, tsm_resnet
-from reskd.models.backbones.tsn import set_stride, tsn_mobilenet_v2, tsn_resnet
-from reskd.models.video_model import ClipOutput, VideoModel, VideoModel3d, evaluating
-from reskd.models.weights import load_named_weights, load_weights_file
+from reskd.models.backbones.timm_names import PREFIX as TIMM_PREFIX
+from reskd.models.backbones.timm_names import require as require_timm
 from reskd.recipe import NAMED_WEIGHTS, ModelSpec
 
-__all__ = [
-    "MODELS",
-    "TIMM_PREFIX",
-    "ClipOutput",
-    "VideoModel",
-    "VideoModel3d",
-    "build_model",
-    "evaluating",
-    "is_model",
-    "most_frames",
-]
+if TYPE_CHECKING:
+    from reskd.models.video_model import VideoModel
 
-FRAME_EXITS: dict[str, Callable[..., VideoModel]] = {
-    "frameexit_resnet18": partial(frame_exit_resnet, depth=18),
-    "frameexit_resnet50": partial(frame_exit_resnet, depth=50),
-    "frameexit_mini10": partial(frame_exit_mini, num_blocks=1),
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A row of MODELS."""
+
+    build: Callable[..., VideoModel]
+    """Called with ``num_classes`` and ``dropout``, and with what `own_options` gives."""
+    weights: Mapping[str, str] = field(default_factory=dict)
+    """Value of model.weights -> torchvision's name of the file; only the backbone is taken from it."""
+    smoke: str | None = None
+    """The network that stands for it in a smoke test; None: itself."""
+    own_options: Callable[[ModelSpec, int | None], dict[str, Any]] | None = None
+    """What `build` gets of the spec and of the frames of the clips that it is trained on."""
+    is_bound_by_frames: bool = False
+    """Whether it can look at no longer clips than it was trained on."""
+
+
+def _tsn_resnet(**options: Any) -> VideoModel:
+    from reskd.models.backbones.tsn import tsn_resnet
+
+    return tsn_resnet(**options)
+
+
+def _tsn_mobilenet_v2(**options: Any) -> VideoModel:
+    from reskd.models.backbones.tsn import tsn_mobilenet_v2
+
+    return tsn_mobilenet_v2(**options)
+
+
+def _tsn_timm(**options: Any) -> VideoModel:
+    from reskd.models.backbones.timm_backbone import tsn_timm
+
+    return tsn_timm(**options)
+
+
+def _tsm_resnet(**options: Any) -> VideoModel:
+    from reskd.models.backbones.tsm import tsm_resnet
+
+    return tsm_resnet(**options)
+
+
+def _tsm_mobilenet_v2(**options: Any) -> VideoModel:
+    from reskd.models.backbones.tsm import tsm_mobilenet_v2
+
+    return tsm_mobilenet_v2(**options)
+
+
+def _tsn_mini(**options: Any) -> VideoModel:
+    from reskd.models.backbones.mini import tsn_mini
+
+    return tsn_mini(**options)
+
+
+def _slowonly_resnet(**options: Any) -> VideoModel:
+    from reskd.models.backbones.slowonly import slowonly_resnet
+
+    return slowonly_resnet(**options)
+
+
+def _slowonly_mini(**options: Any) -> VideoModel:
+    from reskd.models.backbones.mini import slowonly_mini
+
+    return slowonly_mini(**options)
+
+
+def _swin3d(**options: Any) -> VideoModel:
+    from reskd.models.backbones.swin3d import swin3d
+
+    return swin3d(**options)
+
+
+def _swin3d_mini(**options: Any) -> VideoModel:
+    from reskd.models.backbones.mini import swin3d_mini
+
+    return swin3d_mini(**options)
+
+
+def _video_resnet(**options: Any) -> VideoModel:
+    from reskd.models.backbones.r3d import video_resnet
+
+    return video_resnet(**options)
+
+
+def _video_mvit(**options: Any) -> VideoModel:
+    from reskd.models.backbones.mvit import video_mvit
+
+    return video_mvit(**options)
+
+
+def _frame_exit_resnet(**options: Any) -> VideoModel:
+    from reskd.models.backbones.frame_exit import frame_exit_resnet
+
+    return frame_exit_resnet(**options)
+
+
+def _frame_exit_mini(**options: Any) -> VideoModel:
+    from reskd.models.backbones.frame_exit import frame_exit_mini
+
+    return frame_exit_mini(**options)
+
+
+def _imagenet(network: str) -> dict[str, str]:
+    # V1 by name: torchvision's DEFAULT is V2, and the paper's students start from V1.
+    return {"imagenet_v1": f"{network}_Weights.IMAGENET1K_V1"}
+
+
+def _kinetics(network: str) -> dict[str, str]:
+    # R3D-18 and MViTv2-S saw pixels normalised by other means and deviations than ImageNet's, which every clip here is;
+    # Video Swin saw the same.
+    return {"kinetics_v1": f"{network}_Weights.KINETICS400_V1"}
+
+
+_exits = partial(Network, own_options=ModelSpec.exit_options, is_bound_by_frames=True)
+
+MODELS: dict[str, Network] = {
+    "tsn_resnet18": Network(partial(_tsn_resnet, depth=18), _imagenet("ResNet18"), smoke="tsn_resnet18"),
+    "tsn_resnet34": Network(partial(_tsn_resnet, depth=34), _imagenet("ResNet34"), smoke="tsn_resnet18"),
+    "tsn_resnet50": Network(partial(_tsn_resnet, depth=50), _imagenet("ResNet50"), smoke="tsn_resnet18"),
+    "tsn_resnet101": Network(partial(_tsn_resnet, depth=101), _imagenet("ResNet101"), smoke="tsn_resnet18"),
+    "tsn_resnet152": Network(partial(_tsn_resnet, depth=152), _imagenet("ResNet152"), smoke="tsn_resnet18"),
+    "tsn_mobilenet_v2": Network(_tsn_mobilenet_v2, _imagenet("MobileNet_V2")),
+    "tsm_resnet18": Network(partial(_tsm_resnet, depth=18), _imagenet("ResNet18")),
+    "tsm_resnet50": Network(partial(_tsm_resnet, depth=50), _imagenet("ResNet50"), smoke="tsm_resnet18"),
+    "tsm_mobilenet_v2": Network(_tsm_mobilenet_v2, _imagenet("MobileNet_V2")),
+    "tsn_mini10": Network(partial(_tsn_mini, num_blocks=1)),
+    "tsn_mini18": Network(partial(_tsn_mini, num_blocks=2), smoke="tsn_mini10"),
+    # 2-D weights, inflated.
+    "slowonly_resnet18": Network(partial(_slowonly_resnet, depth=18), _imagenet("ResNet18"), smoke="slowonly_mini10"),
+    "slowonly_resnet50": Network(partial(_slowonly_resnet, depth=50), _imagenet("ResNet50"), smoke="slowonly_mini10"),
+    "slowonly_mini10": Network(partial(_slowonly_mini, num_blocks=1)),
+    "swin3d_mini": Network(_swin3d_mini),
+    "swin3d_t": Network(partial(_swin3d, size="t"), _imagenet("Swin_T") | _kinetics("Swin3D_T"), smoke="swin3d_mini"),
+    "swin3d_s": Network(partial(_swin3d, size="s"), _imagenet("Swin_S") | _kinetics("Swin3D_S"), smoke="swin3d_mini"),
+    "swin3d_b": Network(partial(_swin3d, size="b"), _imagenet("Swin_B") | _kinetics("Swin3D_B"), smoke="swin3d_mini"),
+    "r3d_18": Network(_video_resnet, _kinetics("R3D_18")),
+    "mvit_v2_s": Network(_video_mvit, _kinetics("MViT_V2_S")),
+    "frameexit_resnet18": _exits(partial(_frame_exit_resnet, depth=18), _imagenet("ResNet18")),
+    "frameexit_resnet50": _exits(
+        partial(_frame_exit_resnet, depth=50), _imagenet("ResNet50"), smoke="frameexit_resnet18"
+    ),
+    "frameexit_mini10": _exits(partial(_frame_exit_mini, num_blocks=1)),
 }
-"""Called with ``num_exits`` and ``exit_beta`` too."""
-
-MODELS: dict[str, Callable[..., VideoModel]] = {
-    "tsn_resnet18": partial(tsn_resnet, depth=18),
-    "tsn_resnet34": partial(tsn_resnet, depth=34),
-    "tsn_resnet50": partial(tsn_resnet, depth=50),
-    "tsn_resnet101": partial(tsn_resnet, depth=101),
-    "tsn_resnet152": partial(tsn_resnet, depth=152),
-    "tsn_mobilenet_v2": tsn_mobilenet_v2,
-    "tsm_resnet18": partial(tsm_resnet, depth=18),
-    "tsm_resnet50": partial(tsm_resnet, depth=50),
-    "tsm_mobilenet_v2": tsm_mobilenet_v2,
-    "tsn_mini10": partial(tsn_mini, num_blocks=1),
-    "tsn_mini18": partial(tsn_mini, num_blocks=2),
-    "slowonly_resnet18": partial(slowonly_resnet, depth=18),
-    "slowonly_resnet50": partial(slowonly_resnet, depth=50),
-    "slowonly_mini10": partial(slowonly_mini, num_blocks=1),
-    "swin3d_mini": swin3d_mini,
-    "swin3d_t": partial(swin3d, size="t"),
-    "swin3d_s": partial(swin3d, size="s"),
-    "swin3d_b": partial(swin3d, size="b"),
-    "r3d_18": video_resnet,
-    "mvit_v2_s": video_mvit,
-    **FRAME_EXITS,
-}
-"""Name -> builder, called with ``num_classes`` and ``dropout``."""
+"""Name -> what there is to know of it; timm's networks are not among them."""
 
 
-def most_frames(spec: ModelSpec, *, trained_on: int) -> int | None:
-    """Frames of the longest clip that a network trained on clips of ``trained_on`` frames can look at; None: any."""
-    return trained_on if spec.name in FRAME_EXITS else None
+def find(name: str) -> Network | None:
+    """The network of that name, timm's as ``timm:<name>``; None where there is none.
+
+    BadInput for one of timm's that timm, or its absence, denies.
+    """
+    if name.startswith(TIMM_PREFIX):
+        require_timm(name)
+        return Network(partial(_tsn_timm, name=name), smoke="timm:resnet10t")
+    return MODELS.get(name)
 
 
 def is_model(name: str) -> bool:
     """Whether there is such a network. BadInput for one of timm's that timm, or its absence, denies."""
-    if name.startswith(TIMM_PREFIX):
-        require_timm(name)
-        return True
-    return name in MODELS
+    return find(name) is not None
 
 
-def _builder(name: str) -> Callable[..., VideoModel]:
-    if name.startswith(TIMM_PREFIX):
-        return partial(tsn_timm, name=name)
-    if name not in MODELS:
+def most_frames(spec: ModelSpec, *, trained_on: int) -> int | None:
+    """Frames of the longest clip that a network trained on clips of ``trained_on`` frames can look at; None: any."""
+    network = MODELS.get(spec.name)
+    return trained_on if network is not None and network.is_bound_by_frames else None
+
+
+def _known(name: str) -> Network:
+    network = find(name)
+    if network is None:
         nearest = difflib.get_close_matches(name, MODELS, n=1, cutoff=0.0)[0]
         raise BadInput(
             f"model.name: {name!r} is not a model; did you mean {nearest!r}? "
             f"There are {', '.join(MODELS)}, and timm's 2-D networks as {TIMM_PREFIX}<name>"
         )
-    return MODELS[name]
+    return network
 
 
 def build_model(spec: ModelSpec, *, num_classes: int, num_frames: int | None = None) -> VideoModel:
     """The network that ``spec`` names, on the CPU, in train mode, holding the weights that ``spec.weights`` names.
 
-    num_frames: of the clips it is trained on; only a network with an exit after each frame must know.
+    num_frames: of the clips it is trained on; only a network that is bound by them must know.
     Random weights come from torch's global generator; seed it before. Raises BadInput for a name or weights that do
     not exist or do not fit.
     """
-    build = _builder(spec.name)
-    if spec.name in FRAME_EXITS:
-        assert num_frames is not None, f"{spec.name} has an exit after each frame"
-        build = partial(build, num_exits=num_frames, exit_beta=spec.exit_beta)
-    model = build(num_classes=num_classes, dropout=spec.dropout)
+    from reskd.models.backbones.tsn import set_stride
+    from reskd.models.weights import load_named_weights, load_weights_file
+
+    network = _known(spec.name)
+    options = {} if network.own_options is None else network.own_options(spec, num_frames)
+    model = network.build(num_classes=num_classes, dropout=spec.dropout, **options)
     if spec.stride is not None and not set_stride(model, spec.stride):
         raise BadInput(
             f"model.stride: {spec.stride} with {spec.name!r}; only 2-D ResNets may have 16 for their own 32; say null"
         )
     if spec.weights in NAMED_WEIGHTS:
-        load_named_weights(model, spec.weights, name=spec.name)
+        load_named_weights(model, spec.weights, file_name=_file_name(spec, network), name=spec.name)
     elif spec.weights != "none":
         load_weights_file(model, Path(spec.weights).expanduser(), name=spec.name)
     return model
+
+
+def _file_name(spec: ModelSpec, network: Network) -> str:
+    """Torchvision's name of the file that the spec asks for; BadInput where torchvision has none for this network."""
+    if spec.weights not in network.weights:
+        there = ", ".join(name for name, other in MODELS.items() if spec.weights in other.weights)
+        raise BadInput(
+            f"model.weights: {spec.weights!r} does not exist for {spec.name!r}; "
+            f"it does for {there}; otherwise say {', '.join([*network.weights, 'none'])} or a file"
+        )
+    return network.weights[spec.weights]

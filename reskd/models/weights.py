@@ -11,68 +11,18 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torchvision.models import (
-    MobileNet_V2_Weights,
-    ResNet18_Weights,
-    ResNet34_Weights,
-    ResNet50_Weights,
-    ResNet101_Weights,
-    ResNet152_Weights,
-    Swin_B_Weights,
-    Swin_S_Weights,
-    Swin_T_Weights,
-    WeightsEnum,
-)
-from torchvision.models.video import (
-    MViT_V2_S_Weights,
-    R3D_18_Weights,
-    Swin3D_B_Weights,
-    Swin3D_S_Weights,
-    Swin3D_T_Weights,
-)
+from torchvision.models import get_weight
 
 from reskd.errors import BadInput
 from reskd.models.backbones.inflate import inflated_state
 from reskd.models.backbones.inflate_swin import in_3d_names, is_flat_swin
-from reskd.models.backbones.timm_backbone import PREFIX, from_timm
+from reskd.models.backbones.timm_backbone import from_timm
+from reskd.models.backbones.timm_names import PREFIX
 from reskd.models.mmaction import from_mmaction, is_mmaction
 from reskd.models.video_model import VideoModel
 from reskd.recipe import NAMED_WEIGHTS
 
 logger = logging.getLogger(__name__)
-
-# V1 by name: torchvision's DEFAULT is V2, and the paper's students start from V1.
-IMAGENET_V1: dict[str, WeightsEnum] = {
-    "tsn_resnet18": ResNet18_Weights.IMAGENET1K_V1,
-    "tsn_resnet34": ResNet34_Weights.IMAGENET1K_V1,
-    "tsn_resnet50": ResNet50_Weights.IMAGENET1K_V1,
-    "tsn_resnet101": ResNet101_Weights.IMAGENET1K_V1,
-    "tsn_resnet152": ResNet152_Weights.IMAGENET1K_V1,
-    "tsn_mobilenet_v2": MobileNet_V2_Weights.IMAGENET1K_V1,
-    "tsm_resnet18": ResNet18_Weights.IMAGENET1K_V1,
-    "tsm_resnet50": ResNet50_Weights.IMAGENET1K_V1,
-    "tsm_mobilenet_v2": MobileNet_V2_Weights.IMAGENET1K_V1,
-    "frameexit_resnet18": ResNet18_Weights.IMAGENET1K_V1,
-    "frameexit_resnet50": ResNet50_Weights.IMAGENET1K_V1,
-    "slowonly_resnet18": ResNet18_Weights.IMAGENET1K_V1,  # 2-D weights, inflated
-    "slowonly_resnet50": ResNet50_Weights.IMAGENET1K_V1,
-    "swin3d_t": Swin_T_Weights.IMAGENET1K_V1,
-    "swin3d_s": Swin_S_Weights.IMAGENET1K_V1,
-    "swin3d_b": Swin_B_Weights.IMAGENET1K_V1,
-}
-
-# R3D-18 and MViTv2-S saw pixels normalised by other means and deviations than ImageNet's, which every clip here is;
-# Video Swin saw the same.
-KINETICS_V1: dict[str, WeightsEnum] = {
-    "swin3d_t": Swin3D_T_Weights.KINETICS400_V1,
-    "swin3d_s": Swin3D_S_Weights.KINETICS400_V1,
-    "swin3d_b": Swin3D_B_Weights.KINETICS400_V1,
-    "r3d_18": R3D_18_Weights.KINETICS400_V1,
-    "mvit_v2_s": MViT_V2_S_Weights.KINETICS400_V1,
-}
-
-FILES = dict(zip(NAMED_WEIGHTS, (IMAGENET_V1, KINETICS_V1), strict=True))
-"""Value of model.weights -> model -> torchvision's file for it; only the backbone is taken from it."""
 
 CLASSIFIERS = ("fc.", "classifier.", "head.")
 """What torchvision calls its classifier: of a ResNet, of a MobileNet, of a transformer."""
@@ -113,20 +63,13 @@ class Loaded:
         )
 
 
-def load_named_weights(model: VideoModel, weights: str, *, name: str) -> Loaded:
+def load_named_weights(model: VideoModel, weights: str, *, file_name: str, name: str) -> Loaded:
     """Fill the backbone of the model called ``name`` from torchvision's file, downloaded once and cached.
 
-    Raises BadInput where torchvision has no such file for the model, and where the file can neither be found
-    in torch's cache nor be fetched.
+    file_name: torchvision's name of the file that ``weights`` means for this model: ResNet18_Weights.IMAGENET1K_V1.
+    Raises BadInput where the file can neither be found in torch's cache nor be fetched.
     """
-    files = FILES[weights]
-    if name not in files:
-        others = [other for other, theirs in FILES.items() if name in theirs]
-        raise BadInput(
-            f"model.weights: {weights!r} does not exist for {name!r}; "
-            f"it does for {', '.join(files)}; otherwise say {', '.join([*others, 'none'])} or a file"
-        )
-    file = files[name]
+    file = get_weight(file_name)
     cached = Path(torch.hub.get_dir(), "checkpoints", file.url.rpartition("/")[2])
     try:
         state = file.get_state_dict(progress=False, check_hash=True, map_location="cpu", weights_only=True)

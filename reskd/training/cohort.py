@@ -19,6 +19,7 @@ from reskd.data.sampling import seed_of
 from reskd.data.views import Views
 from reskd.distill.teacher import Teacher
 from reskd.errors import BadInput
+from reskd.methods.distillation import LastMap, check_maps
 from reskd.models.compiled import Forward, compiled
 from reskd.models.grouped import CannotGroup, Grouping, grouped_or_none, one_pass
 from reskd.models.video_model import ClipOutput
@@ -196,16 +197,12 @@ def _check_teachable(member: Member, teacher: Teacher | None) -> None:
         return
     if teacher is None:
         raise BadInput(f"step {member.step_id} has kd.level {member.recipe.kd.level!r} but no teacher was given")
-    ours, theirs = member.model.num_features, teacher.model.num_features
-    if member.recipe.kd.level == "pixel" and ours != theirs:
-        raise BadInput(
-            f"step {member.step_id}: pixel-level KD needs maps of equal width, but {member.recipe.model.name} has "
-            f"{ours} channels and {teacher.spec.name} {theirs}; choose kd.level pixel_kl, frame or clip"
-        )
     num_frames = member.recipe.data.num_frames
-    ours, theirs = member.model.num_time_cells(num_frames), teacher.model.num_time_cells(num_frames)
-    if member.recipe.kd.level != "clip" and ours != theirs:
-        raise BadInput(
-            f"step {member.step_id}: of {num_frames} frames {member.recipe.model.name} leaves {ours} maps in time and "
-            f"{teacher.spec.name} {theirs}; kd.level {member.recipe.kd.level} needs equally many, clip does not"
-        )
+    ours, theirs = (
+        LastMap(model.num_features, model.num_time_cells(num_frames)) for model in (member.model, teacher.model)
+    )
+    names = {"student": member.recipe.model.name, "teacher": teacher.spec.name}
+    try:
+        check_maps(member.recipe.kd.level, ours, theirs, num_frames=num_frames, **names)
+    except BadInput as error:
+        raise BadInput(f"step {member.step_id}: {error}") from error

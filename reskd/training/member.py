@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from reskd.data.sampling import seed_of
-from reskd.distill.losses import clip_kl, frame_kl, pixel_kl, pixel_mse
+from reskd.distill.losses import TERMS, Answer
 from reskd.models.catalogue import build_model
 from reskd.models.compiled import Forward, compiled
 from reskd.models.grouped import CannotGroup, Grouping, grouped_or_none, one_pass
@@ -63,7 +63,7 @@ class Member:
         self.failure: Failure | None = None
         self.scaler = LossScaler() if recipe.precision == "fp16" else None
         self._grouping: Grouping | None = None
-        self.teacher_classifier: nn.Linear | None = None  # the cohort gives it: pixel_kl goes through it
+        self.teacher_classifier: nn.Linear | None = None  # the cohort gives it: a term may go through it
         self._error: Failure | None = None
         torch.manual_seed(seed_of("init", recipe.model_seed))
         model = build_model(recipe.model, num_classes=num_classes, num_frames=recipe.data.num_frames)
@@ -230,26 +230,12 @@ class Member:
             output = self._forward(view)
         output = output.to(self.vector.dtype)
         task_loss = self.model.task_loss(output, labels)
-        if kd.level == "none":
+        if not self.recipe.has_teacher:
             return task_loss, torch.zeros_like(task_loss)
         assert taught is not None
-        if kd.level == "clip":
-            kd_loss = clip_kl(output.clip_logits, taught.clip_logits, temperature=kd.temperature)
-        elif kd.level == "frame":
-            kd_loss = frame_kl(output.frame_logits, taught.frame_logits, temperature=kd.temperature)
-        elif kd.level == "pixel_kl":
-            assert self.teacher_classifier is not None
-            kd_loss = pixel_kl(
-                output.features,
-                taught.features,
-                student_classifier=self.model.classifier,
-                teacher_classifier=self.teacher_classifier,
-                temperature=kd.temperature,
-                align_corners=kd.align_corners,
-            )
-        else:
-            kd_loss = pixel_mse(output.features, taught.features, align_corners=kd.align_corners)
-        return task_loss, kd_loss
+        assert self.teacher_classifier is not None
+        student, teacher = Answer(output, self.model.classifier), Answer(taught, self.teacher_classifier)
+        return task_loss, TERMS[kd.level](student, teacher, kd)
 
     def start_reduction(self, workers: Workers, *, step: int) -> None:
         """After its last group. One collective, whether or not the member failed here; the others could not know."""

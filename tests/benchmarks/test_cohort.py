@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.cohort import main
 from reskd.models.backbones.mini import tsn_mini
-from reskd.models.catalogue import MODELS
+from reskd.models.catalogue import MODELS, Network
 from reskd.models.video_model import VideoModel
 from tests.support.benchmark_options import SMALL_COHORT
 
@@ -23,7 +23,7 @@ def test_every_row_is_measured_in_every_mode_of_the_teacher(capsys: pytest.Captu
 
 
 def test_a_member_that_leaves_stops_the_benchmark_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(MODELS, "tsn_nan", not_a_number)
+    monkeypatch.setitem(MODELS, "tsn_nan", Network(not_a_number))
     with pytest.raises(RuntimeError, match="gradient's norm is nan"):
         main([*SMALL_COHORT, "--rows", "table4", "--modes", "eval", "--student", "tsn_nan"])
 

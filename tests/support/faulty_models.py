@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from reskd.models.backbones.mini import tsn_mini
-from reskd.models.catalogue import MODELS
+from reskd.models.catalogue import MODELS, Network
 from reskd.models.video_model import VideoModel
 
 FAULTY_CALL = 6  # its sixth training forward: the last group of the third step, with two groups a worker
@@ -41,4 +41,4 @@ def _raise(_: Tensor) -> Tensor:
 
 def install() -> None:
     for where in ("forward", "backward", "nan"):
-        MODELS[f"faulty_{where}"] = partial(_faulty, where=where)
+        MODELS[f"faulty_{where}"] = Network(partial(_faulty, where=where))

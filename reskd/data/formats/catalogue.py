@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from reskd.data.formats import activitynet, fcvid, folders, kinetics, listed, mini_kinetics, something
 from reskd.data.formats.drawn import DrawnClip, Written
 from reskd.data.formats.rows import Splits
-from reskd.recipe import DataSpec
+from reskd.recipe import AnnotationFormat, DataSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +18,12 @@ class Layout:
     """One annotation format."""
 
     read: Callable[[DataSpec, Path], Splits]
-    """Of a spec and the data root; BadInput names file, place and value."""
+    """(the spec, the data root) -> both splits; BadInput names file, place and value."""
     write: Callable[[Path, Sequence[DrawnClip]], Written]
-    """Into a folder that is there; a format without second labels drops them."""
+    """(a folder that is there, drawn clips) -> what was written; a format without second labels drops them."""
 
 
-LAYOUTS = {
+LAYOUTS: dict[AnnotationFormat, Layout] = {
     "csv": Layout(listed.read, listed.write),
     "folders": Layout(folders.read, folders.write),
     "activitynet": Layout(activitynet.read, activitynet.write),
@@ -32,3 +33,6 @@ LAYOUTS = {
     "ssv2": Layout(something.read_v2, something.write_v2),
     "ssv1": Layout(something.read_v1, something.write_v1),
 }
+
+_odd = LAYOUTS.keys() ^ set(get_args(AnnotationFormat))
+assert not _odd, f"only one of LAYOUTS and AnnotationFormat has {sorted(_odd)}"

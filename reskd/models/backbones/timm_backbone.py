@@ -1,20 +1,16 @@
-"""timm's 2-D networks as TSN backbones, by name: ``timm:convnext_atto``. The only import of timm, an optional extra."""
+"""timm's 2-D networks as TSN backbones, by name: ``timm:convnext_atto``."""
 
 from __future__ import annotations
 
-import difflib
-import importlib.util
 from collections.abc import Mapping
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from reskd.errors import BadInput
+from reskd.models.backbones.timm_names import PREFIX, require
 from reskd.models.video_model import VideoModel
-
-PREFIX = "timm:"
 
 
 class TimmModel(VideoModel):
@@ -47,23 +43,6 @@ def tsn_timm(*, name: str, num_classes: int, dropout: float) -> VideoModel:
         reason = str(error).partition("\n")[0]
         raise BadInput(f"model.name: {name!r} cannot be a backbone, timm gives no maps of it ({reason})") from error
     return TimmModel(backbone, name=name, num_classes=num_classes, dropout=dropout)
-
-
-def require(name: str) -> ModuleType:
-    """timm, once it is sure that it is here and knows this network; BadInput with the way out otherwise."""
-    if importlib.util.find_spec("timm") is None:
-        raise BadInput(
-            f"model.name: {name!r} needs timm, which is not here; run: pip install timm (reskd's extra 'timm')"
-        )
-    import timm
-
-    network = name.removeprefix(PREFIX)
-    if not timm.is_model(network):
-        near = difflib.get_close_matches(network.partition(".")[0], timm.list_models(), n=1, cutoff=0.0)[0]
-        raise BadInput(
-            f"model.name: {name!r} is not a network of timm {timm.__version__}; did you mean {PREFIX + near!r}?"
-        )
-    return timm
 
 
 def from_timm(state: Mapping[str, Any], *, name: str, own: Mapping[str, Any]) -> tuple[dict[str, Any], int]:

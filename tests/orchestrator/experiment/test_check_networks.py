@@ -13,7 +13,7 @@ from orchestrator.experiment.check_networks import check_models
 from orchestrator.spec.steps import build_steps
 from orchestrator.spec.sweep import load
 from reskd.errors import BadInput
-from reskd.models.catalogue import MODELS
+from reskd.models.catalogue import MODELS, Network
 from reskd.models.video_model import VideoModel, VideoModel3d
 
 SWEEP = """
@@ -52,8 +52,8 @@ def unpadded(monkeypatch: pytest.MonkeyPatch) -> None:
     def cropped(**options: Any) -> VideoModel:
         return VideoModel(Crop(), num_features=3, **options)
 
-    monkeypatch.setitem(MODELS, "filtered", filtered)
-    monkeypatch.setitem(MODELS, "cropped", cropped)
+    monkeypatch.setitem(MODELS, "filtered", Network(filtered))
+    monkeypatch.setitem(MODELS, "cropped", Network(cropped))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def paired(monkeypatch: pytest.MonkeyPatch) -> None:
         backbone = nn.Conv3d(3, 512, kernel_size=(3, 4, 4), stride=(2, 4, 4), padding=(1, 0, 0))
         return VideoModel3d(backbone, num_features=512, time_stride=2, **options)
 
-    monkeypatch.setitem(MODELS, "paired", build)
+    monkeypatch.setitem(MODELS, "paired", Network(build))
 
 
 @pytest.mark.usefixtures("paired")

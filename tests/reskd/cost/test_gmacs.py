@@ -18,7 +18,7 @@ RESNET50 = {
 
 def on_meta(name: str, *, num_classes: int = 200) -> VideoModel:
     with torch.device("meta"):
-        return MODELS[name](num_classes=num_classes, dropout=0.5)
+        return MODELS[name].build(num_classes=num_classes, dropout=0.5)
 
 
 @pytest.mark.parametrize("resolution", RESNET50)
@@ -71,7 +71,7 @@ def test_a_smaller_frame_saves_less_than_its_area_where_the_map_rounds_up():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_counting_leaves_the_model_as_it_was(dtype):
-    model = MODELS["tsn_mini10"](num_classes=6, dropout=0.5).to(dtype)
+    model = MODELS["tsn_mini10"].build(num_classes=6, dropout=0.5).to(dtype)
     model.backbone.eval()
     parameters = dict(model.named_parameters())
     state = {key: value.clone() for key, value in model.state_dict().items()}
@@ -84,7 +84,7 @@ def test_counting_leaves_the_model_as_it_was(dtype):
 
 
 def test_a_count_that_fails_leaves_the_model_as_it_was_too():
-    model = MODELS["tsn_mini10"](num_classes=6, dropout=0.5)
+    model = MODELS["tsn_mini10"].build(num_classes=6, dropout=0.5)
     model.classifier = torch.nn.Linear(5, 6)  # does not fit the backbone
     with pytest.raises(RuntimeError):
         complexity(model, resolution=24, num_frames=2)

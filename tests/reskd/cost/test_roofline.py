@@ -13,7 +13,7 @@ A100 = (1464, 3446, 5649, 7967, 12268, 20938)
 
 @pytest.fixture(scope="module")
 def resnet50() -> VideoModel:
-    return MODELS["tsn_resnet50"](num_classes=200, dropout=0.5)
+    return MODELS["tsn_resnet50"].build(num_classes=200, dropout=0.5)
 
 
 @pytest.mark.parametrize(("name", "goals"), [("h200", H200), ("a100", A100)])

@@ -1,12 +1,15 @@
+import runpy
+
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reskd.distill import losses
 from reskd.distill.losses import clip_kl, frame_kl, pixel_kl, pixel_mse
 from reskd.errors import BadInput
-from reskd.recipe import DEFAULT_KD_WEIGHT
+from reskd.methods.distillation import LEVELS, KDSpec, Level
 from tests.support.by_hand import bilinear
 
 
@@ -155,7 +158,7 @@ def test_pixel_kl_at_its_default_weight_is_the_official_term():
             reduction="none",
         ).mean()
     )
-    torch.testing.assert_close(DEFAULT_KD_WEIGHT["pixel_kl"] * pixel_kl(student, teacher, **options), official)
+    torch.testing.assert_close(LEVELS["pixel_kl"].weight * pixel_kl(student, teacher, **options), official)
 
 
 def test_pixel_kl_refuses_other_classes_and_other_clips():
@@ -248,3 +251,15 @@ def test_a_resized_map_and_its_gradient_are_those_of_interpolate(size, target, c
     found.backward()
     expected.backward()
     torch.testing.assert_close(ours.grad, plain.grad, rtol=1e-12, atol=1e-12)
+
+
+def test_a_level_without_a_term_is_an_error_before_anything_trains(monkeypatch):
+    runpy.run_path(losses.__file__)
+    monkeypatch.setitem(LEVELS, "forgotten", Level(weight=1.0))
+    with pytest.raises(AssertionError, match=r"\['forgotten'\]"):
+        runpy.run_path(losses.__file__)
+
+
+def test_a_level_that_there_is_not_is_refused_with_those_there_are():
+    with pytest.raises(BadInput, match=r"kd\.level must be one of none, clip, frame, pixel, pixel_kl, got 'pixle'"):
+        KDSpec(level="pixle")

@@ -69,7 +69,7 @@ def test_a_convolution_that_is_called_twice_is_not_folded():
 
 
 def test_a_network_without_batch_norm_is_copied():
-    model = MODELS["swin3d_mini"](num_classes=3, dropout=0.0).eval()
+    model = MODELS["swin3d_mini"].build(num_classes=3, dropout=0.0).eval()
     clips = torch.randn(1, 4, 3, 32, 32)
     folded = fold_batch_norm(model)
     assert folded is not model

@@ -4,11 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torchvision.models import ResNet18_Weights, mobilenet_v2, resnet18, resnet50
+from torchvision.models import ResNet18_Weights, get_weight, mobilenet_v2, resnet18, resnet50
 
 from reskd.errors import BadInput
+from reskd.methods.frame_exit import PREFIX as EXIT_PREFIX
 from reskd.models.catalogue import MODELS, build_model
-from reskd.models.names import MODEL_NAMES
 from reskd.models.video_model import VideoModel, evaluating
 from reskd.recipe import ModelSpec
 
@@ -23,8 +23,20 @@ def random_resnet18_state() -> dict[str, torch.Tensor]:
     return resnet18(weights=None).state_dict()
 
 
-def test_names_alone_are_those_of_the_networks():
-    assert tuple(MODELS) == MODEL_NAMES
+def test_each_row_names_files_that_torchvision_has_and_a_stand_in_that_stands_for_itself():
+    for name, network in MODELS.items():
+        for weights, file_name in network.weights.items():
+            assert get_weight(file_name).url.startswith("https://"), (name, weights)
+        assert MODELS[network.smoke or name].smoke in (None, network.smoke)
+
+
+def test_the_networks_that_take_a_recipes_exit_beta_are_those_that_a_recipe_may_give_one():
+    takers = {
+        name
+        for name, network in MODELS.items()
+        if network.own_options is not None and "exit_beta" in network.own_options(ModelSpec(name=name), 2)
+    }
+    assert takers == {name for name in MODELS if name.startswith(EXIT_PREFIX)}
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name.startswith(("ts", "frameexit"))])

@@ -28,7 +28,7 @@ NAMES = (*TORCHVISIONS, "slowonly_resnet18", "slowonly_resnet50")
 
 def on_meta(name: str, *, num_classes: int = 6) -> VideoModel:
     with torch.device("meta"):
-        return MODELS[name](num_classes=num_classes, dropout=0.5).eval()
+        return MODELS[name].build(num_classes=num_classes, dropout=0.5).eval()
 
 
 def small_mvit(*, num_classes: int = 6) -> VideoModel3d:
@@ -61,7 +61,7 @@ def small_mvit(*, num_classes: int = 6) -> VideoModel3d:
 def small(name: str) -> VideoModel:
     """Freshly drawn, in train mode."""
     torch.manual_seed(0)
-    return small_mvit() if name == "mvit" else MODELS[name](num_classes=6, dropout=0.5)
+    return small_mvit() if name == "mvit" else MODELS[name].build(num_classes=6, dropout=0.5)
 
 
 SMALL = ("swin3d_mini", "slowonly_mini10", "slowonly_resnet18", "r3d_18", "mvit")
@@ -96,7 +96,7 @@ def test_every_number_of_frames_leaves_as_many_cells_as_the_network_says(name: s
 @pytest.mark.parametrize("name", TORCHVISIONS)
 def test_parameters_are_as_many_as_torchvisions(name: str) -> None:
     with torch.device("meta"):
-        assert count(MODELS[name](num_classes=400, dropout=0.5)) == count(TORCHVISIONS[name]())
+        assert count(MODELS[name].build(num_classes=400, dropout=0.5)) == count(TORCHVISIONS[name]())
 
 
 @pytest.mark.parametrize(("depth", "flat"), [(18, resnet18), (50, resnet50)])

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
-from torchvision.models import ResNet50_Weights, SwinTransformer, resnet18, resnet50, swin_b, swin_s, swin_t
+from torchvision.models import ResNet50_Weights, SwinTransformer, get_weight, resnet18, resnet50, swin_b, swin_s, swin_t
 from torchvision.models.video import mvit_v2_s, r3d_18, swin3d_b, swin3d_s, swin3d_t
 from torchvision.models.video.swin_transformer import SwinTransformer3d
 
 from reskd.errors import BadInput
 from reskd.models.backbones.swin3d import swin_block, swin_model
-from reskd.models.catalogue import build_model
+from reskd.models.catalogue import MODELS, build_model
 from reskd.models.video_model import VideoModel
-from reskd.models.weights import IMAGENET_V1, KINETICS_V1, _from_torchvision
+from reskd.models.weights import _from_torchvision
 from reskd.recipe import ModelSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*copying from a non-meta parameter")  # on shapes alone, as meant
@@ -51,21 +51,25 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+def url(name: str, weights: str) -> str:
+    return get_weight(MODELS[name].weights[weights]).url
+
+
 def put(folder: Path, url: str, state: Mapping[str, Tensor]) -> Path:
     path = folder / Path(url).name
     torch.save(dict(state), path)
     return path
 
 
-@pytest.mark.parametrize("name", KINETICS_V1)
+@pytest.mark.parametrize("name", [name for name, network in MODELS.items() if "kinetics_v1" in network.weights])
 def test_a_kinetics_file_of_torchvisions_names_and_shapes_fits(cache: Path, name: str) -> None:
-    put(cache, KINETICS_V1[name].url, zero_state(name))
+    put(cache, url(name, "kinetics_v1"), zero_state(name))
     build(name, weights="kinetics_v1", device="meta")  # shapes alone: raises where anything is missing or left over
 
 
 def test_a_kinetics_file_fills_the_whole_backbone_and_leaves_the_classifier(cache: Path) -> None:
     state = constant_state(r3d_18())
-    put(cache, KINETICS_V1["r3d_18"].url, state)
+    put(cache, url("r3d_18", "kinetics_v1"), state)
     model = build("r3d_18", weights="kinetics_v1")
     loaded = model.backbone.state_dict()
     assert {key for key in state if not key.startswith("fc.")} == set(loaded)
@@ -77,7 +81,7 @@ def test_a_kinetics_file_with_another_window_is_reported_tensor_by_tensor(cache:
     state = zero_state("swin3d_t")
     state["features.0.0.attn.relative_position_bias_table"] = torch.zeros(7 * 13 * 13, 3)
     del state["norm.bias"]
-    path = put(cache, KINETICS_V1["swin3d_t"].url, state)
+    path = put(cache, url("swin3d_t", "kinetics_v1"), state)
     with pytest.raises(BadInput) as caught:
         build("swin3d_t", weights="kinetics_v1", device="meta")
     for part in (
@@ -144,11 +148,11 @@ def test_a_2d_swins_file_fits_the_3d_one(cache: Path, name: str, flat: Callable[
     with torch.device("meta"):
         state = flat().state_dict()
     small = {key: torch.zeros((), dtype=value.dtype).expand(value.shape) for key, value in state.items()}
-    put(cache, IMAGENET_V1[name].url, small)
+    put(cache, url(name, "imagenet_v1"), small)
     build(name, weights="imagenet_v1", device="meta")
     small["features.1.0.attn.relative_position_bias_table"] = torch.zeros(169, 5)
     del small["features.7.1.norm2.bias"]
-    put(cache, IMAGENET_V1[name].url, small)
+    put(cache, url(name, "imagenet_v1"), small)
     with pytest.raises(BadInput) as caught:
         build(name, weights="imagenet_v1", device="meta")
     for part in ("1 missing (backbone.features.6.1.norm2.bias)", "bias_table (169, 5) for (2535, "):

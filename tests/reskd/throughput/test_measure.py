@@ -12,7 +12,7 @@ from reskd.throughput.measure import measure_throughput
 
 @pytest.fixture
 def model() -> VideoModel:
-    return MODELS["tsn_mini10"](num_classes=6, dropout=0.5)
+    return MODELS["tsn_mini10"].build(num_classes=6, dropout=0.5)
 
 
 def test_a_measurement_says_what_it_was_taken_on(model):
@@ -70,7 +70,7 @@ def test_a_gpu_is_measured_under_its_own_name(model):
 
 def test_clips_a_second_count_every_clip_of_the_batch():
     """A network that takes at least 0.2 s for 64 clips; the lower bound leaves room for a busy machine."""
-    model = MODELS["tsn_mini10"](num_classes=6, dropout=0.5)
+    model = MODELS["tsn_mini10"].build(num_classes=6, dropout=0.5)
     model.register_forward_hook(lambda *_: time.sleep(0.2))
     result = measure_throughput(model, resolution=8, num_frames=1, device="cpu", batch_size=64, repeats=3)
     assert 20 < result.clips_per_s <= 320

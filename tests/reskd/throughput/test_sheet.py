@@ -15,7 +15,7 @@ SHORT = ["--model", "tsn_mini10", "--classes", "5", "--frames", "2", "--device",
 
 @pytest.mark.parametrize(("name", "dtype", "tolerance"), [("fp32", None, 1e-5), ("tuned-eager", torch.float32, 1e-4)])
 def test_a_path_gives_the_networks_logits(name, dtype, tolerance):
-    model = MODELS["tsn_mini10"](num_classes=5, dropout=0.5)
+    model = MODELS["tsn_mini10"].build(num_classes=5, dropout=0.5)
     network = make_ready(model, PATHS[name], device=CPU, dtype=dtype)
     clips = network.clips(batch_size=2, num_frames=3, resolution=24)
     with torch.inference_mode():
@@ -25,7 +25,7 @@ def test_a_path_gives_the_networks_logits(name, dtype, tolerance):
 
 
 def test_a_cuda_graph_on_a_cpu_is_refused_with_the_reason():
-    network = make_ready(MODELS["tsn_mini10"](num_classes=5, dropout=0.5), PATHS["tuned-graph"], device=CPU)
+    network = make_ready(MODELS["tsn_mini10"].build(num_classes=5, dropout=0.5), PATHS["tuned-graph"], device=CPU)
     with pytest.raises(EngineRefusal, match="need a CUDA device"):
         start_engine(network, "graph", network.clips(batch_size=1, num_frames=1, resolution=24), compile_mode="default")
 

@@ -20,7 +20,7 @@ from reskd.data.transforms import normalise, view
 from reskd.errors import BadInput, TooManyDamaged
 from reskd.files import Json
 from reskd.models.backbones.mini import tsn_mini
-from reskd.models.catalogue import MODELS, build_model
+from reskd.models.catalogue import MODELS, Network, build_model
 from reskd.models.video_model import VideoModel
 from reskd.recipe import DataSpec, EvalSpec, ModelSpec, OptimSpec, Recipe
 from reskd.runtime.workers import Workers
@@ -270,7 +270,7 @@ def nan_in_eval(**options: Any) -> VideoModel:
 def test_a_member_whose_validation_is_nan_leaves_and_the_others_finish(
     data: DataSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(MODELS, "nan_in_eval", nan_in_eval)
+    monkeypatch.setitem(MODELS, "nan_in_eval", Network(nan_in_eval))
     good, sink = recipe(data), FolderSink(tmp_path)
     fit({"bad": replace(good, model=ModelSpec(name="nan_in_eval", resolution=16)), "good": good}, sink)
     assert sink.is_finished("good")
@@ -280,7 +280,7 @@ def test_a_member_whose_validation_is_nan_leaves_and_the_others_finish(
 
 def test_costs_are_those_of_the_models_own_resolution_and_frames(data: DataSpec, tmp_path: Path) -> None:
     sink, _ = train(recipe(data), tmp_path)
-    model = MODELS["tsn_mini10"](num_classes=6, dropout=0.0)
+    model = MODELS["tsn_mini10"].build(num_classes=6, dropout=0.0)
     expected = complexity(model, resolution=16, num_frames=4).gmacs
     assert (sink.done(STEP) or {})["complexity"]["gmacs"] == expected
     (speed,) = sink.throughputs(STEP).values()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from reskd.errors import BadInput
 from reskd.models.backbones.mini import tsn_mini
-from reskd.models.catalogue import MODELS
+from reskd.models.catalogue import MODELS, Network
 from reskd.models.video_model import VideoModel
 from reskd.training.member import Member
 from tests.support.training import Fit, assert_agree, fit, shorter
@@ -53,7 +53,7 @@ def narrow(**options: Any) -> VideoModel:
 def test_out_of_memory_halves_the_groups_of_a_pass_and_changes_results_by_rounding_alone(
     job: Fit, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setitem(MODELS, "tsn_narrow", narrow)
+    monkeypatch.setitem(MODELS, "tsn_narrow", Network(narrow))
     wide = {step_id: shorter(recipe) for step_id, recipe in job.recipes.items()}
     # The first of them has had all its groups when the next one finds no room.
     tight = {

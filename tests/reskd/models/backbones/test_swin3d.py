@@ -64,7 +64,7 @@ def test_torchvision_takes_other_positions_where_height_or_width_shrink() -> Non
 def test_swin_at_224_pixels_answers_as_torchvisions() -> None:
     torch.manual_seed(0)
     reference = swin3d_t(weights=None).eval()
-    model = taught_by(reference, MODELS["swin3d_t"](num_classes=400, dropout=0.5))
+    model = taught_by(reference, MODELS["swin3d_t"].build(num_classes=400, dropout=0.5))
     clips = torch.randn(1, 2, 3, 224, 224)
     with torch.no_grad():
         torch.testing.assert_close(model(clips).clip_logits, reference(clips.transpose(1, 2)))
@@ -90,7 +90,7 @@ def test_swin_at_112_pixels_answers_otherwise_than_torchvisions() -> None:
 
 def test_every_attention_of_a_swin_has_the_right_positions() -> None:
     with torch.device("meta"):
-        model = MODELS["swin3d_s"](num_classes=6, dropout=0.5)
+        model = MODELS["swin3d_s"].build(num_classes=6, dropout=0.5)
     attentions = [module for module in model.modules() if isinstance(module, ShiftedWindowAttention3d)]
     assert len(attentions) == 2 + 2 + 18 + 2
     assert all(isinstance(module, WindowAttention) for module in attentions)

@@ -44,7 +44,7 @@ def walks() -> dict[str, Walk]:
 
 
 def write(folder: Path, place: str, code: str) -> None:
-    """One block into the copy; the line that it names must be there once."""
+    """One block into the copy; the line that it names must be there once. What stands above one is a function."""
     parts = PLACE.fullmatch(place)
     assert parts, f"{place!r}: neither `<file>` nor `<file>, below|above|instead of: <beginning of a line>`"
     path, how = folder / parts["file"], parts["how"]
@@ -56,7 +56,7 @@ def write(folder: Path, place: str, code: str) -> None:
     hits = [number for number, line in enumerate(lines) if line.strip().startswith(parts["line"])]
     assert len(hits) == 1, f"{place}: {len(hits)} lines begin so"
     first, last = {"below": (hits[0] + 1, hits[0] + 1), "above": (hits[0], hits[0])}.get(how, (hits[0], hits[0] + 1))
-    lines[first:last] = [code]
+    lines[first:last] = [code, "\n\n"] if how == "above" else [code]
     path.write_text("".join(lines), encoding="utf-8")
 
 

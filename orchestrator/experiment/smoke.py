@@ -22,7 +22,7 @@ from orchestrator.spec.sweep import Sweep, SweepFile, load, recipe_to_dict
 from orchestrator.spec.yaml_text import read_yaml
 from orchestrator.store.folder import Store
 from reskd.data.formats.smoke import make_smoke
-from reskd.models.catalogue import find
+from reskd.models.catalogue import find_network
 from reskd.recipe import DataSpec, Recipe
 
 SIZE = 64
@@ -148,7 +148,7 @@ def _small(flat: Flat, *, crop_size: int) -> Flat:
         if field in ("data.classes", "data.allow_missing", "optim.milestones", "optim.gamma", "seed", "checkpoint"):
             continue
         if field == "model.name":
-            network = find(str(value))
+            network = find_network(str(value))
             assert network is not None, f"{key}: {value!r} went through the sweep's own checks"
             value = network.smoke or value
         elif field == "optim.schedule" and value == "step":

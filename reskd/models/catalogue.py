@@ -162,7 +162,7 @@ MODELS: dict[str, Network] = {
 """Name -> what there is to know of it; timm's networks are not among them."""
 
 
-def find(name: str) -> Network | None:
+def find_network(name: str) -> Network | None:
     """The network of that name, timm's as ``timm:<name>``; None where there is none.
 
     BadInput for one of timm's that timm, or its absence, denies.
@@ -175,7 +175,7 @@ def find(name: str) -> Network | None:
 
 def is_model(name: str) -> bool:
     """Whether there is such a network. BadInput for one of timm's that timm, or its absence, denies."""
-    return find(name) is not None
+    return find_network(name) is not None
 
 
 def most_frames(spec: ModelSpec, *, trained_on: int) -> int | None:
@@ -185,7 +185,7 @@ def most_frames(spec: ModelSpec, *, trained_on: int) -> int | None:
 
 
 def _known(name: str) -> Network:
-    network = find(name)
+    network = find_network(name)
     if network is None:
         nearest = difflib.get_close_matches(name, MODELS, n=1, cutoff=0.0)[0]
         raise BadInput(

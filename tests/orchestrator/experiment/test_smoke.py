@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from orchestrator.experiment.bound_sweep import prepare
-from orchestrator.experiment.smoke import FIXED, MIN_RESOLUTION, SMALLEST, cut_down
+from orchestrator.experiment.smoke import FIXED, MIN_RESOLUTION, cut_down
 from orchestrator.store.folder import Store
 from reskd.errors import BadInput
-from reskd.models.catalogue import build_model
+from reskd.models.catalogue import MODELS, build_model, find_network
 from reskd.recipe import ModelSpec
 
 SWEEP = """
@@ -30,7 +30,12 @@ seeds: [0]
 """
 
 
-@pytest.mark.parametrize("name", SMALLEST.values())
+STAND_INS = {
+    network.smoke for network in (*MODELS.values(), find_network("timm:resnet50")) if network and network.smoke
+}
+
+
+@pytest.mark.parametrize("name", sorted(STAND_INS))
 def test_the_smallest_of_each_family_takes_the_smallest_clip(name: str) -> None:
     num_frames = FIXED["data.num_frames"]
     assert isinstance(num_frames, int)

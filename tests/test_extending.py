@@ -17,6 +17,8 @@ PAGE = ROOT / "docs" / "extending.md"
 PACKAGES = ("reskd", "orchestrator")
 MOST_LINES = 40
 """Lines of code that a walk may take, those that try it not counted."""
+COUNTS = {"One": 1, "Two": 2, "Three": 3, "Four": 4}
+"""How a walk begins: `Two files: ...`, those that it touches."""
 BLOCK = re.compile(r"^```python\n# (?P<place>.*)\n(?P<code>(?:.*\n)*?)```$", re.MULTILINE)
 PLACE = re.compile(r"(?P<file>\S+\.\w+)(?:, (?P<how>below|above|instead of): (?P<line>.+))?")
 
@@ -25,6 +27,8 @@ PLACE = re.compile(r"(?P<file>\S+\.\w+)(?:, (?P<how>below|above|instead of): (?P
 class Walk:
     """One section of the page: (place, code) of each block to write, and the code that tries them."""
 
+    num_files: int
+    """As its first sentence says."""
     edits: tuple[tuple[str, str], ...]
     trial: str
 
@@ -39,7 +43,9 @@ def walks() -> dict[str, Walk]:
             *edits, (last, trial) = [match.group("place", "code") for match in BLOCK.finditer(text)]
             assert text.count("```python") == len(edits) + 1, f"{heading}: a block does not begin with its place"
             assert last == "try", f"{heading}: the last block must be `# try`"
-            found[heading] = Walk(tuple(edits), trial)
+            says = re.match(r"\s*(\w+) files?:", text)
+            assert says, f"{heading}: the text must begin with the number of files: `Two files: ...`"
+            found[heading] = Walk(COUNTS[says[1]], tuple(edits), trial)
     return found
 
 
@@ -77,6 +83,7 @@ def start(trial: str, folder: Path, *, package: Path) -> subprocess.Popen[str]:
 def test_a_walk_adds_what_its_last_block_finds(heading: str, tmp_path: Path) -> None:
     walk = walks()[heading]
     assert sum(code.count("\n") for _, code in walk.edits) < MOST_LINES
+    assert len({place.partition(",")[0] for place, _ in walk.edits}) == walk.num_files
     without = start(walk.trial, tmp_path / "without", package=ROOT)
     copy = tmp_path / "with"
     for package in PACKAGES:

@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
+# A file stays with one process, which trains once what its tests share.
 BOTH_CORES := --numprocesses 2 --dist loadfile
 
 .PHONY: install demo test test-all lint unit unit-all end-to-end ray clean
@@ -30,7 +31,7 @@ unit: $(READY)
 	$(BIN)/pytest -m "not ray and not server and not slow" $(BOTH_CORES)
 
 unit-all: $(READY)
-	RESKD_HYPOTHESIS=full $(BIN)/pytest -m "not ray and not server" $(BOTH_CORES)
+	$(BIN)/pytest -m "not ray and not server" --hypothesis-profile full $(BOTH_CORES)
 
 end-to-end: $(READY)
 	$(BIN)/pytest -m end_to_end

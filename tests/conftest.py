@@ -10,6 +10,7 @@ from pathlib import Path
 import boto3
 import pytest
 import torch
+from hypothesis import settings
 from moto.server import ThreadedMotoServer
 
 from orchestrator.store.bucket import Bucket
@@ -18,6 +19,11 @@ from reskd.data.synthetic import make_demo
 from reskd.recipe import DataSpec
 from tests.support.pool import Pool
 from tests.support.training import LEVELS, Fit, fit, student_recipe, teacher_recipe
+
+# `make test` draws a few examples of each property; `make test-all` names the profile full.
+settings.register_profile("fast", max_examples=20, deadline=None)
+settings.register_profile("full", max_examples=100, deadline=None)
+settings.load_profile("fast")
 
 
 def pytest_configure() -> None:

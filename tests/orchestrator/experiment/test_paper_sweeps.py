@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -44,14 +45,19 @@ SMALL = {
 }
 MULTI_LABEL = {"activitynet", "fcvid"}
 
+Prepare = Callable[[str], Prepared]
+
 
 @pytest.fixture(autouse=True)
 def _no_videos(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("RESKD_DATA", str(tmp_path / "none"))
 
 
-def prepared(name: str, tmp_path: Path) -> Prepared:
-    return prepare(SWEEPS / f"{name}.yaml", store=Store(tmp_path / "store"))
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepare:
+    """What a sweep asks for where nothing is done; each is prepared once, since no test changes anything in it."""
+    store = Store(tmp_path_factory.mktemp("nothing_done") / "store")
+    return cache(lambda name: prepare(SWEEPS / f"{name}.yaml", store=store))
 
 
 def split_by_row(steps: dict[str, Step]) -> tuple[list[Step], list[Step]]:
@@ -59,18 +65,18 @@ def split_by_row(steps: dict[str, Step]) -> tuple[list[Step], list[Step]]:
     return [step for step in steps.values() if step.cells], [step for step in steps.values() if not step.cells]
 
 
-def test_the_three_official_tables_are_36_students_and_9_teachers(tmp_path: Path) -> None:
+def test_the_three_official_tables_are_36_students_and_9_teachers(prepared: Prepare) -> None:
     steps: dict[str, Step] = {}
     for name in OFFICIAL:
-        steps |= prepared(name, tmp_path).steps
+        steps |= prepared(name).steps
     students, teachers = split_by_row(steps)
     assert (len(students), len(teachers)) == (36, 9)
     assert sorted(step.recipe.optim.epochs for step in students) == [50] * 18 + [200] * 18
     assert {step.recipe.optim.epochs for step in teachers} == {50}
 
 
-def test_the_controlled_tables_are_33_students_and_9_teachers_under_one_budget(tmp_path: Path) -> None:
-    steps = prepared("controlled", tmp_path).steps
+def test_the_controlled_tables_are_33_students_and_9_teachers_under_one_budget(prepared: Prepare) -> None:
+    steps = prepared("controlled").steps
     students, teachers = split_by_row(steps)
     assert (len(students), len(teachers)) == (33, 9)
     recipes = [step.recipe for step in steps.values()]
@@ -79,17 +85,17 @@ def test_the_controlled_tables_are_33_students_and_9_teachers_under_one_budget(t
 
 
 @pytest.mark.parametrize("name", PAPER)
-def test_a_paper_sweep_plans_where_no_video_is(tmp_path: Path, name: str) -> None:
-    found = prepared(name, tmp_path)
+def test_a_paper_sweep_plans_where_no_video_is(prepared: Prepare, name: str) -> None:
+    found = prepared(name)
     assert found.unseen == (DATA_OF[name],)
     assert {cell.verdict for cell in found.plan().cells} <= {"train", "waiting"}
 
 
 @pytest.mark.parametrize("name", [*PAPER, "demo", "your_videos"])
 def test_a_smoke_form_keeps_rows_tables_and_annotation_format_and_plans_two_steps_of_optimisation(
-    tmp_path: Path, name: str
+    prepared: Prepare, tmp_path: Path, name: str
 ) -> None:
-    original = prepared(name, tmp_path) if name in PAPER else None
+    original = prepared(name) if name in PAPER else None
     ((path, store),) = cut_down([SWEEPS / f"{name}.yaml"], changes=[], store=Store(tmp_path / "store"))
     small = prepare(path, store=store)
     assert small.unseen == ()
@@ -110,17 +116,17 @@ def test_a_smoke_form_keeps_rows_tables_and_annotation_format_and_plans_two_step
         assert any(len(clip.labels) == 2 for clip in clips) == (data in MULTI_LABEL)
 
 
-def test_a_teacher_as_a_row_is_the_teacher_of_the_others(tmp_path: Path) -> None:
+def test_a_teacher_as_a_row_is_the_teacher_of_the_others(prepared: Prepare) -> None:
     for name, rows in (("table2_ssv2", {"TSM 224"}), ("table3", {"SlowOnly 224"})):
-        steps = prepared(name, tmp_path).steps
+        steps = prepared(name).steps
         teachers = {step.teacher_id for step in steps.values() if step.teacher_id}
         named = {row for step_id in teachers for row, _ in steps[step_id].cells}
         assert named == rows, name
 
 
-def test_resnet_rows_of_the_first_experiment_cost_what_their_enlarged_frames_do(tmp_path: Path) -> None:
+def test_resnet_rows_of_the_first_experiment_cost_what_their_enlarged_frames_do(prepared: Prepare) -> None:
     """GMACs of 16 frames of 224 pixels, as published for that resolution, whatever the frames were before."""
-    recipes = {cell.row: cell.recipe for cell in prepared("exp1", tmp_path).sweep.cells}
+    recipes = {cell.row: cell.recipe for cell in prepared("exp1").sweep.cells}
     for row in ("224", "56 enlarged"):
         spec = recipes[row].model
         with torch.device("meta"):
@@ -142,9 +148,9 @@ def run_smoke(names: Sequence[str], folder: Path) -> Path:
     return scratch
 
 
-def check_tables(scratch: Path, name: str, tmp_path: Path) -> None:
+def check_tables(scratch: Path, name: str, prepared: Prepare) -> None:
     folder = scratch / f"store/tables/{name}_smoke"
-    spec = prepared(name, tmp_path).sweep.tables
+    spec = prepared(name).sweep.tables
     assert {path.stem for path in folder.glob("*.md")} >= set(spec)
     for key in spec:
         content = (folder / f"{key}.md").read_text()
@@ -159,13 +165,13 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.ray
 @pytest.mark.parametrize("name", PAPER)
-def test_a_paper_sweeps_smoke_form_runs_to_its_tables(smoke: Path, tmp_path: Path, name: str) -> None:
-    check_tables(smoke, name, tmp_path)
+def test_a_paper_sweeps_smoke_form_runs_to_its_tables(smoke: Path, prepared: Prepare, name: str) -> None:
+    check_tables(smoke, name, prepared)
 
 
 @pytest.mark.ray
-def test_the_smoke_form_of_the_draws_runs_to_its_tables(tmp_path: Path) -> None:
-    check_tables(run_smoke(["hpo"], tmp_path), "hpo", tmp_path)
+def test_the_smoke_form_of_the_draws_runs_to_its_tables(prepared: Prepare, tmp_path: Path) -> None:
+    check_tables(run_smoke(["hpo"], tmp_path), "hpo", prepared)
 
 
 @pytest.mark.ray
@@ -183,9 +189,9 @@ def test_sweeps_of_one_run_have_each_step_once_and_the_table_that_they_share(smo
 
 
 @pytest.mark.parametrize("name", ["table1_activitynet", "table1_fcvid", "table1_minikinetics", "table4", "table3"])
-def test_a_sweeps_rows_are_the_networks_whose_cost_is_published_beside_them(tmp_path: Path, name: str) -> None:
+def test_a_sweeps_rows_are_the_networks_whose_cost_is_published_beside_them(prepared: Prepare, name: str) -> None:
     """Resolution, frames and views of each row are what test_published's costs come from."""
-    sweep = prepared(name, tmp_path).sweep
+    sweep = prepared(name).sweep
     recipes = {cell.row: cell.recipe for cell in sweep.cells}
     (spec,) = sweep.tables.values()
     table, seen = load_published().table(str(spec.published)), set[str]()

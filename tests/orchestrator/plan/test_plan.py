@@ -3,7 +3,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.plan.device_profiles import load_profile
@@ -289,7 +289,6 @@ def situations(draw):
     return sweep, steps, status, draw(st.booleans())
 
 
-@settings(deadline=None)
 @given(situations())
 def test_every_plan_keeps_the_rules(situation):
     sweep, steps, status, retry_failed = situation
@@ -328,7 +327,6 @@ def test_every_plan_keeps_the_rules(situation):
         assert all(has[member].workers in (None, job.workers) for member in job.members if has[member].epochs)
 
 
-@settings(deadline=None)
 @given(situations())
 def test_the_same_situation_gives_the_same_jobs_whatever_the_order_of_its_rows(situation):
     sweep, steps, status, retry_failed = situation
@@ -339,7 +337,6 @@ def test_the_same_situation_gives_the_same_jobs_whatever_the_order_of_its_rows(s
     assert again.jobs == plan.jobs
 
 
-@settings(deadline=None)
 @given(
     num_teachers=st.integers(0, 3),
     num_plain=st.integers(0, 9),

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass, 
 from typing import get_args, get_type_hints
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.spec.identity import canonical_json, file_sha256, payload, short, step_id
@@ -172,7 +172,6 @@ PLAIN = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.text(), PLAIN, max_size=4))
 def test_canonical_json_reads_back_as_the_same_values_whatever_the_order(values):
     backwards = dict(reversed(values.items()))

@@ -5,7 +5,7 @@ from typing import get_type_hints
 
 import pytest
 import yaml
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from orchestrator.spec.sweep import (
@@ -420,7 +420,6 @@ LEVELS = [
 ]
 
 
-@settings(deadline=None)
 @given(level=st.sampled_from(LEVELS), key=st.text(max_size=12).map("x".__add__))
 def test_no_unknown_key_passes_at_any_level(tmp_path_factory, level, key):
     place, known = level
@@ -443,13 +442,11 @@ VALUES = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(place=st.sampled_from(list(places_of(GOOD))), value=VALUES)
 def test_whatever_stands_in_a_place_the_answer_is_a_sweep_or_one_line(tmp_path_factory, place, value):
     answer_of(saved(tmp_path_factory.mktemp("sweep"), with_value(place, value)))
 
 
-@settings(deadline=None)
 @given(st.text(alphabet="ab01:{}[]-+.!&*|>%@#?'\"\n ~<=", max_size=40))
 def test_whatever_the_text_the_answer_is_one_line(tmp_path_factory, text):
     assert answer_of(saved(tmp_path_factory.mktemp("sweep"), text)) is not None
@@ -470,7 +467,6 @@ def answer_of(path):
 FLOATS = st.floats(min_value=0, max_value=1, exclude_min=True)
 
 
-@settings(deadline=None)
 @given(lr=FLOATS, decay=FLOATS, scales=st.lists(FLOATS, min_size=1, max_size=3), seed=st.integers(0, 2**40))
 def test_a_recipe_survives_being_plain_values(lr, decay, scales, seed):
     recipe = Recipe(

@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -213,7 +213,6 @@ def test_without_flip_no_training_crop_is_mirrored():
         assert crop[0, 1, 0, 0] < crop[0, 1, 0, -1]
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.integers(8, 90), st.integers(8, 90), st.integers(8, 40), st.integers(0, 10), st.integers(0, 2**32 - 1))
 def test_both_crops_have_the_asked_size_whatever_the_video(height, width, crop_size, margin, seed):
     spec = DataSpec(short_side=crop_size + margin, crop_size=crop_size)

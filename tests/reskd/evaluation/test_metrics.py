@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import average_precision_score
@@ -130,7 +130,6 @@ def test_evaluate_scores_adds_the_agreement_with_a_teacher():
     assert evaluate_scores(logits, targets, teacher_logits=logits)["agreement"] == 1.0
 
 
-@settings(deadline=None)
 @given(scored_clips())
 def test_metrics_are_shares_and_top5_never_falls_below_top1(clips):
     metrics = evaluate_scores(*clips, teacher_logits=clips[0])
@@ -139,7 +138,6 @@ def test_metrics_are_shares_and_top5_never_falls_below_top1(clips):
     assert metrics["agreement"] == 1.0
 
 
-@settings(deadline=None)
 @given(scored_clips(), st.randoms(use_true_random=False))
 def test_the_order_of_the_clips_does_not_matter(clips, rng):
     scores, targets = clips
@@ -147,7 +145,6 @@ def test_the_order_of_the_clips_does_not_matter(clips, rng):
     assert evaluate_scores(scores[order], targets[order]) == pytest.approx(evaluate_scores(scores, targets))
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_the_order_of_the_classes_does_not_matter_without_ties(seed):
     rng = np.random.default_rng(seed)
@@ -156,7 +153,6 @@ def test_the_order_of_the_classes_does_not_matter_without_ties(seed):
     assert evaluate_scores(scores[:, order], targets[:, order]) == pytest.approx(evaluate_scores(scores, targets))
 
 
-@settings(deadline=None)
 @given(scored_clips(), st.integers(1, 10))
 def test_top_k_equals_a_loop_over_sorted_classes(clips, k):
     scores, targets = clips

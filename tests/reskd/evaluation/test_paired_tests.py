@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from reskd.evaluation.metrics import mean_average_precision, softmax, top_k
@@ -21,7 +21,6 @@ from reskd.evaluation.paired_tests import (
 )
 
 
-@settings(deadline=None)  # the first call imports scipy
 @given(st.integers(0, 40), st.integers(0, 40))
 def test_mcnemars_p_value_is_twice_the_binomial_tail(only_first: int, only_second: int):
     num, fewer = only_first + only_second, min(only_first, only_second)

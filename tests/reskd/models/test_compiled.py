@@ -14,6 +14,7 @@ from reskd.models.video_model import VideoModel
 from tests.support.training import Fit, assert_agree, fit, shorter
 
 
+@pytest.mark.slow  # the compiler works for three quarters of a minute on each
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler here")
 @pytest.mark.parametrize("groups_per_pass", [1, 2])
 def test_compiled_networks_agree_with_their_own_to_rounding_in_float64_and_keep_their_bits_alone(

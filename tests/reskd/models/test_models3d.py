@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -26,6 +28,7 @@ TIMES_AND_STRIDE = {"slowonly_resnet18": (7, 32), "slowonly_resnet50": (7, 32), 
 NAMES = (*TORCHVISIONS, "slowonly_resnet18", "slowonly_resnet50")
 
 
+@cache
 def on_meta(name: str, *, num_classes: int = 6) -> VideoModel:
     with torch.device("meta"):
         return MODELS[name].build(num_classes=num_classes, dropout=0.5).eval()

@@ -14,7 +14,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset
 
@@ -92,7 +92,6 @@ def test_a_function_of_indices_is_asked_again_when_frames_are_dropped_at_a_cut(v
     np.testing.assert_array_equal(frames[0], everything[-1])
 
 
-@settings(max_examples=60, deadline=None)
 @given(indices=st.lists(st.integers(0, NUM_FRAMES - 1), min_size=1, max_size=10))
 def test_any_indices_in_any_order_come_back_in_that_order(videos: Path, indices: list[int]) -> None:
     assert frame_numbers(read_frames(videos / "open_gop.mp4", indices)) == indices
@@ -191,7 +190,6 @@ def test_a_video_stream_without_frames_is_an_open_error_to_a_reader_and_a_findin
         assert found.reason
 
 
-@settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32), name=st.sampled_from(["moov_first.mp4", "transport_stream.ts", "open_gop.mkv"]))
 def test_damaged_bytes_raise_decode_errors_and_nothing_else(videos: Path, seed: int, name: str) -> None:
     rng = random.Random(seed)

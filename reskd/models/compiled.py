@@ -14,7 +14,8 @@ logger = logging.getLogger(__name__)
 
 Forward = Callable[[Tensor], ClipOutput]
 MAX_VARIANTS = 64
-"""Of one forward: members differ in size and resolution, and torch counts them together. Its own limit is 8."""
+"""Most compiled forms of one forward; torch's own limit is 8. Members differ in size and resolution, and torch counts
+them together."""
 
 
 def compiled(model: VideoModel, *, trial: Callable[[Forward], object], who: str) -> Forward:

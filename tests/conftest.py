@@ -14,6 +14,7 @@ from hypothesis import settings
 from moto.server import ThreadedMotoServer
 
 from orchestrator.store.bucket import Bucket
+from orchestrator.tracking.settings import configure as configure_mlflow
 from reskd.data.manifest import Manifest, build_manifest
 from reskd.data.synthetic import make_demo
 from reskd.recipe import DataSpec
@@ -31,6 +32,7 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # pytest-xdist says how wide its own terminal is; what is printed here goes into pipes and files.
     os.environ.pop("COLUMNS", None)
+    configure_mlflow()  # before the test files load it
 
 
 @pytest.fixture(autouse=True)

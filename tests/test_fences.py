@@ -59,3 +59,36 @@ def test_a_module_does_not_load_what_only_others_need(module: str, heavy: list[s
     """Seconds of every command and of every job: torch takes two of a core, torchvision and mlflow two more each."""
     done = subprocess.run([sys.executable, "-c", LOADED, module, *heavy], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+LEAVES_ALL = """
+import ast, importlib, logging, os, pkgutil, sys, warnings
+import orchestrator, reskd
+
+names = []
+for own in (reskd, orchestrator):
+    names += [module.name for module in pkgutil.walk_packages(own.__path__, own.__name__ + ".")]
+names.remove("orchestrator.__main__")
+for name in names:
+    for node in ast.parse(open(importlib.util.find_spec(name).origin).read()).body:
+        found = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        found += [node.module] if isinstance(node, ast.ImportFrom) else []
+        for other in found:
+            if other.split(".")[0] not in ("reskd", "orchestrator"):
+                importlib.import_module(other)  # what other people's packages change is theirs
+
+def state():
+    root = logging.getLogger()
+    return dict(os.environ), root.level, list(root.handlers), list(root.filters), list(warnings.filters)
+
+before = state()
+for name in names:
+    importlib.import_module(name)
+print([was for was, now in zip(before, state()) if was != now], len(names))
+"""
+
+
+def test_importing_a_module_changes_no_environment_no_root_logger_and_no_warnings_filter() -> None:
+    done = subprocess.run([sys.executable, "-c", LEAVES_ALL], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("[] "), done.stdout
+    assert int(done.stdout.split()[-1]) > 100

@@ -12,6 +12,7 @@ import typer
 
 from orchestrator.cli.catalogue import COMMANDS, Command, Group
 from orchestrator.cli.console import error_console
+from orchestrator.tracking.settings import configure as configure_mlflow
 from reskd.errors import BadInput, ReskdError
 
 
@@ -48,6 +49,7 @@ def main() -> None:
     # and again took a fifth of a command's time where it was measured.
     gc.set_threshold(100_000, 50, 100)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    configure_mlflow()
     try:
         app()
     except BadInput as error:

@@ -20,8 +20,9 @@ from orchestrator.experiment.one_schedule import in_one_schedule
 from orchestrator.plan.job import Job
 from orchestrator.run.board import Board, show_look
 from orchestrator.run.cluster_check import check_on_worker
+from orchestrator.run.job_config import job_config
 from orchestrator.run.job_graph import Capacity
-from orchestrator.run.launch import declared_capacity, job_config, ray_session, run_jobs
+from orchestrator.run.launch import declared_capacity, ray_session, run_jobs
 from orchestrator.run.log_capture import quiet
 from orchestrator.run.ray_address import joins_cluster
 from orchestrator.spec.sweep import recipe_to_dict
@@ -199,7 +200,7 @@ def _train(
         ):
             _refuse_too_large(prepared, jobs, capacity)
             if joins_cluster():
-                check_on_worker(store, sorted({config["root"] for config in configs.values()}))
+                check_on_worker(store, sorted({config.root for config in configs.values()}))
             failed = run_jobs(
                 jobs,
                 store=store,

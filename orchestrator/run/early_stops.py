@@ -8,8 +8,8 @@ later ones are also held against the earlier ones' results, which is ASHA's way,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 
@@ -21,8 +21,20 @@ Value = Callable[[str, int], float | None]
 """Step id, epoch -> the metric's value there; None where there is none yet."""
 
 
-def job_rule(spec: EarlyStopping, members: Sequence[str], steps: Mapping[str, Step]) -> dict[str, Any] | None:
-    """What a job's workers need of the rule, as plain data; None where it is about none of the members.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobRule:
+    """What a job's workers need of a sweep's rule."""
+
+    metric: str
+    reduction_factor: int
+    groups: Mapping[str, tuple[str, ...]]
+    """Member -> the steps that it is held against, itself among them."""
+    rungs: Mapping[str, tuple[int, ...]]
+    """Member -> the epochs after which it may leave."""
+
+
+def job_rule(spec: EarlyStopping, members: Sequence[str], steps: Mapping[str, Step]) -> JobRule | None:
+    """The rule for one job; None where it is about none of the members.
 
     Comparable are steps of its rows with the same data settings, one seed and as many epochs. Nobody's
     teacher is ever stopped.
@@ -39,39 +51,38 @@ def job_rule(spec: EarlyStopping, members: Sequence[str], steps: Mapping[str, St
         return step.payload["manifest_sha256"], recipe.data, recipe.data_seed, recipe.model_seed, recipe.optim.epochs
 
     groups = {
-        member: sorted(other.id for other in stoppable.values() if key(other) == key(stoppable[member]))
+        member: tuple(sorted(other.id for other in stoppable.values() if key(other) == key(stoppable[member])))
         for member in members
         if member in stoppable
     }
     if not groups:
         return None
-    rungs = {member: list(spec.rungs(stoppable[member].recipe.optim.epochs)) for member in groups}
-    return {"metric": spec.metric, "reduction_factor": spec.reduction_factor, "groups": groups, "rungs": rungs}
+    rungs = {member: spec.rungs(stoppable[member].recipe.optim.epochs) for member in groups}
+    return JobRule(metric=spec.metric, reduction_factor=spec.reduction_factor, groups=groups, rungs=rungs)
 
 
-def leavers(rule: Mapping[str, Any], epoch: int, members: Iterable[str], *, value: Value) -> dict[str, Json]:
+def leavers(rule: JobRule, epoch: int, members: Iterable[str], *, value: Value) -> dict[str, Json]:
     """Members that leave after this epoch -> why: their value and what it had to reach."""
     value = cache(value)  # members of one group ask for the same results, each a look into the store
     found: dict[str, Json] = {}
     for member in members:
-        if epoch not in rule["rungs"].get(member, ()):
+        if epoch not in rule.rungs.get(member, ()):
             continue
-        results = [result for other in rule["groups"][member] if (result := value(other, epoch)) is not None]
+        results = [result for other in rule.groups[member] if (result := value(other, epoch)) is not None]
         own = value(member, epoch)
         if own is None:
             continue
-        least = cutoff(results, reduction_factor=rule["reduction_factor"])
+        least = cutoff(results, reduction_factor=rule.reduction_factor)
         if own < least:
-            metric = rule["metric"]
             found[member] = {
-                "reason": f"stopped early after epoch {epoch}: {metric} {own:.3f} is below {least:.3f}, what the best "
-                f"of {len(results)} results there reach",
+                "reason": f"stopped early after epoch {epoch}: {rule.metric} {own:.3f} is below {least:.3f}, what the "
+                f"best of {len(results)} results there reach",
                 "epoch": epoch,
-                "metric": metric,
+                "metric": rule.metric,
                 "value": own,
                 "cutoff": least,
                 "num_results": len(results),
-                "group": rule["groups"][member],
+                "group": list(rule.groups[member]),
             }
     return found
 

@@ -15,6 +15,7 @@ from ray.tune.search import Searcher
 
 from orchestrator.plan.job import Job, job_id
 from orchestrator.plan.job_state import JobState
+from orchestrator.run.job_config import JobConfig
 from orchestrator.store.folder import Store, is_too_many
 from orchestrator.store.lease import StallWatch, read_lease
 
@@ -46,7 +47,7 @@ class GraphSearcher(Searcher):
         *,
         store: Store,
         capacity: Capacity,
-        configs: Mapping[str, dict[str, Any]],
+        configs: Mapping[str, JobConfig],
         should_stop: Callable[[], bool] | None = None,
     ) -> None:
         super().__init__(metric=None, mode=None)
@@ -69,7 +70,7 @@ class GraphSearcher(Searcher):
         return True  # nothing here is compared by a metric
 
     def suggest(self, trial_id: str) -> Any:
-        """The next job's config, None to be asked again later, or FINISHED."""
+        """The next job's config under ``job``, None to be asked again later, or FINISHED."""
         if self._should_stop is not None and self._should_stop():
             return Searcher.FINISHED  # with nothing running Tune would not look at signals for minutes
         for job in self.jobs.values():
@@ -85,7 +86,7 @@ class GraphSearcher(Searcher):
                 self.states[job.id] = "running"
                 self.attempts[job.id] += 1
                 self.job_of_trial[trial_id] = job.id
-                return dict(self.configs[job.id])
+                return {"job": self.configs[job.id]}
         return None
 
     def _is_ready(self, job: Job) -> bool:
@@ -148,9 +149,7 @@ class GraphSearcher(Searcher):
             for step_id in members:
                 self.store.forget_failure(step_id)
             self.jobs[part.id], self.states[part.id], self.attempts[part.id] = part, "waiting", 0
-            config = self.configs[job.id]
-            chosen = [member for member in config["members"] if member["step_id"] in members]
-            self.configs[part.id] = {**config, "job": part.id, "members": chosen}
+            self.configs[part.id] = self.configs[job.id].part(members)
             self.parts.setdefault(job.id, []).append(part)
         del self.jobs[job.id]
         logger.warning("job %s ran out of memory; its %d steps go on in two jobs", job.id, len(left))

@@ -6,20 +6,19 @@ import logging
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import ray.train
 import ray.train.torch
 import torch
 
 from orchestrator.run.early_stops import leavers
-from orchestrator.spec.sweep import recipe_from_dict
+from orchestrator.run.job_config import JobConfig
 from orchestrator.store.folder import LeasedSink, LeaseLost
 from orchestrator.store.open import leased_sink
 from reskd.data.manifest import read_manifest
 from reskd.errors import ReskdError
 from reskd.files import Json
-from reskd.runtime.execution import Execution
 
 if TYPE_CHECKING:
     from reskd.training.fit import EpochReport, MemberSpec
@@ -30,8 +29,8 @@ LASTING = (ReskdError, ValueError, TypeError, LookupError, AttributeError, NotIm
 """What trying again gives again. Not RuntimeError: a lost neighbour and a GPU out of memory raise it."""
 
 
-def train_loop(config: dict[str, Any]) -> None:
-    """Train one job's members; `config` is what orchestrator.run.launch.job_config made.
+def train_loop(config: dict[str, JobConfig]) -> None:
+    """Train the members of ``config["job"]``; Train wants a dict.
 
     Whatever is raised makes Ray start all the workers again, and they resume from the store: a worker that raises
     alone must not leave the others waiting for it in a collective. A mistake that trying again cannot mend is first
@@ -41,15 +40,16 @@ def train_loop(config: dict[str, Any]) -> None:
     from reskd.runtime.workers import joined
     from reskd.training.fit import MemberSpec, fit_cohort
 
-    torch.set_num_threads(config["threads"])
-    sink = leased_sink(config["store"], owner_id=config["owner"])
+    job = config["job"]
+    torch.set_num_threads(job.threads)
+    sink = leased_sink(job.store, owner_id=job.owner_id)
     workers = joined(ray.train.torch.get_device())
     # What is left is decided by one worker: another may not see the same files yet.
-    step_ids = workers.from_first(_left_to_do(config, sink))
+    step_ids = workers.from_first(_left_to_do(job, sink))
     members = [
-        MemberSpec(member["step_id"], recipe_from_dict(member["recipe"]), member["provenance"])
-        for member in config["members"]
-        if member["step_id"] in step_ids
+        MemberSpec(member.step_id, member.recipe, member.provenance)
+        for member in job.members
+        if member.step_id in step_ids
     ]
     if not members:
         return
@@ -60,32 +60,34 @@ def train_loop(config: dict[str, Any]) -> None:
             {"epoch": epoch.epoch, "num_epochs": epoch.num_epochs, "clips_per_s": speeds[0] if speeds else 0.0}
         )
 
-    rule = config["early_stopping"]
+    rule = job.early_stopping
 
     def prune(epoch: int, step_ids: Sequence[str]) -> dict[str, Json]:
+        assert rule is not None
+
         def value(step_id: str, at: int) -> float | None:
             lines = (line for line in sink.metrics(step_id) if line["epoch"] == at)
-            return next((line["metrics"].get(rule["metric"]) for line in lines), None)
+            return next((line["metrics"].get(rule.metric) for line in lines), None)
 
         return leavers(rule, epoch, step_ids, value=value)
 
     try:
         fit_cohort(
             members,
-            manifest=read_manifest(sink.local(config["manifest"])),
-            root=Path(config["root"]),
+            manifest=read_manifest(sink.local(job.manifest)),
+            root=Path(job.root),
             sink=sink,
             workers=workers,
-            teacher_weights=sink.local(config["teacher"]) if config["teacher"] else None,
-            loader_workers=config["loader_workers"],
-            execution=Execution.of_record(config["execution"]),
+            teacher_weights=sink.local(job.teacher) if job.teacher else None,
+            loader_workers=job.loader_workers,
+            execution=job.execution,
             on_epoch_end=report,
             prune=prune if rule else None,
         )
     except LeaseLost:
         raise
     except LASTING as error:
-        logger.error("job %s cannot be trained: %s", config["job"], error)
+        logger.error("job %s cannot be trained: %s", job.id, error)
         record = {"reason": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc(), "epoch": None}
         for member in members:
             if not sink.is_finished(member.step_id):
@@ -108,12 +110,11 @@ def _record_too_many(members: Sequence[MemberSpec], sink: LeasedSink, error: tor
         sink.fail(step_id, record)
 
 
-def _left_to_do(config: dict[str, Any], sink: LeasedSink) -> list[str]:
+def _left_to_do(job: JobConfig, sink: LeasedSink) -> list[str]:
     """Members neither finished, stopped early nor failed; none where another run has taken a step over."""
-    step_ids = [member["step_id"] for member in config["members"]]
-    left = [step_id for step_id in step_ids if _is_open(step_id, sink)]
+    left = [step_id for member in job.members if _is_open(step_id := member.step_id, sink)]
     if not all(sink.holds(step_id) for step_id in left):
-        logger.warning("job %s: its steps belong to another run by now; leaving", config["job"])
+        logger.warning("job %s: its steps belong to another run by now; leaving", job.id)
         return []
     return left
 

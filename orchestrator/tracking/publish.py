@@ -14,11 +14,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from alembic.util import CommandError
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
+
 from orchestrator.spec.steps import Step
 from orchestrator.spec.sweep import Sweep
 from orchestrator.store.folder import Store
 from orchestrator.store.step_record import NOTE_TAG, State, StepContent, StepRecord, read_step, record_from_run
-from orchestrator.tracking import settings as tracking
 from orchestrator.tracking.registry import choose_models, register
 from orchestrator.tracking.run_diff import (
     COMPLETE_TAG,
@@ -42,14 +47,6 @@ from orchestrator.tracking.settings import (
 )
 from orchestrator.tracking.urls import QUESTION_TAG, artifact_page, note_links, run_page, runs_page
 from reskd.errors import BadInput
-
-tracking.configure()
-
-from alembic.util import CommandError  # noqa: E402
-from mlflow import MlflowClient  # noqa: E402
-from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param, Run, RunTag  # noqa: E402
-from mlflow.exceptions import MlflowException  # noqa: E402
-from sqlalchemy.exc import SQLAlchemyError  # noqa: E402
 
 logger = logging.getLogger(__name__)
 

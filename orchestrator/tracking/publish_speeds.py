@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
+
 from orchestrator.store.folder import Store
 from orchestrator.store.imported_speeds import BenchFile, bench_hash
-from orchestrator.tracking import settings as tracking
 from orchestrator.tracking.settings import SQLITE, check_database, first_line, only_writer, uri_of, without_password
 from reskd.errors import BadInput
-
-tracking.configure()
-
-from mlflow import MlflowClient  # noqa: E402
-from mlflow.exceptions import MlflowException  # noqa: E402
-from sqlalchemy.exc import SQLAlchemyError  # noqa: E402
 
 EXPERIMENT = "throughput"
 KEY_TAG = "reskd.bench"

@@ -32,7 +32,10 @@ SETTINGS = {
 
 
 def configure() -> None:
-    """Settings that MLflow reads when it is imported, unless the environment has its own; less chatter."""
+    """Our settings of MLflow, unless the environment has its own, and less chatter.
+
+    MLflow reads some of them when it is imported, so whoever starts calls this before the modules that publish load.
+    """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # tells of every table that it makes

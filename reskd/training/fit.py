@@ -96,7 +96,17 @@ def fit_cohort(
         ExitStack() as to_the_end,
     ):
         how = execution or Execution()
-        run = _Run(specs, manifest, root, sink, workers, teacher_weights, loader_workers, how, prune)
+        run = _Run(
+            specs,
+            manifest=manifest,
+            root=root,
+            sink=sink,
+            workers=workers,
+            teacher_weights=teacher_weights,
+            loader_workers=loader_workers,
+            execution=how,
+            prune=prune,
+        )
         run.resume(to_the_end)
         for epoch in range(run.epoch + 1, run.num_epochs + 1):
             metrics = run.train_epoch(epoch)
@@ -127,6 +137,7 @@ class _Run:
     def __init__(
         self,
         specs: Sequence[MemberSpec],
+        *,
         manifest: Manifest,
         root: Path,
         sink: Sink,

@@ -15,7 +15,7 @@ from ray.tune.schedulers.async_hyperband import _Bracket
 
 from orchestrator.experiment.bound_sweep import prepare
 from orchestrator.plan.plan import make_plan
-from orchestrator.run.early_stops import cutoff, job_rule, leavers
+from orchestrator.run.early_stops import JobRule, cutoff, job_rule, leavers
 from orchestrator.spec.early_stopping import EarlyStopping
 from orchestrator.spec.steps import StepStatus
 from orchestrator.spec.sweep import load
@@ -48,15 +48,10 @@ def test_the_cutoff_is_that_of_ray_tunes_scheduler_for_the_same_results() -> Non
             assert cutoff(results, reduction_factor=factor) == bracket.cutoff(dict(enumerate(results)))
 
 
-def rule(**others: object) -> Json:
-    ids = ["a", "b", "c", "d", "e", "f"]
-    return {
-        "metric": "val/top1",
-        "reduction_factor": 2,
-        "groups": dict.fromkeys(ids, ids),
-        "rungs": {step_id: [3, 6] for step_id in ids},
-        **others,
-    }
+def rule() -> JobRule:
+    ids = ("a", "b", "c", "d", "e", "f")
+    groups, rungs = dict.fromkeys(ids, ids), dict.fromkeys(ids, (3, 6))
+    return JobRule(metric="val/top1", reduction_factor=2, groups=groups, rungs=rungs)
 
 
 def test_the_better_half_goes_on_and_ties_stay() -> None:
@@ -85,12 +80,12 @@ def test_teachers_and_rows_that_are_not_named_are_never_stopped(tmp_path: Path) 
     assert job_rule(spec, teacher_job.members, prepared.steps) is None
     whole = job_rule(spec, students_job.members, prepared.steps)
     assert whole is not None
-    assert set(whole["groups"]) == set(students_job.members)
-    assert whole["groups"][students_job.members[0]] == sorted(students_job.members)
+    assert set(whole.groups) == set(students_job.members)
+    assert whole.groups[students_job.members[0]] == tuple(sorted(students_job.members))
     few = replace(spec, rows=spec.rows[:2])
     part = job_rule(few, students_job.members, prepared.steps)
     assert part is not None
-    assert len(part["groups"]) == 2
+    assert len(part.groups) == 2
 
 
 @pytest.mark.parametrize(

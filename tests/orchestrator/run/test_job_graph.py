@@ -10,10 +10,13 @@ import pytest
 from ray.tune.search import Searcher
 
 from orchestrator.plan.job import Job, job_id
+from orchestrator.run.job_config import JobConfig, JobMember
 from orchestrator.run.job_graph import Capacity, GraphSearcher
 from orchestrator.store.folder import Store
 from orchestrator.store.lease import Leases
 from orchestrator.store.lease_owner import Owner
+from reskd.recipe import Recipe
+from reskd.runtime.execution import Execution
 
 
 def job(name: str, *, teacher: str | None = None, members: tuple[str, ...] = (), cpus: float = 1) -> Job:
@@ -31,13 +34,41 @@ def job(name: str, *, teacher: str | None = None, members: tuple[str, ...] = (),
     )
 
 
+def config(name: str, *members: str) -> JobConfig:
+    """Of a job whose trial is never started."""
+    return JobConfig(
+        id=name,
+        members=tuple(JobMember(step_id=step_id, recipe=Recipe(), provenance={}) for step_id in members),
+        store="",
+        owner_id="me",
+        teacher=None,
+        manifest="",
+        early_stopping=None,
+        root="",
+        threads=1,
+        loader_workers=0,
+        execution=Execution(),
+        num_workers=1,
+        cpus_per_worker=1,
+        gpus_per_worker=0,
+        ray_folder="",
+        on_cluster=False,
+    )
+
+
+def given(graph: GraphSearcher, trial: str) -> str:
+    """Id of the job that a trial is given."""
+    found: JobConfig = graph.suggest(trial)["job"]
+    return found.id
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path)
 
 
 def searcher(store: Store, *jobs: Job, cpus: float = 2) -> GraphSearcher:
-    configs = {job.id: {"job": job.id} for job in jobs}
+    configs = {job.id: config(job.id, *job.members) for job in jobs}
     return GraphSearcher(jobs, store=store, capacity=Capacity(cpus=cpus, gpus=0), configs=configs)
 
 
@@ -47,20 +78,20 @@ def finish(store: Store, step_id: str) -> None:
 
 def test_a_student_starts_when_its_teacher_is_done_in_the_store(store: Store) -> None:
     graph = searcher(store, job("teacher"), job("student", teacher="teacher-step"))
-    assert graph.suggest("t1") == {"job": "teacher"}
+    assert given(graph, "t1") == "teacher"
     assert graph.suggest("t2") is None
     finish(store, "teacher-step")  # the job still runs another member
-    assert graph.suggest("t2") == {"job": "student"}
+    assert given(graph, "t2") == "student"
 
 
 def test_jobs_start_while_their_workers_fit(store: Store) -> None:
     graph = searcher(store, job("a", cpus=2), job("b", cpus=1), job("c", cpus=1), cpus=3)
-    assert graph.suggest("1") == {"job": "a"}
-    assert graph.suggest("2") == {"job": "b"}
+    assert given(graph, "1") == "a"
+    assert given(graph, "2") == "b"
     assert graph.suggest("3") is None
     finish(store, "a-step")
     graph.on_trial_complete("1")
-    assert graph.suggest("3") == {"job": "c"}
+    assert given(graph, "3") == "c"
 
 
 def test_students_of_a_failed_teacher_never_start_and_the_rest_does(store: Store) -> None:
@@ -68,7 +99,7 @@ def test_students_of_a_failed_teacher_never_start_and_the_rest_does(store: Store
     graph.suggest("1")
     store.fail("teacher-step", {"reason": "diverged"})
     graph.on_trial_complete("1")
-    assert graph.suggest("2") == {"job": "other"}
+    assert given(graph, "2") == "other"
     finish(store, "other-step")
     graph.on_trial_complete("2")
     assert graph.suggest("3") == Searcher.FINISHED
@@ -78,7 +109,7 @@ def test_students_of_a_failed_teacher_never_start_and_the_rest_does(store: Store
 def test_a_job_that_ends_with_unfinished_steps_is_tried_once_more_and_then_given_up(store: Store) -> None:
     graph = searcher(store, job("teacher"), job("student", teacher="teacher-step"))
     for trial in ("1", "2"):
-        assert graph.suggest(trial) == {"job": "teacher"}
+        assert given(graph, trial) == "teacher"
         graph.on_trial_complete(trial, error=True)
     assert graph.suggest("3") == Searcher.FINISHED
     assert graph.states == {"teacher": "failed", "student": "blocked"}
@@ -89,7 +120,7 @@ def test_one_failed_member_fails_its_job_only_after_the_others_have_finished(sto
     graph.suggest("1")
     store.fail("bad", {"reason": "nan"})
     graph.on_trial_complete("1", error=True)  # a worker died before `good` was done
-    assert graph.suggest("2") == {"job": "cohort"}
+    assert given(graph, "2") == "cohort"
     finish(store, "good")
     graph.on_trial_complete("2")
     assert graph.states == {"cohort": "failed"}
@@ -133,12 +164,12 @@ def test_a_stop_ends_a_run_that_waits_for_another(store: Store) -> None:
 def test_a_student_of_a_teacher_that_another_run_has_finished_starts(store: Store) -> None:
     graph = searcher(store, job("student", teacher="elsewhere"), job("own"), job("taught", teacher="own-step"))
     finish(store, "elsewhere")  # by another run, which gave its lease back
-    assert graph.suggest("1") == {"job": "student"}
-    assert graph.suggest("2") == {"job": "own"}
+    assert given(graph, "1") == "student"
+    assert given(graph, "2") == "own"
     for trial, step in (("1", "student-step"), ("2", "own-step")):
         finish(store, step)
         graph.on_trial_complete(trial)
-    assert graph.suggest("3") == {"job": "taught"}
+    assert given(graph, "3") == "taught"
 
 
 def test_gpus_are_counted_like_cpus() -> None:
@@ -150,7 +181,6 @@ def test_gpus_are_counted_like_cpus() -> None:
 def test_a_job_that_runs_out_of_memory_is_halved_until_its_members_fit(store: Store) -> None:
     members = ("a", "b", "c")
     graph = searcher(store, job("wide", members=members), job("student", teacher="c"), cpus=1)
-    graph.configs["wide"] |= {"members": [{"step_id": step_id} for step_id in members]}
     graph.suggest("1")
     finish(store, "a")
     for step_id in ("b", "c"):
@@ -162,11 +192,12 @@ def test_a_job_that_runs_out_of_memory_is_halved_until_its_members_fit(store: St
     assert [half.members for half in halves] == [("b",), ("c",)]
     assert [half.id for half in halves] == [job_id(["b"]), job_id(["c"])]
     for trial, half in zip(("2", "3"), halves, strict=True):
-        assert graph.suggest(trial) == {"job": half.id, "members": [{"step_id": half.members[0]}]}
+        part = graph.suggest(trial)["job"]
+        assert (part.id, [member.step_id for member in part.members]) == (half.id, list(half.members))
         assert store.failure(half.members[0]) is None
         finish(store, half.members[0])
         graph.on_trial_complete(trial)
-    assert graph.suggest("4") == {"job": "student"}
+    assert given(graph, "4") == "student"
 
 
 def test_a_member_that_runs_out_of_memory_alone_is_a_failure(store: Store) -> None:

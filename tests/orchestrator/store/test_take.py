@@ -12,7 +12,7 @@ import pytest
 from orchestrator.experiment.bound_sweep import Prepared, check_before_start, prepare
 from orchestrator.plan.plan import make_plan
 from orchestrator.run.controller import Outcome, _take
-from orchestrator.run.launch import job_config
+from orchestrator.run.job_config import job_config
 from orchestrator.spec.steps import StepStatus
 from orchestrator.store.folder import Store
 from orchestrator.store.lease import Leases
@@ -106,8 +106,8 @@ def test_a_step_goes_on_with_the_workers_it_began_with(prepared: Prepared) -> No
         manifest=prepared.manifest_path(step),
         provenance={},
     )
-    assert config["num_workers"] == 2
-    assert [member["step_id"] for member in config["members"]] == list(resumed.members)
+    assert config.num_workers == 2
+    assert [member.step_id for member in config.members] == list(resumed.members)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,108 @@
+"""What a job takes along to its workers: everything they need, typed, in one value that Ray carries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from orchestrator.plan.job import Job, job_id
+from orchestrator.run.early_stops import JobRule, job_rule
+from orchestrator.run.ray_address import joins_cluster
+from orchestrator.spec.early_stopping import EarlyStopping
+from orchestrator.spec.steps import Step
+from orchestrator.spec.sweep import Resources
+from orchestrator.store.folder import Store
+from reskd.data.annotations import data_root
+from reskd.files import Json
+from reskd.recipe import Recipe
+from reskd.runtime.execution import Execution
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobMember:
+    """One step of a job, and the facts that its DONE record repeats."""
+
+    step_id: str
+    recipe: Recipe
+    provenance: Json
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobConfig:
+    """Everything that a trial and its workers need of a job. Ray pickles it, on every machine with the same code."""
+
+    id: str
+    members: tuple[JobMember, ...]
+    store: str
+    """The store's address: a folder's path or s3://..."""
+    owner_id: str
+    """Of the leases on the members' steps."""
+    teacher: str | None
+    """The teacher's weights, as a reference of the store; None where nobody teaches."""
+    manifest: str
+    """The manifest of the members' data, as a reference of the store."""
+    early_stopping: JobRule | None
+    root: str
+    """The folder of the videos."""
+    threads: int
+    """Of torch, in each worker."""
+    loader_workers: int
+    """Processes that read videos, for each worker."""
+    execution: Execution
+    num_workers: int
+    cpus_per_worker: float
+    gpus_per_worker: float
+    ray_folder: str
+    """Where Ray keeps what it writes of the run."""
+    on_cluster: bool
+    """Whether others started the Ray that it runs on."""
+
+    def part(self, step_ids: Sequence[str]) -> JobConfig:
+        """A job of some of the members, under the id of its own."""
+        members = tuple(member for member in self.members if member.step_id in step_ids)
+        return replace(self, id=job_id(step_ids), members=members)
+
+
+def job_config(
+    job: Job,
+    *,
+    steps: Mapping[str, Step],
+    store: Store,
+    owner_id: str,
+    resources: Resources,
+    manifest: Path,
+    provenance: Json,
+    early_stopping: EarlyStopping | None = None,
+) -> JobConfig:
+    """The config of one job of a plan; ``provenance`` is of the code and the same for all of them."""
+    teacher = store.weights_path(job.teacher_id) if job.teacher_id else job.teacher_checkpoint
+    return JobConfig(
+        id=job.id,
+        members=tuple(
+            JobMember(
+                step_id=step_id,
+                recipe=steps[step_id].recipe,
+                provenance={
+                    "full_id": steps[step_id].full_id,
+                    "teacher_id": steps[step_id].teacher_id,
+                    **provenance,
+                },
+            )
+            for step_id in job.members
+        ),
+        store=store.address,
+        owner_id=owner_id,
+        teacher=store.reference(Path(teacher)) if teacher else None,
+        manifest=store.reference(manifest),
+        early_stopping=job_rule(early_stopping, job.members, steps) if early_stopping else None,
+        root=str(data_root(steps[job.members[0]].recipe.data)),
+        threads=max(1, int(resources.cpus_per_worker)),
+        loader_workers=resources.num_loaders,
+        execution=job.execution,
+        num_workers=job.workers,
+        cpus_per_worker=resources.cpus_per_worker,
+        gpus_per_worker=resources.gpus_per_worker,
+        ray_folder=str(store.ray_folder(owner_id)),
+        on_cluster=joins_cluster(),
+    )

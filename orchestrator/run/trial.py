@@ -84,7 +84,7 @@ class JobTrainer(TorchTrainer):
         kept = [
             one for one in super()._create_default_callbacks() if not isinstance(one, PlacementGroupCleanerCallback)
         ]
-        is_on_cluster = self.train_loop_config["job"].on_cluster
+        is_on_cluster = self.train_loop_config["job"].on_cluster  # type: ignore[attr-defined]
         return [*kept, PromptCleanerCallback()] if is_on_cluster else kept
 
 
@@ -94,4 +94,4 @@ class PromptCleanerCallback(PlacementGroupCleanerCallback):
     def _stop_cleaner(self) -> None:
         cleaner, self._cleaner = self._cleaner, None
         if cleaner is not None:
-            ray.kill(cleaner)
+            ray.kill(cleaner)  # type: ignore[arg-type]  # it is annotated as the actor's class

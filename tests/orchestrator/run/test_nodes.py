@@ -24,7 +24,7 @@ question: Does a lost machine change a result?
 base:
   data: {name: demo, root: ROOT, num_frames: 4, short_side: 64, crop_size: 64, flip: false}
   model: {name: tsn_mini10, resolution: 24}
-  optim: {lr: .02, epochs: 30, batch_size: 16, group_size: 8}
+  optim: {lr: .02, epochs: 20, batch_size: 16, group_size: 8}
   eval: {every: 100}
 rows:
   chain:
@@ -72,7 +72,7 @@ def test_a_machine_that_goes_in_mid_job_changes_no_bit_of_the_result(
             time.sleep(0.1)  # a look is a request
         cluster.remove_node(machines[1], allow_graceful=False)
         left_at = max(store.epochs(step_id))
-        assert left_at < 30, "the job ended before the machine went"
+        assert left_at < 20, "the job ended before the machine went"
         cluster.add_node(num_cpus=1)
         assert run.wait(timeout=WAIT_S) == 0, (tmp_path / "log.txt").read_text()
 
@@ -83,4 +83,4 @@ def test_a_machine_that_goes_in_mid_job_changes_no_bit_of_the_result(
     assert after is not None
     assert undisturbed is not None
     assert after["state_hash"] == undisturbed["state_hash"]
-    assert [line["epoch"] for line in store.metrics(step_id)] == list(range(1, 31))
+    assert [line["epoch"] for line in store.metrics(step_id)] == list(range(1, 21))

@@ -20,6 +20,8 @@ from tests.support.sweeps import THREE_ROWS
 
 pytestmark = pytest.mark.ray
 
+NUM_EPOCHS = 40
+"""Epochs of the row that is killed and stopped. Train takes one report in half a second, so at least twenty seconds."""
 WAIT_S = 360
 
 
@@ -56,10 +58,10 @@ class Place:
         return next(step.id for step in self.prepared().steps.values() if (row, 0) in step.cells)
 
 
-def place(folder: Path, demo_root: Path) -> Place:
+def place(folder: Path, demo_root: Path, *, num_epochs: int = NUM_EPOCHS) -> Place:
     folder.mkdir(parents=True, exist_ok=True)
     sweep = folder / "small.yaml"
-    sweep.write_text(THREE_ROWS.replace("ROOT", str(demo_root)))
+    sweep.write_text(THREE_ROWS.replace("ROOT", str(demo_root)).replace("epochs: 100", f"epochs: {num_epochs}"))
     return Place(sweep, Store(folder / "store"))
 
 
@@ -153,7 +155,7 @@ def test_a_run_whose_worker_and_driver_are_killed_and_that_is_stopped_ends_with_
     for step_id, written in finished.items():
         assert (store.folder(step_id) / "DONE.json").stat().st_mtime_ns == written
     lines = store.metrics(pixel)
-    assert [line["epoch"] for line in lines] == list(range(1, 101))
+    assert [line["epoch"] for line in lines] == list(range(1, NUM_EPOCHS + 1))
     assert lines[: len(kept)] == kept, "epochs before the kill were trained again"
 
 
@@ -170,9 +172,8 @@ def _kill_one_worker(driver: int) -> None:
 def test_a_job_without_room_for_its_members_is_halved_and_ends_with_the_same_weights(
     undisturbed: Place, tmp_path: Path, demo_root: Path
 ) -> None:
-    here = place(tmp_path, demo_root)
-    # Of students so short that they meet no second epoch, whose job is not the one that this is about.
-    here.sweep.write_text(here.sweep.read_text().replace("epochs: 100", "epochs: 1"))
+    # Students so short that they meet no second epoch, whose job is not the one that this is about.
+    here = place(tmp_path, demo_root, num_epochs=1)
     path = os.pathsep.join(
         [str(Path(__file__).parents[2] / "support" / "narrow_device"), os.environ.get("PYTHONPATH", "")]
     )

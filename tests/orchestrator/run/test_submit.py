@@ -279,7 +279,7 @@ def test_a_job_goes_on_without_its_terminal_and_a_cancelled_one_resumes_to_the_s
     cluster: Cluster, tmp_path: Path, demo_root: Path
 ) -> None:
     sweep = write_sweep(tmp_path, str(demo_root))
-    sweep.write_text(sweep.read_text().replace("epochs: 1,", "epochs: 120,"))
+    sweep.write_text(sweep.read_text().replace("epochs: 1,", "epochs: 40,"))
     store = Store(tmp_path / "store")
     (step_id,) = prepare(sweep, store=store).steps
     arguments = ["submit", sweep.name, "--store", str(store.home)]
@@ -324,7 +324,7 @@ def test_a_job_goes_on_without_its_terminal_and_a_cancelled_one_resumes_to_the_s
     assert second.returncode == 0, second.stdout + second.stderr
     lines = store.metrics(step_id)
     assert lines[: len(kept)] == kept, "epochs before the cancellation were trained again"
-    assert [line["epoch"] for line in lines] == list(range(1, 121))
+    assert [line["epoch"] for line in lines] == list(range(1, 41))
 
     # By the same cluster, since two Rays on one host are not to be trusted; test_nodes.py has the local run.
     undisturbed = Store(tmp_path / "undisturbed")

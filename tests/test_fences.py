@@ -70,7 +70,9 @@ for own in (reskd, orchestrator):
     names += [module.name for module in pkgutil.walk_packages(own.__path__, own.__name__ + ".")]
 names.remove("orchestrator.__main__")
 for name in names:
-    for node in ast.parse(open(importlib.util.find_spec(name).origin).read()).body:
+    tree = ast.parse(open(importlib.util.find_spec(name).origin).read())
+    at_once = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom | ast.Try)]
+    for node in (inner for outer in at_once for inner in ast.walk(outer)):
         if not isinstance(node, ast.Import | ast.ImportFrom):
             continue
         start = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""

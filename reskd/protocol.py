@@ -1,4 +1,5 @@
-"""How a step is judged: which frames and crops of a clip, under a name that is its record's file and metric key."""
+"""The evaluation protocol: which frames and crops of a clip are tested. Its name is used in file names and metric keys.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +10,23 @@ from typing import Any
 from reskd.errors import BadInput
 
 CROPS = (1, 3)
-"""1: the centre; 3: both ends of the long side and the centre."""
+"""1: the centre crop. 3: the centre and both ends of the long side."""
 
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """How a step is judged; its own record, never part of what was trained."""
+    """An evaluation protocol. It is recorded by itself and does not change what is trained."""
 
     split: str = "val"
     num_frames: int = 16
     num_views: int = 1
-    """Temporal views of ``num_frames`` each, spread evenly over the clip."""
+    """Number of temporal views, spread evenly over the clip. Each has ``num_frames`` frames."""
     num_crops: int = 1
-    """Spatial crops of each of them; one of CROPS."""
+    """Spatial crops per temporal view; one of CROPS."""
     stride: int | None = None
-    """From frame to frame of a dense clip; None: a view has a frame of each uniform segment."""
+    """Distance between the frames of a dense view. None: a view has one frame of each uniform segment."""
     twice: bool = False
-    """Every temporal view a second time, at the beginning of its segments (or starts) instead of their middle."""
+    """Take every temporal view a second time, at the beginning of its segments (or starts) instead of the middle."""
 
     def __post_init__(self) -> None:
         for what, number in (("frames", self.num_frames), ("views", self.num_views), ("stride", self.stride)):
@@ -42,12 +43,12 @@ class Protocol:
 
     @property
     def num_forwards(self) -> int:
-        """Views of a clip that a model sees: what its cost is multiplied by."""
+        """Forward passes per clip: the model's cost is multiplied by it."""
         return self.num_views * (1 + self.twice) * self.num_crops
 
     @property
     def words(self) -> str:
-        """`32 frames, 10 temporal views x 3 crops, their softmax averaged`."""
+        """The protocol in words, such as `32 frames, 10 temporal views x 3 crops, their softmax averaged`."""
         frames = f"{self.num_frames} frames" + ("" if self.stride is None else f" of stride {self.stride}")
         if self.num_forwards == 1:
             return f"{frames}, one centre view"
@@ -56,7 +57,7 @@ class Protocol:
         return f"{frames}, {views}{twice} x {crops}, their softmax averaged"
 
     def to_dict(self) -> dict[str, Any]:
-        """What a record says; sampling only where it is not plain segments, as records had it before."""
+        """Plain values for a record. stride and twice are left out at their defaults, as in older records."""
         plain = {
             "split": self.split,
             "num_frames": self.num_frames,
@@ -68,7 +69,7 @@ class Protocol:
 
 
 def parse_protocol(name: str) -> Protocol:
-    """The protocol of a name such as ``val-f32-v10x3`` or ``val-f8s8-v10x3``; BadInput for anything else."""
+    """The protocol with a name such as ``val-f32-v10x3`` or ``val-f8s8-v10x3``. Raises BadInput for other text."""
     number = r"([1-9]\d{0,3})"
     found = re.fullmatch(rf"(val)-f{number}(?:s{number})?-v{number}x{number}(-twice)?", name)
     if found is None:
@@ -88,7 +89,7 @@ def parse_protocol(name: str) -> Protocol:
 
 
 def parse_views(text: str, *, what: str = "--views") -> tuple[int, int]:
-    """``10x3`` -> (10 temporal views, 3 crops); BadInput with the way out."""
+    """Parse ``10x3`` as (10 temporal views, 3 crops). Raises BadInput for other text."""
     found = re.fullmatch(r"([1-9]\d{0,3})x([1-9]\d{0,3})", text)
     if found is None or int(found[2]) not in CROPS:
         raise BadInput(f"{what} must be temporal views x crops, such as 10x3, with 1 or 3 crops; got {text!r}")
@@ -96,5 +97,5 @@ def parse_views(text: str, *, what: str = "--views") -> tuple[int, int]:
 
 
 def counted(number: int, what: str) -> str:
-    """`1 crop`, `3 crops`."""
+    """A number with its noun, such as `1 crop` or `3 crops`."""
     return f"{number} {what}{'s' if number > 1 else ''}"

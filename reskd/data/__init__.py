@@ -1,1 +1,1 @@
-"""Video files to uint8 crops: annotations, manifest, sampling, decoding, geometry, loaders."""
+"""From video files to uint8 crops: annotations, manifest, sampling, decoding, geometry, loaders."""

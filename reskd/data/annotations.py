@@ -1,4 +1,4 @@
-"""Annotations of any format to records whose labels are numbers."""
+"""Reads annotations of any format into records with class numbers as labels."""
 
 from __future__ import annotations
 
@@ -26,24 +26,27 @@ class VideoRecord:
     labels: tuple[int, ...]
     """Indices into the classes: at least one, each once, ascending."""
     end_s: float | None = field(default=None, compare=False)
-    """Where the labelled part ends, in seconds of the file's own time, where the annotation says; for checks only."""
+    """End of the labelled part in the file, in seconds; None if the annotation does not say. Used by checks only."""
     is_cut: bool = field(default=False, compare=False)
-    """Whether the file is to hold the labelled part and no more."""
+    """Whether the file should hold only the labelled part."""
 
 
 @dataclass(frozen=True, slots=True)
 class Annotations:
-    """Both splits and the label map that they share; records in the order of their files, here or missing."""
+    """Both splits and their class names. Records keep the order of the annotation files; missing videos are included."""
 
     classes: tuple[str, ...]
     train: tuple[VideoRecord, ...]
     val: tuple[VideoRecord, ...]
     remarks: tuple[str, ...] = field(default=(), compare=False)
-    """What is odd and harmless, counted and named."""
+    """Harmless oddities, each with a count and the first names."""
 
 
 def data_root(spec: DataSpec) -> Path:
-    """The absolute folder that annotation paths are relative to: ``spec.root``, else ``$RESKD_DATA/<name>``."""
+    """The absolute folder to which annotation paths are relative: ``spec.root``, else ``$RESKD_DATA/<name>``.
+
+    Raises BadInput if neither is set.
+    """
     if spec.root is not None:
         return Path(spec.root).expanduser().absolute()
     shelf = os.environ.get(DATA_VARIABLE)
@@ -56,11 +59,11 @@ def data_root(spec: DataSpec) -> Path:
 
 
 def load_annotations(spec: DataSpec) -> Annotations:
-    """Both splits of a data set, checked; BadInput names file, place and value.
+    """Read and check both splits of a data set. Raises BadInput with file, line and value.
 
-    Classes are those of the format where it numbers them itself, else of ``spec.classes``, one name a line; without it
-    the labels of the training split, sorted as numbers if all of them are integers, as text otherwise. Which videos
-    are there changes nothing, so class numbers do not depend on the missing.
+    Some formats number their classes themselves. Otherwise the file ``spec.classes`` lists them, one name per line.
+    Without that file, the classes are the labels of the training split, sorted as numbers if all are integers and as
+    text otherwise. Class numbers do not depend on which videos are missing.
     """
     root = data_root(spec)
     splits = LAYOUTS[spec.annotations].read(spec, root)
@@ -98,7 +101,7 @@ def _sorted_labels(labels: Iterable[str]) -> tuple[str, ...]:
 
 
 def _number(rows: Iterable[Row], numbers: Mapping[str, int], *, known_by: str) -> tuple[VideoRecord, ...]:
-    """Rows with their labels as class numbers; ascending, so that the order of the columns means nothing."""
+    """Replace label names by class numbers, in ascending order: the order of label columns has no meaning."""
     rows = tuple(rows)
     strangers = [(row, label) for row in rows for label in row.labels if label not in numbers]
     if strangers:

@@ -1,4 +1,4 @@
-"""What a training clip costs one core, part by part: decode, resize and crop, collate."""
+"""Measures the CPU time of one training clip: decode, resize and crop, collate."""
 
 from __future__ import annotations
 
@@ -22,12 +22,15 @@ from reskd.errors import BadInput, DecodeError
 from reskd.recipe import DataSpec
 
 GRAIN = 12
-"""Standard deviation of the noise, of 255."""
+"""Standard deviation of the noise, on the scale 0..255."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cost:
-    """Core-milliseconds of a clip, the mean over some; process time, so that other work beside it counts little."""
+    """CPU time of one clip in milliseconds, mean over `num_clips`.
+
+    It is process time, so other programs on the machine change it little.
+    """
 
     num_clips: int
     decode_ms: float
@@ -40,7 +43,7 @@ class Cost:
 
     @property
     def clips_per_s(self) -> float:
-        """Of one core."""
+        """Clips that one core reads per second."""
         return 1e3 / self.total_ms
 
     @property
@@ -50,9 +53,10 @@ class Cost:
 
 
 def measure_split(manifest: Manifest, spec: DataSpec, *, num_clips: int) -> Cost:
-    """Of training clips of videos at even distances, after one to warm up; damaged videos are passed over.
+    """Measure training clips of videos spread evenly over the split. The first clip is warm-up and not counted.
 
-    The process's CPU time counts, so call `torch.set_num_threads(1)` first to measure what a loader process would use.
+    Damaged videos are skipped. Call `torch.set_num_threads(1)` first to measure the CPU time of one loader process.
+    Raises BadInput if no video decodes.
     """
     root, clips = data_root(spec), manifest.train
     dataset = VideoDataset(clips, root=root, spec=spec, num_classes=len(manifest.classes), split="train", data_seed=0)
@@ -82,7 +86,7 @@ def measure_split(manifest: Manifest, spec: DataSpec, *, num_clips: int) -> Cost
 
 
 def write_clip(path: Path, *, num_frames: int, width: int, height: int, keyint: int) -> None:
-    """An H.264 clip of 30 fps, crf 23: a smooth pattern that pans, under grain; made again it has the same bytes."""
+    """Write an H.264 clip (30 fps, crf 23): a smooth moving pattern with noise. The same arguments give equal bytes."""
     generator = np.random.default_rng(0)
     rows, columns = np.mgrid[0 : height + 64, 0 : width + 64]
     pattern = 128 + 60 * np.sin(columns / 23 + rows / 41) + 40 * np.cos(rows / 17)

@@ -1,4 +1,4 @@
-"""What is wrong with a data set, found before it costs a training: every video of both splits, opened or decoded."""
+"""Checks every video of both splits before training, by decoding it or by reading its packets only."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from reskd.recipe import DataSpec
 from reskd.runtime.processes import map_in_processes
 
 USABLE: frozenset[Status] = frozenset({"ok", "short", "past_end", "uncut"})
-"""Not errors, and shown if they are not ok."""
+"""Statuses that are no error. All but ok are listed as findings."""
 TOLERANCE_S = 1.0
-"""By so much a video may end before its labelled part: cuts are made at frames, times were rounded."""
+"""A video may end this much before its labelled part: cuts are made at frames, and times are rounded."""
 UNCUT_RATIO = 2.0
-"""A file this many times as long as its labelled part was not cut; one cut at a key frame is a little longer."""
+"""A file longer than this multiple of its labelled part was not cut. A cut at a key frame is only a little longer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A video that is not ok; the path is that of the annotations."""
+    """A video that is not ok. `path` is as in the annotations."""
 
     split: Split
     path: str
@@ -39,7 +39,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class FrameCounts:
-    """Lengths, in frames, of the videos that can be used."""
+    """Lengths of the usable videos, in frames."""
 
     min: int
     median: float
@@ -48,7 +48,7 @@ class FrameCounts:
 
 @dataclass(frozen=True, slots=True)
 class Durations:
-    """Of the videos that can be used and state one, in seconds."""
+    """Durations of the usable videos that state one, in seconds."""
 
     min: float
     median: float
@@ -61,18 +61,18 @@ class SplitReport:
 
     num_videos: int
     counts: Mapping[Status, int]
-    """Videos by status; each status that occurs."""
+    """Number of videos with each status that occurs."""
     class_counts: Mapping[str, int]
-    """Videos by class without the missing, in the order of the classes, zeros too; one with two labels is in both."""
+    """Number of videos of each class, zeros included, without missing videos. A video with two labels counts twice."""
     frames: FrameCounts | None
-    """None if no video of the split can be used."""
+    """None if no video of the split is usable."""
     durations: Durations | None
-    """None if no video states one: folders of frames do not."""
+    """None if no video states a duration, as for folders of frames."""
     num_allowed_missing: int
 
     @property
     def ok(self) -> bool:
-        """Whether a run would begin: nothing in the way but missing videos, no more than allowed and not all."""
+        """Whether a run would start: no errors except missing videos, within the limit and not all of the split."""
         num_missing = self.counts.get("missing", 0)
         errors = sum(number for status, number in self.counts.items() if status not in USABLE) - num_missing
         return not errors and num_missing <= self.num_allowed_missing and num_missing < self.num_videos
@@ -84,11 +84,11 @@ class CheckReport:
 
     splits: Mapping[Split, SplitReport]
     findings: tuple[Finding, ...]
-    """In the order of the annotations, training first."""
+    """In the order of the annotations, training split first."""
     remarks: tuple[str, ...]
-    """What is odd and harmless in the annotations, counted and named."""
+    """Harmless oddities of the annotations, each with a count and the first names."""
     num_examined: int
-    """Videos that this check opened; the others were known from the cache."""
+    """Videos opened by this check. Results of the others come from the cache."""
 
     @property
     def ok(self) -> bool:
@@ -103,11 +103,12 @@ def check_videos(
     cache: Path | None,
     on_progress: Callable[[int, int], None] | None,
 ) -> CheckReport:
-    """Decode every video of both splits to its end; quick: compare its packets with what it claims, no decoding.
+    """Decode every video of both splits to its end. With ``quick``, only compare its packets with what it claims.
 
-    ``workers`` processes share the work; one means this process. ``cache`` is a JSON file of results by path, size,
-    modification time and backend, written at the end and when the check is interrupted. ``on_progress`` gets the
-    number of videos done and of all. BadInput for annotations or a cache that do not hold; no video stops the check.
+    ``workers``: number of processes; 1 means this process. ``cache``: JSON file of results by path, size, modification
+    time and backend. It is written at the end, also after an interruption. ``on_progress`` gets the number of finished
+    videos and of all videos. Raises BadInput for wrong annotations or a wrong cache. A bad video is a finding and
+    never stops the check.
     """
     root = data_root(spec)
     refuse_mismatch(root, _packed_facts(root))
@@ -144,13 +145,13 @@ def check_videos(
 
 
 def _packed_facts(root: Path) -> dict[str, tuple[int, str]]:
-    """Bytes and digest of each video that a pack lists, as it is now; the missing are found later."""
+    """Current size in bytes and digest of each video that a pack lists. Missing videos are left out here."""
     stamps = {path: size_and_time(root / path) for path in read_videos(root) or ()}
     return {path: (stamp[0], file_digest(root / path, size=stamp[0])) for path, stamp in stamps.items() if stamp}
 
 
 def _judge(fact: Fact, record: VideoRecord, spec: DataSpec) -> Fact:
-    """The fact, where the file is well, with what is odd in it for this recipe and this annotation."""
+    """The fact with a status that also depends on recipe and annotation: past_end, uncut or short."""
     if fact.status != "ok":
         return fact
     end_s, duration_s = record.end_s, fact.duration_s
@@ -183,7 +184,7 @@ def _summary(videos: Sequence[tuple[VideoRecord, Fact]], classes: Sequence[str],
 
 
 def _examine(path: Path, *, quick: bool, backend: str) -> Fact:
-    """What a file is; every trouble becomes a fact, since the next video can be well."""
+    """Examine one file. Every error becomes a fact, so the check goes on with the next video."""
     try:
         if path.stat().st_size == 0:
             return Fact("empty", reason="the file has no bytes")

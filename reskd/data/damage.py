@@ -1,4 +1,4 @@
-"""Which clips of a data set do not decode: counted, named, and too many of them stop the run."""
+"""Counts and names clips that do not decode. Too many of them stop the run."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ logger = logging.getLogger(__name__)
 
 
 class DamageLog:
-    """The damaged clips met so far, by split; the same on every worker after each `share`."""
+    """The damaged clips found so far, by split. After each `share` all workers hold the same list."""
 
     def __init__(self, *, limit: float, num_clips: Mapping[str, int], workers: Workers) -> None:
         self.clips: set[tuple[str, Damage]] = set()
         self._limit, self._num_clips, self._workers = limit, num_clips, workers
 
     def share(self, split: str, found: Iterable[Damage]) -> None:
-        """Tell every worker what this one met; a collective. TooManyDamaged with the list past the limit."""
+        """Send the damaged clips of this worker to all workers (a collective call).
+
+        Raises TooManyDamaged with the list when the share of damaged clips is above the limit.
+        """
         fresh = {(split, damage) for part in self._workers.gather(set(found)) for damage in part} - self.clips
         self.clips |= fresh
         if self._workers.is_first:
@@ -35,9 +38,9 @@ class DamageLog:
             )
 
     def to_list(self) -> list[list[str]]:
-        """Split, path and reason of each, in one order."""
+        """[split, path, reason] of each damaged clip, sorted."""
         return sorted([split, damage.path, damage.reason] for split, damage in self.clips)
 
     def add_list(self, clips: Iterable[Iterable[str]]) -> None:
-        """What `to_list` gave before a resume."""
+        """Add the output of `to_list` from before a resume."""
         self.clips |= {(split, Damage(path, reason)) for split, path, reason in clips}

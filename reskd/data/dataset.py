@@ -1,5 +1,5 @@
-"""Clips and groups of clips. Every random number comes from (data seed, epoch, sample), so that the same bytes come out
-for any number of loader processes and of workers."""
+"""Clips and groups of clips. Every random number depends on (data seed, epoch, sample) only, so any number of loader
+processes and workers reads the same bytes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NUM_REPLACEMENTS = 20
 NUM_RETRIES = 3
 
 Key = tuple[int, int]
-"""(epoch, sample); the epoch means nothing in validation."""
+"""(epoch, sample); validation ignores the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +41,10 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One place of a batch; without a clip in it when a validation clip is damaged."""
+    """One position of a batch."""
 
     clip: Tensor | None
-    """uint8 (T, 3, S, S); of several views (views, T, 3, S, S)."""
+    """uint8 (T, 3, S, S), or (views, T, 3, S, S) for several views. None for a damaged validation clip."""
     index: int
     """The clip's number in its split."""
     label: int
@@ -54,25 +54,25 @@ class Item:
 
 @dataclass(slots=True)
 class Group:
-    """Clips that go through a model together; g may fall below the group's size in validation, down to 0."""
+    """g clips that go through a model together. In validation g may be smaller than the group size, even 0."""
 
     clips: Tensor
-    """uint8 (g * views, T, 3, S, S), the views of a clip one after another; one view in training."""
+    """uint8 (g * views, T, 3, S, S); the views of one clip are adjacent. Training has one view."""
     labels: Tensor
-    """int64 (g,): the label to train on; of a multi-label clip one at random, in validation the first."""
+    """int64 (g,): the label for the loss. For a multi-label clip: a random one in training, the first in validation."""
     targets: Tensor
     """bool (g, K): all labels."""
     indices: Tensor
-    """int64 (g,): the clips' numbers in their split; of a replaced clip, its replacement's."""
+    """int64 (g,): numbers of the clips in their split. A replaced clip has the number of its replacement."""
     damaged: tuple[Damage, ...]
-    """Clips that were to be here, and replacements tried in vain."""
+    """Damaged clips of this group, and replacements that did not decode either."""
 
     @property
     def num_bytes(self) -> int:
         return sum(tensor.nbytes for tensor in (self.clips, self.labels, self.targets, self.indices))
 
     def unpinned(self) -> Group:
-        """The same in ordinary memory, of which more may be held; nothing is copied that lies there already."""
+        """The same group with its clips in pageable memory, which is less scarce than pinned memory."""
         return replace(self, clips=self.clips.clone() if self.clips.is_pinned() else self.clips)
 
     def pin_memory(self) -> Group:
@@ -87,12 +87,12 @@ class Group:
 
 
 class VideoDataset(Dataset[Item]):
-    """The clips of one split, decoded when asked for. It holds paths only, never an open reader.
+    """The clips of one split, decoded on access. It holds paths only, never an open reader.
 
-    A decode error follows from the file's content and the backend, so it is met with the same answer every time: in
-    training another clip, drawn from (data_seed, epoch, sample, attempt), takes the place; in validation the clip is
-    left out. Either way the item names the damage. An OSError is the file system's: the read is tried again after
-    ``retry_pause_s``, twice and four times that, and then the error is raised with the path.
+    A decode error depends on the file's content and the backend, so it is handled the same way every time. In training
+    another clip, drawn from (data_seed, epoch, sample, attempt), replaces the damaged one. In validation the clip is
+    left out. In both cases the item names the damage. An OSError comes from the file system: the read is repeated
+    after 1, 2 and 4 times ``retry_pause_s``, then the error is raised with the path.
     """
 
     def __init__(
@@ -110,9 +110,9 @@ class VideoDataset(Dataset[Item]):
         num_missing: int = 0,
         retry_pause_s: float = 0.5,
     ) -> None:
-        """num_views, num_crops, twice: temporal views of a validation clip, crops of each, and whether each view is
-        taken a second time from the beginning of its segments; all from one decode. num_missing: annotated clips of the
-        split that are not among `clips`, for the record."""
+        """num_views, num_crops: temporal views of a validation clip, and spatial crops of each view. twice: take each
+        view a second time, from the beginning of its segments. All views come from one decode. num_missing: number of
+        annotated clips that are not in `clips`; it is only recorded."""
         assert split == "val" or (num_views * num_crops == 1 and not twice), split
         self.clips = tuple(clips)
         self.root = root
@@ -134,7 +134,7 @@ class VideoDataset(Dataset[Item]):
         return self.num_views * (1 + self.twice) * self.num_crops
 
     def with_views(self, *, num_views: int, num_crops: int, twice: bool) -> VideoDataset:
-        """The same validation clips in other views."""
+        """A copy that reads the same validation clips in other views."""
         assert self.split == "val", self.split
         other = copy.copy(self)
         other.num_views, other.num_crops, other.twice = num_views, num_crops, twice
@@ -180,7 +180,7 @@ class VideoDataset(Dataset[Item]):
 
     def _train_clip(self, index: int, rng: random.Random) -> tuple[Tensor, int]:
         label = rng.choice(self.clips[index].labels)
-        # Of its own seed, since a reader may ask twice and a retry asks again: each must get the same frames.
+        # A reader may call the function twice, and a retry calls it again. A fixed seed gives the same frames each time.
         frames_seed = rng.getrandbits(32)
         frames = self._read(
             index,
@@ -214,7 +214,7 @@ class VideoDataset(Dataset[Item]):
         return Item(views if self.views_per_clip > 1 else views[0], sample, clip.labels[0], clip.labels, ())
 
     def _read(self, index: int, choose: Callable[[int], list[int]]) -> Tensor:
-        """uint8 (T, 3, H, W), in memory (T, H, W, 3)."""
+        """Frames as uint8 (T, 3, H, W); the memory layout is (T, H, W, 3)."""
         path = self.root / self.clips[index].path
         retries = 0
         while True:

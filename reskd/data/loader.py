@@ -1,4 +1,4 @@
-"""Groups of clips for one worker, decoded by processes of its own where it has some."""
+"""Loads groups of clips for one worker, in its own loader processes if it has any."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from reskd.data.val_cache import GroupCache
 from reskd.errors import BadInput
 
 STEPS_AHEAD = 2
-"""Whole steps that the loader processes of a worker keep ready."""
+"""Number of whole steps that the loader processes of a worker keep ready."""
 
 
 class EpochLoader:
-    """Epochs of groups one after another; the next one's processes may start before it is asked for.
+    """Loads one epoch after another. Loader processes of the next epoch can start early.
 
-    ``load`` gives an epoch's groups, as `train_groups` does.
+    ``load`` returns the groups of an epoch, as `train_groups` does.
     """
 
     def __init__(self, load: Callable[[int], Iterator[list[Group]]]) -> None:
@@ -29,11 +29,11 @@ class EpochLoader:
         self._ahead: tuple[int, Iterator[list[Group]]] | None = None
 
     def prepare(self, epoch: int) -> None:
-        """Let the processes of this epoch begin to decode, as far as they go ahead of the training."""
+        """Start the loader processes of this epoch, so that they decode its first steps in advance."""
         self._ahead = (epoch, self._load(epoch))
 
     def groups(self, epoch: int) -> Iterator[list[Group]]:
-        """For each step this worker's groups."""
+        """This worker's groups, one list per step."""
         ahead, self._ahead = self._ahead, None
         return ahead[1] if ahead is not None and ahead[0] == epoch else self._load(epoch)
 
@@ -48,10 +48,11 @@ def train_groups(
     world_size: int,
     loader_workers: int,
 ) -> Iterator[list[Group]]:
-    """For each step of an epoch this worker's groups of the global batch, in position order.
+    """This worker's groups of the global batch, one list per step of the epoch, in the order of their positions.
 
-    A batch of ``batch_size`` clips is cut into G groups by position; rank r of W holds groups r*G/W up to (r+1)*G/W. An
-    incomplete last batch is dropped.
+    A batch of ``batch_size`` clips is cut into G groups by position. Rank r of W workers gets the groups from r*G/W up
+    to, but not including, (r+1)*G/W. An incomplete last batch is dropped. Raises BadInput if batch, groups and workers
+    do not divide evenly.
     """
     num_groups = batch_size // group_size
     if num_groups * group_size != batch_size or num_groups % world_size:
@@ -79,10 +80,10 @@ def val_groups(
     loader_workers: int,
     cache: GroupCache | None = None,
 ) -> Iterator[Group]:
-    """Each clip of the split once over all workers, without padding: rank r of W sees clips r, r + W, ...
+    """Each clip of the split once over all workers, without padding: rank r of W reads clips r, r + W, ...
 
-    ``Group.indices`` names them. Damaged clips are missing; a group of nothing else has no clips, but their damage.
-    ``cache``: of this very pass; what it holds is not decoded.
+    ``Group.indices`` holds their numbers. Damaged clips are left out; a group with only damaged clips is empty but
+    still names the damage. ``cache`` belongs to exactly this pass; groups in it are not decoded again.
     """
     samples = range(rank, len(dataset), world_size)
     batches = [
@@ -95,7 +96,7 @@ def val_groups(
 def _load(
     dataset: VideoDataset, batches: list[list[Key]], *, loader_workers: int, num_ahead: int = 0
 ) -> Iterator[Group]:
-    """``num_ahead``: groups that the loader processes together keep ready, at least two each."""
+    """``num_ahead``: groups that all loader processes together keep ready. Each process keeps at least two."""
     loader: DataLoader[Item] = DataLoader(
         dataset,
         batch_sampler=batches,
@@ -110,7 +111,7 @@ def _load(
 
 
 def _use_one_thread(_worker: int) -> None:
-    """Loader processes share the cores already; threads of their own would only wait for each other."""
+    """Use one torch thread per loader process: the processes already use all cores."""
     torch.set_num_threads(1)
 
 

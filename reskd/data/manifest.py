@@ -1,4 +1,4 @@
-"""What the data is: path, size, content digest and labels of every clip. Its hash is the data's part of identity."""
+"""The manifest: path, size, content digest and labels of every clip. Its hash is the data's part of a step's id."""
 
 from __future__ import annotations
 
@@ -33,39 +33,39 @@ SETTLED_NS = 2_000_000_000
 
 Value = TypeVar("Value")
 Stamp = tuple[int, int]
-"""Bytes, and modification time in nanoseconds."""
+"""Size in bytes and modification time in nanoseconds."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One video as identity sees it."""
+    """One video: the facts that are hashed."""
 
     path: str
     """Posix, relative to the data root."""
     size: int
-    """Bytes; of a folder of frames, of all of them."""
+    """Size in bytes. For a folder of frames: the sum over its frames."""
     digest: str
-    """Of the content; see ``file_digest`` and ``folder_digest``."""
+    """Digest of the content; see ``file_digest`` and ``folder_digest``."""
     labels: tuple[int, ...]
     """Indices into the classes: at least one, each once, ascending."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """A data set: two manifests with the same ``sha256`` train the same, whatever they are called."""
+    """A data set. Two manifests with the same ``sha256`` give the same training, whatever their names are."""
 
     name: str
     classes: tuple[str, ...]
     train: tuple[Clip, ...]
     val: tuple[Clip, ...]
     missing: Mapping[Split, tuple[str, ...]] = field(default_factory=dict, compare=False)
-    """Annotated videos that are not here, by split, and so left out; no part of the hash: the clips say it all."""
+    """Annotated videos that are missing and left out, by split. They are not hashed: the remaining clips are."""
 
     @functools.cached_property
     def sha256(self) -> str:
-        """Hex, over the canonical JSON of the classes and of both splits in their order; the name is left out."""
+        """Hex sha256 of the canonical JSON of the classes and both splits, in order. The name is not part of it."""
         payload = {key: value for key, value in _as_json(self).items() if key not in ("name", "missing")}
         canonical = json.dumps(payload, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
@@ -78,14 +78,14 @@ class Manifest:
 
 
 def build_manifest(spec: DataSpec, *, cache: Path | None = None) -> Manifest:
-    """The manifest of the data as it lies on this machine's disk.
+    """Build the manifest from the files on this machine.
 
-    ``cache`` is a JSON file of digests by path, size and modification time; a file that still has all three is not read
-    again. BadInput if more videos are missing than ``spec.allow_missing`` says, with their number and the first names,
-    and for a pack that is not finished or whose videos are not those that it lists.
+    ``cache`` is a JSON file of digests by path, size and modification time. A file with all three unchanged is not read
+    again. Raises BadInput if more videos are missing than ``spec.allow_missing`` allows, with their number and first
+    names. Raises it too for an unfinished pack, or one whose videos differ from its list.
     """
     root = data_root(spec)
-    read_videos(root)  # of half a pack that is said first
+    read_videos(root)  # reports an unfinished pack before any other error
     annotations = load_annotations(spec)
     paths = tuple(dict.fromkeys(record.path for record in (*annotations.train, *annotations.val)))
     now_ns = time.time_ns()
@@ -104,16 +104,15 @@ def build_manifest(spec: DataSpec, *, cache: Path | None = None) -> Manifest:
 
 
 def num_allowed_missing(allow_missing: float, *, num_videos: int) -> int:
-    """Videos of a split that may be missing by a limit that is a share below 1 and a number from 1 on."""
+    """How many videos of a split may be missing. A limit below 1 is a share; from 1 on it is a number of videos."""
     return int(allow_missing * num_videos + 1e-9) if allow_missing < 1 else int(allow_missing)
 
 
 def file_digest(path: Path, *, size: int) -> str:
-    """sha256, hex, of a file's content: the whole of it up to 1 MiB, a sample of a larger one.
+    """Hex sha256 of a file: of its whole content up to 1 MiB, of a sample for a larger file.
 
-    The sample is the size in decimal digits and 16 chunks of 64 KiB at even distances, the first and the last byte
-    among them, so that a set of large videos is hashed in minutes; an edit between two chunks that keeps the size is
-    not seen.
+    The sample is the size as decimal text and 16 evenly spaced chunks of 64 KiB, from the first byte to the last. So a
+    set of large videos is hashed in minutes. An edit between two chunks that keeps the size is not detected.
     """
     with path.open("rb") as file:
         if size <= WHOLE_BYTES:
@@ -126,9 +125,9 @@ def file_digest(path: Path, *, size: int) -> str:
 
 
 def folder_digest(folder: Path) -> str:
-    """sha256, hex, of a folder of frames: of the names and sizes of all, and of the content of NUM_CHUNKS of them.
+    """Hex sha256 of a folder of frames: names and sizes of all frames, and the content of NUM_CHUNKS of them.
 
-    Those are at even distances, the first and the last among them; of fewer frames it is all.
+    Those frames are evenly spaced, from the first to the last. With fewer frames, the content of all is hashed.
     """
     names = frame_names(folder)
     sizes = [(folder / name).stat().st_size for name in names]
@@ -141,12 +140,12 @@ def folder_digest(folder: Path) -> str:
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
-    """As JSON with its hash, by a rename: a reader sees the old file or the new one, never a part."""
+    """Write the manifest and its hash as JSON. The write is atomic: a reader sees the old file or the new one."""
     write_atomic(path, json.dumps({"sha256": manifest.sha256, **_as_json(manifest)}, indent=0))
 
 
 def read_manifest(path: Path) -> Manifest:
-    """What ``write_manifest`` wrote; BadInput if the content is another or does not give its own hash."""
+    """Read a file of ``write_manifest``. Raises BadInput if it is no manifest or does not match its own hash."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         train, val = (
@@ -179,7 +178,7 @@ def _as_json(manifest: Manifest) -> dict[str, Any]:
 def _missing(
     records: Mapping[Split, Sequence[VideoRecord]], stamps: Mapping[str, Stamp], *, spec: DataSpec, root: Path
 ) -> dict[Split, tuple[str, ...]]:
-    """The splits' missing videos, which the log names; BadInput where they are more than the limit, or all."""
+    """The missing videos by split; they are logged. Raises BadInput if they exceed the limit or are a whole split."""
     missing = {
         split: tuple(record.path for record in of_split if record.path not in stamps)
         for split, of_split in records.items()
@@ -207,9 +206,9 @@ def _missing(
 
 
 def _digests(root: Path, stamps: Mapping[str, Stamp], *, cache: Path | None, now_ns: int) -> dict[str, str]:
-    """Digest of every file or folder of frames, by relative path; what the cache knows as it is now is not read."""
+    """Digest of every file or folder of frames, by relative path. Files that the cache knows unchanged are not read."""
     known = _read_cache(cache)
-    names = {path: os.path.join(root, path) for path in stamps}  # a tenth of the time of Path's own joining
+    names = {path: os.path.join(root, path) for path in stamps}  # ten times faster than joining with Path
     digests = {path: fact[2] for path in stamps if (fact := known.get(names[path])) and fact[:2] == stamps[path]}
     unknown = [path for path in stamps if path not in digests]
 
@@ -218,7 +217,7 @@ def _digests(root: Path, stamps: Mapping[str, Stamp], *, cache: Path | None, now
 
     digests |= zip(unknown, _map_in_threads(digest, unknown), strict=True)
     if cache is not None:
-        # A file written a moment ago may change again without another time stamp: it is read again next time.
+        # A file written a moment ago may change again with the same time stamp, so it is read again next time.
         settled = {
             names[path]: (*stamps[path], digests[path]) for path in unknown if stamps[path][1] < now_ns - SETTLED_NS
         }
@@ -228,16 +227,18 @@ def _digests(root: Path, stamps: Mapping[str, Stamp], *, cache: Path | None, now
 
 
 def _map_in_threads(function: Callable[[str], Value], paths: Sequence[str]) -> Iterator[Value]:
-    """In order. Threads wait for a slow disk together; each gets many paths, as handing over one costs more than it."""
+    """Apply the function in threads and keep the order. Threads help on a slow disk. Each task has many paths, since
+    starting a task costs more than one path does."""
     parts = [paths[first : first + PATHS_PER_TASK] for first in range(0, len(paths), PATHS_PER_TASK)]
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         yield from chain.from_iterable(pool.map(lambda part: [function(path) for path in part], parts))
 
 
 def size_and_time(path: Path) -> Stamp | None:
-    """Bytes and modification time in nanoseconds; None where there is no file. Other OSErrors pass.
+    """Size in bytes and modification time in nanoseconds; None if there is no such file. Raises other OSErrors.
 
-    Of a folder, the sum of its frames and the newest time among them and its own; None without frames.
+    For a folder of frames: the sum of the frames' sizes, and the newest time of the folder and its frames. None for a
+    folder without frames.
     """
     try:
         status = path.stat()

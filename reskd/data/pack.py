@@ -1,4 +1,5 @@
-"""A data set read once, in order and exactly, and written again as packed videos (`reskd.data.decode.packed`)."""
+"""Packs a data set: decodes each video once, in order, and writes chosen frames as a packed video
+(`reskd.data.decode.packed`)."""
 
 from __future__ import annotations
 
@@ -41,42 +42,43 @@ class Job:
     target: Path
     clip: Clip
     known_digest: str | None
-    """Of the target, if an earlier packing was finished; a target that has another is made anew."""
+    """Digest of the target from an earlier finished pack, if any. A target with another digest is packed again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """What became of a video."""
+    """The result for one video."""
 
     video: PackedVideo | None
-    """None of a damaged one."""
+    """None for a damaged video."""
     reason: str = ""
     was_there: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class PackReport:
-    """What a packing did."""
+    """The result of `pack`."""
 
     num_packed: int
     num_kept: int
-    """Videos that an earlier packing had finished."""
+    """Videos that an earlier call had already packed."""
     damaged: tuple[tuple[str, str], ...]
-    """Path and reason."""
+    """(path, reason) of each damaged video."""
     num_bytes: int
     num_source_bytes: int
 
 
 PackAll = Callable[[Sequence[Job], PackSettings], Iterator[tuple[Job, Packed]]]
-"""Every video with what became of it, in the order in which they are done."""
+"""Yields each job with its result, in order of completion."""
 DIED = "the process that decoded it died"
 
 
 def grid(num_total: int, *, num_frames: int) -> range | list[int]:
-    """The frames that are kept of a video: the middle of each of ``num_frames`` equal parts; 0, or a shorter one: all.
+    """The frames to keep: the middle frame of each of ``num_frames`` equal parts.
 
-    So frame i of a packed video stands for the i-th part of the original, and segments of it for segments of the
-    original. Where num_frames is an odd multiple of data.num_frames, the test frames of `segments` are among them.
+    All frames are kept if num_frames is 0 or the video is shorter. Frame i of a packed video represents the i-th part
+    of the original, so segments of the packed video match segments of the original. If num_frames is an odd multiple
+    of data.num_frames, the kept frames include the test frames of `segments`.
     """
     if num_frames == 0 or num_total <= num_frames:
         return range(num_total)
@@ -93,12 +95,12 @@ def pack(
     cache: Path | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> PackReport:
-    """Pack both splits of a data set into a folder, which then is one of the layout csv, with a classes.txt.
+    """Pack both splits of a data set into a folder. The result is a data set in the layout csv, with a classes.txt.
 
-    Videos that an earlier call finished with these settings, from these bytes, stay. ``workers`` processes share the
-    work, one meaning this process, unless ``pack_all`` shares it out otherwise. Errors: BadInput for another pack in
-    the folder and for a full disk, TooManyDamaged above ``spec.max_damaged`` of a split; what is packed stays, and the
-    same call goes on.
+    Videos that an earlier call packed from the same bytes with the same settings are kept. ``workers``: number of
+    processes; 1 means this process. ``pack_all`` replaces this way to run the jobs. Raises BadInput if the folder
+    holds another pack or the disk is full, and TooManyDamaged if a split has more damaged videos than
+    ``spec.max_damaged`` allows. After an error the packed videos stay, and the same call continues.
     """
     manifest, root = build_manifest(spec, cache=cache), data_root(spec)
     clips = {clip.path: clip for split in SPLITS for clip in manifest.split(split)}
@@ -138,7 +140,7 @@ def pack(
 
 
 def pack_one(job: Job, settings: PackSettings) -> Packed:
-    """Pack a video, or find it packed; damage becomes the result's reason, a file system's error is raised."""
+    """Pack one video, unless it is packed already. Damage is returned as the reason; an OSError is raised."""
     there = _finished(job, settings)
     if there is not None:
         return Packed(there, was_there=True)
@@ -184,7 +186,7 @@ def _packed(job: Job, settings: PackSettings) -> tuple[bytes, PackedFacts]:
 
 
 def _shrink(image: NDArray[np.uint8], *, short_side: int) -> NDArray[np.uint8]:
-    """(H, W, 3) by the resize that the loader would do, so that of a pack at data.short_side only JPEG is a loss."""
+    """Resize (H, W, 3) as the loader does. So in a pack at data.short_side, JPEG is the only loss."""
     if min(image.shape[:2]) <= short_side:
         return np.ascontiguousarray(image)
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
@@ -193,7 +195,7 @@ def _shrink(image: NDArray[np.uint8], *, short_side: int) -> NDArray[np.uint8]:
 
 
 def _finished(job: Job, settings: PackSettings) -> PackedVideo | None:
-    """A target that an earlier call wrote from the same bytes with these settings."""
+    """The packed video if an earlier call wrote it from the same bytes with these settings, else None."""
     try:
         facts = read_facts(job.target)
     except (FileNotFoundError, DecodeError):
@@ -230,7 +232,7 @@ def _pack_all(jobs: Sequence[Job], settings: PackSettings, *, workers: int) -> I
 
 
 def pack_alone(job: Job, settings: PackSettings) -> Packed:
-    """`pack_one` in a process beside others: threads of its own would only wait for theirs."""
+    """`pack_one` with one torch thread, for a process that runs beside others."""
     torch.set_num_threads(1)
     return pack_one(job, settings)
 

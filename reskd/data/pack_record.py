@@ -1,4 +1,4 @@
-"""What a packed data set says of itself (`pack.json`, `videos.csv`), and whether its videos are still those."""
+"""The record of a packed data set (`pack.json`, `videos.csv`), and the check that its videos are unchanged."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ AGAIN = "type the same `reskd data pack` command again: what is whole stays"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PackSettings:
-    """What decides the pixels of a packed video."""
+    """The settings that decide the pixels of a packed video."""
 
     num_frames: int
-    """Kept of each video; 0 keeps all, as a video with fewer does."""
+    """Frames kept per video; 0 keeps all. A shorter video keeps all its frames."""
     short_side: int = 256
-    """Pixels of the shorter side; a smaller video stays as it is."""
+    """Length of the shorter side in pixels. A smaller video is not enlarged."""
     quality: int = 90
-    """Of the JPEGs, 1 to 100."""
+    """JPEG quality, 1 to 100."""
 
     def __post_init__(self) -> None:
         for name, least, most in (("num_frames", 0, None), ("short_side", 16, None), ("quality", 1, 100)):
@@ -49,7 +49,7 @@ _OPTIONS = {"num_frames": "frames", "short_side": "short-side", "quality": "qual
 
 @dataclass(frozen=True, slots=True)
 class PackedVideo:
-    """A row of `videos.csv`; digests as `reskd.data.manifest` takes them."""
+    """A row of `videos.csv`. Digests are those of `reskd.data.manifest`."""
 
     path: str
     size: int
@@ -62,19 +62,19 @@ class PackedVideo:
 
 
 def read_settings(root: Path) -> PackSettings | None:
-    """Of a packed data set, whole or half; None where the folder is none."""
+    """The settings of a packed data set, finished or not; None if the folder is no pack."""
     record = read_json(root / RECORD)
     return None if record is None else _settings(root, record)
 
 
 def packed_words(root: Path) -> str:
-    """How the videos of a data set were packed, for a table's head; empty of originals."""
+    """How the videos were packed, in words for a table's head; empty for original videos."""
     settings = read_settings(root)
     return "" if settings is None else settings.words
 
 
 def begin(root: Path, settings: PackSettings, *, source: Mapping[str, Any]) -> None:
-    """Mark a folder as half a pack; BadInput where it was begun with other settings, or holds something else."""
+    """Mark a folder as an unfinished pack. Raises BadInput if it has other settings or other content."""
     known = read_settings(root)
     if known is not None and known != settings:
         differ = [
@@ -98,7 +98,7 @@ def finish(
     versions: Mapping[str, str],
     num_damaged: int,
 ) -> None:
-    """Write the list of videos, then the record that makes the pack whole."""
+    """Write the list of videos, then the record that marks the pack as finished."""
     listed = csv_text(COLUMNS, ([getattr(video, name) for name in COLUMNS] for video in videos)).encode()
     write_atomic(root / VIDEOS, listed)
     record = {
@@ -124,7 +124,10 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def read_videos(root: Path) -> dict[str, PackedVideo] | None:
-    """The videos of a packed data set by path; None where the folder is none. BadInput of half or a damaged one."""
+    """The videos of a packed data set by path; None if the folder is no pack.
+
+    Raises BadInput if the pack is unfinished or its list is damaged.
+    """
     record = read_json(root / RECORD)
     if record is None:
         return None
@@ -146,10 +149,10 @@ def read_videos(root: Path) -> dict[str, PackedVideo] | None:
 
 
 def refuse_mismatch(root: Path, found: Mapping[str, tuple[int, str]]) -> None:
-    """BadInput where packed videos (path -> bytes and digest) are not those of the pack's list.
+    """Raise BadInput if packed videos differ from the pack's list. ``found``: path -> (size in bytes, digest).
 
-    A folder that is no pack passes. Videos of the list that are not among ``found`` are missing, which is another
-    matter; files that the list does not know are refused.
+    Files that are not in the list are refused too. Listed videos that are not in ``found`` are missing; this function
+    does not check that. A folder that is no pack passes.
     """
     known = read_videos(root)
     if known is None:
@@ -178,7 +181,7 @@ def _settings(root: Path, record: Mapping[str, Any]) -> PackSettings:
 
 
 def known_digests(root: Path) -> dict[str, str]:
-    """Path -> digest by the list of the last finished packing, if there is one that can be read."""
+    """Path -> digest from the list of the last finished pack; empty if there is no readable list."""
     try:
         rows = csv.reader(io.StringIO((root / VIDEOS).read_text(encoding="utf-8")))
         next(rows)

@@ -1,4 +1,4 @@
-"""Which frames of a video make a clip, and the seed of every random choice; integers only, no video."""
+"""Chooses the frame numbers of a clip and the seed of every random choice. It works on integers, without any video."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from reskd.errors import BadInput
 
 
 def seed_of(*key: str | int) -> int:
-    """A 32-bit seed for a random generator, the same on every machine; distinct keys get unrelated seeds.
+    """A 32-bit seed, the same on every machine. Different keys give unrelated seeds.
 
-    It is the first four bytes, big endian, of the sha256 of the key as a JSON list. The list keeps ``("ab", 1)`` apart
-    from ``("a", "b1")``; 32 bits are all that torch's CPU generator reads.
+    It is the first four bytes, big endian, of the sha256 of the key as a JSON list. The list makes ``("ab", 1)`` differ
+    from ``("a", "b1")``. torch's CPU generator reads only 32 bits.
     """
     digest = hashlib.sha256(json.dumps(list(key)).encode()).digest()
     return int.from_bytes(digest[:4], "big")
 
 
 def segment_indices(num_total: int, *, num_frames: int, rng: random.Random | None) -> list[int]:
-    """One frame from each of ``num_frames`` uniform segments of a video of ``num_total`` frames, ascending.
+    """One frame number from each of ``num_frames`` uniform segments of ``num_total`` frames, ascending.
 
-    With ``rng`` (training) a uniform draw from each segment, all of the whole length ``num_total // num_frames``, so
-    that up to ``num_frames - 1`` frames at the end are never drawn (ResKD's recipe). Without (test) the middle of each
-    of the equal, fractional segments. A video shorter than ``num_frames`` is looped, in both.
+    With ``rng`` (training), the frame is drawn uniformly from its segment. All segments then have the integer length
+    ``num_total // num_frames``, so up to ``num_frames - 1`` frames at the end are never drawn (ResKD's recipe). Without
+    ``rng`` (test), it is the middle of each of the equal, fractional segments. A video shorter than ``num_frames`` is
+    looped in both cases.
     """
     assert num_total >= 1, num_total
     assert num_frames >= 1, num_frames
@@ -38,12 +39,12 @@ def segment_indices(num_total: int, *, num_frames: int, rng: random.Random | Non
 
 
 def view_indices(num_total: int, *, num_frames: int, num_views: int, twice: bool = False) -> list[int]:
-    """The frames of ``num_views`` test views of a video, one view after another, each over the whole video.
+    """Frame numbers of ``num_views`` test views, one view after another. Each view covers the whole video.
 
-    View v takes from each of the equal, fractional segments the frame at (v + 0.5) / num_views of it, so one view is
-    ``segment_indices`` of test, and all views together are that of num_frames * num_views frames. With ``twice`` as
-    many views follow that take the frame at v / num_views: of one view the segments' first frames, as mmaction2's
-    ``twice_sample`` does. A video shorter than ``num_frames`` is looped, the same in every view.
+    View v takes the frame at position (v + 0.5) / num_views of each equal, fractional segment. So one view equals
+    ``segment_indices`` of test, and all views together equal those of num_frames * num_views segments. With ``twice``,
+    as many views follow with the frames at v / num_views. For one view these are the first frames of the segments, as
+    in mmaction2's ``twice_sample``. A video shorter than ``num_frames`` is looped, the same in every view.
     """
     assert num_views >= 1, num_views
     if num_total < num_frames:
@@ -59,10 +60,10 @@ def view_indices(num_total: int, *, num_frames: int, num_views: int, twice: bool
 
 
 def dense_indices(num_total: int, *, num_frames: int, stride: int, rng: random.Random) -> list[int]:
-    """A training clip: every ``stride``-th frame from a uniformly drawn start on, ``num_frames`` of them.
+    """Frame numbers of a dense training clip: ``num_frames`` frames, ``stride`` apart, from a uniformly drawn start.
 
-    The clip spans num_frames * stride frames, its last stride too, and lies inside the video; in a shorter video it
-    starts at frame 0 and goes round (mmaction2's SampleFrames with one clip).
+    The clip spans num_frames * stride frames, including the last stride, and lies inside the video. In a shorter video
+    it starts at frame 0 and wraps around (mmaction2's SampleFrames with one clip).
     """
     start = rng.randrange(_num_starts(num_total, num_frames=num_frames, stride=stride))
     return _clip(start, num_total, num_frames=num_frames, stride=stride)
@@ -71,11 +72,11 @@ def dense_indices(num_total: int, *, num_frames: int, stride: int, rng: random.R
 def dense_view_indices(
     num_total: int, *, num_frames: int, stride: int, num_views: int, twice: bool = False
 ) -> list[int]:
-    """The frames of ``num_views`` test clips spread evenly over a video, one clip after another.
+    """Frame numbers of ``num_views`` dense test clips spread evenly over a video, one clip after another.
 
-    The places where a clip can start are cut into num_views equal, fractional parts; clip v starts in the middle of
-    part v, and with ``twice`` as many clips follow that start at the parts' beginnings (mmaction2's SampleFrames in
-    test mode). One view is the clip in the middle. In a video shorter than a clip all start at frame 0 and go round.
+    The possible start frames are cut into num_views equal, fractional parts. Clip v starts in the middle of part v.
+    With ``twice``, as many clips follow that start at the beginning of each part (mmaction2's SampleFrames in test
+    mode). A single view is the middle clip. In a video shorter than a clip, all start at frame 0 and wrap around.
     """
     assert num_views >= 1, num_views
     starts = _num_starts(num_total, num_frames=num_frames, stride=stride)
@@ -89,7 +90,7 @@ def dense_view_indices(
 
 
 def train_indices(num_total: int, *, num_frames: int, stride: int | None, rng: random.Random) -> list[int]:
-    """The frames of a training clip: of a dense one with a stride, else one frame of each segment."""
+    """Frame numbers of a training clip: a dense clip if ``stride`` is given, else one frame of each segment."""
     if stride is None:
         return segment_indices(num_total, num_frames=num_frames, rng=rng)
     return dense_indices(num_total, num_frames=num_frames, stride=stride, rng=rng)
@@ -98,14 +99,14 @@ def train_indices(num_total: int, *, num_frames: int, stride: int | None, rng: r
 def eval_indices(
     num_total: int, *, num_frames: int, stride: int | None, num_views: int = 1, twice: bool = False
 ) -> list[int]:
-    """The frames of all test views: dense clips with a stride, else views of segments."""
+    """Frame numbers of all test views: dense clips if ``stride`` is given, else one frame of each segment per view."""
     if stride is None:
         return view_indices(num_total, num_frames=num_frames, num_views=num_views, twice=twice)
     return dense_view_indices(num_total, num_frames=num_frames, stride=stride, num_views=num_views, twice=twice)
 
 
 def _num_starts(num_total: int, *, num_frames: int, stride: int) -> int:
-    """Frames that a dense clip can start at; 1 in a video that is too short for more."""
+    """Number of frames at which a dense clip can start; 1 for a video shorter than the clip."""
     assert num_total >= 1, num_total
     assert num_frames >= 1, num_frames
     assert stride >= 1, stride
@@ -117,7 +118,7 @@ def _clip(start: int, num_total: int, *, num_frames: int, stride: int) -> list[i
 
 
 def num_steps(num_clips: int, batch_size: int) -> int:
-    """Steps of an epoch: its whole batches."""
+    """Number of steps per epoch: complete batches only. Raises BadInput if there is not even one batch."""
     if num_clips < batch_size:
         raise BadInput(
             f"{num_clips} training clips are fewer than one batch: optim.batch_size is {batch_size}; "
@@ -127,7 +128,7 @@ def num_steps(num_clips: int, batch_size: int) -> int:
 
 
 def epoch_order(num_clips: int, *, data_seed: int, epoch: int) -> list[int]:
-    """The samples of a training epoch in the order in which batches take them: a permutation."""
+    """The order of the samples in a training epoch: a permutation of the clip numbers."""
     order = list(range(num_clips))
     random.Random(seed_of("order", data_seed, epoch)).shuffle(order)
     return order

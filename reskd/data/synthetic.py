@@ -1,8 +1,8 @@
-"""The demo data set: real H.264 files whose label is a fine detail, in a small place, in a few of the frames.
+"""The demo data set: real H.264 files. The label is a fine detail in a small region of some frames.
 
-A clip shows a round patch with a sine grating, drifting over a smooth background among boxes that jump about. The
-grating's orientation is the class. The patch is there in two of four segments, so a teacher that sees it can say in
-which frame and where; small frames blur or alias the grating, which is the gap that distillation has to close.
+A clip shows a round patch with a sine grating. The patch drifts over a smooth background with moving boxes. The class is
+the orientation of the grating. The patch is visible in two of four segments, so a teacher can tell in which frame and
+where. Low resolution blurs or aliases the grating; distillation has to close this gap.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PATCH = 24
 PERIODS = (7.0, 11.0)
 CRF = 23
 DRAWING = 1
-"""Raised by hand when the same seed would draw other clips than before."""
+"""Version of the drawing code. Raise it by hand when the same seed draws other clips than before."""
 
 README = """\
 Demo data set of reskd: {num_train} training and {num_val} validation clips, seed {seed}.
@@ -39,10 +39,10 @@ with data.flip false. train.csv and val.csv name the clips and their classes; de
 
 
 def make_demo(folder: Path, *, seed: int = 0, num_train: int = 360, num_val: int = 300) -> None:
-    """Writes the data set into ``folder``: train/ and val/ with mp4 files, train.csv, val.csv, README.txt, demo.json.
+    """Write the data set into ``folder``: train/ and val/ with mp4 files, train.csv, val.csv, README.txt, demo.json.
 
-    The same arguments give the same bytes. A complete folder is left alone and a partial one is completed; a folder
-    with other content, or with a demo of other arguments, is refused with BadInput.
+    The same arguments give the same bytes. A complete folder stays as it is; a partial one is completed. Raises
+    BadInput for a folder with other content or with a demo of other arguments.
     """
     parameters = {"drawing": DRAWING, "seed": seed, "num_train": num_train, "num_val": num_val}
     claim = json.dumps(parameters)
@@ -66,7 +66,7 @@ def make_demo(folder: Path, *, seed: int = 0, num_train: int = 360, num_val: int
 
 
 def draw_clip(label: int, *, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """(T, H, W, 3) RGB; 40 grey levels to a unit of contrast, around the middle."""
+    """Draw one clip of the class: uint8 (T, H, W, 3) RGB. One unit of contrast is 40 grey levels, around 128."""
     background = 0.5 * _smooth_noise(rng)
     # (height, width), (top, left), colour
     boxes = [(rng.integers(4, 12, 2), rng.integers(0, SIZE - 12, 2), rng.normal(0, 1.2, 3)) for _ in range(3)]
@@ -89,18 +89,18 @@ def draw_clip(label: int, *, rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def encode(frames: NDArray[np.uint8], *, container: str = "mp4") -> bytes:
-    """(T, H, W, 3) RGB to a file with H.264 in it, or VP9 in a webm; the same bytes in every process."""
+    """Encode (T, H, W, 3) RGB frames as H.264, or as VP9 in webm. The bytes are the same in every process."""
     import av
 
     buffer = io.BytesIO()
-    # Matroska, and webm with it, would else have a random number in its head.
+    # Without this flag, Matroska and webm files have a random number in their header.
     options = {} if container == "mp4" else {"fflags": "+bitexact"}
     with av.open(buffer, "w", format=container, options=options) as file:
         stream = file.add_stream("libvpx-vp9" if container == "webm" else "libx264", rate=FRAMES_PER_S)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1
-        # With its macroblock tree x264 gives other bytes for the same frames from process to process.
+        # With its macroblock tree, x264 gives different bytes for the same frames in different processes.
         stream.options = {"crf": str(CRF)} if container == "webm" else {"crf": str(CRF), "x264-params": "mbtree=0"}
         for frame in frames:
             file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
@@ -109,7 +109,7 @@ def encode(frames: NDArray[np.uint8], *, container: str = "mp4") -> bytes:
 
 
 def _smooth_noise(rng: np.random.Generator) -> NDArray[np.float64]:
-    """(H, W, 3): a 9 x 9 grid of random colours, blended between grid points along an S-curve."""
+    """A (H, W, 3) image: a 9 x 9 grid of random colours with smoothstep interpolation."""
     grid = rng.normal(0, 1, (9, 9, 3))
     place = np.linspace(0, 8, SIZE, endpoint=False)
     near, t = place.astype(int), place % 1
@@ -122,7 +122,7 @@ def _smooth_noise(rng: np.random.Generator) -> NDArray[np.float64]:
 def _draw_grating(
     square: NDArray[np.float64], label: int, period: float, colour: NDArray[np.float64], rng: np.random.Generator
 ) -> None:
-    """Draws the round patch into a (P, P, 3) piece of a frame: about the class's angle, at a phase of its own."""
+    """Draw the round patch into a (P, P, 3) part of a frame, at about the class's angle and with a random phase."""
     down, right = np.mgrid[0:PATCH, 0:PATCH]
     angle = np.pi * label / len(CLASSES) + rng.normal(0, 0.08)  # 0.08 rad: about 5 degrees
     along = right * np.cos(angle) + down * np.sin(angle)
@@ -133,7 +133,7 @@ def _draw_grating(
 
 
 def _check_ours(folder: Path, claim: str, *, markers: tuple[Path, ...]) -> None:
-    """Refuses a folder that holds something else than this very demo, or a part of it."""
+    """Raise BadInput if the folder holds anything but this demo or a part of it."""
     folder.mkdir(parents=True, exist_ok=True)
     for marker in markers:
         if marker.exists():
@@ -145,6 +145,6 @@ def _check_ours(folder: Path, claim: str, *, markers: tuple[Path, ...]) -> None:
 
 
 def _write_once(path: Path, content: bytes | str) -> None:
-    """By a rename, so that what has its name is whole; what is there already stays."""
+    """Write the file atomically, unless it exists."""
     if not path.exists():
         write_atomic(path, content)

@@ -1,4 +1,4 @@
-"""From decoded frames to what a model sees: geometry on uint8 on the CPU, then normalise and view on the device."""
+"""From decoded frames to a model's input: resize and crop uint8 on the CPU, then normalise and resize on the device."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 AREA_SHARES = (0.08, 1.0)
-"""Of the frame, that a random resized crop may take."""
+"""Smallest and largest share of the frame's area for a random resized crop."""
 SIDE_RATIOS = (3 / 4, 4 / 3)
-"""Width over height of a random resized crop."""
+"""Smallest and largest ratio of width to height of a random resized crop."""
 NUM_ATTEMPTS = 10
-"""To fit such a crop into the frame, before the largest centre square is taken."""
+"""Attempts to fit a random resized crop into the frame. After that, the largest centre square is used."""
 
 
 class Box(NamedTuple):
@@ -36,7 +36,7 @@ class Box(NamedTuple):
 
 
 def train_crop(frames: Tensor, *, spec: DataSpec, rng: random.Random) -> Tensor:
-    """uint8 (T, C, H, W) -> uint8 (T, C, S, S): short-side resize, random crop, mirror; one choice for a clip."""
+    """uint8 (T, C, H, W) -> uint8 (T, C, S, S): short-side resize, random crop, random flip. All frames share a crop."""
     frames = resize_short_side(frames, short_side=spec.short_side)
     if spec.crop == "random_resized":
         box = draw_resized_box(*frames.shape[-2:], rng=rng)
@@ -55,10 +55,10 @@ test_crop.__test__ = False  # type: ignore[attr-defined]  # pytest would take th
 
 
 def view_crops(frames: Tensor, *, spec: DataSpec, num_crops: int) -> list[Tensor]:
-    """uint8 (T, C, H, W) -> crops of uint8 (T, C, S, S), from the short-side-resized frames.
+    """uint8 (T, C, H, W) -> list of ``num_crops`` crops, each uint8 (T, C, S, S), after the short-side resize.
 
-    1: the centre. 3: first end, centre and last end of the long side (left to right, or top to bottom where the frame
-    is taller than wide), in the middle of the short side.
+    1: the centre crop. 3: the two ends and the centre of the long side, in the middle of the short side. Their order is
+    left to right, or top to bottom for a frame that is taller than wide.
     """
     assert num_crops in (1, 3), num_crops
     frames = resize_short_side(frames, short_side=spec.short_side)
@@ -75,7 +75,7 @@ def view_crops(frames: Tensor, *, spec: DataSpec, num_crops: int) -> list[Tensor
 
 
 def resize_short_side(frames: Tensor, *, short_side: int) -> Tensor:
-    """Resized so that the shorter side has ``short_side`` pixels and the ratio is kept to the nearest pixel."""
+    """Resize so that the shorter side has ``short_side`` pixels. The aspect ratio is kept to the nearest pixel."""
     height, width = frames.shape[-2:]
     shorter = min(height, width)
     # side * short_side / shorter, rounded half up in integers
@@ -84,17 +84,17 @@ def resize_short_side(frames: Tensor, *, short_side: int) -> Tensor:
 
 
 def draw_box(height: int, width: int, *, crop_size: int, scales: Sequence[float], rng: random.Random) -> Box:
-    """One of the multi-scale crops of a frame: a size from ``box_sizes``, then a place from ``box_corners``."""
+    """Draw a multi-scale crop of a frame: a size from ``box_sizes``, then a place from ``box_corners``."""
     box_height, box_width = rng.choice(box_sizes(min(height, width), crop_size=crop_size, scales=scales))
     top, left = rng.choice(box_corners(height - box_height, width - box_width))
     return Box(top, left, box_height, box_width)
 
 
 def draw_resized_box(height: int, width: int, *, rng: random.Random) -> Box:
-    """The random resized crop of Inception (Szegedy et al. 2015), as torchvision and mmaction2 draw it.
+    """Draw the random resized crop of Inception (Szegedy et al. 2015), as torchvision and mmaction2 do.
 
-    The share of the area is uniform in AREA_SHARES and the ratio of the sides log-uniform in SIDE_RATIOS; sides are
-    the nearest whole pixels and the place is uniform. After NUM_ATTEMPTS that do not fit, the largest centre square.
+    The share of the area is uniform in AREA_SHARES; the ratio of the sides is log-uniform in SIDE_RATIOS. Sides are
+    rounded to whole pixels, and the place is uniform. If NUM_ATTEMPTS draws do not fit, it is the largest centre square.
     """
     for _ in range(NUM_ATTEMPTS):
         area = rng.uniform(*AREA_SHARES) * height * width
@@ -107,10 +107,10 @@ def draw_resized_box(height: int, width: int, *, rng: random.Random) -> Box:
 
 
 def box_sizes(shorter: int, *, crop_size: int, scales: Sequence[float]) -> list[tuple[int, int]]:
-    """Every (height, width) of the multi-scale crop, equally likely: sides are shares of the frame's shorter side.
+    """All (height, width) of the multi-scale crop, equally likely. Sides are shares of the frame's shorter side.
 
-    The two sides come from the same scale or from neighbours in the list (mmaction2's ``max_wh_scale_gap`` 1), and a
-    side less than 3 pixels from ``crop_size`` becomes ``crop_size``, which saves a resize (also mmaction2's).
+    Both sides use the same scale or neighbours in the list (mmaction2's ``max_wh_scale_gap`` 1). A side less than
+    3 pixels from ``crop_size`` becomes ``crop_size``, which saves a resize (as in mmaction2).
     """
     sides = [max(1, int(shorter * scale)) for scale in scales]
     sides = [min(crop_size, shorter) if abs(side - crop_size) < 3 else side for side in sides]
@@ -118,10 +118,10 @@ def box_sizes(shorter: int, *, crop_size: int, scales: Sequence[float]) -> list[
 
 
 def box_corners(spare_height: int, spare_width: int) -> list[tuple[int, int]]:
-    """The 13 (top, left) places of a box with that much room around it, equally likely.
+    """The 13 (top, left) places of a box, equally likely. The arguments are frame size minus box size, in pixels.
 
-    On a 5 x 5 lattice of whole-pixel steps: the places whose row and column are both even (corners, edge middles and
-    centre: 9) or both odd (quarters: 4), as in mmaction2's ``num_fixed_crops`` 13.
+    The places lie on a 5 x 5 lattice of whole-pixel steps. Row and column are both even (corners, edge middles and
+    centre: 9 places) or both odd (quarters: 4 places), as in mmaction2's ``num_fixed_crops`` 13.
     """
     step_down, step_right = spare_height // 4, spare_width // 4
     return [(row * step_down, col * step_right) for row in range(5) for col in range(5) if row % 2 == col % 2]
@@ -130,7 +130,7 @@ def box_corners(spare_height: int, spare_width: int) -> list[tuple[int, int]]:
 def normalise(clips: Tensor, *, dtype: torch.dtype) -> Tensor:
     """uint8 (..., 3, H, W) -> the same shape in ``dtype`` on the same device: (x / 255 - mean) / std of ImageNet.
 
-    Worked out in float32 at least, whatever ``dtype`` is.
+    The computation uses at least float32, whatever ``dtype`` is.
     """
     assert clips.dtype == torch.uint8, clips.dtype
     precise = torch.promote_types(dtype, torch.float32)
@@ -139,12 +139,12 @@ def normalise(clips: Tensor, *, dtype: torch.dtype) -> Tensor:
 
 
 def view(clips: Tensor, *, resolution: int, antialias: bool, enlarge_to: int | None = None) -> Tensor:
-    """What a model of that resolution sees: float (B, T, 3, S, S) -> (B, T, 3, r, r), bilinear on the clips' device.
+    """The input of a model of that resolution: float (B, T, 3, S, S) -> (B, T, 3, r, r), bilinear, on the same device.
 
-    With ``enlarge_to`` the r x r frames are enlarged to that many pixels, bilinear: their information at another scale.
+    With ``enlarge_to``, the r x r frames are then enlarged to that many pixels, also bilinear. This adds no information.
 
-    Without antialias it samples, as the official code does: at r = S / 2 the mean of 2 x 2 pixels, below that some
-    pixels are skipped. At r = S it is the input itself.
+    Without antialias, the resize samples pixels, as the official code does: at r = S / 2 each output is the mean of
+    2 x 2 pixels; at a smaller r some pixels are skipped. At r = S the output is the input itself.
     """
     seen = _square(clips, size=resolution, antialias=antialias)
     return seen if enlarge_to is None else _square(seen, size=enlarge_to, antialias=False)
@@ -165,7 +165,7 @@ def _square(clips: Tensor, *, size: int, antialias: bool) -> Tensor:
 
 @functools.lru_cache(maxsize=8)
 def _mean_and_std(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """In units of a byte, (3, 1, 1). Kept, since a copy to a GPU would make every group wait for it."""
+    """Mean and std on the scale 0..255, each (3, 1, 1). Cached, since a new copy to the GPU would delay every group."""
     scaled = torch.tensor([IMAGENET_MEAN, IMAGENET_STD], dtype=torch.float64) * 255
     mean, std = scaled.to(device=device, dtype=dtype)[:, :, None, None]
     return mean, std
@@ -176,7 +176,7 @@ def _cut(frames: Tensor, box: Box) -> Tensor:
 
 
 def _resize(frames: Tensor, *, height: int, width: int) -> Tensor:
-    """Antialiased bilinear resize of uint8 frames, in integers; a resize that changes nothing is skipped."""
+    """Antialiased bilinear resize of uint8 frames in integer arithmetic. Frames of the right size are returned as is."""
     if frames.shape[-2:] == (height, width):
         return frames
     return F.interpolate(frames, size=(height, width), mode="bilinear", align_corners=False, antialias=True)

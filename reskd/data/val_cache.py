@@ -1,4 +1,4 @@
-"""Validation groups kept in memory: their crops are the same in every epoch, so decoding them once is enough."""
+"""Keeps validation groups in memory. Their crops are the same in every epoch, so one decode is enough."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from reskd.data.dataset import Group, Key
 
 MEMORY_SHARE = 0.2
-"""Of the memory that is free when a job starts, for all its workers together."""
+"""Share of the free memory at a job's start that all its workers together may use."""
 CGROUP = Path("/sys/fs/cgroup")
 
 
 class GroupCache:
-    """The first groups of one pass over a split, as many as fit; the others are loaded in each pass.
+    """Caches the first groups of a pass over a split, as many as fit. The others are loaded again in each pass.
 
-    A group that is served is the one that was loaded, its damage too, so no pass differs from the first.
+    A cached group is exactly the loaded one, including its damage, so all passes give the same groups.
     """
 
     def __init__(self, limit_bytes: int) -> None:
@@ -30,7 +30,7 @@ class GroupCache:
         self._is_full = False
 
     def serve(self, batches: list[list[Key]], load: Callable[[list[list[Key]]], Iterator[Group]]) -> Iterator[Group]:
-        """The groups of these batches, which must be the same in every call, in order."""
+        """The groups of these batches, in order. The batches must be the same in every call."""
         assert self._batches in (None, batches), "one cache serves one pass"
         self._batches = batches
         kept = tuple(self._groups)
@@ -45,19 +45,19 @@ class GroupCache:
         if self._is_full or place != len(self._groups):
             return
         if self.num_bytes + group.num_bytes > self.limit_bytes:
-            self._is_full = True  # a smaller one that follows would leave a gap
+            self._is_full = True  # the cache must hold the first groups without a gap
             return
         self._groups.append(group.unpinned())
         self.num_bytes += group.num_bytes
 
 
 def cache_limit(num_workers: int) -> int:
-    """Bytes that one of so many workers may keep, if all of them were on this machine."""
+    """Bytes that one worker may cache, if all ``num_workers`` were on this machine."""
     return int(MEMORY_SHARE * _free_bytes() / num_workers)
 
 
 def _free_bytes() -> int:
-    """Of the machine, or of the container where that has less."""
+    """Free memory in bytes: of the machine, or of the container if that has less."""
     free = int(psutil.virtual_memory().available)
     try:
         limit, used = ((CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))

@@ -1,4 +1,4 @@
-"""What is known of each video file, and a cache of it for files that have not changed since."""
+"""Results of video checks, and a cache of them for unchanged files."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from reskd.errors import BadInput
 from reskd.files import write_atomic
 
 Status = Literal["ok", "short", "past_end", "uncut", "missing", "unreadable", "empty", "damaged"]
-"""short: fewer frames than a clip takes, so that they repeat. past_end: the video ends before the labelled part does.
-uncut: far longer than the labelled part, which alone was to be in the file. unreadable: does not open. damaged: opens,
-but fewer frames decode than the file claims. empty: no bytes or no frames."""
+"""short: fewer frames than a clip needs, so frames repeat. past_end: the video ends before its labelled part.
+uncut: much longer than its labelled part, although the file should hold only that. unreadable: does not open.
+damaged: opens, but fewer frames decode than the file claims. empty: no bytes or no frames."""
 
 SETTLED_NS = 2_000_000_000
-"""A file written this short a time ago may change again within one time stamp: its result is not kept."""
+"""A file written less than this many nanoseconds ago may change with the same time stamp. Its result is not kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """What one file is, whatever a recipe makes of it."""
+    """The result of checking one file. It does not depend on a recipe."""
 
     status: Status
     num_frames: int = 0
     reason: str = ""
     duration_s: float | None = None
     is_lasting: bool = True
-    """Whether the same bytes always give this; trouble with the file system or a process may pass."""
+    """Whether the same bytes always give this result. Errors of the file system or of a process may be temporary."""
 
 
 NUM_FORMER_FIELDS = 7
@@ -50,7 +50,7 @@ class _Line(NamedTuple):
 
 
 class FactCache:
-    """Facts about files that have not changed since, in a JSON file."""
+    """Facts about unchanged files, in a JSON file."""
 
     def __init__(self, file: Path | None, *, backend: str, quick: bool) -> None:
         self._file, self._backend, self._quick = file, backend, quick
@@ -61,13 +61,13 @@ class FactCache:
             return
         try:
             rows = json.loads(file.read_text(encoding="utf-8"))["videos"]
-            # Lines of seven were written before durations were: those videos are examined again.
+            # Lines of seven fields are from a version without durations. Those videos are examined again.
             self._lines = {path: _Line(*row) for path, row in rows.items() if len(row) != NUM_FORMER_FIELDS}
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise BadInput(f"{file}: not a cache of video checks ({error!r}); delete it or name another") from error
 
     def find(self, path: Path) -> Fact | None:
-        """What is known of a file as it is now; what a full check found answers a quick one as well."""
+        """The fact about an unchanged file, else None. The result of a full check also serves a quick one."""
         try:
             stamp = size_and_time(path)
         except OSError:

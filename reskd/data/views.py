@@ -1,4 +1,4 @@
-"""One group's clips as every model sees them: each resolution made once from the same pixels."""
+"""The input of every model for one group of clips. Each resolution is computed once from the same pixels."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from reskd.recipe import ModelSpec
 
 
 class Views:
-    """One group's clips on the device, normalised once, at each resolution that is asked for; made once each."""
+    """One group's clips on the device, normalised once. Each requested resolution is computed once and kept."""
 
     def __init__(self, clips: Tensor, *, device: torch.device, dtype: torch.dtype) -> None:
         self._full = normalise(clips.to(device, non_blocking=True), dtype=dtype)
         self._made: dict[tuple[int, bool, int | None], Tensor] = {}
 
     def of(self, spec: ModelSpec) -> Tensor:
-        """(B, T, 3, r, r) for a model's resolution r, or what that is enlarged to."""
+        """The model's input (B, T, 3, r, r). r is `enlarge_to` if the model sets it, else its resolution."""
         key = (spec.resolution, spec.antialias, spec.enlarge_to)
         if key not in self._made:
             self._made[key] = view(

@@ -1,4 +1,4 @@
-"""A trained model that needs nothing else: what it is to be fed, and a network that takes the pixels themselves."""
+"""A trained model for use elsewhere: a card that describes its input, and a network that takes raw pixels."""
 
 from __future__ import annotations
 
@@ -18,47 +18,47 @@ from reskd.models.video_model import VideoModel
 from reskd.recipe import ModelSpec
 
 CARD_KEY = "reskd.json"
-"""Under this name an exported file holds its card."""
+"""The name of the card inside an exported file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Card:
-    """What a person, or a program, must know to use a model; inside every exported file as JSON."""
+    """Everything needed to use a model. Every exported file holds it as JSON."""
 
     step_id: str
     model: str
     classes: tuple[str, ...]
-    """In the order of the logits."""
+    """Class names in the order of the logits."""
     num_frames: int
-    """Of a clip: the middles of as many equal segments of the video, or with a stride one run of frames."""
+    """Frames per clip. Without a stride: the middle frames of equal segments of the video."""
     stride: int | None = None
-    """From one frame to the next of a clip out of the video's middle (num_frames * stride frames of it); null: the
-    frames come from segments."""
+    """Distance between frames of a dense clip from the video's middle, which spans num_frames * stride frames. null:
+    the frames come from segments."""
     short_side: int
-    """Pixels to which a frame's shorter side is resized, antialiased bilinear, before the crop."""
+    """The shorter side of a frame is resized to this many pixels (antialiased bilinear) before the crop."""
     crop_size: int
-    """Pixels of the square centre crop: the input's height and width."""
+    """Side of the square centre crop in pixels: the input's height and width."""
     resolution: int
-    """Pixels of the square that is made from the crop, inside the network: what it sees of a frame."""
+    """The network resizes the crop to a square of this many pixels."""
     enlarge_to: int | None = None
-    """Pixels that those are enlarged to before the first layer; null: they are not."""
+    """The network then enlarges that square to this many pixels, before its first layer. null: it does not."""
     decode: str = "pyav"
-    """The backend whose frames it was trained on."""
+    """Backend that decoded the training clips."""
     mean: tuple[float, ...] = IMAGENET_MEAN
-    """Subtracted from pixels in 0..1, inside the network."""
+    """The network subtracts it from pixels in 0..1."""
     std: tuple[float, ...] = IMAGENET_STD
-    """Divided by, inside the network."""
+    """The network then divides by it."""
     input: str = "clips: uint8 (batch, num_frames, 3, crop_size, crop_size), RGB, 0..255; any batch from 1"
     output: str = "logits: float32 (batch, classes); softmax over the classes gives probabilities"
     recipe: Json | None = field(default=None, hash=False)
-    """What decided the training, as the step's identity has it; None where that was not at hand."""
+    """The recipe of the training, as in the step's identity; None if unknown."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1, sort_keys=True)
 
 
 def card_from_json(text: str, *, source: Path) -> Card:
-    """The card inside an exported file; BadInput when it is not one."""
+    """Read the card of an exported file. Raises BadInput if the text is no card."""
     try:
         value = json.loads(text)
         lists = {name: tuple(value[name]) for name in ("classes", "mean", "std")}
@@ -71,7 +71,7 @@ def card_from_json(text: str, *, source: Path) -> Card:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A `weights.pt` made into a model again: on the CPU, in eval mode, in the precision of its weights."""
+    """A model loaded from a `weights.pt`: on the CPU, in eval mode, in the precision of its weights."""
 
     model: VideoModel
     spec: ModelSpec
@@ -79,9 +79,9 @@ class Trained:
 
 
 def load_trained(path: Path, *, recipe: Json | None = None) -> Trained:
-    """The model of a `weights.pt`; ``recipe``, when it is at hand, goes into the card as it is.
+    """Load the model of a `weights.pt`. ``recipe`` goes into the card unchanged.
 
-    BadInput when the file is missing, damaged or of an architecture that this version does not build.
+    Raises BadInput if the file is missing or damaged, or if this version cannot build its architecture.
     """
     content = load_weights(path)
     classes = tuple(content["classes"])
@@ -103,14 +103,14 @@ def load_trained(path: Path, *, recipe: Json | None = None) -> Trained:
         model = build_model(spec, num_classes=len(classes), num_frames=card.num_frames)
         model.to(next(value.dtype for value in content["model"].values() if value.is_floating_point()))
         model.load_state_dict(content["model"])
-    except (KeyError, TypeError, RuntimeError) as error:  # a field that is not there, or tensors of another network
+    except (KeyError, TypeError, RuntimeError) as error:  # a missing field, or tensors of another network
         reason = str(error).partition("\n")[0]
         raise BadInput(f"{path}: does not fit this version of reskd ({reason}); train it again") from error
     return Trained(model.eval(), spec, card)
 
 
 class PixelNetwork(nn.Module):
-    """From the pixels of a crop to logits: normalise, resize to the model's resolution, classify; in float32."""
+    """Takes the pixels of a crop and returns logits: normalise, resize to the model's resolution, classify. float32."""
 
     mean: Tensor
     std: Tensor
@@ -119,13 +119,13 @@ class PixelNetwork(nn.Module):
         super().__init__()
         self.model = trained.model.float()
         self.spec = trained.spec
-        # Buffers, not transforms.normalise: what that keeps between calls would be a constant of the traced graph.
+        # Buffers instead of transforms.normalise: its cached tensors would become constants of the traced graph.
         for name, values in (("mean", trained.card.mean), ("std", trained.card.std)):
             scaled = (torch.tensor(values, dtype=torch.float64) * 255).float()
             self.register_buffer(name, scaled[:, None, None])
 
     def forward(self, clips: Tensor) -> Tensor:
-        """uint8 (B, T, 3, S, S) -> float32 (B, K)."""
+        """uint8 (B, T, 3, S, S) -> float32 logits (B, K)."""
         normalised = (clips.float() - self.mean) / self.std
         seen = view(
             normalised,

@@ -1,4 +1,4 @@
-"""A trained model as one file for other programs: torch.export's archive or ONNX, checked before it is written."""
+"""Exports a trained model as one file for other programs: torch.export's archive or ONNX. It is checked first."""
 
 from __future__ import annotations
 
@@ -27,15 +27,16 @@ Logits = Callable[[Tensor], NDArray[np.float32]]
 """uint8 (B, T, 3, S, S) -> (B, K)."""
 
 TOLERANCE = 1e-4
-"""Largest difference of a logit, as a share of the largest logit (at least 1)."""
+"""Largest allowed difference of a logit, as a share of the largest absolute logit (at least 1)."""
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
 def export(trained: Trained, path: Path, *, format: Format) -> float:
-    """Write the model to ``path`` and return the largest difference of a logit from the model's own.
+    """Write the model to ``path``. Returns the largest absolute difference between its logits and the model's.
 
-    The bytes are opened again and their logits compared on noise and on smooth moving pictures, in batches of one and
-    three; ReskdError, and no file, when they differ. BadInput when a package is missing.
+    Before writing, the exported bytes are loaded and their logits compared on noise and on smooth moving pictures, in
+    batches of one and three. If they differ, it raises ReskdError and writes no file. Raises BadInput if a package is
+    missing.
     """
     if format == "onnx":
         require_onnx()
@@ -59,17 +60,17 @@ def export(trained: Trained, path: Path, *, format: Format) -> float:
 
 
 def open_exported(path: Path) -> tuple[Logits, Card]:
-    """A .pt2 or .onnx that `export` wrote, ready to run on the CPU; BadInput when it is not one."""
+    """Open a .pt2 or .onnx file of `export` to run on the CPU. Raises BadInput for any other file."""
     if not path.is_file():
         raise BadInput(f"{path}: no such file; `reskd export` makes one")
     if path.suffix == ".onnx":
         require_onnx()
-    content = path.read_bytes()  # first: an error of the file system stays the OSError it is
+    content = path.read_bytes()  # read first, so that a file-system error stays an OSError
     return (_read_onnx if path.suffix == ".onnx" else _read_pt2)(content, source=path)
 
 
 def require_onnx() -> None:
-    """BadInput with the way out when the optional packages are not installed."""
+    """Raise BadInput with the install command if the optional packages are not installed."""
     missing = [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         names = " ".join(missing)
@@ -77,7 +78,7 @@ def require_onnx() -> None:
 
 
 def own_logits(trained: Trained, clips: Tensor) -> NDArray[np.float32]:
-    """As an evaluation computes them, on the CPU."""
+    """Logits (B, K) of uint8 clips (B, T, 3, S, S), computed as in an evaluation, on the CPU."""
     dtype = next(trained.model.parameters()).dtype
     with torch.no_grad():
         views = Views(clips, device=torch.device("cpu"), dtype=dtype)
@@ -91,7 +92,7 @@ def _noise(card: Card, batch: int) -> Tensor:
 
 
 def _pictures(card: Card, batch: int) -> Tensor:
-    """Smooth pictures that move by some pixels a frame, as videos do: noise tells little of a resize."""
+    """Smooth pictures that move some pixels per frame, as in a video. Noise alone tests a resize badly."""
     generator = torch.Generator().manual_seed(100 + batch)
     coarse = torch.rand((batch, 3, 6, 6), generator=generator) * 255
     picture = F.interpolate(coarse, size=(card.crop_size, card.crop_size), mode="bicubic", align_corners=False)
@@ -104,7 +105,7 @@ def _to_pt2(network: PixelNetwork, card: Card) -> bytes:
     with torch.no_grad(), _quiet():
         program = torch.export.export(network, (_noise(card, 2),), dynamic_shapes=batch)
         for node in program.graph.nodes:
-            node.meta.pop("stack_trace", None)  # lines of this machine's files, which nobody else has
+            node.meta.pop("stack_trace", None)  # it names files of this machine
         buffer = io.BytesIO()
         torch.export.save(program, buffer, extra_files={CARD_KEY: card.to_json()})
     return buffer.getvalue()
@@ -115,7 +116,7 @@ def _read_pt2(content: bytes, *, source: Path) -> tuple[Logits, Card]:
     try:
         with _quiet():
             module = torch.export.load(io.BytesIO(content), extra_files=extra).module()
-    except Exception as error:  # zip, json, pickle and schema errors of damaged or foreign files alike
+    except Exception as error:  # damaged or foreign files raise zip, json, pickle and schema errors
         raise BadInput(
             f"{source}: not a file of torch.export that opens ({_first_line(error)}); export again"
         ) from error
@@ -172,7 +173,7 @@ def _first_line(error: Exception) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporters' talk of their own insides; errors still come as exceptions."""
+    """Silence the exporters' warnings and logs. Errors are still raised."""
     names = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
     levels = {name: logging.getLogger(name).level for name in names}
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""A trained model's answer on video files: frames, geometry and network as in an evaluation of one view."""
+"""Predicts classes of video files with a trained model. Frames and crop are those of an evaluation with one view."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from reskd.recipe import DataSpec
 VIDEO_SUFFIXES = frozenset(
     (".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv")
 )
-"""What a search of a folder takes for a video; a file that is named itself may be called anything."""
+"""Suffixes of videos when a folder is searched. A file that is named directly may have any suffix."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One video's classes, or why there are none."""
+    """The class probabilities of one video, or the reason why there are none."""
 
     path: Path
     probabilities: NDArray[np.float64] | None
-    """(K,), their sum 1."""
+    """(K,), with sum 1; None if the video does not decode."""
     reason: str = ""
     """Why the video does not decode."""
 
     def top(self, classes: Sequence[str], k: int) -> list[tuple[str, float]]:
-        """The k likeliest classes, the likeliest first; empty for a video that does not decode."""
+        """(class, probability) of the k most likely classes, best first; empty for a video that does not decode."""
         if self.probabilities is None:
             return []
         order = np.argsort(-self.probabilities, kind="stable")[:k]
@@ -48,7 +48,7 @@ class Prediction:
 
 
 def open_model(path: Path) -> tuple[Logits, Card]:
-    """A .pt2, an .onnx or a weights.pt, ready to run on the CPU; BadInput when it is none of these."""
+    """Open a .pt2, an .onnx or a weights.pt to run on the CPU. Raises BadInput for any other file."""
     if path.suffix in (".pt2", ".onnx"):
         return open_exported(path)
     trained = load_trained(path)
@@ -56,10 +56,10 @@ def open_model(path: Path) -> tuple[Logits, Card]:
 
 
 def find_videos(paths: Sequence[Path]) -> list[Path]:
-    """The files named, and the videos in the folders named and all below them, by name; each once.
+    """The given files, and the videos in the given folders and their subfolders, sorted by name; each once.
 
-    A folder that is named and holds nothing but frames is one clip. Hidden files and folders are passed over. BadInput
-    for a path that is not there and for a folder without videos, OSError for a folder that cannot be read.
+    A given folder with nothing but frames is one clip. Hidden files and folders are skipped. Raises BadInput for a
+    missing path or a folder without videos, and OSError for a folder that cannot be read.
     """
     found: dict[Path, None] = {}
     for path in paths:
@@ -81,8 +81,8 @@ def find_videos(paths: Sequence[Path]) -> list[Path]:
 def predict(
     logits: Logits, card: Card, paths: Sequence[Path], *, batch_size: int = 8, workers: int = 1
 ) -> Iterator[Prediction]:
-    """Each video's prediction in the order given. One that does not decode or read is told so; the others go on."""
-    with ThreadPoolExecutor(workers) as pool:  # decoders give up the interpreter's lock
+    """Yield each video's prediction, in the given order. An unreadable video gets a reason; the others continue."""
+    with ThreadPoolExecutor(workers) as pool:  # threads are enough: decoders release the GIL
         for first in range(0, len(paths), batch_size):
             batch = paths[first : first + batch_size]
             clips = list(pool.map(partial(read_clip, card=card), batch))
@@ -97,7 +97,7 @@ def predict(
 
 def _videos_below(folder: Path) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
-        raise error  # os.walk would leave the folder out without a word
+        raise error  # os.walk would skip the folder silently
 
     for here, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -107,7 +107,7 @@ def _videos_below(folder: Path) -> Iterator[Path]:
 
 
 def read_clip(path: Path, *, card: Card) -> Tensor | str:
-    """uint8 (T, 3, S, S), made as a validation clip is; or the reason why not."""
+    """The clip as uint8 (T, 3, S, S), prepared as in validation; or the reason why it cannot be read."""
     spec = DataSpec(num_frames=card.num_frames, short_side=card.short_side, crop_size=card.crop_size)
     choose = partial(eval_indices, num_frames=card.num_frames, stride=card.stride)
     try:

@@ -1,1 +1,1 @@
-"""What a trained network looks at: its effective receptive field, and Grad-CAM."""
+"""Shows what a trained network looks at: effective receptive field and Grad-CAM."""

@@ -1,7 +1,8 @@
-"""The effective receptive field: which pixels one cell of the last map really answers to.
+"""The effective receptive field: the pixels that influence one cell of the last feature map.
 
 Luo, Li, Urtasun and Zemel, "Understanding the effective receptive field in deep convolutional neural networks",
-NeurIPS 2016: the gradient of the cell with respect to the pixels, here the mean of its size over clips and frames.
+NeurIPS 2016. It is the gradient of the cell with respect to the pixels: its absolute value, averaged over clips and
+frames.
 """
 
 from __future__ import annotations
@@ -15,18 +16,19 @@ from reskd.errors import BadInput
 from reskd.models.video_model import VideoModel, evaluating
 
 PLACE = (0.625, 0.625)
-"""Shares of the picture's height and width at which the cell lies: the third of four cells, below and right of the
-middle, where a 4 x 4 map has no cell. As shares it is the same place in maps of any size."""
+"""Position of the cell, as shares of height and width. In a 4 x 4 map it is the third cell of four, since such a map
+has no cell in the middle. Shares give the same position in maps of any size."""
 EDGE = 1 - 0.9545
 """Share of the largest value above which a pixel counts as inside the field (Luo et al., section 4.1)."""
 
 
 def effective_receptive_field(model: VideoModel, clips: Iterable[Tensor], *, cell: tuple[int, int]) -> Tensor:
-    """Batches of clips (B, T, 3, r, r), normalised -> float64 (r, r): how much a cell (row, column) hangs on a pixel.
+    """Influence of each pixel on the cell (row, column): batches of normalised clips (B, T, 3, r, r) -> float64 (r, r).
 
-    The channels of the cell are summed, over all of the clip's maps, and the gradient's absolute value is summed over
-    colours and averaged over clips and frames. Where frames are seen one by one it is the field of each frame's own
-    map; in a 3-D network it is that of the cell at every time. The model answers in eval mode and is left as it was.
+    The cell's channels are summed over all maps of the clip. The absolute gradient is summed over colours and averaged
+    over clips and frames. In a 2-D network this is the field of each frame's own map; in a 3-D network it is the field
+    of the cell at all times together. The model runs in eval mode and then returns to its former mode. Raises BadInput
+    without clips or for a cell outside the map.
     """
     total: Tensor | None = None
     num_frames = 0
@@ -45,14 +47,14 @@ def effective_receptive_field(model: VideoModel, clips: Iterable[Tensor], *, cel
 
 
 def cell_at(place: tuple[float, float], *, size: tuple[int, int]) -> tuple[int, int]:
-    """The (row, column) of a map of that size in which a place lies, given as shares of height and width."""
+    """The (row, column) of the cell at ``place`` (shares of height and width) in a map of ``size`` (rows, columns)."""
     if not all(0 <= share < 1 for share in place):
         raise BadInput(f"a place must be two shares from 0 up to, without, 1, such as 0.625 0.625; got {place}")
     return int(place[0] * size[0]), int(place[1] * size[1])
 
 
 def field_share(field: Tensor) -> float:
-    """Share of the pixels that are inside the field: above 4.55 % of its largest value; 0 where all is 0."""
+    """Share of pixels inside the field, that is, above 4.55 % of its largest value; 0 if all values are 0."""
     return float((field > EDGE * field.max()).double().mean())
 
 

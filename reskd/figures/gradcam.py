@@ -1,7 +1,8 @@
-"""Grad-CAM: where a network saw what speaks for a class.
+"""Grad-CAM: the regions of a frame that support a class.
 
 Selvaraju, Cogswell, Das, Vedantam, Parikh and Batra, "Grad-CAM: visual explanations from deep networks via
-gradient-based localization", ICCV 2017: a layer's maps, weighted by the mean gradient of the class's logit, above zero.
+gradient-based localization", ICCV 2017. It is the sum of a layer's maps, weighted by the mean gradient of the class's
+logit, with negative values set to zero.
 """
 
 from __future__ import annotations
@@ -18,28 +19,28 @@ from reskd.models.video_model import VideoModel, evaluating
 
 
 class GradCam(NamedTuple):
-    """Of B clips; T' maps a clip."""
+    """The result for B clips with T' maps each."""
 
     maps: Tensor
-    """(B, T', h, w), at least 0, in units of the logit's change; not scaled."""
+    """(B, T', h, w), at least 0, not normalised."""
     classes: Tensor
-    """(B,) int64: the class that each clip's maps are of."""
+    """(B,) int64: the class of each clip's maps."""
     probabilities: Tensor
-    """(B, K): what the model says."""
+    """(B, K): the model's softmax output."""
 
 
 def grad_cam(
     model: VideoModel, clips: Tensor, *, layer: str | None = None, classes: Sequence[int] | None = None
 ) -> GradCam:
-    """Clips (B, T, 3, r, r), normalised -> where each saw its class.
+    """Grad-CAM of normalised clips (B, T, 3, r, r).
 
-    layer: dotted name of a module whose output is (B * T', C, h, w), (B, C, T', h, w) or (B, T', h, w, C); None: the
-    last map, which the head sees. classes: one a clip; None: the predicted one. Each map has weights of its own, the
-    mean of the gradient over its cells, also where a network looks at several frames together. The model answers in
-    eval mode and is left as it was.
+    layer: dotted name of a module with output (B * T', C, h, w), (B, C, T', h, w) or (B, T', h, w, C). None: the last
+    map, the input of the head. classes: one per clip. None: the predicted class. Each map has its own channel weights,
+    the mean gradient over its cells, also in a 3-D network. The model runs in eval mode and then returns to its former
+    mode. Raises BadInput for a layer or class that does not fit.
     """
     with evaluating(model), torch.enable_grad():
-        # Asked of the pixels, so that a frozen model has gradients too.
+        # The pixels require gradients, so that a frozen model has gradients too.
         seen, logits = _forward(model, clips.detach().clone().requires_grad_(), layer)
         chosen = _chosen(logits, classes)
         score = logits.gather(1, chosen[:, None]).sum()
@@ -53,7 +54,7 @@ def grad_cam(
 
 
 def _forward(model: VideoModel, clips: Tensor, layer: str | None) -> tuple[Tensor, Tensor]:
-    """The layer's output, and the logits (B, K) that hang on it."""
+    """The layer's output, and the logits (B, K) computed from it."""
     if layer is None:
         features = model.forward_features(clips)
         return features, model.forward_head(features, num_frames=clips.shape[1])[1]
@@ -61,7 +62,7 @@ def _forward(model: VideoModel, clips: Tensor, layer: str | None) -> tuple[Tenso
 
     def keep(_module: nn.Module, _inputs: object, output: Any) -> Any:
         kept.append(output)
-        # A ReLU that works in place would write over what was kept.
+        # A later in-place ReLU would overwrite the kept tensor.
         return output.clone() if isinstance(output, Tensor) else output
 
     handle = _module(model, layer).register_forward_hook(keep)
@@ -92,10 +93,10 @@ def _chosen(logits: Tensor, classes: Sequence[int] | None) -> Tensor:
 
 
 def _frames_first(maps: Tensor) -> Tensor:
-    """(B, C, T', h, w), or a Swin's (B, T', h, w, C), -> (B * T', C, h, w); a 2-D layer's output is that already."""
+    """(B, C, T', h, w), or Swin's (B, T', h, w, C), -> (B * T', C, h, w). A 4-D tensor is returned unchanged."""
     if maps.dim() == 4:
         return maps
-    # Frames are square, so two equal sizes and a last one that differs are a map with its channels last.
+    # Frames are square. So if dimensions 2 and 3 are equal and the last differs, the channels are last.
     if maps.shape[2] == maps.shape[3] != maps.shape[4]:
         maps = maps.permute(0, 4, 1, 2, 3)
     return maps.transpose(1, 2).flatten(0, 1)

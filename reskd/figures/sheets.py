@@ -1,4 +1,5 @@
-"""Sheets of pictures: frames, and over them what each of several networks looks at. PNG; equal inputs, equal bytes."""
+"""Draws sheets: frames with an overlay of what each network looks at. The result is PNG; equal inputs give equal bytes.
+"""
 
 from __future__ import annotations
 
@@ -19,26 +20,26 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = "viridis"
-"""From dark to light in even steps, for every kind of colour vision and in grey."""
+"""Perceptually uniform, also with colour blindness and in grey."""
 OPACITY = 0.75
-"""Of an overlay where it is strongest; it fades with the value, so that the frame is seen where nothing is."""
+"""Opacity of an overlay at its largest value. It falls with the value, so that the frame stays visible."""
 MAX_COLUMNS = 8
-"""Frames of a clip that a sheet shows."""
+"""How many frames of a clip a sheet shows at most."""
 PANEL = 1.7
-"""Side of a frame, inches."""
+"""Side of a frame, in inches."""
 WORDS_WIDTH = 2.6
-"""Room for the words before a row, inches."""
+"""Width of the text in front of a row, in inches."""
 FONT_SIZE = 9.0
 HEAD = 0.62
-"""Height of the two lines over a sheet, inches."""
+"""Height of the two lines above a sheet, in inches."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Seen:
-    """One network's answer on one clip."""
+    """One network's Grad-CAM maps of one clip."""
 
     words: str
-    """Which network it is and what it says, for a person."""
+    """Name of the network and its prediction, to be shown."""
     maps: Tensor
     """(T', h, w), at least 0."""
 
@@ -52,22 +53,22 @@ class Field:
     """(r, r), at least 0."""
     cell: tuple[int, int]
     size: tuple[int, int]
-    """Rows and columns of the last map."""
+    """(rows, columns) of the last map."""
 
 
 def cam_sheet(frames: Tensor, rows: Sequence[Seen], *, title: str, note: str) -> bytes:
-    """uint8 (T, 3, S, S) -> the frames in one row and below them each network's overlay, as PNG."""
+    """PNG with the frames, uint8 (T, 3, S, S), in one row and each network's overlay in a row below."""
     return _png(draw_cams(frames, rows, title=title, note=note))
 
 
 def field_sheet(frame: Tensor, fields: Sequence[Field], *, title: str, note: str) -> bytes:
-    """uint8 (3, S, S), an example frame with the cells, and beside it each network's field, as PNG."""
+    """PNG with an example frame, uint8 (3, S, S), that marks the cells, and each network's field beside it."""
     return _png(draw_fields(frame, fields, title=title, note=note))
 
 
 def draw_cams(frames: Tensor, rows: Sequence[Seen], *, title: str, note: str) -> Figure:
     chosen = _spread(len(frames), most=MAX_COLUMNS)
-    # A clip of few frames keeps the width that its title needs.
+    # A clip with few frames still needs the width of its title.
     panel = max(PANEL, 6.8 / len(chosen))
     figure, axes = _grid(1 + len(rows), len(chosen), panel=panel, title=title, note=note)
     size = frames.shape[-1]
@@ -77,7 +78,7 @@ def draw_cams(frames: Tensor, rows: Sequence[Seen], *, title: str, note: str) ->
     _name_row(axes[0][0], "frames, as the networks get them before they resize them")
     for line, seen in zip(axes[1:], rows, strict=True):
         _name_row(line[0], seen.words)
-        # One scale for the clip: a frame that says little of the class looks so.
+        # One scale for the whole clip, so that a frame with little evidence looks weak.
         largest = max(float(seen.maps.max()), 1e-30)
         for place, number in zip(line, chosen, strict=True):
             place.imshow(_picture(frames[number]))
@@ -119,7 +120,7 @@ def _grid(
     below: float = 0.15,
     bar: float = 0.1,
 ) -> tuple[Figure, Any]:
-    """A figure of square places, all lengths in inches, so that nothing depends on a layout engine."""
+    """A figure with a grid of square axes. Lengths are in inches, so the result does not depend on a layout engine."""
     from matplotlib.figure import Figure
 
     width = words + num_columns * panel + bar
@@ -158,7 +159,7 @@ def _name_row(axes: Any, words: str) -> None:
 
 
 def _mark_cell(axes: Any, field: Field, *, side: int) -> None:
-    """The cell's share of a picture of that side."""
+    """Draw the cell's rectangle into a picture of ``side`` pixels."""
     from matplotlib.patches import Rectangle
 
     (row, column), (rows, columns) = field.cell, field.size
@@ -169,19 +170,19 @@ def _mark_cell(axes: Any, field: Field, *, side: int) -> None:
 
 
 def _spread(num_total: int, *, most: int) -> list[int]:
-    """At most so many of the frames, evenly, the middles of equal parts."""
+    """The numbers of at most ``most`` frames: the middles of equal parts."""
     num = min(num_total, most)
     return [(2 * index + 1) * num_total // (2 * num) for index in range(num)]
 
 
 def _enlarged(values: Tensor, *, size: int) -> np.ndarray:
-    """(h, w) -> (size, size), bilinear between the middles of cells."""
+    """(h, w) -> (size, size) by bilinear interpolation between cell centres, clipped to 0..1."""
     whole = F.interpolate(values[None, None].float(), size=(size, size), mode="bilinear", align_corners=False)
     return np.asarray(whole[0, 0].clamp(0, 1).numpy())
 
 
 def _share(values: Tensor) -> Tensor:
-    """Of the largest; zeros where all is zero."""
+    """Values divided by the largest; zeros if all are zero."""
     return values / values.max().clamp_min(torch.finfo(values.dtype).tiny)
 
 

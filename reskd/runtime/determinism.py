@@ -1,4 +1,4 @@
-"""Whether a GPU gives the same bits for the same numbers, or may choose kernels by trial and add in any order."""
+"""Sets whether a GPU computes deterministically, or may choose kernels by autotuning and add in any order."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import torch
 import torch.utils.deterministic
 
 CUBLAS_VARIABLE, CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
-"""What cuBLAS needs for it, read when a process first uses a GPU."""
+"""Setting that cuBLAS needs to be deterministic. It is read when a process first uses a GPU."""
 
 
 @contextmanager
 def deterministic(device: torch.device, *, on: bool) -> Iterator[None]:
-    """On a GPU deterministic kernels and no autotuning, or the opposite; afterwards as before. A CPU needs neither.
+    """On a GPU: use deterministic kernels without autotuning (``on``), or the opposite. Old settings are restored.
 
-    A kernel without a deterministic form warns with its name and runs as it is.
+    A CPU needs no setting. A kernel without a deterministic version runs anyway, with a warning that names it.
     """
     if device.type != "cuda":
         yield
@@ -29,7 +29,7 @@ def deterministic(device: torch.device, *, on: bool) -> Iterator[None]:
     mode, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(on, warn_only=True)
     cudnn.deterministic, cudnn.benchmark = on, not on
-    memory.fill_uninitialized_memory = False  # which nothing here reads
+    memory.fill_uninitialized_memory = False  # no code here reads uninitialised memory
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""The device that a command computes on, and its name."""
+"""Chooses the device of a command, and names it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reskd.errors import BadInput
 
 
 def device_name(device: torch.device) -> str:
-    """What the hardware calls itself."""
+    """The hardware's own name, such as `NVIDIA H100 80GB HBM3`."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     cpuinfo = Path("/proc/cpuinfo")
@@ -23,7 +23,10 @@ def device_name(device: torch.device) -> str:
 
 
 def chosen_device(name: str) -> torch.device:
-    """auto, cpu, cuda or cuda:1 as a device, which becomes torch's current one; BadInput where there is none such."""
+    """The device for `auto`, `cpu`, `cuda` or `cuda:1`. A GPU becomes torch's current device.
+
+    Raises BadInput if there is no such device.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:

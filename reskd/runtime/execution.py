@@ -1,4 +1,4 @@
-"""How a training is computed: choices that change its numbers by rounding alone, so none of them is identity."""
+"""How a training is computed. These settings change results by rounding only, so they are not part of a step's id."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from reskd.files import Json
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Execution:
-    """Kept from a step's start to its end, as another choice rounds otherwise: bits are equal only among equals."""
+    """Settings that a step keeps from start to end, also after a resume: other settings would round differently."""
 
     groups_per_pass: int = 1
-    """Of each worker's groups, how many go through a network together."""
+    """How many of a worker's groups go through a network in one pass."""
     compile: bool = False
     """Whether torch.compile makes the networks' kernels, where it can."""
     deterministic: bool = True
-    """Whether a GPU gives the same bits alone, in a cohort and again, at the price of its fastest kernels."""
+    """Whether a GPU gives equal bits in every run, alone or in a cohort. It cannot use its fastest kernels then."""
 
     def to_record(self) -> Json:
-        """For a step's record of its start."""
+        """Plain values for the record of a step's start."""
         return asdict(self)
 
     @staticmethod
     def of_record(record: Json) -> Execution:
-        """Of a start's record, also of one from before there was a choice."""
+        """Read the settings from a start record. Settings that an old record lacks get their defaults."""
         known = {field.name: record[field.name] for field in fields(Execution) if field.name in record}
         return Execution(**known)

@@ -1,4 +1,4 @@
-"""What a training computes in: parameter types, autocast, TF32, and the loss scale of float16."""
+"""The numeric precision of a training: parameter type, autocast, TF32, and loss scaling for float16."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ MAX_OVERFLOWS = 20
 
 
 def dtype_of(recipe: Recipe) -> torch.dtype:
-    """Of parameters, gradients and losses; autocast narrows what a network computes in, never these."""
+    """The type of parameters, gradients and losses. Autocast does not change it."""
     return torch.float64 if recipe.precision == "fp64" else torch.float32
 
 
 def autocast_dtype(recipe: Recipe) -> torch.dtype | None:
-    """What autocast narrows to, or None where there is none."""
+    """The type that autocast uses, or None without autocast."""
     return AUTOCAST.get(recipe.precision)
 
 
 def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[object]:
-    """Autocast to ``dtype``; off, whatever is on outside, for None."""
+    """Autocast to ``dtype``. None turns autocast off, also inside an outer autocast."""
     return torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None)
 
 
 @contextmanager
 def tf32(allowed: bool) -> Iterator[None]:
-    """Whether float32 products may use TF32 on a GPU; afterwards as before. A CPU has none.
+    """Set whether float32 products may use TF32 on a GPU. The old setting is restored. A CPU has no TF32.
 
-    Off for every precision but tf32: fp32 would otherwise mean something else on a GPU than on a CPU.
+    Only precision tf32 allows it: otherwise fp32 would differ between GPU and CPU.
     """
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32
@@ -52,20 +52,20 @@ def tf32(allowed: bool) -> Iterator[None]:
 
 @dataclass
 class LossScaler:
-    """The factor on a member's loss that keeps float16 gradients from vanishing; torch's GradScaler in plain numbers.
+    """Dynamic loss scale that keeps float16 gradients from vanishing. It follows the rules of torch's GradScaler.
 
-    Not that class: it looks at each worker's own gradients. Here the answer comes from the reduced vector, so
-    that all workers agree without another collective. The scale is a power of two: undoing it is exact.
+    GradScaler itself checks each worker's own gradients. Here the all-reduced gradients are checked, so all workers
+    agree without another collective call. The scale is a power of two, so removing it is exact.
     """
 
     scale: float = FIRST_SCALE
     num_good: int = 0
-    """Steps taken since the scale last changed."""
+    """Steps taken since the last change of the scale."""
     num_overflows: int = 0
-    """Steps skipped in a row."""
+    """Consecutive skipped steps."""
 
     def took(self) -> None:
-        """A step was taken; after 2000 in a row the scale doubles."""
+        """Record a taken step. After 2000 in a row the scale doubles."""
         self.num_overflows = 0
         self.num_good += 1
         if self.num_good == GROWTH_INTERVAL:
@@ -73,14 +73,14 @@ class LossScaler:
             self.num_good = 0
 
     def overflowed(self) -> None:
-        """A step was skipped; the scale halves."""
+        """Record a skipped step. The scale halves."""
         self.num_overflows += 1
         self.scale *= BACKOFF
         self.num_good = 0
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether so many steps in a row were skipped that the scale is not to blame."""
+        """Whether so many consecutive steps overflowed that a smaller scale cannot help."""
         return self.num_overflows >= MAX_OVERFLOWS
 
     def state(self) -> dict[str, Any]:

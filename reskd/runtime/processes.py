@@ -1,4 +1,4 @@
-"""A function over many items in several processes, any of which may die of one."""
+"""Maps a function over many items in several processes. A process that dies does not stop the others."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Result = TypeVar("Result")
 def map_in_processes(
     function: Callable[[Item], Result], items: Sequence[Item], *, workers: int
 ) -> Iterator[tuple[Item, Result | None]]:
-    """Each item with its result, in the order in which they are done; None if the process died of it.
+    """Yield (item, result) in order of completion. The result is None if the item kills its process.
 
-    A death breaks the whole pool and does not say who caused it, so few items are in the pool at a time, and these
-    are tried again one by one. BadInput if processes do not even start.
+    A dead process breaks the whole pool, and the pool does not say which item was the cause. So only a few items are
+    in the pool at a time, and after a death these are tried again one by one. Raises BadInput if processes do not start.
     """
     waiting = deque(items)
     while waiting:
@@ -56,7 +56,7 @@ def _alone(function: Callable[[Item], Result], item: Item) -> Result | None:
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
-    """Of fresh processes, not forked ones: a decoder's locks and threads do not survive a fork."""
+    """A pool of spawned processes. Forked ones would not work: a decoder's locks and threads do not survive a fork."""
     pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
     try:
         pool.submit(os.getpid).result()

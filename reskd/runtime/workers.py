@@ -1,4 +1,4 @@
-"""The data-parallel workers of one job, seen from one of them; torch.distributed where there are several."""
+"""The data-parallel workers of one job, as one of them sees them. Several workers use torch.distributed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 
 
 class _Finished:
-    """The handle of a reduction that had nothing to wait for."""
+    """The handle of a sum over one worker, which is already complete."""
 
     def wait(self) -> None:
         return None
@@ -23,7 +23,7 @@ class _Finished:
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """This worker's place among `world_size` synchronous workers; alone by default."""
+    """This worker's rank among `world_size` synchronous workers. The default is a single worker."""
 
     rank: int = 0
     world_size: int = 1
@@ -34,7 +34,7 @@ class Workers:
         return self.rank == 0
 
     def start_sum(self, vector: Tensor) -> dist.Work | _Finished:
-        """Begin adding a vector over all workers, in place; wait() on the result before reading it."""
+        """Start to sum a vector over all workers, in place. Call wait() on the result before reading the vector."""
         if self.world_size == 1:
             return _Finished()
         work = dist.all_reduce(vector, async_op=True)
@@ -42,7 +42,7 @@ class Workers:
         return work
 
     def gather(self, value: T) -> list[T]:
-        """Every worker's value, by rank, on every worker."""
+        """The values of all workers, in order of rank. A collective call."""
         if self.world_size == 1:
             return [value]
         values: list[T | None] = [None] * self.world_size
@@ -50,7 +50,7 @@ class Workers:
         return values  # type: ignore[return-value]
 
     def from_first(self, value: T) -> T:
-        """Rank 0's value on every worker."""
+        """The value of rank 0. A collective call."""
         if self.world_size == 1:
             return value
         box: list[T] = [value]
@@ -59,7 +59,7 @@ class Workers:
 
 
 def joined(device: torch.device | None = None) -> Workers:
-    """The workers of the process group that torchrun or Ray has set up, or one worker alone."""
+    """The workers of the process group that torchrun or Ray made, or a single worker without one."""
     device = device or CPU
     if not (dist.is_available() and dist.is_initialized()):
         return Workers(device=device)

@@ -1,7 +1,7 @@
-"""Frames of a reader that seeks wrongly in some files, each compared with the exact reader's: never another's.
+"""Compares each frame of a reader that seeks wrongly in some files with the exact reader. A wrong frame is an error.
 
-Whether such a reader is right hangs on which frames are asked for in which order, so no check of a file clears it and
-every read is checked. It then costs more than pyav alone; it is for those who must know whether its frames were right.
+Whether such a reader is right depends on the requested frames and their order. So a file cannot be checked once, and
+every read is checked. This costs more than pyav alone; use it to find out whether the reader's frames are right.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from reskd.data.decode.types import Indices, Survey
 from reskd.errors import DecodeError, VideoReadError
 
 MAX_DIFFERENCE = 2.0
-"""Of 255, mean over a frame: rounding between two decoders stays below 1.5."""
+"""Largest mean absolute difference of two equal frames, on the scale 0..255. Rounding between decoders is below 1.5."""
 NUM_SURVEYED = 16
 WAY_OUT = "use data.decode: pyav"
 
 
 class Read(Protocol):
-    """(T, H, W, 3), uint8, as the reader gives them, right or wrong; a DecodeError where it gives none.
+    """Returns the reader's frames, right or wrong: uint8 (T, H, W, 3). Raises DecodeError if there are none.
 
-    num_frames is what the file has; a reader that counts otherwise is wrong about the file.
+    num_frames is the exact number of frames in the file. A reader with another count is wrong.
     """
 
     def __call__(self, path: Path, numbers: list[int], *, num_frames: int) -> NDArray[np.uint8]: ...
 
 
 def read_compared(path: Path, indices: Indices, *, name: str, read: Read) -> NDArray[np.uint8]:
-    """See `dispatch.read_frames`. VideoReadError too where the reader's frames are not those asked for."""
+    """See `dispatch.read_frames`. Also raises VideoReadError if the reader returns another frame than asked."""
     asked: list[tuple[int, list[int]]] = []
 
     def remember(num_frames: int) -> list[int]:
@@ -50,7 +50,7 @@ def read_compared(path: Path, indices: Indices, *, name: str, read: Read) -> NDA
 
 
 def survey_compared(path: Path, *, quick: bool, name: str, read: Read) -> Survey:
-    """See `dispatch.survey`; a file of which the reader reads some frames wrongly has none to give."""
+    """See `dispatch.survey`. If the reader reads some frames wrongly, no frame counts as decoded."""
     found = pyav.survey(path, quick=quick)
     if quick or found.reason:
         return found

@@ -1,8 +1,9 @@
-"""Frames with decord, by name only, each compared with the exact reader's: another frame is an error, never returned.
+"""Reads frames with decord, only if chosen by name. Each frame is compared with the exact reader; a wrong frame is an
+error.
 
-decord 0.6 silently returns other frames than asked from open-GOP H.264, HEVC as x265 makes it, AVI with B-frames,
-transport streams and stream-copied cuts. A reader is opened, read and dropped in one call: one that lives goes on
-decoding in the background, and one that crosses a fork deadlocks.
+decord 0.6 silently returns wrong frames from open-GOP H.264, HEVC by x265, AVI with B-frames, transport streams and
+stream-copied cuts. Each call opens, reads and closes a reader: an open reader decodes on in the background, and a
+reader that is used after a fork deadlocks.
 """
 
 from __future__ import annotations

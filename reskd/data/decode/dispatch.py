@@ -1,7 +1,6 @@
-"""Frames of a clip by number. One call opens, reads and closes: no reader outlives it or crosses a process.
+"""Reads frames of a clip by number. Each call opens, reads and closes; no reader outlives the call or its process.
 
-A clip is a video file, read by the backend that is named, or a folder of frames or a packed video (.zip), which need
-no backend: the kind of the file decides.
+A clip is a video file, a folder of frames or a packed video (.zip). The named backend reads video files only.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ def _packed() -> Backend:
 PACKED_SUFFIX = ".zip"
 
 BACKENDS: dict[str, Callable[[], Backend]] = {"pyav": _pyav, "decord": _decord, "torchcodec": _torchcodec}
-"""Imported when first used: a backend's library need not be installed to use another."""
+"""A backend is imported when first used, so only its own library must be installed."""
 
 
 def _backend(name: str, path: Path) -> Backend:
@@ -61,30 +60,29 @@ def _backend(name: str, path: Path) -> Backend:
 
 
 def read_frames(path: Path, indices: Indices, *, backend: str = "pyav") -> NDArray[np.uint8]:
-    """RGB frames (T, H, W, 3), uint8, upright, in the order asked; an index may come twice.
+    """RGB frames as uint8 (T, H, W, 3), upright, in the requested order. An index may occur twice.
 
-    Index i is the i-th frame that a decode of the whole file gives, which an edit list or a lost frame makes differ
-    from the i-th packet. A function in place of indices gets the number of frames; it is called a second time, with
-    the right number, where the first one proves wrong while decoding.
+    Index i is the i-th frame of a decode of the whole file. With an edit list or a lost frame this is not the i-th
+    packet. ``indices`` may be a function of the number of frames. It is called a second time if decoding shows that
+    the first number was wrong.
 
-    Errors: VideoOpenError when the file is not a video, or the folder has no frames; VideoReadError when a frame that
-    was asked for is not there or does not decode, never another frame in its place; OSError as it is when the file
-    system is the trouble.
+    Raises VideoOpenError if the file is no video or the folder has no frames. Raises VideoReadError if a requested frame
+    is missing or does not decode; it never returns another frame instead. Errors of the file system stay OSErrors.
     """
     return _backend(backend, path).read_frames(path, indices)
 
 
 def probe(path: Path, *, backend: str = "pyav") -> VideoInfo:
-    """Number of frames, size and codec, with the errors of `read_frames`.
+    """Number of frames, size and codec. Raises the errors of `read_frames`.
 
-    Decodes one frame, or the whole file where its packets do not tell the number of frames.
+    It decodes one frame, or the whole file if the packets do not give the number of frames.
     """
     return _backend(backend, path).probe(path)
 
 
 def survey(path: Path, *, quick: bool, backend: str = "pyav") -> Survey:
-    """Decode a video to its end and count; quick: compare what the file claims with the packets in it, no decoding.
+    """Decode a video to its end and count frames. With ``quick``, only compare the file's claims with its packets.
 
-    Damage, even a video stream without frames, is told in the result; VideoOpenError and OSError as in `read_frames`.
+    The result reports damage, also a video stream without frames. Raises VideoOpenError and OSError as `read_frames`.
     """
     return _backend(backend, path).survey(path, quick=quick)

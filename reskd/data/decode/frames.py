@@ -1,6 +1,6 @@
-"""A clip that is a folder of frames, one .jpg or .png each, in the natural order of their names: img_2 before img_10.
+"""Reads a clip from a folder of .jpg or .png frames, in the natural order of their names: img_2 before img_10.
 
-Pillow decodes them: torchvision 0.29's decode_png ends the whole process with a segmentation fault on a damaged file.
+Pillow decodes them, because decode_png of torchvision 0.29 crashes the process on a damaged file.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from reskd.errors import VideoOpenError, VideoReadError
 
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
 EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
-"""Pillow's; it would cut what is deeper off at 255."""
+"""Pillow's modes with 8 bits or fewer. Pillow would clip deeper pixels at 255."""
 
 
 def frame_names(folder: Path) -> list[str]:
-    """Names of a folder's frames in order; hidden files, other files and folders inside are passed over."""
+    """Names of the frames in a folder, in order. Hidden files, other files and subfolders are ignored."""
     names = [name for name in os.listdir(folder) if _is_frame(name)]
     return sorted(names, key=lambda name: ([_digits(part) for part in re.split(r"([0-9]+)", name)], name))
 
 
 def holds_only_frames(folder: Path, *, videos: frozenset[str]) -> bool:
-    """Whether a folder can be nothing but a clip: frames, and neither a folder nor a file that ends as a video does."""
+    """Whether a folder is a clip: it holds frames, no subfolder and no file with a suffix in ``videos``."""
     with os.scandir(folder) as entries:
         seen = [entry for entry in entries if not entry.name.startswith(".")]
     others = any(entry.is_dir() or Path(entry.name).suffix.lower() in videos for entry in seen)
@@ -40,7 +40,7 @@ def holds_only_frames(folder: Path, *, videos: frozenset[str]) -> bool:
 
 
 def read_frames(path: Path, indices: Indices) -> NDArray[np.uint8]:
-    """See `dispatch.read_frames`; index i is the i-th frame of the folder, whatever number its name has."""
+    """See `dispatch.read_frames`. Index i is the i-th frame in order; the number in its name does not matter."""
     names = _whole(path)
     numbers = [operator.index(index) for index in (indices(len(names)) if callable(indices) else indices)]
     assert numbers, "no frame was asked for"
@@ -55,7 +55,7 @@ def read_frames(path: Path, indices: Indices) -> NDArray[np.uint8]:
 def read_once(
     path: Path, choose: Callable[[int], Sequence[int]], keep: Callable[[NDArray[np.uint8]], Kept]
 ) -> Once[Kept]:
-    """What `keep` makes of each frame that `choose` names, in the folder's order; the others are not decoded."""
+    """Apply `keep` to each frame that `choose` selects, in the folder's order. Other frames are not decoded."""
     names = _whole(path)
     numbers = sorted(set(choose(len(names))))
     decoded = _decode(path, [names[number] for number in numbers])
@@ -63,7 +63,7 @@ def read_once(
 
 
 def probe(path: Path) -> VideoInfo:
-    """See `dispatch.probe`; the codec is the first frame's file format."""
+    """See `dispatch.probe`. The codec is the file format of the first frame."""
     names = _whole(path)
     height, width, _ = next(_decode(path, names)).shape
     codec = "png" if names[0].lower().endswith(".png") else "jpeg"
@@ -71,7 +71,7 @@ def probe(path: Path) -> VideoInfo:
 
 
 def survey(path: Path, *, quick: bool) -> Survey:
-    """See `dispatch.survey`; frames that a gap in the numbers tells of count as claimed."""
+    """See `dispatch.survey`. Frames missing from the numbering count as claimed."""
     names = _some(path)
     num_missing, reason = _gap(names)
     if quick or reason:
@@ -94,7 +94,7 @@ def _digits(part: str) -> tuple[int, str]:
 
 
 def _some(folder: Path) -> list[str]:
-    """The names of a folder's frames, of which there are some."""
+    """The names of a folder's frames. Raises VideoOpenError if there are none."""
     names = frame_names(folder)
     if not names:
         raise VideoOpenError(str(folder), f"a folder without frames; looked for {' '.join(FRAME_SUFFIXES)}")
@@ -102,7 +102,7 @@ def _some(folder: Path) -> list[str]:
 
 
 def _whole(folder: Path) -> list[str]:
-    """The names of a folder's frames, none of them missing."""
+    """The names of a folder's frames. Raises VideoReadError if their numbering has a gap."""
     names = _some(folder)
     _, reason = _gap(names)
     if reason:
@@ -111,7 +111,10 @@ def _whole(folder: Path) -> list[str]:
 
 
 def _gap(names: list[str]) -> tuple[int, str]:
-    """How many frames are missing, and between which; of names that are one text and a number, at even steps."""
+    """How many frames are missing, and a text that says where; (0, "") if none.
+
+    It is known only for names with one common prefix and evenly spaced numbers.
+    """
     parts = [re.fullmatch(r"(.*?)([0-9]+)\.[^.]+", name) for name in names]
     if None in parts or len({part[1] for part in parts if part}) > 1:
         return 0, ""
@@ -127,7 +130,7 @@ def _gap(names: list[str]) -> tuple[int, str]:
 
 
 def _decode(folder: Path, names: list[str]) -> Iterator[NDArray[np.uint8]]:
-    """Each of these frames, RGB (H, W, 3), all of one size."""
+    """Yield these frames as RGB (H, W, 3). Raises VideoReadError if their sizes differ."""
     size: tuple[int, ...] | None = None
     for name in names:
         frame = _decode_one(folder, name)
@@ -139,7 +142,7 @@ def _decode(folder: Path, names: list[str]) -> Iterator[NDArray[np.uint8]]:
 
 
 def _decode_one(folder: Path, name: str) -> NDArray[np.uint8]:
-    content = (folder / name).read_bytes()  # an error of the file system stays the OSError it is
+    content = (folder / name).read_bytes()  # outside the try: a file-system error stays an OSError
     if not content:
         raise VideoReadError(str(folder), f"frame {name}: the file is empty")
     try:
@@ -147,6 +150,6 @@ def _decode_one(folder: Path, name: str) -> NDArray[np.uint8]:
             if image.mode in EIGHT_BIT_MODES:
                 return np.asarray(image.convert("RGB"))
             reason = f"its pixels ({image.mode}) have more than 8 bits"
-    except Exception as error:  # the bytes are at hand, so whatever Pillow raises is their fault; it has many types
+    except Exception as error:  # Pillow raises many types; all are due to the content, which is already read
         raise VideoReadError(str(folder), f"frame {name} does not decode: {error}") from error
     raise VideoReadError(str(folder), f"frame {name}: {reason}")

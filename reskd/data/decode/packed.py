@@ -1,6 +1,6 @@
-"""A packed video: chosen frames as JPEG in a stored zip, beside `video.json`, which says what they are.
+"""Packed videos: a zip without compression that holds chosen frames as JPEG, and `video.json` with their description.
 
-Nothing seeks in it: frame i is the i-th JPEG. `python -m zipfile -l` lists it, any unzip takes it apart.
+Frame i is the i-th JPEG, so reading needs no seek. `python -m zipfile -l` lists the file; any unzip extracts it.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from reskd.errors import VideoOpenError, VideoReadError
 
 FACTS = "video.json"
 A_DATE = (1980, 1, 1, 0, 0, 0)
-"""Of every member, so that the same frames give the same bytes."""
+"""The date of every zip member. It is fixed, so the same frames give the same bytes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PackedFacts:
-    """What a packed video holds."""
+    """The content of `video.json`."""
 
     source: str
     """The video's path in its own data set."""
     source_size: int
     source_digest: str
-    """As `reskd.data.manifest` takes it."""
+    """Digest of the source by `reskd.data.manifest`."""
     num_source_frames: int
     indices: tuple[int, ...]
-    """For each JPEG the number of the frame that it was in the source, ascending."""
+    """Frame number in the source of each JPEG, ascending."""
     times_s: tuple[float | None, ...]
-    """For each JPEG the source's presentation time, in seconds; None where it has none."""
+    """Presentation time in the source of each JPEG, in seconds; None if the source has none."""
     fps: float | None
-    """Mean rate of the source."""
+    """Mean frame rate of the source, in frames per second."""
     height: int
     width: int
     settings: dict[str, int]
@@ -51,12 +51,12 @@ class PackedFacts:
 
 
 def member_name(index: int) -> str:
-    """The JPEG's name in the zip, by the frame's number in the source."""
+    """The JPEG's name in the zip. ``index`` is the frame number in the source."""
     return f"{index:07d}.jpg"
 
 
 def packed_bytes(jpegs: Sequence[bytes], facts: PackedFacts) -> bytes:
-    """The whole file."""
+    """The bytes of a packed video file."""
     assert len(jpegs) == len(facts.indices) == len(facts.times_s)
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
@@ -67,13 +67,13 @@ def packed_bytes(jpegs: Sequence[bytes], facts: PackedFacts) -> bytes:
 
 
 def read_facts(path: Path) -> PackedFacts:
-    """Of a packed video; VideoOpenError where it is none."""
+    """The facts of a packed video. Raises VideoOpenError if the file is no packed video."""
     with _opened(path) as (_, facts):
         return facts
 
 
 def read_frames(path: Path, indices: Indices) -> NDArray[np.uint8]:
-    """See `dispatch.read_frames`; index i is the i-th JPEG, whatever frame of the source it was."""
+    """See `dispatch.read_frames`. Index i is the i-th JPEG, not the i-th frame of the source."""
     with _opened(path) as (archive, facts):
         num_total = len(facts.indices)
         numbers = [operator.index(index) for index in (indices(num_total) if callable(indices) else indices)]
@@ -99,7 +99,7 @@ def probe(path: Path) -> VideoInfo:
 
 
 def survey(path: Path, *, quick: bool) -> Survey:
-    """See `dispatch.survey`; the duration is not stated, since the source's frames are not all here."""
+    """See `dispatch.survey`. There is no duration, since some frames of the source are not in the pack."""
     with _opened(path) as (archive, facts):
         num_claimed, num_decoded = len(facts.indices), 0
         if quick:
@@ -135,7 +135,7 @@ def _decode(path: Path, archive: zipfile.ZipFile, facts: PackedFacts, number: in
     """RGB (H, W, 3) of one JPEG."""
     index = facts.indices[number]
     try:
-        # zipfile checks the member's CRC, so that torchvision, half as slow as Pillow, only meets whole JPEGs.
+        # zipfile checks the CRC, so torchvision only gets undamaged JPEGs. It takes half of Pillow's time.
         jpeg = bytearray(archive.read(member_name(index)))
         frame: NDArray[np.uint8] = decode_jpeg(torch.frombuffer(jpeg, dtype=torch.uint8)).permute(1, 2, 0).numpy()
     except (zipfile.BadZipFile, EOFError, KeyError, RuntimeError, ValueError) as error:

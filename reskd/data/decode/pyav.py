@@ -1,4 +1,4 @@
-"""Exact frame access with PyAV: seeks where the packets prove it right, else decodes from the start."""
+"""Exact frame access with PyAV. It seeks if the packets prove that this is exact, else it decodes from the start."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ NO_FRAMES = "its video stream has no frames"
 
 
 class _SeekMissed(Exception):
-    """The decoder did not give the frames that the packet table promises; a sequential decode will tell."""
+    """The decoder did not give the frames that the packet table promises. A sequential decode must decide."""
 
 
 class _DecodeStopped(Exception):
-    """The rest of the file does not decode; the message says after which frame and why."""
+    """The rest of the file does not decode. The message says after which frame and why."""
 
 
 class _Picker:
-    """Takes the wanted frames as they come by and keeps them in the order asked."""
+    """Collects the wanted frames from a decode, in the requested order."""
 
     def __init__(self, path: Path, numbers: list[int]) -> None:
         self._path = path
@@ -42,7 +42,7 @@ class _Picker:
             self._rows.setdefault(number, []).append(row)
         self.missing = set(numbers)
         self._frames: NDArray[np.uint8] | None = None
-        self._converter = VideoReformatter()  # one for all frames: half the time of one each
+        self._converter = VideoReformatter()  # shared by all frames: half the time of one per frame
 
     def take(self, number: int, frame: VideoFrame) -> None:
         if number not in self.missing:
@@ -78,7 +78,7 @@ def read_frames(path: Path, indices: Indices) -> NDArray[np.uint8]:
                 _pick_by_seeking(container, stream, table, picker)
                 return picker.frames()
             except (_SeekMissed, *CONTENT_ERRORS):
-                pass  # decoding from the start gives the frames, or the error and its place
+                pass  # a decode from the start gives the frames, or the error and where it is
     picker = _Picker(path, numbers)
     num_decoded = _pick_sequentially(path, picker, to_end=callable(indices))
     if callable(indices) and num_decoded not in (None, 0, table.num_claimed) and not table.is_cut:
@@ -123,7 +123,7 @@ def survey(path: Path, *, quick: bool) -> Survey:
             num_decoded += 1
     except _DecodeStopped as error:
         reason = str(error)
-    # Packets that do not allow seeking do not tell either how many frames an undamaged file has.
+    # Packets that do not allow seeking do not give the number of frames of an undamaged file either.
     is_told = table.can_seek or table.is_cut or reason
     num_claimed = max(table.num_claimed, num_decoded) if is_told else num_decoded
     if num_decoded < num_claimed:
@@ -132,14 +132,14 @@ def survey(path: Path, *, quick: bool) -> Survey:
 
 
 def _duration_s(container: InputContainer, stream: VideoStream) -> float | None:
-    """Of the video stream; Matroska and WebM state it for the file alone."""
+    """Duration of the video stream in seconds, else of the file: Matroska and WebM state only that."""
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
     return None if container.duration is None else container.duration / 1e6
 
 
 def all_frames(path: Path) -> Iterator[NDArray[np.uint8]]:
-    """Every frame of an undamaged file in order, as `read_frames` gives it, one at a time."""
+    """Yield every frame of an undamaged file in order, in the form of `read_frames`."""
     converter = VideoReformatter()
     with closing(_decode(path)) as frames:
         for frame in frames:
@@ -149,10 +149,10 @@ def all_frames(path: Path) -> Iterator[NDArray[np.uint8]]:
 def read_once(
     path: Path, choose: Callable[[int], Sequence[int]], keep: Callable[[NDArray[np.uint8]], Kept]
 ) -> Once[Kept]:
-    """One decode from the first frame to the last; what `keep` makes of each frame that `choose` names.
+    """Decode a file once from start to end, and apply `keep` to each frame that `choose` selects.
 
-    `choose` gets the number of frames; where the packets told a wrong one, the file is decoded a second time. A file of
-    which not every frame decodes is a VideoReadError, with the frame, unlike in `read_frames`, which asks less of it.
+    `choose` gets the number of frames. If the packets gave a wrong number, the file is decoded a second time. Raises
+    VideoReadError if any frame does not decode; `read_frames` only needs the requested frames.
     """
     with opened(path) as (container, stream):
         table = _packet_table(path, container, stream)
@@ -212,10 +212,10 @@ def _refuse_absent(path: Path, numbers: list[int], table: PacketTable) -> None:
 
 
 def _pick_by_seeking(container: InputContainer, stream: VideoStream, table: PacketTable, picker: _Picker) -> None:
-    """Decode only from the nearest key frames on; raises unless every frame is the one promised."""
+    """Decode only from the nearest key frames. Raises _SeekMissed if a frame is not the promised one."""
     decoded: Iterator[tuple[int, VideoFrame]] = iter(())
     reached = -2
-    # Frame 0 is always decoded: a file cut in front of a frame that refers further back loses its first frames.
+    # Always decode frame 0: a file that was cut before a dependent frame loses its first frames.
     for wanted in sorted({0, *picker.missing}):
         key = table.key_before(wanted)
         if table.keys[key] > reached + 1:
@@ -231,15 +231,15 @@ def _pick_by_seeking(container: InputContainer, stream: VideoStream, table: Pack
 def _decode_from_key(
     container: InputContainer, stream: VideoStream, table: PacketTable, key: int
 ) -> Iterator[tuple[int, VideoFrame]]:
-    """Numbers and frames from a key frame on, or from an earlier one where the demuxer lands before it."""
+    """Yield (number, frame) from a key frame on, or from an earlier one if the demuxer lands before it."""
     landing, packets = _seek(container, stream, table, key)
     number = table.keys[landing]
     start = table.times[number]
     for packet in packets:
-        # A packet that was cut off is not decoded: the frames before it still come out of the decoder.
+        # A truncated packet is not decoded, but the decoder still returns the frames before it.
         for frame in stream.codec_context.decode(None) if packet.is_corrupt else packet.decode():
             if frame.pts is not None and frame.pts < start:
-                continue  # of an open group of pictures: it refers to frames before the key frame
+                continue  # open GOP: this frame depends on frames before the key frame
             if number >= table.num_present or frame.pts != table.times[number]:
                 raise _SeekMissed
             yield number, frame
@@ -251,8 +251,8 @@ def _decode_from_key(
 def _seek(
     container: InputContainer, stream: VideoStream, table: PacketTable, key: int
 ) -> tuple[int, Iterator[Packet[VideoStream]]]:
-    """Which key frame the demuxer landed on, and the packets from there."""
-    # Matroska seeks by presentation time, mp4 by decode time: one of the two lands on the key frame or before it.
+    """The position in `table.keys` where the demuxer landed, and the packets from there."""
+    # Matroska seeks by presentation time and mp4 by decode time. One of the two lands on or before the key frame.
     for time in (table.times[table.keys[key]], table.key_decode_times[key]):
         container.seek(time, stream=stream)
         packets = container.demux(stream)
@@ -264,7 +264,7 @@ def _seek(
 
 
 def _pick_sequentially(path: Path, picker: _Picker, *, to_end: bool) -> int | None:
-    """Decode from the start and return the number of frames; None if it stopped before the end with all it wanted."""
+    """Decode from the start and return the number of frames; None if all wanted frames came before the end."""
     num_decoded = 0
     try:
         with closing(_decode(path)) as frames:
@@ -281,7 +281,7 @@ def _pick_sequentially(path: Path, picker: _Picker, *, to_end: bool) -> int | No
 
 
 def _decode(path: Path) -> Generator[VideoFrame]:
-    """All frames from the start; _DecodeStopped at the first packet that does not decode."""
+    """Yield all frames from the start. Raises _DecodeStopped at the first packet that does not decode."""
     num_decoded = 0
     with opened(path) as (container, stream):
         try:
@@ -297,6 +297,6 @@ def _decode(path: Path) -> Generator[VideoFrame]:
 
 
 def _upright_rgb(frame: VideoFrame, converter: VideoReformatter) -> NDArray[np.uint8]:
-    """(H, W, 3), turned as the file's display matrix says, by quarter turns."""
+    """RGB (H, W, 3), rotated by the quarter turns of the file's display matrix."""
     image = converter.reformat(frame, format="rgb24", threads=1).to_ndarray()
     return np.rot90(image, round(frame.rotation / 90) % 4)  # both count counter-clockwise

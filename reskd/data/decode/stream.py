@@ -1,4 +1,4 @@
-"""A video file opened with PyAV, and which frames it holds, told by its packets without decoding any."""
+"""Opens a video file with PyAV and finds its frames from the packets, without decoding."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from av.video.stream import VideoStream
 from reskd.errors import VideoOpenError
 
 TIMED_CONTAINERS = frozenset({"mp4", "matroska"})
-"""Formats that store each packet's time; elsewhere FFmpeg derives times, not always right with B-frames."""
+"""Formats that store the time of each packet. For others FFmpeg derives times, which can be wrong with B-frames."""
 
 ONE_PACKET_ONE_FRAME = frozenset({"h264", "hevc", "vp9", "av1"})
-"""Not MPEG-4 ASP, where a packed B-frame leaves a packet without a frame, nor VP8, whose alt-ref packets show none."""
+"""Codecs with one frame per packet. MPEG-4 ASP (packed B-frames) and VP8 (alt-ref packets) have packets without one."""
 
 CONTENT_ERRORS = (av.FFmpegError, ValueError, IndexError)
-"""What PyAV raises for content that it cannot read; IndexError for a stream that begins after the file was opened."""
+"""Errors that PyAV raises for unreadable content. IndexError: a stream that begins after the file was opened."""
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The file and its video stream with one decoder thread; closed at the end, since PyAV leaks what is not."""
+    """Open a file and its video stream with one decoder thread. The file is closed at the end, since PyAV leaks."""
     with path.open("rb") as file:  # missing, a directory, no permission, broken disk: Python's own OSError
         if not file.read(1):
             raise VideoOpenError(str(path), "the file is empty")
@@ -40,7 +40,7 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         raise VideoOpenError(str(path), f"not a video: {words(error)}") from error
     with container:
         streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
-        if not streams or container.format.name == "tty":  # FFmpeg would draw a text file as a terminal's screen
+        if not streams or container.format.name == "tty":  # FFmpeg reads a text file as video of a terminal
             raise VideoOpenError(str(path), "no video stream")
         stream = streams[0]
         if stream.codec_context is None:
@@ -50,7 +50,7 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 
 def read_through(path: Path) -> None:
-    """Raise the file system's own error if it is to blame: FFmpeg's cannot tell a bad disk from bad content."""
+    """Read the whole file, to raise the OSError of a bad disk: FFmpeg's error does not tell it from bad content."""
     with path.open("rb") as file:
         while file.read(1 << 20):
             pass
@@ -62,14 +62,14 @@ def words(error: Exception) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PacketTable:
-    """Frames in order of presentation, without those that an edit list hides."""
+    """The frames in presentation order, without those that an edit list hides."""
 
     num_claimed: int
-    """Frames the file says it has."""
+    """Number of frames that the file claims."""
     num_present: int
-    """Frames whose packets are there and whose number is certain; fewer than claimed if the file was cut."""
+    """Frames with a packet in the file and a certain number; fewer than claimed if the file is truncated."""
     times: tuple[int, ...] = ()
-    """Presentation time of each present frame. Empty unless a sequential decode surely gives these very frames."""
+    """Presentation time of each present frame, in units of the stream's time base. Empty if seeking is not safe."""
     keys: tuple[int, ...] = ()
     """Numbers of the key frames, ascending."""
     key_decode_times: tuple[int, ...] = ()
@@ -98,18 +98,18 @@ class PacketTable:
 
 @dataclass(slots=True)
 class _Packets:
-    """Presentation time, decode time, is key: of the whole packets in decode order."""
+    """The packets of a stream. `shown` holds (presentation time, decode time, is key) in decode order."""
 
     shown: list[tuple[int | None, int | None, bool]] = field(default_factory=list)
     num_hidden: int = 0
     num_lost: int = 0
     lost_from: int | None = None
-    """Decode time of the first lost packet: frames up to it are certain, since none is shown before it is decoded."""
+    """Decode time of the first lost packet. Earlier frames are certain, since a frame is decoded before it is shown."""
     is_regular: bool = True
 
 
 def read_table(container: InputContainer, stream: VideoStream, *, file_size: int) -> PacketTable:
-    """One pass over the stream's packets; leaves the container at its end."""
+    """Read all packets of the stream once. Afterwards the container is at its end."""
     packets = _collect(container, stream)
     _count_beyond_end(packets, stream, file_size=file_size)
     shown = packets.shown
@@ -150,12 +150,12 @@ def _collect(container: InputContainer, stream: VideoStream) -> _Packets:
                 packets.shown.append((packet.pts, packet.dts, packet.is_keyframe))
                 packets.is_regular &= packet.size > 0
     except CONTENT_ERRORS:
-        packets.is_regular = False  # the sequential decode meets the same error and tells it with the frame
+        packets.is_regular = False  # the sequential decode meets the same error and reports the frame
     return packets
 
 
 def _count_beyond_end(packets: _Packets, stream: VideoStream, *, file_size: int) -> None:
-    """Add the packets that the index lists past the end of a file cut short; only mp4's index lists every packet."""
+    """Add the packets that the index lists beyond the end of a truncated file. Only mp4's index lists all packets."""
     num_whole = len(packets.shown) + packets.num_hidden
     index = stream.index_entries
     if len(index) <= num_whole:
@@ -167,7 +167,7 @@ def _count_beyond_end(packets: _Packets, stream: VideoStream, *, file_size: int)
 
 
 def _is_seekable(packets: Sequence[tuple[int, int | None, bool]]) -> bool:
-    """Whether times are distinct and in order, and nothing is shown before the first packet, which must be a key."""
+    """Whether times are distinct and ordered, the first packet is a key frame, and no frame is shown before it."""
     if not packets or not packets[0][2]:
         return False
     times = [pts for pts, _, _ in packets]
@@ -175,7 +175,7 @@ def _is_seekable(packets: Sequence[tuple[int, int | None, bool]]) -> bool:
     keys = [pts for pts, _, is_key in packets if is_key]
     return (
         len(set(times)) == len(times)
-        # Such frames come first in an open group of pictures that was cut off from the one before; decoders drop them.
+        # Earlier frames belong to an open GOP whose predecessor was cut off; decoders drop them.
         and min(times) == times[0]
         and all(before <= after for before, after in pairwise(decode_times))
         and all(before < after for before, after in pairwise(keys))

@@ -1,8 +1,9 @@
-"""Frames with torchcodec, by name only, each compared with the exact reader's: another frame is an error.
+"""Reads frames with torchcodec, only if chosen by name. Each frame is compared with the exact reader; a wrong frame is
+an error.
 
-torchcodec's exact mode is off by one or two frames in AVI with B-frames and for some orders in MPEG streams. It needs
-FFmpeg's shared libraries on the machine, which the wheel does not bring. A decoder is opened, read and dropped in one
-call: one that is pickled crashes the process that uses it.
+The exact mode of torchcodec is off by one or two frames in AVI with B-frames, and for some orders in MPEG streams. It
+needs FFmpeg's shared libraries, which the wheel does not contain. Each call opens, reads and closes a decoder, because
+a pickled decoder crashes its process.
 """
 
 from __future__ import annotations
@@ -44,12 +45,12 @@ def _read(path: Path, numbers: list[int], *, num_frames: int) -> NDArray[np.uint
             raise VideoOpenError(str(path), reason)
         return np.asarray(decoder.get_frames_at(numbers).data.numpy())
     except (RuntimeError, ValueError, IndexError) as error:
-        reason = str(error).strip().splitlines()[0][-200:]  # what went wrong stands behind a place in its C++ code
+        reason = str(error).strip().splitlines()[0][-200:]  # the reason follows a position in C++ code
         raise VideoReadError(str(path), f"torchcodec: {reason}; {WAY_OUT}") from error
 
 
 def _decoder_class() -> Any:
-    """torchcodec.decoders.VideoDecoder; BadInput where it or FFmpeg is not installed."""
+    """torchcodec.decoders.VideoDecoder. Raises BadInput if torchcodec or FFmpeg is not installed."""
     try:
         import torchcodec
         from torchcodec.decoders import VideoDecoder

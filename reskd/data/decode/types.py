@@ -1,4 +1,4 @@
-"""What readers of clips take and give."""
+"""Types that all readers of clips share."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Indices = Sequence[int] | Callable[[int], Sequence[int]]
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """What a video is; sizes are those of the frames that `read_frames` returns."""
+    """Facts of a video. Height and width are those of the frames that `read_frames` returns, in pixels."""
 
     num_frames: int
-    """Frames the file says it has; of an undamaged file, exactly those that decode."""
+    """Number of frames that the file claims. For an undamaged file, exactly this number decodes."""
     height: int
     width: int
     codec: str
@@ -27,14 +27,14 @@ class VideoInfo:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """How much of a video is really there."""
+    """How many frames of a video decode."""
 
     num_claimed: int
     num_decoded: int
     reason: str
     """Why fewer frames decode than the file claims; empty when all do."""
     duration_s: float | None = None
-    """As the file says it; None where it does not, and of a folder of frames, which has no rate."""
+    """Duration that the file states, in seconds; None if it states none, as for a folder of frames."""
 
 
 Kept = TypeVar("Kept")
@@ -42,17 +42,17 @@ Kept = TypeVar("Kept")
 
 @dataclass(frozen=True, slots=True)
 class Once(Generic[Kept]):
-    """What `read_once` of pyav and of frames saw."""
+    """The result of `read_once`."""
 
     num_frames: int
     fps: float | None
-    """Mean rate, as the file says it."""
+    """Mean frame rate that the file states, in frames per second."""
     kept: list[tuple[int, float | None, Kept]]
-    """Number of the frame, its time in seconds, and what was made of it; ascending."""
+    """(frame number, time in seconds, result of `keep`), in ascending order."""
 
 
 class Backend(Protocol):
-    """What a module of this package offers; the functions below say what each one does."""
+    """The functions of a backend module. `dispatch` documents them."""
 
     def read_frames(self, path: Path, indices: Indices) -> NDArray[np.uint8]: ...
 

@@ -1,4 +1,4 @@
-"""activitynet: ActivityNet 1.3's JSON, whose subsets are the splits; a video has the labels of all its segments."""
+"""activitynet: the JSON of ActivityNet 1.3. Its subsets are the splits. A video has the labels of all its segments."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from reskd.recipe import DataSpec
 
 SUBSETS: dict[Split, str] = {"train": "training", "val": "validation"}
 TOLERANCE_S = 0.5
-"""By so much a segment may end after its video without a remark: both times are rounded."""
+"""A segment may end this much after its video without a remark, since both times are rounded."""
 
 
 def read(spec: DataSpec, root: Path) -> Splits:
-    """Videos in the file's order. One is the file, or folder of frames, ``v_<id>`` anywhere under the root.
+    """Read videos in the file's order. A video is the file or folder of frames ``v_<id>``, anywhere under the root.
 
-    One that is not there keeps the name ``v_<id>.mp4``, so that the manifest counts and names it.
+    A missing video gets the name ``v_<id>.mp4``, so that the manifest counts and names it.
     """
     databases = {name: _database(root / name) for name in dict.fromkeys((spec.train, spec.val))}
     lying = locate(root, {f"v_{video_id}" for database in databases.values() for video_id in database})
@@ -54,7 +54,7 @@ def _database(file: Path) -> Mapping[str, Any]:
 def _read_split(
     database: Mapping[str, Any], file: Path, *, split: Split, lying: Mapping[str, Sequence[str]]
 ) -> tuple[tuple[Row, ...], list[str]]:
-    """The rows; and the videos that a segment outlasts, with both times."""
+    """The rows, and a text for each video with a segment that ends after the video."""
     rows, late, problems = [], list[str](), dict[str, str]()
     for video_id, entry in database.items():
         where = f"{file}: video {video_id!r}"
@@ -81,7 +81,7 @@ def _read_split(
 
 
 def _labels(entry: Mapping[str, Any]) -> tuple[tuple[str, ...], float | None]:
-    """Distinct labels in the order of their first segment, and where the last segment ends."""
+    """Distinct labels in the order of their first segment, and the end of the last segment in seconds."""
     annotations = entry.get("annotations")
     is_list = isinstance(annotations, list) and all(isinstance(annotation, dict) for annotation in annotations)
     labels = [annotation.get("label") for annotation in annotations] if is_list else []  # type: ignore[union-attr]

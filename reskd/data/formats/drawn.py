@@ -1,4 +1,4 @@
-"""A drawn clip, which each format's ``write`` lays down as its data set would have it: the data of a smoke test."""
+"""Drawn clips for smoke tests. The ``write`` function of each format stores them in the layout of its data set."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from reskd.data.synthetic import FRAMES_PER_S, NUM_FRAMES, encode
 
 CLIP_SECONDS = NUM_FRAMES / FRAMES_PER_S
 FORMATS = {".mp4": "mp4", ".mkv": "matroska", ".webm": "webm"}
-"""By extension, as FFmpeg calls it."""
+"""File extension -> FFmpeg's name of the container."""
 
 
 @dataclass(frozen=True, slots=True)
 class DrawnClip:
-    """What a video of the smoke data set shows."""
+    """A video of the smoke data set."""
 
     split: Split
     number: int
-    """No two clips have the same, whatever their split."""
+    """Unique over both splits."""
     labels: tuple[str, ...]
     frames: NDArray[np.uint8]
     """(T, H, W, 3) RGB."""
@@ -33,7 +33,7 @@ class DrawnClip:
         return f"{self.split}{self.number}"
 
     def save(self, path: Path) -> None:
-        """As .mp4 or .mkv (H.264), .webm (VP9), or without an extension as a folder of 00001.jpg, 00002.jpg, ..."""
+        """Write the clip as .mp4 or .mkv (H.264) or .webm (VP9). Without extension: a folder of 00001.jpg, ..."""
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix:
             path.write_bytes(encode(self.frames, container=FORMATS[path.suffix]))
@@ -45,7 +45,7 @@ class DrawnClip:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a DataSpec says of the files that were written, relative to the root."""
+    """The written annotation files, relative to the root, as a DataSpec names them."""
 
     train: str
     val: str

@@ -1,6 +1,6 @@
-"""fcvid: FCVID's split file, ``<video> train|test`` a line, and beside it a 0/1 row of labels for each of its lines.
+"""fcvid: FCVID's split file with lines ``<video> train|test``, and a label file with a row of 0/1 for each line.
 
-This is the form of the release's ``materials`` folder as public readers of it show; the release itself was not at hand.
+This form is taken from public readers of the release's ``materials`` folder. The release itself was not available.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from reskd.recipe import DataSpec
 SPLIT_FILE = "FCVID_VideoName_TrainTestSplit.txt"
 LABEL_FILE = "FCVID_Label.txt"
 ZERO, ONE = ("0", "0.0"), ("1", "1.0")
-"""As text: there are 22 million of them."""
+"""Compared as text for speed: the file has 22 million of them."""
 SPLITS = {"train": "train", "test": "val"}
-"""By the file's word; the test half is what the literature evaluates on."""
+"""Word in the file -> split. The literature evaluates on the test half."""
 
 
 def read(spec: DataSpec, root: Path) -> Splits:
-    """Videos in the file's order; data.train and data.val name the one split file, beside which LABEL_FILE lies.
+    """Read videos in the file's order. data.train and data.val name the same split file; LABEL_FILE is beside it.
 
-    A video is the listed path, whatever its extension, at the end of any path under the root. Classes are called by
-    data.classes, one name a line in the order of the columns, else by the columns' numbers from 0.
+    A video is any file under the root whose path ends in the listed path; the extension does not matter. data.classes
+    names the classes, one per line in the order of the columns. Without it, a class is named by its column number.
     """
     if spec.train != spec.val:
         raise BadInput(
@@ -76,7 +76,7 @@ def write(root: Path, clips: Sequence[DrawnClip]) -> Written:
 
 
 def _bare(path: str) -> tuple[str, ...]:
-    """Its parts, without the extension."""
+    """The parts of a path, without the extension."""
     return PurePosixPath(path).with_suffix("").parts
 
 
@@ -99,7 +99,7 @@ def _read_split_file(file: Path) -> list[tuple[str, str]]:
 
 
 def _read_labels(file: Path, *, num_videos: int) -> tuple[list[tuple[int, ...]], int]:
-    """The columns that are set, of each video; and how many columns there are."""
+    """For each video, the numbers of the columns that are 1; and the number of columns."""
     lines = [line.split() for line in read_text(file).rstrip().splitlines()]
     if len(lines) != num_videos:
         raise BadInput(f"{file}: {len(lines)} rows of labels for {num_videos} videos; one row belongs to each line")

@@ -1,4 +1,4 @@
-"""folders: ``<split>/<class>/<video>``, the folder's name being the label."""
+"""folders: ``<split>/<class>/<video>``. The name of the class folder is the label."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reskd.recipe import DataSpec
 
 
 def read(spec: DataSpec, root: Path) -> Splits:
-    """Ordered by path. BadInput for a split without a video."""
+    """Read both splits, ordered by path. Raises BadInput for a split without a video."""
     return Splits(train=_read_split(root, spec.train), val=_read_split(root, spec.val))
 
 

@@ -1,4 +1,4 @@
-"""kinetics: the CSV of Kinetics-400/600, ``label,youtube_id,time_start,time_end,split``, a clip a line."""
+"""kinetics: the CSV of Kinetics-400/600 with one clip per line: ``label,youtube_id,time_start,time_end,split``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reskd.errors import BadInput
 from reskd.recipe import DataSpec
 
 COLUMNS = ("label", "youtube_id", "time_start", "time_end")
-"""Those that must be there, in any order; others are passed over."""
+"""Required columns, in any order. Other columns are ignored."""
 SPLITS: dict[Split, frozenset[str]] = {"train": frozenset({"train"}), "val": frozenset({"val", "validate"})}
 OTHER_SPLITS = frozenset({"test", "holdout"})
 
@@ -33,10 +33,11 @@ class _Line:
 
 
 def read(spec: DataSpec, root: Path) -> Splits:
-    """Clips in the file's order. One is ``<youtube_id>_<start>_<end>.*``, times of six digits, anywhere under the root.
+    """Read clips in the file's order. A clip is ``<youtube_id>_<start>_<end>.*`` anywhere under the root.
 
-    Where a file has a column ``split``, other splits' lines are passed over, so that one file may hold both.
-    A whole video, ``<youtube_id>.*``, is not taken for its clip: it is missing, and a remark says how many are here so.
+    Both times have six digits. If a file has a column ``split``, lines of other splits are skipped, so one file may
+    hold both splits. A whole video ``<youtube_id>.*`` does not count as its clip: the clip is missing, and a remark
+    counts such videos.
     """
     remarks: list[str] = []
     lines: dict[Split, list[_Line]] = {
@@ -108,7 +109,7 @@ def _read_lines(file: Path, *, split: Split, remarks: list[str]) -> list[_Line]:
 
 
 def _parse(cells: Mapping[str | None, str | list[str] | None], *, where: str, split: Split) -> _Line | None:
-    """None for a line of another split."""
+    """One line of the CSV; None for a line of another split."""
     if None in cells or any(cells[column] is None for column in COLUMNS):
         raise BadInput("another number of cells than the header has; quote a name that holds a comma")
     texts = {str(key): str(value or "").strip() for key, value in cells.items()}

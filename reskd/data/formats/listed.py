@@ -1,4 +1,4 @@
-"""csv: rows ``path,label[,label...]`` under a header, the project's own form."""
+"""csv: rows ``path,label[,label...]`` under a header. This is the project's own format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""mini_kinetics: AR-Net's lists, ``[folder/...]<name> <number of frames> <class number>``, of 200 Kinetics classes."""
+"""mini_kinetics: AR-Net's lists of 200 Kinetics classes: ``[folder/...]<name> <number of frames> <class number>``."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from reskd.recipe import DataSpec
 class _Line:
     where: str
     name: str
-    """Of the clip, without folders."""
+    """Name of the clip, without folders."""
     number: int
-    """Of the class."""
+    """Number of the class."""
 
 
 def read(spec: DataSpec, root: Path) -> Splits:
-    """Clips in the file's order. One is the file, or folder of frames, of that name anywhere under the root.
+    """Read clips in the file's order. A clip is the file or folder of frames of that name, anywhere under the root.
 
-    The folders of a listed name, and the number of frames, are those of AR-Net's own machine and mean nothing here.
-    Classes are called by data.classes, one name a line from number 0, else by their numbers.
+    The folders in a listed name and the number of frames belong to AR-Net's own copy and are ignored. data.classes
+    names the classes, one per line from number 0. Without it, a class is named by its number.
     """
     lists = {split: _read_lines(root / name) for split, name in (("train", spec.train), ("val", spec.val))}
     if spec.classes is not None:

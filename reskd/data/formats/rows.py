@@ -1,4 +1,4 @@
-"""What every annotation format comes to: rows of both splits, their labels still names; and what readers share."""
+"""The common result of all annotation formats: rows of both splits with label names. Also helpers for their readers."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from typing import Any, Literal
 from reskd.errors import BadInput
 
 EXTENSIONS = (".mp4", ".mkv", ".webm", ".avi", ".mov")
-"""What counts as a video in a folder, in any case."""
+"""Extensions of video files in a folder; upper or lower case."""
 MAX_NAMED = 3
-"""Names that a message lists of many."""
+"""How many names a message lists at most."""
 
 Split = Literal["train", "val"]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One video of a split as an annotation names it."""
+    """One video of a split, as in the annotation."""
 
     where: str
-    """File and place in it, for an error."""
+    """File and line, for error messages."""
     path: str
     """Posix, relative to the data root: a video file or a folder of frames."""
     labels: tuple[str, ...]
     end_s: float | None = None
-    """Where the labelled part ends, in seconds of the file's own time; None where the annotation does not say."""
+    """End of the labelled part in the file, in seconds; None if the annotation does not say."""
     is_cut: bool = False
-    """Whether the file is to hold the labelled part and no more."""
+    """Whether the file should hold only the labelled part."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,9 +41,9 @@ class Splits:
     train: tuple[Row, ...]
     val: tuple[Row, ...]
     classes: tuple[str, ...] | None = None
-    """All classes in their order, where the format tells it; else data.classes or the training labels do."""
+    """All classes in order, if the format defines them. None: data.classes or the training labels define them."""
     remarks: tuple[str, ...] = ()
-    """What is odd and harmless, counted and named."""
+    """Harmless oddities, each with a count and the first names."""
 
 
 def read_text(path: Path) -> str:
@@ -60,7 +60,7 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path, *, what: str) -> Any:
-    """The content of a JSON file in which no object has a key twice; of such a pair Python would drop the first."""
+    """The content of a JSON file. Raises BadInput for a repeated key, of which Python would keep only the last."""
     repeated: dict[str, str] = {}
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def read_json(path: Path, *, what: str) -> Any:
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
-    """One class name a line, in order."""
+    """Read a file with one class name per line. Raises BadInput if it is empty or repeats a name."""
     names = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     if not names:
         raise BadInput(f"{path}: no class names; write one a line, in order")
@@ -91,22 +91,22 @@ def read_classes(path: Path) -> tuple[str, ...]:
 
 
 def some(names: Collection[str]) -> str:
-    """The first few of many names."""
+    """The first MAX_NAMED names, for a message."""
     return ", ".join(list(names)[:MAX_NAMED]) + (", ..." if len(names) > MAX_NAMED else "")
 
 
 def refuse(problems: Mapping[str, str]) -> None:
-    """BadInput if there is any problem (by the entry's name): the first in words, then how many and which entries."""
+    """Raise BadInput if there are problems (entry -> message): the first message, then how many entries are wrong."""
     if problems:
         count = f" ({len(problems)} entries are wrong: {some(problems)})" if len(problems) > 1 else ""
         raise BadInput(next(iter(problems.values())) + count)
 
 
 def check_inside(path: str, *, where: str) -> str:
-    """A path of an annotation in one spelling; BadInput where it leads out of the data root."""
+    """A path of an annotation in normal form. Raises BadInput if it leads out of the data root."""
     parts = path.split("/")
     if "\\" not in path and not {"", ".", ".."} & set(parts):
-        return path  # as almost all are: PurePosixPath takes ten times as long
+        return path  # the usual case; PurePosixPath takes ten times as long
     pure = PurePosixPath(path)
     if pure.is_absolute() or ".." in pure.parts or "\\" in path:
         raise BadInput(f"{where}: path {path!r}; write it relative to the data root, inside it, with forward slashes")
@@ -114,9 +114,9 @@ def check_inside(path: str, *, where: str) -> str:
 
 
 def locate(root: Path, names: Collection[str]) -> dict[str, list[str]]:
-    """Paths under the root, relative to it, of the videos ``<name>.<extension>`` and the folders of frames ``<name>/``.
+    """Find videos ``<name>.<extension>`` and folders of frames ``<name>/`` under the root: name -> relative paths.
 
-    Such a folder is not searched, so that a data set of millions of frames is found quickly.
+    A folder of frames is not searched, so a data set with millions of frames is found quickly.
     """
     wanted = frozenset(names)
     found: dict[str, list[str]] = {}
@@ -131,7 +131,7 @@ def locate(root: Path, names: Collection[str]) -> dict[str, list[str]]:
 
 
 def choose(found: Sequence[str], *, missing: str, where: str, problems: dict[str, str], key: str) -> str:
-    """The one path of a video; ``missing`` where there is none, so that the manifest names it; two are a problem."""
+    """The path of a video, or ``missing`` if there is none. Two or more paths are added to ``problems``."""
     if len(found) > 1:
         problems[key] = f"{where}: lies here {len(found)} times: {', '.join(found)}; keep one"
     return found[0] if found else missing

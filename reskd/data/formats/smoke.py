@@ -1,4 +1,4 @@
-"""A handful of drawn videos in any of the annotation formats: enough for two steps and one evaluation."""
+"""Draws a few videos in any annotation format: enough for two training steps and one evaluation."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ NUM_VIDEOS = {"train": 4, "val": 3}
 
 
 def make_smoke(folder: Path, *, like: DataSpec) -> DataSpec:
-    """Writes four training and three validation clips, annotated in the format of `like`, and says how to read them.
+    """Write four training and three validation clips in the annotation format of `like`. Returns their DataSpec.
 
-    Each of three classes is in both splits. The first video of a split has two labels, in the formats that allow it.
+    Each of three classes is in both splits. The first video of a split has two labels if the format allows it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = LAYOUTS[like.annotations].write(folder, [*_draw("train"), *_draw("val")])

@@ -1,4 +1,4 @@
-"""ssv2, ssv1: Something-Something. V2 is JSON beside .webm files, V1 a CSV of ``id;label`` beside folders of frames."""
+"""ssv2, ssv1: Something-Something. V2 has JSON files and .webm videos. V1 has a CSV of ``id;label`` and frame folders."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from reskd.errors import BadInput
 from reskd.recipe import DataSpec
 
 Entries = dict[str, tuple[str, str]]
-"""By a video's id: the place in the file, and the label."""
+"""Video id -> (file and line, label)."""
 
 
 def read_v2(spec: DataSpec, root: Path) -> Splits:
-    """Videos in the file's order. One is ``<id>.webm``, or of another extension, anywhere under the root.
+    """Read videos in the file's order. A video is ``<id>.webm``, or has another extension, anywhere under the root.
 
-    The label is the template without its brackets; data.classes names labels.json, which numbers them.
+    The label is the template without its brackets. data.classes names labels.json, which numbers the labels.
     """
     classes = None if spec.classes is None else _read_numbers(root / spec.classes)
     train, val = (_read_v2(root / name) for name in (spec.train, spec.val))
@@ -26,7 +26,7 @@ def read_v2(spec: DataSpec, root: Path) -> Splits:
 
 
 def read_v1(spec: DataSpec, root: Path) -> Splits:
-    """Clips in the file's order. One is the folder of frames ``<id>/``, or a video of that name, under the root."""
+    """Read clips in the file's order. A clip is the folder of frames ``<id>/`` or a video of that name, under the root."""
     train, val = (_read_v1(root / name) for name in (spec.train, spec.val))
     return _splits(train, val, root, suffix="", classes=None)
 
@@ -66,7 +66,7 @@ def write_v1(root: Path, clips: Sequence[DrawnClip]) -> Written:
 
 
 def _read_numbers(file: Path) -> tuple[str, ...]:
-    """The names of labels.json in the order of their numbers, which are those from 0 on."""
+    """The names in labels.json, ordered by their numbers. Raises BadInput unless the numbers are 0, 1, 2, ..."""
     content = read_json(file, what="an object of labels and their numbers")
     try:
         numbers = {name: int(number) for name, number in content.items()}
@@ -118,7 +118,7 @@ def _read_v1(file: Path) -> Entries:
 
 
 def _is_name(text: str) -> bool:
-    """Whether a file can be called so and lie where it is looked for."""
+    """Whether the text can be the name of a file or folder that `locate` finds."""
     return bool(text) and "/" not in text and "\\" not in text and not text.startswith(".")
 
 

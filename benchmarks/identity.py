@@ -41,7 +41,7 @@ RATE = 1e-3
 def hashes_of(
     recipes: Sequence[Recipe], groups: Sequence[Group], *, teacher: Teacher, num_steps: int, device: torch.device
 ) -> list[str]:
-    """Of each member after so many steps of them all; RuntimeError where one left."""
+    """The hash of each member's weights and buffers after these steps. Raises RuntimeError if a member left."""
     members = members_of(recipes, device=device)
     cohort = cohort_of(members, teacher=teacher, device=device)
     for step in range(num_steps):

@@ -36,16 +36,16 @@ class Prepared:
     store: Store
     steps: dict[str, Step]
     manifests: dict[str, Manifest]
-    """By sha256, which a step's payload names."""
+    """Manifests by sha256. A step's payload holds its sha256."""
     unseen: tuple[str, ...] = field(default=())
-    """Data sets of which neither videos nor manifest are here; steps that need them have provisional ids."""
+    """Data sets without videos or manifest here. Steps that need them have provisional ids."""
     possible: dict[str, Step] = field(default_factory=dict)
     """With `seeds: auto`, the steps of every seed up to the limit; `steps` are those that are wanted now."""
     look: Look | None = None
     """Where the comparison of `seeds: auto` stands."""
 
     def grown(self) -> Prepared:
-        """With the seeds that `seeds: auto` asks for, from what the store says now; itself without such a rule."""
+        """The sweep with the seeds that `seeds: auto` needs by the store's results; itself without that rule."""
         sweep, auto = self.sweep, self.sweep.auto
         if auto is None:
             return self
@@ -124,7 +124,7 @@ def _percent_by_seed(records: Mapping[str, StepRecord], row: str, column: str) -
 
 
 def _manifest(spec: DataSpec, store: Store) -> Manifest | None:
-    """Of the videos on this machine, else the newest that the store has under the data set's name."""
+    """The manifest of the videos on this machine, else the newest in the store for the data set's name, else None."""
     try:
         root = data_root(spec)
     except BadInput:

@@ -1,4 +1,4 @@
-"""Several sweeps as one, to plan and run in one schedule; and what stands against that."""
+"""Joins several sweeps into one, to plan and run them in one schedule. It refuses sweeps that do not fit together."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ MAX_NAME = 120
 
 
 def in_one_schedule(prepared: Sequence[Prepared]) -> Prepared:
-    """The sweeps as one: rows named after their sweep, each step there once, no tables; a single one as it is.
+    """Make one sweep of several: row names get their sweep's name, each step occurs once, and there are no tables.
 
-    BadInput where one schedule cannot do justice to all of them.
+    A single sweep is returned unchanged. Raises BadInput if the sweeps cannot share one schedule.
     """
     if len(prepared) == 1:
         return prepared[0]
@@ -64,7 +64,7 @@ def _row(prepared: Prepared, row: str) -> str:
 
 
 def joined_name(names: Sequence[str]) -> str:
-    """Of several sweeps, for a file or a folder: `table1_activitynet+table1_fcvid`; of many the first and a digest."""
+    """A file name for several sweeps, such as `table1_activitynet+table1_fcvid`; for many: the first and a digest."""
     names = list(dict.fromkeys(names))
     whole = "+".join(names)
     if len(names) == 1 or len(whole.encode()) <= MAX_NAME:
@@ -75,7 +75,7 @@ def joined_name(names: Sequence[str]) -> str:
 
 
 def refuse_same_names(paths: Sequence[Path]) -> None:
-    """BadInput for two files of one name, which would write over each other's tables."""
+    """Raise BadInput for two files with the same name, which would overwrite each other's tables."""
     files: dict[str, Path] = {}
     for path in paths:
         other = files.setdefault(path.stem, path)
@@ -87,7 +87,7 @@ def refuse_same_names(paths: Sequence[Path]) -> None:
 
 
 def refuse_apart(sweeps: Sequence[Sweep]) -> None:
-    """BadInput for sweeps that by their files alone cannot be in one schedule."""
+    """Raise BadInput for sweeps whose settings exclude one schedule."""
     first, *others = sweeps
     if not others:
         return
@@ -113,7 +113,7 @@ def refuse_apart(sweeps: Sequence[Sweep]) -> None:
 
 
 def _refuse_other_tests(prepared: Sequence[Prepared]) -> None:
-    """BadInput where a step that two of them show in rows would have two tests at its end."""
+    """Raise BadInput if two sweeps show the same step in rows but with different final tests."""
     for first, other in combinations(prepared, 2):
         for step_id in first.possible.keys() & other.possible.keys():
             one, two = first.possible[step_id], other.possible[step_id]

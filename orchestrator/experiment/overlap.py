@@ -1,4 +1,4 @@
-"""Several sweeps seen together: what they ask for between them, each step counted once."""
+"""Combines the plans of several sweeps, with each step counted once."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Overlap:
 
 
 def overlap_of(sweeps: Sequence[tuple[Prepared, Plan]]) -> Overlap:
-    """Steps are one where their ids are, so equal recipes of two files are trained once if both run on one store."""
+    """Return what several sweeps share. Steps with equal ids are one step: one store trains it once."""
     steps: dict[str, Step] = {}
     verdicts: dict[str, Verdict] = {}
     sweeps_of: dict[str, list[str]] = {}

@@ -75,7 +75,7 @@ def _delta(entry: Entry, *, delta_to: str | None) -> str | None:
 
 
 def _published(entry: Entry, *, heading: str | None, table: str | None, beside: str) -> str | None:
-    """With the heading where it says that the figure is another task's."""
+    """The published figure in words, with the column's heading if that marks it as another task's."""
     if entry.published is None:
         return None
     warning = "" if heading in (None, "published") else f"; {heading}"

@@ -29,7 +29,7 @@ from reskd.recipe import Recipe
 BATCH = 8
 """Clips whose gradients are held at once."""
 ID_LENGTH = 8
-"""Of a step's id in a file's name."""
+"""Characters of a step's id in a file name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

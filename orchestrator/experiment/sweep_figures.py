@@ -78,7 +78,7 @@ def _gains(prepared: Prepared, rows: Sequence[str], *, over: str, file: str) -> 
 
 
 def _costs(prepared: Prepared) -> list[Figure]:
-    """Of the first table with an accuracy; the plot has every row of the sweep anyway."""
+    """The cost plot, from the first table with an accuracy. It shows every row of the sweep."""
     sweep = prepared.sweep
     spec = next(
         (spec for spec in sweep.tables.values() if any(name.startswith("test/") for name in spec.columns)), None
@@ -101,7 +101,7 @@ def _costs(prepared: Prepared) -> list[Figure]:
 
 
 def _png(draw: Callable[[], Drawn]) -> Callable[[], bytes]:
-    """Drawn when the file is written, whatever a user's matplotlibrc says."""
+    """A function that draws the PNG when the file is written. It ignores the user's matplotlibrc."""
 
     def png() -> bytes:
         from matplotlib import style

@@ -1,4 +1,4 @@
-"""Why steps are in one job, and which field keeps one job's members apart from another's."""
+"""Explains why steps share a job, and which field separates the members of two jobs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from reskd.recipe import Checkpoint, Recipe
 from reskd.training.cohort_key import shared_fields
 
 MAX_COMPARED = 20
-"""Other jobs that one is compared with."""
+"""A job is compared with at most this many other jobs."""
 
 
 def why_together(cohort: Cohort) -> str:
-    """What the members share."""
+    """What the members share, in words."""
     taught = [member.step.recipe for member in cohort if member.step.recipe.has_teacher]
     if len(cohort) == 1:
         return "alone"
@@ -25,7 +25,7 @@ def why_together(cohort: Cohort) -> str:
 
 
 def why_apart(cohort: Cohort, others: Sequence[Cohort], *, limit: int) -> str:
-    """What differs from the most similar of the other jobs; empty where there is none."""
+    """The difference from the most similar other job, in words; empty without other jobs."""
     if not others:
         return ""
     ours = _shared(cohort)
@@ -45,7 +45,7 @@ def why_apart(cohort: Cohort, others: Sequence[Cohort], *, limit: int) -> str:
             words = "a member without a teacher need not wait for one"
         else:
             words = "cut, so that they run side by side or fit in memory"
-        # Teachers and students are apart by nature, so another difference says more.
+        # Teachers and students are always apart, so any other difference is more useful.
         is_natural = not keys and ("teaches" in words or _has_teacher(cohort) != _has_teacher(other))
         found.append((2 if is_natural else len(keys), words))
     return min(found, key=lambda one: one[0])[1]
@@ -60,12 +60,12 @@ def _teaches(cohort: Cohort, other: Cohort) -> bool:
 
 
 def _is_free(key: str, ours: dict[str, object], theirs: dict[str, object]) -> bool:
-    """Members without a teacher go with any."""
+    """Whether the field may differ: members without a teacher fit to any teacher."""
     return key in ("teacher", "kd.teacher_mode") and None in (ours[key], theirs[key])
 
 
 def _shared(cohort: Cohort) -> dict[str, object]:
-    """Field -> value that all members of a job must agree on."""
+    """Field -> value, for the fields that all members of a job share."""
     step = next((member.step for member in cohort if member.step.recipe.has_teacher), cohort[0].step)
     recipe, data = step.recipe, step.recipe.data
     fields = {

@@ -1,4 +1,4 @@
-"""Cohorts cut into smaller jobs where more run at a time, although each part repeats the teacher's pass."""
+"""Splits cohorts into smaller jobs that run in parallel, although each part repeats the teacher's forward pass."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from orchestrator.plan.cohorts import Cohort
 from orchestrator.plan.simulate import Schedule, Work, chains, simulate
 
 LEAST_GAIN = 0.05
-"""Share of the makespan that a cut must save, since it costs device time for sure."""
+"""A split must save this share of the makespan, since it always costs device time."""
 SHARES = (1.5, 2, 3, 4, 6, 8)
-"""Of the longest job: how long a part may be; one after another tried."""
+"""Divisors of the longest job's seconds that are tried, in this order, as the limit for a part."""
 MAX_HALVED = 16
-"""Times that a job of the longest chain is cut in two."""
+"""How often jobs of the longest chain are split in two at most."""
 
 
 def split_cohorts(
@@ -66,8 +66,9 @@ def _halve_longest_chain(
     devices: Callable[[Cohort], float],
     num_devices: float,
 ) -> tuple[list[Cohort], Schedule]:
-    """With jobs of the chain that everything waits for cut in two, as long as that pays: parts of other jobs would not
-    end it sooner, and each part repeats a teacher's pass. Of the cuts of one such chain the best is taken.
+    """Split jobs of the longest chain in two, as long as that shortens the makespan. Each time the best split is taken.
+
+    Splitting other jobs would not end the chain sooner, and each part repeats the teacher's forward pass.
     """
     found = _schedule(cohorts, seconds=seconds, devices=devices, num_devices=num_devices)
     for _ in range(MAX_HALVED):
@@ -87,8 +88,9 @@ def _halve_longest_chain(
 
 
 def _halved(cohorts: Sequence[Cohort], length: float, *, seconds: Callable[[Cohort], float]) -> Iterator[list[Cohort]]:
-    """With a job of this length in two. Of several seeds each has such a chain, and all of them must get shorter: so
-    jobs as long go with it, or all that are as long or longer.
+    """Yield the cohorts with jobs of this length split in two; then with jobs of this length or longer split.
+
+    Several seeds have equally long chains, and all of them must get shorter.
     """
     least = length * (1 - LEAST_GAIN)
     for most in (length / (1 - LEAST_GAIN), math.inf):
@@ -112,7 +114,7 @@ def _longest_chain(jobs: Sequence[Work]) -> list[int]:
 
 
 def _cut_all(cohorts: Sequence[Cohort], *, seconds: Callable[[Cohort], float], limit: float) -> list[Cohort]:
-    """Every job of more than ``limit`` seconds in parts of no more."""
+    """Split every job of more than ``limit`` seconds into parts of at most that."""
     return [
         part
         for cohort in cohorts
@@ -132,7 +134,7 @@ def _cut(cohort: Cohort, *, seconds: Callable[[Cohort], float], is_fine: Callabl
 
 
 def _parts(cohort: Cohort, number: int, *, seconds: Callable[[Cohort], float]) -> list[Cohort]:
-    """At most so many parts: each member, longest first, to the shortest part."""
+    """Split a cohort into at most ``number`` parts. Each member, longest first, goes to the shortest part."""
     alone = {member.step.id: seconds((member,)) for member in cohort}
     parts: list[Cohort] = [()] * min(number, len(cohort))
     for member in sorted(cohort, key=lambda member: (-alone[member.step.id], member.step.id)):
@@ -148,7 +150,7 @@ def _schedule(
     devices: Callable[[Cohort], float],
     num_devices: float,
 ) -> Schedule:
-    """By the order in which a plan starts them: longest chain first, then longest."""
+    """Simulate the jobs in a plan's order: longest chain first, then longest job."""
     jobs = _works(cohorts, seconds=seconds, devices=devices)
     chain = chains(jobs)
     return simulate(sorted(jobs, key=lambda job: (-chain[job.id], -job.seconds, job.id)), num_devices=num_devices)

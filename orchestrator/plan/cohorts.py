@@ -1,4 +1,4 @@
-"""Which steps share a job: as few cohorts as their clips, their teachers and their checkpoints allow."""
+"""Groups steps into cohorts that share a job: as few as clips, teachers and checkpoints allow."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from reskd.training.cohort_key import shared_key
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A step to be trained, and what the store binds it to."""
+    """A step to be trained, with the constraints from its checkpoints."""
 
     step: Step
     workers: int
-    """As many as its checkpoints were made with."""
+    """Number of workers; that of its checkpoints if it resumes."""
     execution: Execution
-    """As its checkpoints were made, too."""
+    """Execution settings; those of its checkpoints if it resumes."""
     epochs: frozenset[int]
-    """Epochs that it can go on from; 0 is the start, for a step that holds nothing."""
+    """Epochs from which it can resume; {0} without a checkpoint."""
     is_waiting: bool
-    """Whether its teacher is yet to be trained."""
+    """Whether its teacher is not trained yet."""
 
 
 Cohort = tuple[Candidate, ...]
 
 
 def candidate_of(step: Step, has: Mapping[str, StepStatus], *, workers: int, execution: Execution) -> Candidate:
-    """A step with what ``has`` says of it and its teacher; the rest where there is nothing to resume."""
+    """The candidate of a step. ``workers`` and ``execution`` apply if ``has`` holds no checkpoint to resume."""
     found = has[step.id]
     return Candidate(
         step,
@@ -42,16 +42,16 @@ def candidate_of(step: Step, has: Mapping[str, StepStatus], *, workers: int, exe
 
 
 def common_epochs(cohort: Iterable[Candidate]) -> frozenset[int]:
-    """Epochs from which all can go on together."""
+    """Epochs from which all members can resume."""
     return frozenset.intersection(*(member.epochs for member in cohort))
 
 
 def form_cohorts(todo: Sequence[Candidate], *, limit: int) -> list[Cohort]:
-    """Every candidate in one cohort of at most ``limit``, in as few as ``_fit`` and the teachers allow.
+    """Put every candidate into one cohort of at most ``limit`` members. The number of cohorts is as small as possible.
 
-    Steps without KD that are to be teachers may not wait for another teacher, so they get cohorts of steps
-    without KD. Others without KD fill those up, and ride with students only where that saves a cohort; with
-    students whose teacher is done if they can, since otherwise they wait for it too.
+    Steps without KD that are needed as teachers must not wait for another teacher, so their cohorts hold only steps
+    without KD. Other steps without KD fill these cohorts up. They join students only if that saves a cohort, and
+    preferably students whose teacher is done, since otherwise they would wait for that teacher.
     """
     needed = {member.step.teacher_id for member in todo}
     return [
@@ -60,12 +60,12 @@ def form_cohorts(todo: Sequence[Candidate], *, limit: int) -> list[Cohort]:
 
 
 def _clips_key(member: Candidate) -> tuple[object, ...]:
-    """What members of one cohort agree on; equal folders may hold other clips, hence the manifest."""
+    """The values that all members of a cohort share. The manifest is one, since equal folders may hold other clips."""
     return (*shared_key(member.step.recipe), member.step.payload["manifest_sha256"])
 
 
 def _teacher_key(member: Candidate) -> tuple[object, ...]:
-    """What members with KD agree on besides: one teacher, one forward pass of it."""
+    """The values that members with KD also share: one teacher and its mode."""
     step = member.step
     return step.payload["teacher"], step.recipe.kd.teacher_mode, step.recipe.teacher
 
@@ -100,10 +100,10 @@ def _form_from(group: Sequence[Candidate], *, needed: Collection[str | None], li
 
 
 def _pack(group: Iterable[Candidate], *, limit: int) -> list[Cohort]:
-    """Cut candidates that agree otherwise into cohorts: one number of workers, one execution, a common epoch, at most
-    ``limit``.
+    """Split candidates into cohorts of at most ``limit``, with equal workers and execution and a common epoch.
 
-    Each time the epoch that most of the rest hold, the newest of those, and the first candidates that hold it.
+    Each cohort uses the epoch that most remaining candidates hold (the newest if several), and takes the first
+    candidates that hold it.
     """
     packed: list[Cohort] = []
     for left in _grouped(group, by=_run_key):
@@ -118,7 +118,7 @@ def _pack(group: Iterable[Candidate], *, limit: int) -> list[Cohort]:
 
 
 def _ride(riders: Cohort, taught: Sequence[Cohort], *, limit: int) -> list[Cohort] | None:
-    """The students' cohorts with all the riders placed in them, or None if one finds no room."""
+    """The students' cohorts with all riders added, or None if a rider finds no room."""
     filled = list(taught)
     for rider in riders:
         room = next((index for index, cohort in enumerate(filled) if _fit((*cohort, rider), limit=limit)), None)

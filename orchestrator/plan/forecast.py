@@ -1,4 +1,4 @@
-"""What a plan takes altogether: device-hours and makespan with their ranges, and what no schedule goes below."""
+"""The forecast of a plan: device-hours and makespan with ranges, and a lower bound on the makespan."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Forecast:
     device: str
     num_devices: float
     device_hours: float
-    """Of a cpu, core-hours."""
+    """GPU-hours; on a cpu, core-hours."""
     device_hours_range: tuple[float, float]
     makespan_s: float
     makespan_range_s: tuple[float, float]
@@ -26,13 +26,13 @@ class Forecast:
     """max(all work / devices, longest chain of jobs)."""
     utilisation: float
     is_guess: bool
-    """Whether the device is neither here nor named."""
+    """Whether the device is a guess: no device is named and none was found."""
     num_corrected: int
-    """Finished jobs that the estimate was corrected by."""
+    """Number of finished jobs that corrected the estimate."""
     notes: tuple[str, ...]
-    """What it assumes."""
+    """Assumptions of the estimate."""
     too_large: tuple[str, ...]
-    """Jobs that need more memory than a device has, with how much."""
+    """A text for each job that needs more memory than a device has."""
 
     @property
     def unit(self) -> str:
@@ -58,7 +58,7 @@ class Forecast:
 
 
 def forecast(jobs: Sequence[Job], *, costs: Costs, num_devices: float) -> Forecast:
-    """Of jobs in the order in which they start; those that some device cannot hold are scheduled as if it could."""
+    """Forecast jobs, given in the order in which they start. Jobs that are too large for a device are included."""
     works = [
         Work(
             job.id,

@@ -13,7 +13,7 @@ from reskd.runtime.execution import Execution
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """Steps that train together. It may start once the step teacher_id is done, whoever trains that."""
+    """Steps that train together. The job may start once the step `teacher_id` is done, whichever run trains it."""
 
     id: str
     members: tuple[str, ...]
@@ -27,16 +27,16 @@ class Job:
     cpus: float
     gpus: float
     cost: float
-    """Seconds that it is expected to take."""
+    """Expected seconds."""
     execution: Execution = field(default_factory=Execution)
-    """How it computes; a resume as at its start."""
+    """Execution settings; a resume uses those of its start."""
     estimate: JobEstimate | None = None
     why: str = ""
     """What its members share, and what keeps them apart from the most similar other job."""
 
 
 def job_id(members: Iterable[str]) -> str:
-    """Of these steps, whatever their order."""
+    """The id of the job with these members, in any order."""
     return f"job-{hashlib.sha256(','.join(sorted(members)).encode('ascii')).hexdigest()[:12]}"
 
 

@@ -1,4 +1,4 @@
-"""Where a job of a run stands, without Ray: what its scheduler says and what a person is shown."""
+"""The state of a job in a run, without Ray, for the scheduler and the display."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     from orchestrator.plan.job import Job
 
 JobState = Literal["waiting", "running", "done", "failed", "blocked", "split"]
-"""split: its members go on in two jobs."""
+"""split: its members continue in two jobs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A job's state, and its epoch where there is one."""
+    """A job's state and epoch."""
 
     job_id: str
     state: JobState
@@ -22,4 +22,4 @@ class Progress:
     num_epochs: int = 0
     clips_per_s: float = 0.0
     new_job: Job | None = None
-    """The job itself, where the plan does not know it."""
+    """The job itself, if it is not in the plan."""

@@ -1,4 +1,4 @@
-"""What is to be trained and in which order: steps become jobs, and the store says what is left of them."""
+"""Plans which steps to train and in which order: unfinished steps become jobs."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from orchestrator.spec.sweep import Resources, Sweep
 from reskd.runtime.execution import Execution
 
 Verdict = Literal["done", "pruned", "failed", "blocked", "held", "resume", "train", "waiting", "unneeded"]
-"""pruned: stopped early, which no retry undoes; blocked: its teacher failed; held: another run trains it;
-waiting: its job's teacher comes first; unneeded: a teacher in no row, all of whose students are settled."""
+"""pruned: stopped early, also with --retry-failed. blocked: its teacher failed. held: another run trains it.
+waiting: its job's teacher must be trained first. unneeded: a teacher without a row whose students need no training."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +42,7 @@ class CellPlan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """Jobs in the order to start them, parents before children, and a verdict on every step and cell."""
+    """Jobs in the order of their start, parents before children, and a verdict for every step and cell."""
 
     sweep: str
     jobs: tuple[Job, ...]
@@ -71,19 +71,19 @@ def make_plan(
     num_devices: float = 1.0,
     retry_failed: bool = False,
 ) -> Plan:
-    """Compare what the sweep wants with what the store has; steps missing in ``status`` are absent there.
+    """Compare the steps of the sweep with the store. A step without an entry in ``status`` is absent from the store.
 
-    ``costs`` are of one of the ``num_devices`` that may work at a time, without them of what is here. They decide the
-    order of the jobs, and whether a cohort is cut for the least makespan, never what a step is.
+    ``costs`` are estimates for one of ``num_devices`` devices; by default for this machine. They decide the order of
+    the jobs, and whether a cohort is split for a shorter makespan. They never change a step.
 
-    Failed steps stay failed unless ``retry_failed``. Raises BadInput when a step can only resume with more
-    workers than the sweep's resources allow.
+    Failed steps stay failed unless ``retry_failed``. Raises BadInput if a step can only resume with more workers than
+    the sweep's resources allow.
     """
     costs = costs or costs_of(sweep.resources, steps, {})
     has = {step_id: status.get(step_id, StepStatus()) for step_id in steps}
     may_stop = set(sweep.early_stopping.rows) if sweep.early_stopping else set()
     verdicts = _settled(steps, has, retry_failed=retry_failed, may_stop=may_stop)
-    # By id, so that the order of a file's rows never changes a job.
+    # Sorted by id, so that the order of rows in the file never changes a job.
     open_steps = [steps[step_id] for step_id in sorted(steps.keys() - verdicts.keys())]
     execution = _execution(sweep, steps, costs)
     todo = [candidate_of(step, has, workers=sweep.resources.workers, execution=execution) for step in open_steps]
@@ -112,10 +112,10 @@ def make_plan(
 
 
 def _execution(sweep: Sweep, steps: Mapping[str, Step], costs: Costs) -> Execution:
-    """Of steps that start with this plan."""
+    """The execution settings of steps that start with this plan."""
     resources, groups = sweep.resources, sweep.resources.groups_per_pass
     if groups == "auto":
-        # By the whole sweep and as if every cohort were full: a step computes alike alone and beside any others.
+        # Computed for the whole sweep and full cohorts, so that a step computes the same in any cohort.
         members = sweep.cohort.max_members
         groups = costs.groups_per_pass(list(steps.values()), beside=members, workers=resources.workers)
     return Execution(groups_per_pass=groups, compile=resources.compile, deterministic=resources.deterministic)
@@ -141,7 +141,7 @@ def _estimate(cohort: Cohort, resources: Resources, costs: Costs) -> JobEstimate
 
 
 def _with_reasons(jobs: Sequence[Job], cohorts: Sequence[Cohort], *, limit: int) -> tuple[Job, ...]:
-    """Each job with why its members are together, and apart from those of the jobs beside it."""
+    """Each job with the reason why its members are together, and apart from those of neighbouring jobs."""
     by_id = {cohort_job_id(cohort): cohort for cohort in cohorts}
     ordered = [by_id[job.id] for job in jobs]
     found = []
@@ -158,9 +158,10 @@ def _with_reasons(jobs: Sequence[Job], cohorts: Sequence[Cohort], *, limit: int)
 def _settled(
     steps: Mapping[str, Step], has: Mapping[str, StepStatus], *, retry_failed: bool, may_stop: Collection[str]
 ) -> dict[str, StepPlan]:
-    """The steps that no job of this plan trains; ``may_stop`` are the rows that this sweep lets be stopped early.
+    """The steps that no job of this plan trains. ``may_stop``: rows that this sweep may stop early.
 
-    A step that another sweep stopped is a failure here, where it is wanted whole: no hole in a table passes for done.
+    A step that another sweep stopped early counts as failed here unless its rows may stop, so that no table has a
+    silent gap.
     """
     open_states = ("absent", "failed") if retry_failed else ("absent",)
     wanted = {step.teacher_id for step in steps.values() if has[step.id].state in open_states}
@@ -191,7 +192,10 @@ def _settled(
 
 
 def _other_test(step: Step, status: StepStatus) -> str:
-    """Of a row that asks for another final test by now than the one on record; tables go on showing that one."""
+    """A hint for a finished row whose sweep now asks for another final test; empty if the tests agree.
+
+    Tables still show the recorded test.
+    """
     asked = step.recipe.test_protocol
     if not step.cells or status.protocol in (None, asked.name):
         return ""
@@ -228,7 +232,10 @@ def _job(cohort: Cohort, job_of: Mapping[str, str], resources: Resources, costs:
 
 
 def _ordered(jobs: Sequence[Job]) -> tuple[Job, ...]:
-    """By the cost of the longest chain that starts with the job, then by its own; so parents precede children."""
+    """Sort jobs by the cost of the longest chain that starts with them, then by their own cost; longest first.
+
+    So parents precede children.
+    """
     chain = chains([Work(job.id, job.cost, 0.0, after=job.depends_on) for job in jobs])
     return tuple(sorted(jobs, key=lambda job: (-chain[job.id], -job.cost, job.id)))
 

@@ -1,4 +1,4 @@
-"""The schedule of jobs on a number of devices, by the rule that the searcher follows; pure arithmetic."""
+"""Simulates the schedule of jobs on a number of devices, by the searcher's rule."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from reskd.errors import BadInput
 
 ROUNDING = 1e-9
-"""Of sums of shares of a device."""
+"""Tolerance for rounding in sums of device shares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +19,9 @@ class Work:
     id: str
     seconds: float
     devices: float
-    """That it holds while it runs; below one where several share a device."""
+    """Devices that it holds while it runs; below 1 if jobs share a device."""
     after: tuple[str, ...] = ()
-    """Jobs that must have ended before it starts."""
+    """Jobs that must end before it starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +29,18 @@ class Schedule:
     """When each job runs."""
 
     spans: Mapping[str, tuple[float, float]]
-    """Job -> seconds from the beginning at which it starts and ends."""
+    """Job id -> (start, end) in seconds."""
     makespan: float
     """Seconds until all have ended."""
     work: float
     """Device-seconds of all jobs together."""
     critical_path: float
-    """Seconds of the longest chain of jobs that wait for each other."""
+    """Seconds of the longest chain of dependent jobs."""
     num_devices: float
 
     @property
     def lower_bound(self) -> float:
-        """Seconds that no schedule of these jobs can go below."""
+        """A lower bound on the makespan of any schedule, in seconds."""
         return max(self.work / self.num_devices, self.critical_path)
 
     @property
@@ -50,10 +50,9 @@ class Schedule:
 
 
 def simulate(jobs: Sequence[Work], *, num_devices: float) -> Schedule:
-    """Whenever something ends, start of the ready jobs, in the order given, every one that fits.
+    """Simulate the schedule. Whenever a job ends, all ready jobs that fit are started, in the given order.
 
-    The jobs' order is their priority, wherever those stand that they wait for. BadInput for a job that takes more
-    devices than there are.
+    The order of ``jobs`` is their priority. Raises BadInput for a job that needs more devices than there are.
     """
     by_id = {job.id: job for job in jobs}
     priority = {job.id: index for index, job in enumerate(jobs)}

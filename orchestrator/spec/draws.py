@@ -19,7 +19,7 @@ from reskd.errors import BadInput
 
 MAX_DRAWS = 1000
 NUM_DIGITS = 3
-"""Significant ones that a drawn number keeps: enough to search by, and the same text on every machine."""
+"""Significant digits of a drawn number: enough for a search, and the same text on every machine."""
 NUM_BOUNDS = {"uniform": 2, "loguniform": 2, "quniform": 3, "qloguniform": 3, "randint": 2, "choice": None}
 """Ray Tune's spaces by name, and how many numbers each takes; choice takes a list of values."""
 
@@ -29,10 +29,10 @@ class Draws:
     """`rows.draws` of a sweep file."""
 
     name: str = "draw"
-    """What the rows are called, with their number and values."""
+    """Prefix of the rows' names; number and values follow it."""
     num: int
     seed: int = 0
-    """Of the draws; the sweep's `seeds` multiply them."""
+    """Seed of the draws. The sweep's `seeds` multiply the draws."""
     space: dict[str, Any] = field(default_factory=dict)
     """Key of a recipe -> {distribution: its arguments}."""
 
@@ -46,9 +46,9 @@ class Draws:
 
 
 def draw(part: object) -> tuple[str, list[dict[str, object]]]:
-    """What `rows.draws` calls its rows, and the values of each. More draws keep the first ones.
+    """The name of the rows, and the values of each row. A larger `num` keeps the first draws.
 
-    BadInput names the key and the way out.
+    Raises BadInput with the key and the way out.
     """
     draws: Draws = check(Draws, part, name="rows.draws")
     domains = {key: _domain(key, space) for key, space in draws.space.items()}

@@ -1,6 +1,6 @@
-"""`early_stopping` of a sweep file: for tuning, never for a table. `rungs.py` is the rule itself.
+"""`early_stopping` of a sweep file: for tuning, never for a table. `rungs.py` holds the rule itself.
 
-A rung is an epoch, grace_epochs * reduction_factor^k, at which comparable members are held against each other.
+A rung is an epoch, grace_epochs * reduction_factor^k, at which comparable members are compared.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ class EarlyStopping:
 
     rule: Literal["asha"] = "asha"
     metric: Literal["val/top1", "val/top5", "val/mAP"] = "val/top1"
-    """What members are compared by; larger is better."""
+    """Metric of the comparison; larger is better."""
     grace_epochs: int = 1
-    """Before the first rung nobody leaves."""
+    """Epoch of the first rung. No member is stopped before it."""
     reduction_factor: int = 3
-    """Of the results at a rung the best 1 / reduction_factor go on; the next rung is so many times later."""
+    """The best 1 / reduction_factor of the results at a rung continue. The next rung is this many times later."""
     rows: tuple[str, ...] = ()
-    """Rows of the sweep that may be stopped; none named: those of rows.draws."""
+    """Rows of the sweep that may be stopped. Empty: those of rows.draws."""
 
     def __post_init__(self) -> None:
         for name, least in (("grace_epochs", 1), ("reduction_factor", 2)):
@@ -43,7 +43,7 @@ class EarlyStopping:
 
 
 def check_rows(spec: EarlyStopping, cells: Iterable[Cell], *, drawn: Sequence[str]) -> EarlyStopping:
-    """The rule with its rows written out; BadInput where it selects none or asks for a value that no epoch has."""
+    """The rule with its rows filled in. Raises BadInput if it selects no row, or if a rung has no validation."""
     cells = list(cells)
     rows = list(dict.fromkeys(cell.row for cell in cells))
     for row in spec.rows:

@@ -1,4 +1,4 @@
-"""From plain values to cells: rows over a base, dotted keys, and one checked Recipe per row and seed."""
+"""Expands plain values into cells: rows change a base by dotted keys, with one checked Recipe per row and seed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Flat = dict[str, object]
 
 MAX_ROWS = 10_000
 DRAWS = "draws"
-"""Of `rows`: those drawn at random."""
+"""Key in `rows` of the rows that are drawn at random."""
 RECIPE = "recipe"
 """Key of the named recipe that a base or a row starts from."""
 
@@ -37,9 +37,10 @@ class Cell:
 
 
 def expand(base: Flat, rows: Sequence[tuple[str, Flat]], *, seeds: Sequence[int]) -> tuple[Cell, ...]:
-    """Row by row, seed by seed. A seed is every seed of its recipe, and the teacher's unless `teacher.seed` is set.
+    """One cell per row and seed, row by row. A seed sets all seeds of its recipe.
 
-    ``base`` went through ``check_keys`` and ``rows`` come from ``list_rows``. BadInput names the row and the field.
+    It also sets the teacher's seed, unless `teacher.seed` is given. ``base`` must be checked by ``check_keys``, and
+    ``rows`` come from ``list_rows``. Raises BadInput with the row and the field.
     """
     teacher_seed = base.get("teacher.seed")
     cells = []
@@ -53,7 +54,7 @@ def expand(base: Flat, rows: Sequence[tuple[str, Flat]], *, seeds: Sequence[int]
 
 
 def list_rows(rows: Mapping[str, object]) -> list[tuple[str, Flat]]:
-    """Names and changes of the rows of chain, grid and zip, in the order written; names are distinct."""
+    """(name, changes) of all rows of chain, grid, zip and draws, in the order of the file. Names are unique."""
     makers = {"chain": _chain, "grid": _grid, "zip": _zip, DRAWS: _drawn}
     listed: dict[str, Flat] = {}
     for kind, part in rows.items():
@@ -85,14 +86,14 @@ def flatten(tree: Mapping[str, object], *, prefix: str = "") -> Flat:
 
 
 def merge(base: Flat, changes: Flat) -> Flat:
-    """The base with changes; a null teacher and a checkpoint replace the base's teacher, its fields add to it."""
+    """The base with changes. A null teacher or a checkpoint replaces the base's teacher; other fields add to it."""
     replaces_teacher = "teacher.checkpoint" in changes or changes.get("teacher", {}) is None
     kept = {key: value for key, value in base.items() if not (replaces_teacher and _is_teacher(key))}
     return {**kept, **changes}
 
 
 def start_from(base: Flat, changes: Flat) -> tuple[Flat, Flat]:
-    """A row's base and changes with `recipe`, which the row or else the base names, put below the base's own values."""
+    """A row's base and changes, with the named `recipe` of the row (else of the base) below the base's own values."""
     name = changes.get(RECIPE, base.get(RECIPE))
     layers = [] if name is None else [check_keys(flatten(tree)) for tree in find(str(name)).layers]
     whole: Flat = {}
@@ -103,7 +104,7 @@ def start_from(base: Flat, changes: Flat) -> tuple[Flat, Flat]:
 
 
 def check_keys(flat: Flat, *, is_row: bool = False) -> Flat:
-    """The same values with relative paths made absolute; BadInput for a key or a type that no recipe takes."""
+    """The same values with absolute paths. Raises BadInput for an unknown key or a wrong type."""
     for key, value in flat.items():
         field = key.removeprefix("teacher.")
         if field in ("data_seed", "model_seed") or (key == "teacher.seed" and is_row):
@@ -133,7 +134,7 @@ def _check_model(model: str, *, name: str) -> None:
 
 
 def _absolute(key: str, value: object) -> object:
-    """Weights, checkpoints and data roots as absolute paths, so that a job finds them from any folder."""
+    """Make weights, checkpoints and data roots absolute, so that a job finds them from any folder."""
     field = key.removeprefix("teacher.")
     is_path = field in ("data.root", "checkpoint") or (field == "model.weights" and is_weights_file(str(value)))
     return os.path.abspath(os.path.expanduser(value)) if is_path and isinstance(value, str) else value
@@ -144,7 +145,7 @@ def _is_teacher(key: str) -> bool:
 
 
 def _recipe(base: Flat, changes: Flat) -> Recipe:
-    """The row's recipe, seeds not yet set; its teacher is the base, not the row, with the teacher's changes."""
+    """The row's recipe without seeds. Its teacher is the base (not the row) with the teacher's changes."""
     merged = merge(base, changes)
     tree = _nest({key: value for key, value in merged.items() if not _is_teacher(key)})
     taught = {key.removeprefix("teacher."): value for key, value in merged.items() if key.startswith("teacher.")}

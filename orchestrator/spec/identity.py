@@ -1,4 +1,4 @@
-"""What makes two steps the same: a canonical payload of everything that can change the result, and its hash."""
+"""The identity of a step: a canonical payload of everything that can change its result, and the payload's hash."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from reskd.recipe import NAMED_WEIGHTS, RECIPE_VERSION, Recipe
 SHORT_DIGITS = 16
 """Hex digits of a step id in names and tables: 64 bits, so two of a million steps meet once in 4e7 projects."""
 ALWAYS = object()
-"""No value: such a field counts whatever it holds."""
+"""Marks a field that always counts, whatever its value."""
 
 
 def payload(
     recipe: Recipe, *, manifest_sha256: str, teacher: str | None, weights_sha256: str | None = None
 ) -> dict[str, Any]:
-    """Everything that can change what ``recipe`` trains, as plain values; equal payloads are one step.
+    """Everything that can change the result of ``recipe``, as plain values. Equal payloads are one step.
 
-    Every field is in unless its metadata says ``identity=False``, or says ``since`` (added later) and the field
-    has its default. ``teacher`` is the full id of the teacher's step, or ``checkpoint:<sha256 of the file>``;
-    without distillation the teacher and the KD fields are left out. A weights file counts by its content,
-    ``weights_sha256``, wherever it lies.
+    A field is left out if its metadata has ``identity=False``, or has ``since`` (a later addition) and its value is the
+    default. ``teacher`` is the full id of the teacher's step, or ``checkpoint:<sha256 of the file>``. Without
+    distillation, the teacher and the KD fields are left out. A weights file counts by its content,
+    ``weights_sha256``, not by its path.
     """
     left_out = {"teacher"} if recipe.has_teacher else {"teacher", "kd"}
     plain = _plain_fields(recipe, leave_out=left_out)

@@ -27,7 +27,7 @@ NOT_SET_HERE = ("data_seed", "model_seed")
 
 
 def sweep_schema() -> Schema:
-    """The whole of it, definitions inside."""
+    """The complete JSON schema of a sweep file, with its definitions."""
     top, recipe = json_schema(SweepFile), json_schema(Recipe)
     definitions: Schema = {**top.pop("$defs", {}), **recipe.pop("$defs", {})}
     definitions["Table"] = _table(json_schema(TableSpec), definitions)

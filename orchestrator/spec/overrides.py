@@ -10,7 +10,7 @@ from orchestrator.spec.yaml_text import parse_yaml
 from reskd.errors import BadInput
 
 SECTIONS = ("resources", "cohort", "early_stopping")
-"""Of a sweep file, that say how it runs and never what one step trains."""
+"""Sections of a sweep file that say how it runs. They never change what a step trains."""
 
 Changes = dict[str, str]
 """Key -> value as it was typed, in YAML."""

@@ -1,4 +1,4 @@
-"""Cells become steps: one training each, known by the hash of everything that can change what it gives."""
+"""Turns cells into steps. A step is one training; its id is the hash of everything that can change its result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from reskd.runtime.execution import Execution
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """One model's training, wanted by any number of cells."""
+    """The training of one model. Several cells may share it."""
 
     id: str
     """First 16 hex digits of full_id."""
@@ -27,27 +27,27 @@ class Step:
     teacher_id: str | None = None
     """The step that trains its teacher."""
     teacher_checkpoint: str | None = None
-    """Or the file that holds it."""
+    """The file of the teacher's weights, if no step trains it."""
     cells: tuple[tuple[str, int], ...] = ()
-    """(row, seed) of the cells that show it; none for a teacher that is in no row."""
+    """(row, seed) of the cells that show it; empty for a teacher without a row."""
 
 
 def name_of(step: Step) -> str:
-    """The first row that asks for a step, or `teacher tsn_resnet152 at 224 px` where none does."""
+    """The first row that shows a step; without a row, a name such as `teacher tsn_resnet152 at 224 px`."""
     return step.cells[0][0] if step.cells else f"teacher {step.recipe.model.words}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepStatus:
-    """What the store says of a step."""
+    """The state of a step in the store."""
 
     state: Literal["absent", "done", "failed", "pruned", "held"] = "absent"
     epochs: tuple[int, ...] = ()
-    """Epochs whose checkpoints are there."""
+    """Epochs with a checkpoint in the store."""
     workers: int | None = None
-    """Workers at its first start; a resume needs as many."""
+    """Workers at its first start; a resume needs the same number."""
     execution: Execution | None = None
-    """How it was computed at its first start; a resume goes on so."""
+    """Execution settings at its first start; a resume uses them."""
     holder: str | None = None
     reason: str | None = None
     """Why it failed, or was stopped early."""
@@ -56,16 +56,16 @@ class StepStatus:
 
     @property
     def protocol(self) -> str | None:
-        """By which it was judged at its end."""
+        """Name of the protocol of its final test; None if it is not done."""
         return None if self.done is None else self.done.get("protocol")
 
 
 def build_steps(sweep: Sweep, *, manifest_of: Callable[[DataSpec], str]) -> dict[str, Step]:
-    """The steps of a sweep by id, each teacher before its students; equal recipes are one step.
+    """The steps of a sweep by id, each teacher before its students. Equal recipes are one step.
 
-    ``manifest_of`` gives the sha256 of a data set's manifest; it is asked once for each data set.
-    Raises BadInput for a weights file or a checkpoint that cannot be read, and for rows that are one step but ask for
-    different final tests; a row's test goes before that of a teacher that is the same step.
+    ``manifest_of`` returns the sha256 of a data set's manifest; it is called once for each data set. If a row and a
+    teacher are the same step, the row's final test is used. Raises BadInput for a weights file or checkpoint that
+    cannot be read, and for rows that are one step but have different final tests.
     """
     builder = StepBuilder(manifest_of)
     for cell in sweep.cells:
@@ -89,7 +89,7 @@ def _refuse_other_test(known: Step, cell: Cell) -> None:
 
 
 def steps_of(steps: Mapping[str, Step], cells: Iterable[Cell]) -> dict[str, Step]:
-    """The steps that some of the cells ask for, in their order, with their teachers."""
+    """The steps of these cells and their teachers, in the order of ``steps``."""
     asked = {(cell.row, cell.seed) for cell in cells}
     kept = {step.id: tuple(cell for cell in step.cells if cell in asked) for step in steps.values()}
     teachers = {step.teacher_id for step in steps.values() if kept[step.id]}
@@ -111,7 +111,7 @@ class StepBuilder:
     """Ids of the teachers' steps, each shared by many students."""
 
     def add(self, recipe: Recipe) -> Step:
-        """The recipe's step, made with its teacher's unless it is there already."""
+        """The step of a recipe. It and its teacher's step are made if they do not exist."""
         teacher_id = checkpoint = teacher = None
         source = recipe.teacher if recipe.has_teacher else None
         if isinstance(source, Recipe):

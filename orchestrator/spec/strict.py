@@ -1,4 +1,4 @@
-"""Plain values as dataclasses: pydantic checks them against the annotations, and what is wrong is said in our words."""
+"""Converts plain values to dataclasses. pydantic checks them against the annotations; messages are our own."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ MUST_BE = {
 """What a value must be, by pydantic's name of the error."""
 
 field_types: Callable[[Any], dict[str, Any]] = cache(get_type_hints)
-"""Kept, since each call compiles every annotation anew."""
+"""Cached, since each call of get_type_hints compiles all annotations again."""
 
 
 def check(kind: Any, tree: object, *, name: str = "") -> Any:
-    """``tree``, plain values from YAML, as a ``kind``: a dataclass or any annotation; ``name`` is its dotted key.
+    """Convert plain values from YAML to ``kind``, a dataclass or any annotation. ``name`` is their dotted key.
 
-    Whole numbers pass for floats, lists for tuples and mappings for dataclasses; nothing else is converted.
-    BadInput names the deepest value that is wrong.
+    Integers are accepted for floats, lists for tuples, and mappings for dataclasses; nothing else is converted. Raises
+    BadInput with the deepest wrong value.
     """
     try:
         # As JSON, because strict mode takes no list for a tuple from Python objects.
@@ -85,7 +85,7 @@ def shown(value: object) -> str:
 
 @contextmanager
 def naming(where: str) -> Iterator[None]:
-    """A BadInput from inside says first where it is: a file, a row."""
+    """Prefix a BadInput raised inside with ``where``, such as a file or a row."""
     try:
         yield
     except BadInput as error:

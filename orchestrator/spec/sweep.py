@@ -46,26 +46,26 @@ class Resources:
     cpus_per_worker: float = 1.0
     gpus_per_worker: float = 0.0
     max_cpus: float | None = None
-    """For all running jobs together; null: what the machine or cluster has."""
+    """CPUs of all running jobs together; null: all of the machine or cluster."""
     max_gpus: float | None = None
-    """For all running jobs together; null: what the cluster has, none on one machine."""
+    """GPUs of all running jobs together; null: all of the cluster, none on one machine."""
     loader_workers: int | None = None
-    """Processes that decode, for each worker; 0: the worker itself; null: with a GPU one for each of cpus_per_worker
-    but the worker's own, else 0, since on a CPU the network needs the cores."""
+    """Loader processes per worker. 0: the worker decodes itself. null: cpus_per_worker - 1 with a GPU, else 0, since on
+    a CPU the network needs the cores."""
     groups_per_pass: int | Literal["auto"] = 1
-    """Of each worker's groups of a batch, how many go through a network together: faster where groups are small, for
-    more memory; auto: as many as the device's profile has memory for. Changes a result by rounding only."""
+    """How many of a worker's groups go through a network in one pass. More is faster for small groups and needs more
+    memory. auto: as many as fit into the device's memory by its profile. Changes a result by rounding only."""
     compile: bool = False
-    """Let torch.compile make the kernels of teacher and students; where it cannot, the log says why and they go on as
-    they are. Changes a result by rounding only."""
+    """Use torch.compile for teacher and students. If it fails, the log says why and training continues without it.
+    Changes a result by rounding only."""
     deterministic: bool = True
-    """On a GPU: the same bits alone, in a cohort and again; false lets it choose faster kernels by trial, which add in
-    any order. Changes a result by rounding only; a CPU is deterministic always."""
+    """On a GPU: equal bits in every run, alone or in a cohort. false: faster kernels chosen by autotuning, which add in
+    any order. Changes a result by rounding only. A CPU is always deterministic."""
     device: str | None = None
-    """Profile that time and memory are estimated by: cpu, a100, h100, h200 or one in <store>/devices;
-    null: what is here."""
+    """Device profile for estimates of time and memory: cpu, a100, h100, h200 or one in <store>/devices.
+    null: the device that is found."""
     budget_gpu_hours: float | None = None
-    """A run that is expected to take more is refused; on a cpu, core-hours."""
+    """A run that is expected to need more GPU-hours is refused; on a cpu, core-hours."""
 
     def __post_init__(self) -> None:
         for name, least in (("workers", 1), ("groups_per_pass", 1), ("loader_workers", 0), ("gpus_per_worker", 0)):
@@ -100,9 +100,9 @@ class CohortSpec:
 
     enabled: bool = True
     max_members: int = 8
-    """Most steps in one job; bounds its memory."""
+    """Most steps in one job. It limits the job's memory."""
     split: bool = True
-    """Cut a cohort into several jobs where more devices than jobs are there and the whole sweep ends earlier so."""
+    """Split a cohort into several jobs if there are more devices than jobs and the whole sweep ends earlier."""
 
     def __post_init__(self) -> None:
         if self.max_members < 1:
@@ -119,7 +119,7 @@ class TableSpec:
     columns: tuple[str, ...]
     """test/<metric> or test/<protocol>/<metric> of the evaluations, or one of COSTS."""
     delta_to: str | None = None
-    """Row that the others' paired differences are taken to."""
+    """Reference row of the paired differences."""
     published: str | None = None
     """Table in published.yaml."""
     published_rows: dict[str, str] = field(default_factory=dict)
@@ -127,9 +127,9 @@ class TableSpec:
     plot: tuple[PlotKind, ...] = ()
     """Figures of the report, one or a list; class_gain is against `delta_to`."""
     peers: bool = False
-    """Show the published rows that are none of ours too, without a measured figure."""
+    """Also show published rows that are not in the sweep, without a measured figure."""
     expect: dict[str, dict[str, Expect]] = field(default_factory=dict)
-    """Row -> column -> bounds that `reskd tables --check` holds its mean against; `row` stands for every row."""
+    """Row -> column -> bounds on the mean for `reskd tables --check`; `row` stands for every row."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,7 +142,7 @@ class Sweep:
     question: str
     cells: tuple[Cell, ...]
     seeds: tuple[int, ...]
-    """Of every row; with `auto` its two rows may have more."""
+    """Seeds of every row. With `auto`, the two compared rows may have more."""
     resources: Resources
     cohort: CohortSpec
     tables: dict[str, TableSpec]

@@ -1,4 +1,4 @@
-"""YAML as sweep files use it: plain values only, no two readings of a word, and one line for what is wrong."""
+"""Reads the YAML of sweep files: plain values only, one meaning per word, and errors of one line."""
 
 from __future__ import annotations
 

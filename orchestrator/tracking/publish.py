@@ -1,7 +1,7 @@
-"""MLflow as a projection of the store: one experiment a sweep, one run a step, written again at any time.
+"""Publishes the store to MLflow: one experiment per sweep, one run per step. It can be repeated at any time.
 
-Everything that a run should hold is read from the store (`orchestrator.store.step_record`); this module compares it
-with what MLflow has and writes the difference, so publishing twice changes nothing and an outage loses nothing.
+The content of a run is read from the store (`orchestrator.store.step_record`). This module writes only what MLflow
+lacks, so publishing twice changes nothing, and an outage loses nothing.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ FAULTS = (MlflowException, SQLAlchemyError, CommandError, OSError)
 """What a tracking server or its database raises when it is gone or broken."""
 
 DIGEST_LENGTH = 8
-"""Of a data set's hash in MLflow's narrow column; the run's tag reskd.manifest_sha256 has all of it."""
+"""Characters of a data set's hash in MLflow. The run's tag reskd.manifest_sha256 has the whole hash."""
 ASKED_ONE_BY_ONE = 30
-"""Runs; for more of them all of the experiment's are read, a thousand a page."""
+"""Up to this many runs are queried one by one. For more, all runs of the experiment are read."""
 JOINED = "joined"
-"""Among the report run's artifacts: tables joined with those of other sweeps."""
+"""Artifact folder of the report run with tables that were joined with other sweeps."""
 FIGURES = "figures"
-"""Among a run's artifacts: pictures of what a step looks at, and of a sweep that were made one by one."""
+"""Artifact folder with figures of a step or of a sweep."""
 REPORT_NOTE = "tables and figure of the sweep, made from its runs; `reskd tables` makes them again"
 
 STATUS: dict[State, str] = {
@@ -179,9 +179,9 @@ class Publisher:
         return {"mlflow.source.name": self._sweep.path.name, "mlflow.source.type": "LOCAL"}
 
     def records(self) -> dict[str, StepRecord]:
-        """What MLflow alone knows of every run in the experiment, of steps that the sweep has dropped too.
+        """The records of all runs in the experiment from MLflow alone, also of steps that the sweep no longer has.
 
-        BadInput when it does not answer; `records_from_store` gives the same without it.
+        Raises BadInput if MLflow does not answer. `records_from_store` gives the same from the store.
         """
         try:
             runs = self._runs()
@@ -279,7 +279,7 @@ class Publisher:
 
     @contextmanager
     def _forgiving(self, promise: str) -> Iterator[None]:
-        """An MLflow that is gone costs a warning, the first time, and nothing else."""
+        """If MLflow does not answer, only warn, and only the first time."""
         try:
             yield
         except FAULTS as error:
@@ -330,7 +330,7 @@ class Publisher:
                 return
 
     def _runs_of(self, step_ids: Sequence[str]) -> dict[str, Run]:
-        """Of some steps, each asked for by itself where they are few of many."""
+        """The runs of these steps by step id. A few steps are queried one by one."""
         if len(step_ids) > ASKED_ONE_BY_ONE:
             return self._runs()
         return {key: run for step_id in step_ids for key, run in self._runs(step_id).items()}
@@ -374,7 +374,7 @@ class Publisher:
                 self._client.set_terminated(run_id, STATUS[state], end_time=content.ended_ms)
 
     def _log(self, run_id: str, rows: Sequence[MetricRow], tags: Mapping[str, str]) -> None:
-        """Both in one transaction."""
+        """Write metrics and tags in one transaction."""
         metrics = [Metric(key, value, time_ms, step) for key, value, time_ms, step in rows]
         self._client.log_batch(run_id, metrics=metrics, tags=[RunTag(key, value) for key, value in tags.items()])
 

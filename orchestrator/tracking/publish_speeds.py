@@ -16,11 +16,11 @@ from reskd.errors import BadInput
 
 EXPERIMENT = "throughput"
 KEY_TAG = "reskd.bench"
-"""<hash of the file>/<path>: by it an import typed twice finds its runs."""
+"""Tag with <hash of the file>/<path>. A repeated import finds its runs by it."""
 
 
 def publish_bench(store: Store, file: BenchFile, content: Mapping[str, Any], *, tracking_uri: str | None) -> int:
-    """Write what MLflow lacks of a file; how many runs were new. BadInput when it does not answer."""
+    """Write the missing runs of a file to MLflow; returns how many. Raises BadInput if MLflow does not answer."""
     uri = uri_of(store, tracking_uri)
     check_database(uri)
     store.home.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What an MLflow run lacks of what its step's content says; plain values, so that writing it is all that is left."""
+"""Computes what an MLflow run lacks compared with its step's content, as plain values."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def changed_tags(content: StepContent, held: Mapping[str, str]) -> dict[str, str
 
 
 def dropped_tags(content: StepContent, held: Mapping[str, str]) -> list[str]:
-    """Ours that no longer hold, such as the reason of a failure before a resume."""
+    """Our tags that are no longer valid, such as the reason of a failure before a resume."""
     return [key for key in held if key.startswith("reskd.") and key not in content.tags and key != EPOCH_TAG]
 
 

@@ -16,7 +16,7 @@ PARAMS = ("kd.level", "model.resolution", "model.name", "teacher.model.resolutio
 WIDTHS = {"attributes.`Run Name`": 260, "runDateAndNestInfo": 140, "tags.`reskd.reason`": 500}
 """Pixels; MLflow's own widths cut the seed off a run's name."""
 STUDENTS = "tags.`reskd.kind` != 'teacher' AND tags.`reskd.kind` != 'report'"
-"""And baselines."""
+"""MLflow filter for students and baselines."""
 ALL_RUNS = "SHOW_ALL"
 SECTION = "cost"
 

@@ -1,4 +1,4 @@
-"""What publishing needs besides MLflow itself: its settings, checks of its URI, texts cut to what it takes."""
+"""Settings of MLflow, checks of its URI, and texts cut to the lengths that it accepts."""
 
 from __future__ import annotations
 

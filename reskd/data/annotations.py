@@ -33,7 +33,7 @@ class VideoRecord:
 
 @dataclass(frozen=True, slots=True)
 class Annotations:
-    """Both splits and their class names. Records keep the order of the annotation files; missing videos are included."""
+    """Both splits and their class names. Records keep the annotation files' order and include missing videos."""
 
     classes: tuple[str, ...]
     train: tuple[VideoRecord, ...]

@@ -180,7 +180,7 @@ class VideoDataset(Dataset[Item]):
 
     def _train_clip(self, index: int, rng: random.Random) -> tuple[Tensor, int]:
         label = rng.choice(self.clips[index].labels)
-        # A reader may call the function twice, and a retry calls it again. A fixed seed gives the same frames each time.
+        # A reader may call the function twice, and a retry calls it again. A fixed seed gives the same frames.
         frames_seed = rng.getrandbits(32)
         frames = self._read(
             index,

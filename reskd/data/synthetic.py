@@ -1,8 +1,8 @@
 """The demo data set: real H.264 files. The label is a fine detail in a small region of some frames.
 
-A clip shows a round patch with a sine grating. The patch drifts over a smooth background with moving boxes. The class is
-the orientation of the grating. The patch is visible in two of four segments, so a teacher can tell in which frame and
-where. Low resolution blurs or aliases the grating; distillation has to close this gap.
+A clip shows a round patch with a sine grating. The patch drifts over a smooth background with moving boxes. The class
+is the orientation of the grating. The patch is visible in two of four segments, so a teacher can tell in which frame
+and where. Low resolution blurs or aliases the grating; distillation has to close this gap.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class Box(NamedTuple):
 
 
 def train_crop(frames: Tensor, *, spec: DataSpec, rng: random.Random) -> Tensor:
-    """uint8 (T, C, H, W) -> uint8 (T, C, S, S): short-side resize, random crop, random flip. All frames share a crop."""
+    """uint8 (T, C, H, W) -> uint8 (T, C, S, S): short-side resize, random crop and flip, the same for all frames."""
     frames = resize_short_side(frames, short_side=spec.short_side)
     if spec.crop == "random_resized":
         box = draw_resized_box(*frames.shape[-2:], rng=rng)
@@ -94,7 +94,8 @@ def draw_resized_box(height: int, width: int, *, rng: random.Random) -> Box:
     """Draw the random resized crop of Inception (Szegedy et al. 2015), as torchvision and mmaction2 do.
 
     The share of the area is uniform in AREA_SHARES; the ratio of the sides is log-uniform in SIDE_RATIOS. Sides are
-    rounded to whole pixels, and the place is uniform. If NUM_ATTEMPTS draws do not fit, it is the largest centre square.
+    rounded to whole pixels, and the place is uniform. If NUM_ATTEMPTS draws do not fit, it takes the largest centre
+    square.
     """
     for _ in range(NUM_ATTEMPTS):
         area = rng.uniform(*AREA_SHARES) * height * width
@@ -141,7 +142,7 @@ def normalise(clips: Tensor, *, dtype: torch.dtype) -> Tensor:
 def view(clips: Tensor, *, resolution: int, antialias: bool, enlarge_to: int | None = None) -> Tensor:
     """The input of a model of that resolution: float (B, T, 3, S, S) -> (B, T, 3, r, r), bilinear, on the same device.
 
-    With ``enlarge_to``, the r x r frames are then enlarged to that many pixels, also bilinear. This adds no information.
+    With ``enlarge_to``, the r x r frames are then enlarged to that many pixels, also bilinear.
 
     Without antialias, the resize samples pixels, as the official code does: at r = S / 2 each output is the mean of
     2 x 2 pixels; at a smaller r some pixels are skipped. At r = S the output is the input itself.
@@ -176,7 +177,7 @@ def _cut(frames: Tensor, box: Box) -> Tensor:
 
 
 def _resize(frames: Tensor, *, height: int, width: int) -> Tensor:
-    """Antialiased bilinear resize of uint8 frames in integer arithmetic. Frames of the right size are returned as is."""
+    """Antialiased bilinear resize of uint8 frames in integer arithmetic, skipped if the size is right."""
     if frames.shape[-2:] == (height, width):
         return frames
     return F.interpolate(frames, size=(height, width), mode="bilinear", align_corners=False, antialias=True)

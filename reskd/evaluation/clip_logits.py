@@ -1,4 +1,4 @@
-"""Validation and test: each clip's logits from several models at once, then metrics from the logits."""
+"""Collects the logits of every clip of a split from several models in one pass."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class ClipLogits:
-    """Logits of every clip of a split that decodes, ordered by clip number; on every worker.
+    """Logits of every clip of a split that decodes, ordered by clip number. Every worker holds all of them.
 
     logits: model name -> (N, K) float32; targets: (N, K) bool; indices: (N,) clip numbers in the split.
     """
@@ -45,11 +45,10 @@ class ClipLogits:
     indices: np.ndarray
     damaged: tuple[Damage, ...]
     frames_used: dict[str, np.ndarray] = field(default_factory=dict)
-    """Model name -> (N,) frames that a clip's logits rest on, the mean of its views; only of networks that may stop
-    early."""
+    """Model name -> (N,) number of frames used for a clip, mean over its views. Only for networks with early exit."""
 
     def arrays(self, name: str) -> dict[str, np.ndarray]:
-        """What an evaluation of this model keeps of each clip."""
+        """The arrays that an evaluation of this model stores."""
         arrays = {"logits": self.logits[name], "targets": self.targets, "indices": self.indices}
         return arrays | ({"frames_used": self.frames_used[name]} if name in self.frames_used else {})
 
@@ -66,12 +65,11 @@ def collect_logits(
     on_group: Callable[[int], None] | None = None,
     cache: GroupCache | None = None,
 ) -> ClipLogits:
-    """One pass over the split, its clips dealt out to the workers; every model sees the same decoded clips.
+    """Run all models over the split once. Workers share the clips; all models see the same decoded clips.
 
-    At most ``batch_size`` views go through a model together; a clip's own views end up as one row of logits.
-    on_group gets the number of clips that this worker has been through.
-    ``cache`` keeps the clips for the next pass of this kind; it changes no result.
-    ``autocast`` is what autocast narrows to, None for none.
+    At most ``batch_size`` views go through a model together. The views of a clip are averaged to one row of logits.
+    ``on_group`` gets the number of clips that this worker has finished. ``cache`` keeps clips for the next pass of the
+    same kind and changes no result. ``autocast`` is the type for autocast, or None. A collective call.
     """
     parts: dict[str, list[np.ndarray]] = {name: [] for name in models}
     used: dict[str, list[np.ndarray]] = {}
@@ -119,11 +117,10 @@ def collect_logits(
 
 
 def average_views(logits: Tensor, *, views_per_clip: int) -> Tensor:
-    """(B * P, K) logits, a clip's P views one after another -> (B, K): log of the mean of their softmax, float32.
+    """Logits (B * P, K) with a clip's P views adjacent -> (B, K): log of the mean softmax over views, float32.
 
-    Probabilities are averaged, not logits, as mmaction2's ``average_clips='prob'`` does: a view counts by how sure it
-    is, not by how large its logits happen to be. The log makes logits of the mean again, whose softmax is that mean,
-    so that everything made for logits holds for them. One view's logits stay as they are, to the bit.
+    It averages probabilities, not logits, like mmaction2's ``average_clips='prob'``. The softmax of the result is the
+    mean probability, so the result can be used like logits. With one view, the logits are returned unchanged.
     """
     if views_per_clip == 1:
         return logits

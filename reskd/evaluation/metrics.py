@@ -1,4 +1,4 @@
-"""How good a set of clip scores is: numpy arrays of N clips x K classes in, shares in [0, 1] out."""
+"""Metrics of clip scores. Inputs are numpy arrays (N clips, K classes); results are shares in [0, 1]."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Targets = NDArray[np.bool_]
 def top_k(scores: Scores, targets: Targets, *, k: int) -> float:
     """Share of clips with a true label among their ``min(k, K)`` best classes.
 
-    ``targets`` is multi-hot; a clip with several labels is right when any one of them is found, and a clip
-    without labels is wrong. Of equal scores the lower class index counts as better. Raises ValueError for
-    scores that are not finite, arrays that do not match, no clips, or k below 1.
+    ``targets`` is multi-hot. A clip with several labels is right if any of them is found; a clip without labels is
+    wrong. If scores are equal, the lower class index ranks first. Raises ValueError for scores that are not finite,
+    arrays that do not match, no clips, or k below 1.
     """
     _check(scores, targets)
     if k < 1:
@@ -27,7 +27,7 @@ def mean_average_precision(scores: Scores, targets: Targets) -> float:
     """Mean over classes of the step-wise average precision (scikit-learn's ``average_precision_score``).
 
     Classes without a positive clip are left out, since their average precision is undefined (scikit-learn
-    would count 0). nan when no class has any. Raises ValueError as ``top_k`` does.
+    would count 0). The result is nan if no class has a positive clip. Raises ValueError as ``top_k`` does.
     """
     from sklearn.metrics import average_precision_score
 
@@ -39,7 +39,7 @@ def mean_average_precision(scores: Scores, targets: Targets) -> float:
 
 
 def agreement(scores_a: Scores, scores_b: Scores) -> float:
-    """Share of clips whose best class is the same in both; of equal scores the lower class index is best.
+    """Share of clips with the same best class in both. If scores are equal, the lower class index is best.
 
     Raises ValueError as ``top_k`` does.
     """
@@ -60,8 +60,8 @@ def softmax(logits: Scores) -> NDArray[np.float64]:
 def evaluate_scores(logits: Scores, targets: Targets, *, teacher_logits: Scores | None = None) -> dict[str, float]:
     """``top1``, ``top5`` and ``mAP`` of clip logits (N, K); with a teacher's logits also ``agreement`` with it.
 
-    mAP ranks clips by softmax scores, which unlike logits compare across clips; top-k is taken from the logits,
-    where no two classes round to the same probability. Raises ValueError as ``top_k`` does.
+    mAP ranks clips by softmax scores, which are comparable across clips, unlike logits. top-k uses logits, because two
+    classes can round to the same probability. Raises ValueError as ``top_k`` does.
     """
     _check(logits, targets)
     metrics = {

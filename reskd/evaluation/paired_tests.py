@@ -1,4 +1,4 @@
-"""What stored logits say without a video: two models clip by clip, and one model class by class. Pure numpy."""
+"""Statistics from stored logits: two models compared clip by clip, and one model class by class. No video is needed."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ CONFIDENCE = 0.95
 BOOTSTRAP_SEED = 0
 """Fixed, so that the same logits give the same interval."""
 MAX_VALUES = 10_000_000
-"""That a bootstrap holds at once; bounds its memory to about 160 MB."""
+"""Most values that a bootstrap holds at once. This bounds its memory to about 160 MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """Two models on the same clips; accuracies are shares, the difference is first minus second."""
+    """Two models on the same clips. Accuracies are shares in [0, 1]; the difference is first minus second."""
 
     num_clips: int
     accuracy_first: float
@@ -27,9 +27,9 @@ class Paired:
     difference: float
     low: float
     high: float
-    """Percentile bootstrap over clips; it covers the choice of clips, not the choice of seeds."""
+    """`low` and `high` are the percentile bootstrap over clips. It does not cover the choice of seeds."""
     only_first: int
-    """Clips that the first alone gets right."""
+    """Clips that only the first model gets right."""
     only_second: int
     p_value: float
     """McNemar's exact test, two-sided."""
@@ -41,10 +41,10 @@ class ClassScore:
 
     name: str
     num_clips: int
-    """Clips counted as this class, as `true_classes` does."""
+    """Clips that count as this class; see `true_classes`."""
     num_correct: int
     average_precision: float
-    """Of ranking all clips by this class; nan when no clip has it."""
+    """Average precision when all clips are ranked by this class; nan if no clip has it."""
 
     @property
     def accuracy(self) -> float:
@@ -53,12 +53,15 @@ class ClassScore:
 
 
 def correct(logits: Scores, targets: Targets) -> NDArray[np.bool_]:
-    """(N,) whether a clip's best class is one of its labels: top-1, clip by clip."""
+    """Bool (N,): whether a clip's best class is one of its labels (top-1)."""
     return targets[np.arange(len(targets)), logits.argmax(axis=1)]
 
 
 def compare(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Paired:
-    """(N,) whether each of two models is right about the same clips, N at least 1 -> how they differ."""
+    """Compare two models by bool (N,) arrays that say which clips each gets right.
+
+    Raises ValueError unless both arrays have the same length, at least 1.
+    """
     if first.shape != second.shape or first.ndim != 1 or first.size == 0:
         raise ValueError(f"{first.shape} against {second.shape} clips; both must be the same clips, at least one")
     difference = first.astype(np.float64) - second
@@ -78,7 +81,7 @@ def compare(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Paired:
 
 
 def bootstrap_interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the mean of (N,) values, one a clip, resampled together."""
+    """95 % percentile bootstrap interval (low, high) of the mean of (N,) values, one per clip."""
     from scipy.stats import bootstrap
 
     if len(values) == 1:
@@ -96,9 +99,9 @@ def bootstrap_interval(values: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def mcnemar_exact(only_first: int, only_second: int) -> float:
-    """Two-sided p-value that clips which one model alone gets right fall to either model like a fair coin.
+    """Two-sided p-value of McNemar's exact test; 1 if the models never differ.
 
-    1 when the models never differ.
+    Null hypothesis: a clip that only one model gets right favours either model with probability 1/2.
     """
     from scipy.stats import binomtest
 
@@ -107,20 +110,20 @@ def mcnemar_exact(only_first: int, only_second: int) -> float:
 
 
 def true_classes(logits: Scores, targets: Targets) -> NDArray[np.int64]:
-    """(N,) the class that a clip counts as: its label; of several the one predicted, else the first."""
+    """int64 (N,): the class that a clip counts as. For several labels: the predicted one, else the first."""
     predicted = logits.argmax(axis=1)
     return np.where(correct(logits, targets), predicted, targets.argmax(axis=1))
 
 
 def confusion(logits: Scores, targets: Targets) -> NDArray[np.int64]:
-    """(K, K) numbers of clips: row the true class, as `true_classes` says, column the predicted one."""
+    """Confusion matrix (K, K) of clip counts. Rows: true class (see `true_classes`); columns: predicted class."""
     from sklearn.metrics import confusion_matrix
 
     return confusion_matrix(true_classes(logits, targets), logits.argmax(axis=1), labels=np.arange(logits.shape[1]))
 
 
 def class_scores(logits: Scores, targets: Targets, *, classes: tuple[str, ...]) -> list[ClassScore]:
-    """Each class in order; average precision ranks clips by softmax, as mAP does."""
+    """The score of each class, in order. Average precision ranks clips by softmax, as mAP does."""
     from sklearn.metrics import average_precision_score
 
     matrix, probabilities = confusion(logits, targets), softmax(logits)

@@ -1,4 +1,4 @@
-"""What an evaluation leaves beside its logits."""
+"""The record of an evaluation, stored beside its logits."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def evaluation_record(
     num_missing: int,
     packed: str = "",
 ) -> Json:
-    """The record beside which the logits lie; skipped clips are named, and n says how many were judged.
+    """The record of an evaluation: metrics, number of evaluated clips, and names of skipped clips.
 
-    ``num_missing``: annotated clips that are not among the ``num_in_split``, since their videos are not here.
-    ``packed``: how the frames were packed beforehand, in words; empty for frames of the original videos.
+    ``num_missing``: annotated clips without a video; they are not part of ``num_in_split``.
+    ``packed``: how the frames were packed, in words; empty for original videos.
     """
     return {
         "protocol": protocol.to_dict(),

@@ -1,5 +1,4 @@
-"""Draws sheets: frames with an overlay of what each network looks at. The result is PNG; equal inputs give equal bytes.
-"""
+"""Draws sheets: frames with an overlay of what each network looks at. The result is PNG; equal inputs give equal bytes."""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ def map_in_processes(
 ) -> Iterator[tuple[Item, Result | None]]:
     """Yield (item, result) in order of completion. The result is None if the item kills its process.
 
-    A dead process breaks the whole pool, and the pool does not say which item was the cause. So only a few items are
-    in the pool at a time, and after a death these are tried again one by one. Raises BadInput if processes do not start.
+    A dead process breaks the whole pool, and the pool does not say which item was the cause. So only a few items are in
+    the pool at a time, and after a death these are tried again one by one. Raises BadInput if no process starts.
     """
     waiting = deque(items)
     while waiting:

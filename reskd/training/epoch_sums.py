@@ -1,4 +1,4 @@
-"""What the steps of one epoch add up to: each member's mean losses, and the pace."""
+"""Sums over the steps of one epoch: each member's mean losses, and the speed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reskd.training.member import Member
 
 
 class EpochSums:
-    """Losses of the steps that each member took, and where the seconds went."""
+    """Sums of each member's losses and of the seconds spent in each part of a step."""
 
     def __init__(self, members: Sequence[Member]) -> None:
         self._losses = {member.step_id: np.zeros(2) for member in members}
@@ -34,7 +34,7 @@ class EpochSums:
             self._num_skipped[step_id] += 1
 
     def perf(self, member: Member, train_s: float, *, num_steps: int) -> dict[str, float]:
-        """Pace of the epoch's ``num_steps`` steps, which took ``train_s`` seconds; of the member its own share."""
+        """Speed of an epoch with ``num_steps`` steps in ``train_s`` seconds. perf/student_ms is the member's own."""
         seconds = {
             "perf/step_ms": train_s,
             "perf/data_wait_ms": self.data_s,
@@ -46,7 +46,7 @@ class EpochSums:
         return pace | {name: 1000 * spent / num_steps for name, spent in seconds.items() if spent}
 
     def losses(self, member: Member) -> dict[str, float]:
-        """Means over the steps taken; with fp16 also how many were skipped, and no means where all were."""
+        """Mean losses over the taken steps; empty if all were skipped. With fp16, also the number of skipped steps."""
         step_id = member.step_id
         metrics: dict[str, float] = {}
         if self._num_taken[step_id]:
@@ -57,7 +57,7 @@ class EpochSums:
 
 
 def _losses(recipe: Recipe, task_loss: float, kd_loss: float) -> dict[str, float]:
-    """The loss and its terms apart, the distillation term before its weight."""
+    """The total loss and its terms. The distillation term is unweighted."""
     if not recipe.has_teacher:
         return {"train/loss": task_loss, "train/task_loss": task_loss}
     loss = task_loss + recipe.kd.effective_weight * kd_loss

@@ -1,4 +1,4 @@
-"""The one way to train: a cohort of K >= 1 members, epoch by epoch, resumed from what its sink holds."""
+"""Trains a cohort of K >= 1 members epoch by epoch. It resumes from the checkpoints in its sink."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class MemberSpec:
-    """One step to train: its id, its recipe, and facts that its DONE record repeats (commit, identity...)."""
+    """One step to train: its id, its recipe, and facts for its DONE record (commit, identity, ...)."""
 
     step_id: str
     recipe: Recipe
@@ -48,12 +48,13 @@ class MemberSpec:
 
 
 Prune = Callable[[int, Sequence[str]], Mapping[str, Json]]
-"""Epoch, members that could go on -> those that shall not, with the record of why: at least a ``reason``."""
+"""Gets the epoch and the step ids that could continue. Returns step id -> record with a ``reason``, for those to stop.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class EpochReport:
-    """What `on_epoch_end` gets on every worker: epoch counted from 1, metrics by step id."""
+    """The argument of `on_epoch_end` on every worker. Epochs count from 1; metrics are by step id."""
 
     epoch: int
     num_epochs: int
@@ -73,16 +74,15 @@ def fit_cohort(
     on_epoch_end: Callable[[EpochReport], None] | None = None,
     prune: Prune | None = None,
 ) -> dict[str, Failure | None]:
-    """Train the members until each is finished or has left; step id -> None, or why it left.
+    """Train the members until each has finished or left. Returns step id -> None, or the failure of a member that left.
 
-    execution: how it is computed, to rounding the same; a resume goes on with that of its start.
-    prune is asked after each epoch's checkpoints, on the first worker, which members leave there on purpose.
+    manifest and root define the clips. sink stores all results; a resume starts from it, and members that it holds as
+    finished are skipped. execution changes results by rounding only; a resume uses that of its start. prune is called
+    on the first worker after each epoch's checkpoints and returns the members to stop.
 
-    manifest and root say which clips; sink is where everything goes and where a resume starts from. Members that
-    the sink holds as finished are skipped. Raises BadInput before any training when recipes, data, teacher
-    and workers do not fit each other, TooManyDamaged with the list of clips, OSError for a file system's fault, and
-    torch.OutOfMemoryError where several members do not fit beside each other, of which fewer may; all of them leave
-    what was trained in the sink.
+    Raises BadInput before training if recipes, data, teacher and workers do not fit together. Raises TooManyDamaged
+    with the list of clips, OSError from the file system, and torch.OutOfMemoryError if several members do not fit into
+    memory together; fewer may fit. After any error, the checkpoints stay in the sink.
     """
     workers = workers or Workers()
     _check_workers(specs[0].recipe, workers.world_size)
@@ -119,7 +119,7 @@ def fit_cohort(
 
 @contextmanager
 def _naming_who_is_too_large(specs: Sequence[MemberSpec], workers: Workers) -> Iterator[None]:
-    """Out of memory becomes BadInput where there is one member and so nothing left to take apart."""
+    """Turn out-of-memory into BadInput if there is only one member, since the cohort cannot be split further."""
     try:
         yield
     except torch.OutOfMemoryError as error:
@@ -132,7 +132,7 @@ def _naming_who_is_too_large(specs: Sequence[MemberSpec], workers: Workers) -> I
 
 
 class _Run:
-    """The state of one fit: cohort, data sets, and what is carried from epoch to epoch."""
+    """The state of one fit: cohort, data sets, and values that last over epochs."""
 
     def __init__(
         self,
@@ -191,7 +191,7 @@ class _Run:
             self.val_set, cohort=self.cohort, workers=workers, damage=self.damage, loader_workers=loader_workers
         )
         self.spent_s = dict.fromkeys(self.specs, (0.0, 0.0))
-        """Wall seconds of a member's jobs while it was in them, and its equal share of their device seconds."""
+        """Step id -> (wall seconds of the jobs while the member was in them, its equal share of device seconds)."""
 
     def _member(self, spec: MemberSpec) -> Member:
         return Member(
@@ -211,12 +211,12 @@ class _Run:
         )
 
     def resume(self, settings: ExitStack) -> None:
-        """Go to the newest epoch that all members hold; rank 0 decides, the others follow.
+        """Load the newest epoch that all members hold. Rank 0 decides for all workers.
 
-        Settings of torch that hold for the whole training go into ``settings``.
+        ``settings`` collects torch settings that must hold for the whole training.
         """
         self.epoch = self.workers.from_first(newest_common(self.sink, self.specs) if self.workers.is_first else 0)
-        # Another number of threads, or another execution, than at the start would change bits.
+        # A number of threads or an execution that differs from the start would change bits.
         threads, execution = self.workers.from_first(
             self._record_start() if self.workers.is_first else (0, self.execution)
         )
@@ -231,7 +231,7 @@ class _Run:
             self._prune(self.epoch)  # a crash may have come before all were recorded
 
     def _record_start(self) -> tuple[int, Execution]:
-        """Threads of each worker and how it computes: as now, or as at the start that is being resumed."""
+        """Threads per worker and execution: the current ones, or those of the start that is resumed."""
         now = {
             "workers": self.workers.world_size,
             "threads": torch.get_num_threads(),
@@ -252,7 +252,7 @@ class _Run:
         logger.info("resumed after epoch %d: %s", self.epoch, ", ".join(self.specs))
 
     def train_epoch(self, epoch: int) -> dict[str, dict[str, float]]:
-        """One epoch, its validation where due, and everything saved; metrics of the members still in."""
+        """Train one epoch, validate if due, and save. Returns metrics of the remaining members by step id."""
         started = time.perf_counter()
         step = (epoch - 1) * self.steps_per_epoch
         members = self.cohort.live(step)
@@ -269,9 +269,9 @@ class _Run:
             sums.add(self.cohort.step(step, groups))
             step += 1
             if not self.cohort.live(step - 1):
-                break  # all have left; no clip is decoded for nobody
+                break  # all members have left, so no further clip is needed
         if self.loader_workers and self.cohort.live(step):
-            self.loader.prepare(epoch + 1)  # beside the validation
+            self.loader.prepare(epoch + 1)  # decodes during the validation
         self.damage.share("train", found)
         train_s = time.perf_counter() - started
         metrics = {
@@ -285,7 +285,7 @@ class _Run:
     def _end_epoch(
         self, epoch: int, members: list[Member], metrics: dict[str, dict[str, float]], started: float
     ) -> None:
-        """Validate the members that are due, record those that left, save the others, finish those at their end."""
+        """Validate members that are due, record failures, save the others, and finish those at their last epoch."""
         due = [
             member
             for member in members
@@ -308,7 +308,7 @@ class _Run:
         self._prune(epoch)
 
     def _prune(self, epoch: int) -> None:
-        """Let members leave that the caller wants no more; the first worker decides, the others follow."""
+        """Stop the members that the caller no longer wants. The first worker decides for all."""
         going_on = {member.step_id: member for member in self.cohort.live(epoch * self.steps_per_epoch)}
         if self.ask_prune is None or not going_on:
             return
@@ -322,7 +322,7 @@ class _Run:
     def _judge(
         self, members: list[Member], clips: ClipLogits | None, *, epoch: int, protocol: Protocol | None = None
     ) -> dict[str, dict[str, float]]:
-        """Metrics by step id; on every worker alike, as a member may leave here."""
+        """Metrics by step id. All workers call it, since a member may leave here."""
         if clips is None:
             return {}
         step, by = epoch * self.steps_per_epoch, protocol or self.judge.one_view
@@ -342,7 +342,7 @@ class _Run:
         return {**member.state(), "damaged": self.damage.to_list(), "wall_s": wall_s, "device_s": device_s}
 
     def _finish_resumed(self) -> None:
-        """A crash between a member's last checkpoint and its DONE leaves only the judging to do."""
+        """Evaluate and finish members that crashed between their last checkpoint and DONE."""
         members = [member for member in self.cohort.members if member.recipe.optim.epochs == self.epoch]
         clips = self.judge.logits(members, protocol=self.judge.one_view)
         judged = self._judge(members, clips, epoch=self.epoch)
@@ -352,9 +352,9 @@ class _Run:
     def _finish(
         self, epoch: int, members: list[Member], clips: ClipLogits | None, judged: dict[str, dict[str, float]]
     ) -> None:
-        """Judge members that have had all their epochs by their own protocols, and write what they leave.
+        """Test members after their last epoch, each by its own protocol, and write their results.
 
-        clips and judged are of the validation just done, which is the test of those who ask for no more than one view.
+        clips and judged come from the validation just done. For a protocol with one view, that is already the test.
         """
         for protocol in dict.fromkeys(member.recipe.test_protocol for member in members):
             ending = [member for member in members if member.recipe.test_protocol == protocol]
@@ -369,7 +369,7 @@ class _Run:
             self._write([member for member in ending if member.failure is None], found, metrics, protocol)
 
     def _spend(self, members: list[Member], seconds: float) -> None:
-        """Count wall seconds of these members' jobs, and their equal share of the device's."""
+        """Add wall seconds to each of these members, and its equal share of the device seconds."""
         for member in members:
             wall_s, device_s = self.spent_s[member.step_id]
             device_s += seconds * self.workers.world_size / len(members)

@@ -1,4 +1,4 @@
-"""The optimiser that a recipe asks for: torch's own, fused, and which parameters share their settings."""
+"""Builds the optimiser of a recipe (torch's fused SGD or AdamW) and its parameter groups."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reskd.recipe import OptimSpec
 
 
 def build_optimizer(spec: OptimSpec, model: VideoModel) -> torch.optim.Optimizer:
-    """The optimiser of all parameters; each of its groups has an ``lr_factor`` beside torch's own settings."""
+    """The optimiser of all parameters. Each parameter group also has an ``lr_factor``."""
     groups = parameter_groups(spec, model)
     if spec.name == "sgd":
         return torch.optim.SGD(
@@ -27,7 +27,7 @@ def build_optimizer(spec: OptimSpec, model: VideoModel) -> torch.optim.Optimizer
 
 
 def parameter_groups(spec: OptimSpec, model: VideoModel) -> list[dict[str, Any]]:
-    """Parameters that share their learning rate and weight decay, in the model's order; one group where all do."""
+    """Groups of parameters with equal learning rate and weight decay, in the model's order."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         factor = spec.backbone_lr if name.startswith("backbone.") else 1.0

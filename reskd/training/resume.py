@@ -1,4 +1,4 @@
-"""Where a cohort goes on from, and that all its workers start there alike."""
+"""Finds the epoch from which a cohort resumes, and checks that all workers start with equal weights."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ logger = logging.getLogger(__name__)
 
 
 def newest_common(sink: Sink, step_ids: Collection[str]) -> int:
-    """The newest epoch that all steps hold undamaged, 0 for none; what they hold beyond it is forgotten.
+    """The newest epoch with an undamaged checkpoint of every step; 0 if there is none. Newer checkpoints are removed.
 
-    For one worker alone; a file system's error passes, so that a share that is gone costs no checkpoint.
+    Only one worker may call it. An OSError is raised, so that no checkpoint is removed when a file share is offline.
     """
     epoch = 0
     for candidate in sorted(set.intersection(*(set(sink.epochs(step_id)) for step_id in step_ids)), reverse=True):
@@ -35,7 +35,10 @@ def newest_common(sink: Sink, step_ids: Collection[str]) -> int:
 
 
 def check_same_weights(cohort: Cohort, workers: Workers) -> None:
-    """Only gradients are added up, so workers that start apart would stay apart without an error. A collective."""
+    """Raise BadInput unless all workers hold equal weights. A collective call.
+
+    Workers exchange gradients only, so different start weights would stay different without any error.
+    """
     models = {member.step_id: member.model for member in cohort.members}
     if cohort.teacher is not None:
         models["the teacher"] = cohort.teacher.model

@@ -18,7 +18,7 @@ def _cosine(start: float, end: float, progress: float) -> float:
 
 
 def cosine_factor(step: int, *, steps_per_epoch: int, epochs: int, warmup_epochs: float) -> float:
-    """Share of the peak rate: cosine to zero by whole epochs, below a linear warm-up by steps.
+    """Factor on the peak rate: cosine to zero per epoch, times a linear warm-up per step.
 
     The official configs anneal per epoch and warm up per iteration.
     """
@@ -29,7 +29,7 @@ def cosine_factor(step: int, *, steps_per_epoch: int, epochs: int, warmup_epochs
 def step_factor(
     step: int, *, steps_per_epoch: int, milestones: Sequence[int], gamma: float, warmup_epochs: float
 ) -> float:
-    """Share of the peak rate: ``gamma`` to the number of milestones passed, below a linear warm-up by steps."""
+    """Factor on the peak rate: ``gamma`` to the power of passed milestones, times a linear warm-up per step."""
     num_passed = sum(step // steps_per_epoch >= milestone for milestone in milestones)
     return gamma**num_passed * _warmup(step, warmup_steps=warmup_epochs * steps_per_epoch)
 
@@ -39,7 +39,7 @@ def _warmup(step: int, *, warmup_steps: float) -> float:
 
 
 def onecycle_factor(step: int, *, num_steps: int, rising_steps: float) -> float:
-    """Share of the peak rate: up from 1/25 and down to 1/250000, both along a cosine (Smith and Topin 2018).
+    """Factor on the peak rate: cosine rise from 1/25, then cosine fall to 1/250000 (Smith and Topin 2018).
 
     Equals torch's OneCycleLR without its momentum cycle.
     """
@@ -50,7 +50,7 @@ def onecycle_factor(step: int, *, num_steps: int, rising_steps: float) -> float:
 
 
 def learning_rate(spec: OptimSpec, step: int, *, steps_per_epoch: int) -> float:
-    """The rate of one step, counted from 0 over the whole training."""
+    """The learning rate of a step. Steps count from 0 over the whole training."""
     if spec.schedule == "cosine":
         factor = cosine_factor(
             step, steps_per_epoch=steps_per_epoch, epochs=spec.epochs, warmup_epochs=spec.warmup_epochs

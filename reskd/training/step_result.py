@@ -1,4 +1,4 @@
-"""What a finished step says of itself: the trained model alone, and its DONE record."""
+"""The results of a finished step: the content of weights.pt, and the DONE record."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from reskd.training.member import Member
 
 
 def weights_content(member: Member, *, classes: tuple[str, ...]) -> Json:
-    """A model that needs nothing else to be used: weights, architecture, classes, frames and view."""
+    """The content of weights.pt, enough to use the model: weights, architecture, classes, frames and crop."""
     data = member.recipe.data
     return {
         "model": {name: value.detach().cpu().clone() for name, value in member.model.state_dict().items()},
@@ -46,9 +46,10 @@ def done_record(
     num_workers: int,
     facts: Json,
 ) -> Json:
-    """The last file of a step; `facts` are times, the code's commit and whatever else the caller knows.
+    """The DONE record, the last file of a step. `facts` are added to it: times, the code's commit and so on.
 
-    frames_used: of each clip of the evaluation, where the model may stop early; then the complexity is their mean.
+    frames_used: (N,) frames used per clip by a model with early exit, else None. The complexity is then a mean over
+    clips.
     """
     recipe = member.recipe
     resolution, num_frames = recipe.model.input_size, recipe.data.num_frames
@@ -82,8 +83,8 @@ def done_record(
 
 
 def count_frames(frames_used: np.ndarray) -> dict[int, float]:
-    """Frames looked at -> number of clips. A mean over a clip's views that is no whole number counts for both of its
-    neighbours, by nearness: between the two the cost is linear in the frames.
+    """Number of used frames -> number of clips. A fractional mean over views is split linearly between its two
+    neighbours, since the cost is linear in the frames between them.
     """
     counts: defaultdict[int, float] = defaultdict(float)
     for frames in frames_used.tolist():

@@ -1,4 +1,4 @@
-"""Judging a cohort's members: validation on the way, and all that a finished step leaves."""
+"""Evaluates the members of a cohort during training, and writes the results of finished steps."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TEACHER = "teacher"  # its name among the models of an evaluation; step ids are 
 
 
 class Judge:
-    """The validation split, and the frozen teacher's answers on it, asked once for each protocol."""
+    """Evaluates members on the validation split. The frozen teacher's logits are computed once per protocol."""
 
     def __init__(
         self, dataset: VideoDataset, *, cohort: Cohort, workers: Workers, damage: DamageLog, loader_workers: int
@@ -36,11 +36,11 @@ class Judge:
         self._teacher_logits: dict[Protocol, np.ndarray] = {}
         data = cohort.members[0].recipe.data
         self.one_view = Protocol(num_frames=data.num_frames, stride=data.stride)
-        """What validations on the way take."""
+        """The protocol of validations during training."""
         self._cache = GroupCache(cache_limit(workers.world_size))
 
     def logits(self, members: list[Member], *, protocol: Protocol) -> ClipLogits | None:
-        """Logits of these members on every clip, on every worker; None without members. A collective."""
+        """Logits of these members on every clip, on every worker; None without members. A collective call."""
         if not members:
             return None
         judged = {member.step_id: Judged(member.model, member.recipe.model) for member in members}
@@ -63,9 +63,9 @@ class Judge:
         return clips
 
     def metrics(self, member: Member, clips: ClipLogits, *, protocol: Protocol, step: int) -> dict[str, float]:
-        """top1, top5, mAP and, with a teacher, agreement, with early exits, frames_used.
+        """top1, top5 and mAP; with a teacher also agreement; with early exits also frames_used.
 
-        A member whose logits are not finite leaves instead.
+        If the logits are not finite, the member is marked as failed and the result is empty.
         """
         logits = clips.logits[member.step_id]
         if not np.isfinite(logits).all():
@@ -89,7 +89,7 @@ class Judge:
         classes: tuple[str, ...],
         facts: Json,
     ) -> None:
-        """Evaluation record, throughput, weights, and DONE last. For rank 0; `facts` go into DONE as they are."""
+        """Write evaluation record, throughput, weights, and DONE last. Rank 0 only. `facts` are added to DONE."""
         recipe = member.recipe
         record = evaluation_record(
             clips,

@@ -66,8 +66,8 @@ def read_frames(path: Path, indices: Indices, *, backend: str = "pyav") -> NDArr
     packet. ``indices`` may be a function of the number of frames. It is called a second time if decoding shows that
     the first number was wrong.
 
-    Raises VideoOpenError if the file is no video or the folder has no frames. Raises VideoReadError if a requested frame
-    is missing or does not decode; it never returns another frame instead. Errors of the file system stay OSErrors.
+    Raises VideoOpenError if the file is no video or the folder has no frames. Raises VideoReadError if a requested
+    frame is missing or does not decode; it never returns another frame instead. File-system errors stay OSErrors.
     """
     return _backend(backend, path).read_frames(path, indices)
 

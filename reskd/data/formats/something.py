@@ -1,4 +1,4 @@
-"""ssv2, ssv1: Something-Something. V2 has JSON files and .webm videos. V1 has a CSV of ``id;label`` and frame folders."""
+"""ssv2, ssv1: Something-Something. V2 has JSON files and .webm videos. V1 has CSV lines ``id;label`` and frames."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read_v2(spec: DataSpec, root: Path) -> Splits:
 
 
 def read_v1(spec: DataSpec, root: Path) -> Splits:
-    """Read clips in the file's order. A clip is the folder of frames ``<id>/`` or a video of that name, under the root."""
+    """Read clips in the file's order. A clip is the folder of frames ``<id>/`` or a video of that name."""
     train, val = (_read_v1(root / name) for name in (spec.train, spec.val))
     return _splits(train, val, root, suffix="", classes=None)
 

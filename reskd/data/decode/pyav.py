@@ -138,14 +138,6 @@ def _duration_s(container: InputContainer, stream: VideoStream) -> float | None:
     return None if container.duration is None else container.duration / 1e6
 
 
-def all_frames(path: Path) -> Iterator[NDArray[np.uint8]]:
-    """Yield every frame of an undamaged file in order, in the form of `read_frames`."""
-    converter = VideoReformatter()
-    with closing(_decode(path)) as frames:
-        for frame in frames:
-            yield _upright_rgb(frame, converter)
-
-
 def read_once(
     path: Path, choose: Callable[[int], Sequence[int]], keep: Callable[[NDArray[np.uint8]], Kept]
 ) -> Once[Kept]:

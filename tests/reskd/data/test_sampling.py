@@ -115,6 +115,11 @@ def test_twice_of_several_views_and_of_dense_clips():
     assert clips[::32] == starts
 
 
+def test_an_evaluation_that_says_no_more_takes_one_view_once():
+    assert eval_indices(10, num_frames=4, stride=None) == [1, 3, 6, 8]
+    assert eval_indices(20, num_frames=4, stride=2) == [6, 8, 10, 12]  # 13 starts, 6 in the middle of them
+
+
 SIZES = {"num_total": st.integers(1, 5000), "num_frames": st.integers(1, 32), "stride": st.none() | st.integers(1, 9)}
 
 

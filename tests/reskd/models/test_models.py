@@ -89,11 +89,12 @@ def test_features_are_torchvisions_own_layers_on_every_frame(tmp_path):
     reference = resnet18(weights=None).eval()
     reference.load_state_dict(random_resnet18_state())
     clips = torch.randn(2, 3, 3, 64, 64)
+    features = model.forward_features(clips)
     for number, frame in enumerate(clips.flatten(0, 1)):
         x = reference.maxpool(F.relu(reference.bn1(reference.conv1(frame[None]))))
         for stage in (reference.layer1, reference.layer2, reference.layer3, reference.layer4):
             x = stage(x)
-        torch.testing.assert_close(model.forward_features(clips)[number : number + 1], x, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(features[number : number + 1], x, rtol=1e-4, atol=1e-5)
 
 
 def test_clip_logits_are_the_mean_of_the_frames_logits_without_dropout():

@@ -1,4 +1,4 @@
-"""Our all-reduce, one vector a member, against torch's DistributedDataParallel around each: seconds of a training step.
+"""Compares our all-reduce (one vector per member) with torch's DistributedDataParallel: seconds of a training step.
 
     python -m benchmarks.all_reduce [--workers 2] [--members 1 4] [--model tsn_resnet18] [--rounds 10]
 

@@ -1,4 +1,4 @@
-"""A cohort of K members against K jobs of one member each: seconds of training, the same steps on the same clips.
+"""Compares a cohort of K members with K jobs of one member: seconds of training for the same steps and clips.
 
     python benchmarks/cohort.py                    # all rows, some minutes on two cores
     python benchmarks/cohort.py --device cuda --precision bf16 --frames 16 --clips 8 --groups 8 --rounds 10

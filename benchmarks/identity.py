@@ -1,11 +1,11 @@
-"""Whether members of a cohort end with the bits that they have alone, and with the same again, on a device of choice.
+"""Checks that members of a cohort get the same bits as alone, and the same bits in a second run, on a chosen device.
 
     python -m benchmarks.identity                    # minutes on two cores; the options of benchmarks/cohort.py
     python -m benchmarks.identity --device cuda --precision bf16 --frames 16 --clips 8 --groups 8 --rounds 20
     python -m benchmarks.identity --device cuda ... --any-order    # kernels of cuDNN's choice: what they change
 
-The rows of benchmarks/cohort.py; --rounds is the number of steps. Each member's hash of weights and buffers after them:
-in the cohort, in the same cohort again, and alone. Exit code 1 where two differ.
+The rows are those of benchmarks/cohort.py; --rounds is the number of steps. It compares each member's hash of weights
+and buffers after these steps: in the cohort, in the same cohort again, and alone. The exit code is 1 if two differ.
 """
 
 from __future__ import annotations

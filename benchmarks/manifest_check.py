@@ -1,4 +1,4 @@
-"""How long the check of a data set that has not changed takes: the second `build_manifest`, against the first.
+"""Measures the check of an unchanged data set: the second `build_manifest`, compared with the first.
 
 It makes N small files in a temporary folder, with their CSV files, and builds their manifest three times with one
 cache of digests: first (every file is read), second and third (nothing changed). The goal for 240,000 files is that

@@ -1,4 +1,4 @@
-"""What orchestration costs: one job by `reskd run` against the same training by `fit_cohort` alone, on the same clips.
+"""Measures the overhead of orchestration: one job by `reskd run`, compared with `fit_cohort` alone on the same clips.
 
     python -m benchmarks.orchestration [--workers 1] [--epochs 8] [--rounds 2]
 

@@ -1,4 +1,4 @@
-"""A student's training step as reskd takes it against an official-style eager loop: seconds of a step, the same clips.
+"""Compares a student's training step in reskd with an eager loop like the official code: seconds on the same clips.
 
     python -m benchmarks.worker                    # some minutes on two cores
     python -m benchmarks.worker --device cuda --precision bf16 --frames 16 --clips 8 --groups 8 --rounds 10

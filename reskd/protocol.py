@@ -1,4 +1,4 @@
-"""The evaluation protocol: which frames and crops of a clip are tested. Its name is used in file names and metric keys."""
+"""The evaluation protocol: which frames and crops of a clip are tested. Its name is part of files and metric keys."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def split_changes(texts: Iterable[str]) -> Changes:
 
 
 def apply_changes(changes: Changes, tree: Mapping[str, Any]) -> dict[str, Any]:
-    """A sweep file's tree with the changes; whatever is in none of SECTIONS nor of `seeds` changes the base."""
+    """A sweep file's tree with the changes. A key outside SECTIONS and `seeds` changes the base."""
     tree = dict(tree)
     for key, text in changes.items():
         section, _, field = key.partition(".")

@@ -41,10 +41,10 @@ class Entered:
 
 
 def choose_models(sweep: Sweep, steps: Mapping[str, Step], records: Mapping[str, StepRecord]) -> tuple[Entered, ...]:
-    """Every finished teacher, and of each student network and frame size the row with the best mean accuracy.
+    """Every finished teacher, and for each student network and frame size, the row with the best mean accuracy.
 
-    Only rows with all seeds done are compared: one lucky seed is no best student. Versions are seeds, so nobody picks
-    the best seed by its test accuracy either.
+    Only rows with all seeds done are compared, so one lucky seed cannot win. All seeds of a row become versions, so the
+    best seed is not selected by its test accuracy.
     """
     done = {step_id for step_id, record in records.items() if record.state == "done"}
     chosen = [
@@ -89,9 +89,9 @@ def _entered(sweep: Sweep, kind: str, step: Step, why: str) -> Entered:
 
 
 def register(client: MlflowClient, chosen: Iterable[Entered], *, runs: Mapping[str, Run], store: Store) -> int:
-    """Enter what is not there yet, and point each alias at its step's version; how many versions are new.
+    """Register missing versions, and point each alias at its step's version. Returns the number of new versions.
 
-    `runs` are the steps' runs by step id; a step whose run is missing is entered the next time.
+    `runs`: step id -> run. A step without a run is skipped and registered the next time.
     """
     num_new = 0
     for entered in chosen:

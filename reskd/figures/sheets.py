@@ -1,4 +1,4 @@
-"""Draws sheets: frames with an overlay of what each network looks at. The result is PNG; equal inputs give equal bytes."""
+"""Draws sheets as PNG: frames with an overlay of what each network looks at. Equal inputs give equal bytes."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ READY := $(VENV)/.installed
 # A file stays with one process, which trains once what its tests share.
 BOTH_CORES := --numprocesses 2 --dist loadfile
 
-.PHONY: install demo test test-all lint unit unit-all end-to-end ray clean
+.PHONY: install demo test test-all lint unit unit-all end-to-end ray gpu clean
 
 install: $(READY)
 
@@ -39,6 +39,10 @@ end-to-end: $(READY)
 # One process: two Rays on a host at a time are not to be trusted.
 ray: $(READY)
 	$(BIN)/pytest -m "ray or server"
+
+# What has to be seen on a GPU, into docs/gpu/; cut short, it goes on when called again.
+gpu: $(READY)
+	$(BIN)/python -m benchmarks.gpu
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -201,10 +201,21 @@ def device_words(options: argparse.Namespace) -> str:
     return f"{options.threads} threads" if device.type == "cpu" else torch.cuda.get_device_name(device)
 
 
+def measured(options: argparse.Namespace) -> Iterator[tuple[str, str, Cost, Cost]]:
+    """(row, teacher's mode, the step of one job of all, the steps of jobs of one added up), row by row."""
+    device, groups = torch.device(options.device), noise(options)
+    for mode in options.modes:
+        taught_by = base(options, mode).teacher
+        assert isinstance(taught_by, Recipe)
+        teacher = new_teacher(taught_by, groups, mode=mode, device=device)
+        for row in rows(options, mode):
+            together, apart = costs_of(row.members, groups, teacher=teacher, rounds=options.rounds, device=device)
+            yield row.name, mode, together, apart
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     options = options_of(__doc__).parse_args(arguments)
     torch.set_num_threads(options.threads)
-    device, groups = torch.device(options.device), noise(options)
     print(
         f"{options.teacher} at {options.crop} px teaches {options.student}; {options.groups} x {options.clips} clips "
         f"of {options.frames} frames a step, fastest of {options.rounds}; {options.precision}, "
@@ -212,17 +223,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     print("| members | teacher | jobs of one: wall s | cohort: wall s | wall, times less | CPU seconds, times less |")
     print("|---|---|---|---|---|---|")
-    for mode in options.modes:
-        teacher_recipe = base(options, mode).teacher
-        assert isinstance(teacher_recipe, Recipe)
-        teacher = new_teacher(teacher_recipe, groups, mode=mode, device=device)
-        for row in rows(options, mode):
-            together, apart = costs_of(row.members, groups, teacher=teacher, rounds=options.rounds, device=device)
-            print(
-                f"| {row.name} | {mode} | {apart.wall_s:.2f} | {together.wall_s:.2f} | "
-                f"{apart.wall_s / together.wall_s:.2f} | {apart.cpu_s / together.cpu_s:.2f} |",
-                flush=True,
-            )
+    for name, mode, together, apart in measured(options):
+        print(
+            f"| {name} | {mode} | {apart.wall_s:.2f} | {together.wall_s:.2f} | "
+            f"{apart.wall_s / together.wall_s:.2f} | {apart.cpu_s / together.cpu_s:.2f} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

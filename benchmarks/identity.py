@@ -11,8 +11,9 @@ and buffers after these steps: in the cohort, in the same cohort again, and alon
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -34,6 +35,7 @@ from reskd.recipe import Recipe
 from reskd.runtime.determinism import deterministic
 from reskd.runtime.precision import tf32
 
+NONE = "none"
 RATE = 1e-3
 """At which a step changes every weight; the benchmark of speed has one at which none changes."""
 
@@ -52,7 +54,7 @@ def hashes_of(
 def differing(one: Sequence[str], other: Sequence[str]) -> str:
     """`none`, or how many of how many."""
     number = sum(first != second for first, second in zip(one, other, strict=True))
-    return f"{number} of {len(one)}" if number else "none"
+    return f"{number} of {len(one)}" if number else NONE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,26 +66,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{options.rounds} steps, {options.precision}, {device_words(options)}, torch {torch.__version__}\n")
     print("| members | teacher | differ again | differ alone |")
     print("|---|---|---|---|")
-    with deterministic(device, on=not options.any_order), tf32(allowed=options.precision == "tf32"):
-        return max(_compare(options, mode, device) for mode in options.modes)
-
-
-def _compare(options: argparse.Namespace, mode: str, device: torch.device) -> int:
-    groups, worst, taught_by = noise(options), 0, base(options, mode).teacher
-    assert isinstance(taught_by, Recipe)
-    teacher = new_teacher(taught_by, groups, mode=mode, device=device)
-    for row in rows(options, mode):
-        recipes = [replace(recipe, optim=replace(recipe.optim, lr=RATE)) for recipe in row.members]
-        together, again = (
-            hashes_of(recipes, groups, teacher=teacher, num_steps=options.rounds, device=device) for _ in range(2)
-        )
-        alone = [
-            hashes_of([recipe], groups, teacher=teacher, num_steps=options.rounds, device=device)[0]
-            for recipe in recipes
-        ]
-        print(f"| {row.name} | {mode} | {differing(together, again)} | {differing(together, alone)} |", flush=True)
-        worst = max(worst, int(not together == again == alone))
+    worst = 0
+    with deterministic(device, on=not options.any_order):
+        for name, mode, again, alone in found(options):
+            print(f"| {name} | {mode} | {again} | {alone} |", flush=True)
+            worst = max(worst, int(again != NONE or alone != NONE))
     return worst
+
+
+def found(options: argparse.Namespace) -> Iterator[tuple[str, str, str, str]]:
+    """(row, teacher's mode, how many differ in the same cohort again, how many alone)."""
+    device, groups = torch.device(options.device), noise(options)
+    for mode in options.modes:
+        taught_by = base(options, mode).teacher
+        assert isinstance(taught_by, Recipe)
+        teacher = new_teacher(taught_by, groups, mode=mode, device=device)
+        run = partial(hashes_of, groups=groups, teacher=teacher, num_steps=options.rounds, device=device)
+        for row in rows(options, mode):
+            recipes = [replace(recipe, optim=replace(recipe.optim, lr=RATE)) for recipe in row.members]
+            with tf32(allowed=options.precision == "tf32"):
+                together, again = run(recipes), run(recipes)
+                alone = [run([recipe])[0] for recipe in recipes]
+            yield row.name, mode, differing(together, again), differing(together, alone)
 
 
 if __name__ == "__main__":

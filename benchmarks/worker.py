@@ -19,7 +19,8 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -28,7 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from benchmarks.cohort import NUM_CLASSES, STEPS_PER_EPOCH, base, new_teacher, noise, now
+from benchmarks.cohort import NUM_CLASSES, STEPS_PER_EPOCH, Cost, base, new_teacher, noise, now
 from reskd.data.dataset import Group
 from reskd.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from reskd.distill.teacher import Teacher
@@ -99,21 +100,48 @@ def our_step(recipe: Recipe, teacher: Teacher | None, groups: Sequence[Group], o
     return step
 
 
-def compare(name: str, theirs: Step, ours: Step, options: argparse.Namespace) -> None:
+def timed(theirs: Step, ours: Step, options: argparse.Namespace) -> tuple[Cost, Cost]:
+    """The fastest of --rounds steps of each, taken in turn after one of warm-up."""
     device = torch.device(options.device)
-    taken: list[tuple[list[float], list[float]]] = [([], []), ([], [])]
-    for number in range(options.rounds + 1):
-        for step, (wall, cpu) in zip((theirs, ours), taken, strict=True):
+    taken: tuple[list[Cost], list[Cost]] = [], []
+    for _ in range(options.rounds + 1):
+        for step, costs in zip((theirs, ours), taken, strict=True):
             started, started_cpu = now(device), time.process_time()
             step()
-            if number:
-                wall.append(now(device) - started)
-                cpu.append(time.process_time() - started_cpu)
-    (their_wall, their_cpu), (our_wall, our_cpu) = ((min(wall), min(cpu)) for wall, cpu in taken)
-    print(
-        f"| {name} | {their_wall:.3f} | {our_wall:.3f} | {their_wall / our_wall:.2f} | {their_cpu / our_cpu:.2f} |",
-        flush=True,
+            costs.append(Cost(now(device) - started, time.process_time() - started_cpu))
+    official, own = (
+        Cost(min(cost.wall_s for cost in costs[1:]), min(cost.cpu_s for cost in costs[1:])) for costs in taken
     )
+    return official, own
+
+
+def rows(options: argparse.Namespace, groups: Sequence[Group]) -> Iterator[tuple[str, Cost, Cost]]:
+    """(student and teacher in words, the loop's step, ours), row by row, in a process group of one."""
+    device = torch.device(options.device)
+    taught = base(options, "eval")
+    with alone_in_a_group(device):
+        for name in options.alone:
+            recipe = replace(taught, model=replace(taught.model, name=name), kd=KDSpec(), teacher=None)
+            steps = official_step(recipe, None, groups, device), our_step(recipe, None, groups, options)
+            yield name, *timed(*steps, options)
+        for mode in options.modes:
+            recipe = replace(taught, kd=replace(taught.kd, teacher_mode=mode))
+            assert isinstance(recipe.teacher, Recipe)
+            ours, other = (new_teacher(recipe.teacher, groups, mode=mode, device=device) for _ in range(2))
+            theirs = other.model.to(memory_format=torch.contiguous_format).train(mode == "batch")
+            steps = official_step(recipe, theirs, groups, device), our_step(recipe, ours, groups, options)
+            yield f"{options.student}, {options.teacher} in mode {mode}", *timed(*steps, options)
+
+
+@contextmanager
+def alone_in_a_group(device: torch.device) -> Iterator[None]:
+    """A process group of this process alone, which DistributedDataParallel needs."""
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -139,9 +167,6 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parsed(arguments)
     torch.set_num_threads(options.threads)
-    device, groups = torch.device(options.device), noise(options)
-    backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
     print(
         f"{options.groups} x {options.clips} clips of {options.frames} frames a step, students at {options.resolution} "
         f"px, fastest of {options.rounds}; ours in {options.precision}; {options.device}, {options.threads} threads, "
@@ -149,24 +174,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     print("| student, teacher | official style: wall s | ours: wall s | wall, times less | CPU s, times less |")
     print("|---|---|---|---|---|")
-    try:
-        taught = base(options, "eval")
-        for name in options.alone:
-            recipe = replace(taught, model=replace(taught.model, name=name), kd=KDSpec(), teacher=None)
-            compare(name, official_step(recipe, None, groups, device), our_step(recipe, None, groups, options), options)
-        for mode in options.modes:
-            recipe = replace(taught, kd=replace(taught.kd, teacher_mode=mode))
-            assert isinstance(recipe.teacher, Recipe)
-            ours, other = (new_teacher(recipe.teacher, groups, mode=mode, device=device) for _ in range(2))
-            theirs = other.model.to(memory_format=torch.contiguous_format).train(mode == "batch")
-            compare(
-                f"{options.student}, {options.teacher} in mode {mode}",
-                official_step(recipe, theirs, groups, device),
-                our_step(recipe, ours, groups, options),
-                options,
-            )
-    finally:
-        dist.destroy_process_group()
+    for name, theirs, ours in rows(options, noise(options)):
+        print(
+            f"| {name} | {theirs.wall_s:.3f} | {ours.wall_s:.3f} | {theirs.wall_s / ours.wall_s:.2f} "
+            f"| {theirs.cpu_s / ours.cpu_s:.2f} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

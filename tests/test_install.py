@@ -17,7 +17,5 @@ def test_a_folder_named_reskd_where_python_starts_does_not_hide_the_package(tmp_
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     command = [sys.executable, "-c", "import reskd.data, orchestrator.spec; print(reskd.__file__)"]
     ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
-    assert ended.returncode == 0, (
-        f"{ended.stderr}\ninstall it again: pip install --editable ."
-    )
+    assert ended.returncode == 0, f"{ended.stderr}\ninstall it again: pip install --editable ."
     assert Path(ended.stdout.strip()).parts[-2:] == ("reskd", "__init__.py")

@@ -1,0 +1,105 @@
+"""`make gpu`'s command: every part runs, one that fails stops no other, and a second call does what is left."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.gpu import CUT_SHORT, main
+from benchmarks.gpu_parts import Figure, Setting
+from reskd.files import read_json, write_json
+
+ROOT = Path(__file__).parents[2]
+ELSEWHERE = ("av", "decord", "ray", "mlflow", "pandas", "pydantic", "yaml", "psutil", "boto3", "sklearn", "matplotlib")
+BLOCKED = f"""
+import sys
+sys.modules.update(dict.fromkeys({ELSEWHERE!r}))  # to import one of them is a ModuleNotFoundError now
+from benchmarks.gpu import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def content_of(folder: Path) -> dict[str, Any]:
+    (path,) = folder.glob("*.json")
+    return read_json(path) or {}
+
+
+def test_every_part_runs_where_torch_and_torchvision_are_all_there_is(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", BLOCKED, "--device", "cpu", "--quick", "--out", str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    content = content_of(tmp_path)
+    assert {name.partition("/")[0] for name in content["parts"]} == {
+        "identity",
+        "worker",
+        "cohort",
+        "throughput",
+        "calibrate",
+    }
+    assert all(part["figures"] and part["seconds"] >= 0 for part in content["parts"].values())
+    assert content["parts"]["identity/sizes/eval"]["figures"][0]["is_met"] is True
+    assert "differ from jobs of one: none (goal none: met)" in ended.stdout
+
+
+def test_a_part_that_fails_is_on_record_and_the_others_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    calls: list[str] = []
+
+    def good(setting: Setting) -> list[Figure]:
+        calls.append("good")
+        return [Figure(what="speed", value=3.0, goal="2", is_met=True)]
+
+    def bad(setting: Setting) -> list[Figure]:
+        calls.append("bad")
+        raise ValueError("no such kernel")
+
+    arguments = ["--device", "cpu", "--out", str(tmp_path)]
+    assert main(arguments, named={"bad": bad, "good": good}) == 1
+    assert calls == ["bad", "good"]
+    parts = content_of(tmp_path)["parts"]
+    assert parts["bad"]["error"] == "ValueError: no such kernel"
+    assert parts["good"]["figures"] == [{"what": "speed", "value": 3.0, "goal": "2", "is_met": True}]
+    printed = capsys.readouterr().out
+    assert "bad [0 s] FAILED: ValueError: no such kernel" in printed
+    assert "good [0 s] speed: 3 (goal 2: met)" in printed
+
+    # What has figures is not measured again; what is new goes before what failed.
+    assert main(arguments, named={"bad": good, "good": bad, "new": good}) == 0
+    assert calls == ["bad", "good", "good", "good"]
+    assert list(content_of(tmp_path)["parts"]) == ["bad", "good", "new"]
+
+
+def test_a_part_in_which_the_process_was_stopped_comes_last_the_next_time(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    def stopped(setting: Setting) -> list[Figure]:
+        order.append("first")
+        if len(order) == 1:
+            raise KeyboardInterrupt
+        return []
+
+    def second(setting: Setting) -> list[Figure]:
+        order.append("second")
+        return []
+
+    arguments = ["--device", "cpu", "--out", str(tmp_path)]
+    with pytest.raises(KeyboardInterrupt):
+        main(arguments, named={"first": stopped, "second": second})
+    assert content_of(tmp_path)["parts"] == {"first": {"error": CUT_SHORT}}
+    assert main(arguments, named={"first": stopped, "second": second}) == 0
+    assert order == ["first", "second", "first"]
+
+
+def test_figures_of_another_torch_are_not_gone_on_with(tmp_path: Path) -> None:
+    named = {"one": lambda setting: [Figure(what="speed", value=1.0)]}
+    arguments = ["--device", "cpu", "--out", str(tmp_path)]
+    assert main(arguments, named=named) == 0
+    (path,) = tmp_path.glob("*.json")
+    write_json(path, content_of(tmp_path) | {"torch": "1.0", "parts": {"old": {"figures": []}}})
+    assert main(arguments, named=named) == 0
+    assert list(content_of(tmp_path)["parts"]) == ["one"]

@@ -1,4 +1,4 @@
-"""What a step leaves on disk, and the folder that holds it.
+"""What a step leaves, and how it is written and read, in a folder as in an object store.
 
 A step's folder, in the order in which it fills::
 
@@ -9,6 +9,7 @@ A step's folder, in the order in which it fills::
     throughput/<device>.json    clips/s of the network alone
     weights.pt                  the trained model alone: what a student's job loads as its teacher
     failed.json, pruned.json or DONE.json    published last; pruned: stopped early, on purpose
+    split.json                  memory did not do for the step beside the others of its job
 
 The teacher is in none of these files.
 """
@@ -18,16 +19,16 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from reskd.errors import BadInput
-from reskd.files import Json, json_files, read_json, write_atomic, write_json
+from reskd.blobs import Blobs, FolderBlobs
+from reskd.errors import BadInput, LeaseLost
+from reskd.files import Json, parse_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,11 +73,6 @@ def serialise(value: Json) -> bytes:
     return buffer.getvalue()
 
 
-def _parse(path: Path, *, what: str) -> Json:
-    """The dict in a file that torch.save wrote. Reading comes first: a share that is gone is no damage."""
-    return parse(path.read_bytes(), where=str(path), what=what)
-
-
 def parse(content: bytes, *, where: str, what: str) -> Json:
     """The dict that `serialise` made bytes of; BadInput, naming `where` it came from, for anything else."""
     import torch
@@ -96,7 +92,7 @@ def load_weights(path: Path) -> Json:
     """The content of a `weights.pt`: model, model_spec, classes, num_frames, step_id. Runs no code from the file."""
     if not path.is_file():
         raise BadInput(f"{path}: no such weights file; was the step that makes it removed?")
-    content = _parse(path, what="weights file")
+    content = parse(path.read_bytes(), where=str(path), what="weights file")
     if not {"model", "model_spec", "classes"} <= set(content):
         raise BadInput(f"{path}: not a reskd weights file; expected model, model_spec and classes in it")
     return content
@@ -120,69 +116,58 @@ def file_name_of(device: str) -> str:
     return "".join(letter if letter.isalnum() else "-" for letter in device)
 
 
-class FolderSink:
-    """A sink in a folder: ``root/<step id>/...`` as this module's head lists it."""
+class StepRecords:
+    """The records of steps, as this module's head lists them, under ``<prefix><step id>/`` of a place."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, blobs: Blobs, *, prefix: str = "") -> None:
+        self.blobs = blobs
+        self.prefix = prefix
 
-    def folder(self, step_id: str) -> Path:
-        return self.root / step_id
+    def place(self, step_id: str) -> str:
+        """Where a step lies, for people."""
+        return self.blobs.where(self._step(step_id))
 
     def start(self, step_id: str, info: Json, *, afresh: bool) -> Json:
         """Record how a step started; a resume, which is not afresh, gets the record of that start back."""
-        path = self.folder(step_id) / "start.json"
-        before = None if afresh else read_json(path)
+        before = None if afresh else self.started(step_id)
         if before is None:
-            write_json(path, info)
+            self._write(step_id, "start.json", info)
         return before or info
 
     def started(self, step_id: str) -> Json | None:
-        return read_json(self.folder(step_id) / "start.json")
+        return self._read(step_id, "start.json")
 
     def epochs(self, step_id: str) -> tuple[int, ...]:
         """Finished epochs (counted from 1) whose checkpoints are held, oldest first."""
-        folder = self.folder(step_id) / "checkpoints"
-        return tuple(sorted(int(path.stem.removeprefix("epoch_")) for path in folder.glob("epoch_*.pt")))
-
-    def _checkpoint(self, step_id: str, epoch: int) -> Path:
-        return self.folder(step_id) / "checkpoints" / f"epoch_{epoch:04d}.pt"
+        names = [Path(entry.key).name for entry in self.blobs.list(f"{self._step(step_id)}/checkpoints")]
+        return tuple(sorted(int(name[len("epoch_") : -len(".pt")]) for name in names if name.endswith(".pt")))
 
     def load(self, step_id: str, epoch: int) -> Json:
         """A checkpoint; BadInput when it is damaged or was written by another recipe."""
-        path = self._checkpoint(step_id, epoch)
-        state = _parse(path, what="checkpoint")
+        key = self._checkpoint(step_id, epoch)
+        content, where = self.blobs.read(key), self.blobs.where(key)
+        if content is None:
+            raise FileNotFoundError(f"{where}: there is no such checkpoint")
+        state = parse(content, where=where, what="checkpoint")
         if state["step_id"] != step_id:
-            raise BadInput(f"{path}: belongs to step {state['step_id']}, another recipe; remove the file")
+            raise BadInput(f"{where}: belongs to step {state['step_id']}, another recipe; remove the file")
         return state
 
     def rewind(self, step_id: str, epoch: int) -> None:
         """Forget everything after an epoch: what a resume from that epoch will do again."""
-        for held in self.epochs(step_id):
-            if held > epoch:
-                self._checkpoint(step_id, held).unlink()
-        self._sweep(step_id)
+        self.blobs.delete(self._checkpoint(step_id, held) for held in self.epochs(step_id) if held > epoch)
+        self.blobs.delete_leftovers(f"{self._step(step_id)}/checkpoints")
         lines = [line for line in self._lines(step_id) if line["epoch"] <= epoch]
         if epoch and not any(line["epoch"] == epoch for line in lines):
             lines.append(self.load(step_id, epoch)["line"])  # the crash came between checkpoint and line
-        content = "".join(json.dumps(line) + "\n" for line in lines)
-        write_atomic(self.folder(step_id) / "metrics.jsonl", content)
-
-    def _lines(self, step_id: str) -> list[Json]:
-        path = self.folder(step_id) / "metrics.jsonl"
-        if not path.exists():
-            return []
-        lines = path.read_text().splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]  # a torn last line is no line
+        self._write_lines(step_id, lines)
 
     def save(self, step_id: str, epoch: int, state: Json, metrics: Mapping[str, float]) -> None:
         """Checkpoint, then its line, then the oldest checkpoints go."""
         line = metrics_line(epoch, metrics)
-        write_atomic(self._checkpoint(step_id, epoch), serialise({**state, "step_id": step_id, "line": line}))
-        with open(self.folder(step_id) / "metrics.jsonl", "a") as file:
-            file.write(json.dumps(line) + "\n")
-        for old in self.epochs(step_id)[:-NUM_KEPT_CHECKPOINTS]:
-            self._checkpoint(step_id, old).unlink()
+        self.blobs.write(self._checkpoint(step_id, epoch), serialise({**state, "step_id": step_id, "line": line}))
+        self._write_lines(step_id, [*self._lines(step_id), line])
+        self.blobs.delete(self._checkpoint(step_id, old) for old in self.epochs(step_id)[:-NUM_KEPT_CHECKPOINTS])
 
     def metrics(self, step_id: str) -> list[Json]:
         """Lines ``{epoch, time_ms, metrics}`` that a checkpoint backs, or all of a step that has ended."""
@@ -190,67 +175,142 @@ class FolderSink:
         has_ended = self.is_finished(step_id) or self.pruned(step_id) is not None
         return [line for line in self._lines(step_id) if has_ended or line["epoch"] <= newest]
 
+    def _lines(self, step_id: str) -> list[Json]:
+        content = self.blobs.read(f"{self._step(step_id)}/metrics.jsonl")
+        if content is None:
+            return self._lines_of_old_buckets(step_id)
+        lines = content.decode().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]  # a torn last line is no line
+
+    def _lines_of_old_buckets(self, step_id: str) -> list[Json]:
+        """Earlier versions wrote an object for each epoch into a bucket."""
+        found = [self.blobs.read(entry.key) for entry in self.blobs.list(f"{self._step(step_id)}/metrics")]
+        return [json.loads(content) for content in found if content is not None]
+
+    def _write_lines(self, step_id: str, lines: Iterable[Json]) -> None:
+        content = "".join(json.dumps(line) + "\n" for line in lines)
+        self.blobs.write(f"{self._step(step_id)}/metrics.jsonl", content.encode())
+
     def write_evaluation(self, step_id: str, name: str, record: Json, arrays: Mapping[str, np.ndarray]) -> None:
         """An evaluation record under its protocol's name, and what it was computed from."""
-        folder = self.folder(step_id) / "eval"
-        write_atomic(folder / f"{name}.npz", packed(arrays))
-        write_json(folder / f"{name}.json", record)
+        self.blobs.write(f"{self._step(step_id)}/eval/{name}.npz", packed(arrays))
+        self._write(step_id, f"eval/{name}.json", record)
 
     def evaluations(self, step_id: str) -> dict[str, Json]:
         """Protocol name -> record."""
-        folder = self.folder(step_id) / "eval"
-        return {path.stem: read_json(path) or {} for path in json_files(folder)}
+        return {Path(name).stem: record for name, record in self._records(step_id, "eval").items()}
 
     def logits(self, step_id: str, name: str) -> dict[str, np.ndarray]:
         """Arrays of one evaluation: logits (N, K), targets (N, K), indices (N,)."""
-        with np.load(self.folder(step_id) / "eval" / f"{name}.npz") as arrays:
+        key = f"{self._step(step_id)}/eval/{name}.npz"
+        content = self.blobs.read(key)
+        if content is None:
+            raise FileNotFoundError(f"{self.blobs.where(key)}: there are no such logits")
+        with np.load(io.BytesIO(content)) as arrays:
             return dict(arrays)
 
     def write_throughput(self, step_id: str, record: Json) -> None:
-        write_json(self.folder(step_id) / "throughput" / f"{file_name_of(str(record['device']))}.json", record)
+        self._write(step_id, f"throughput/{file_name_of(str(record['device']))}.json", record)
 
     def throughputs(self, step_id: str) -> dict[str, Json]:
         """Device name -> record."""
-        folder = self.folder(step_id) / "throughput"
-        records = [read_json(path) or {} for path in json_files(folder)]
-        return {record["device"]: record for record in records}
+        return {record["device"]: record for record in self._records(step_id, "throughput").values()}
+
+    def newest_throughput(self, step_id: str) -> Json | None:
+        """The last measurement; figures of two devices are never mixed."""
+        found = self.blobs.list(f"{self._step(step_id)}/throughput")
+        newest = max(found, key=lambda entry: (entry.modified, entry.key), default=None)
+        return None if newest is None else self._json(newest.key)
 
     def fail(self, step_id: str, record: Json) -> None:
         """Record that a step cannot be trained: ``{reason, traceback, ...}``."""
-        write_json(self.folder(step_id) / "failed.json", record)
+        self._write(step_id, "failed.json", record)
 
     def failure(self, step_id: str) -> Json | None:
-        return read_json(self.folder(step_id) / "failed.json")
+        """Why a step cannot be trained, None where nothing says so."""
+        found = self._read(step_id, "failed.json")
+        return None if found is None or _is_old_split(found) else found
+
+    def split(self, step_id: str, record: Json) -> None:
+        """Record that memory did not do for a step beside the others of its job: ``{reason, together, ...}``."""
+        self._write(step_id, "split.json", record)
+
+    def to_split(self, step_id: str) -> Json | None:
+        """Why the step's job must be cut in parts, None where nothing says so."""
+        found = self._read(step_id, "split.json")
+        if found is None:
+            old = self._read(step_id, "failed.json")
+            found = old if old is not None and _is_old_split(old) else None
+        return found
+
+    def forget_failure(self, step_id: str) -> None:
+        """Let a step be tried again: neither its failure nor that its job was too large counts any more."""
+        self.blobs.delete(f"{self._step(step_id)}/{name}" for name in ("failed.json", "split.json"))
 
     def prune(self, step_id: str, record: Json) -> None:
         """Record that a step was stopped early, on purpose: ``{reason, epoch, ...}``. Its checkpoints go."""
-        write_json(self.folder(step_id) / "pruned.json", record)
-        shutil.rmtree(self.folder(step_id) / "checkpoints", ignore_errors=True)
+        self._write(step_id, "pruned.json", record)
+        self.blobs.delete_folder(f"{self._step(step_id)}/checkpoints")
 
     def pruned(self, step_id: str) -> Json | None:
-        return read_json(self.folder(step_id) / "pruned.json")
+        return self._read(step_id, "pruned.json")
 
-    def forget_failure(self, step_id: str) -> None:
-        (self.folder(step_id) / "failed.json").unlink(missing_ok=True)
-
-    def weights_path(self, step_id: str) -> Path:
-        return self.folder(step_id) / "weights.pt"
+    def weights(self, step_id: str) -> Path:
+        """A finished step's trained model, as a file on this machine."""
+        return self.blobs.local(f"{self._step(step_id)}/weights.pt")
 
     def finish(self, step_id: str, weights: Json, record: Json) -> None:
-        """Weights, then DONE; after that the checkpoints are of no use."""
-        write_atomic(self.weights_path(step_id), serialise(weights))
-        write_json(self.folder(step_id) / "DONE.json", record)
-        shutil.rmtree(self.folder(step_id) / "checkpoints", ignore_errors=True)
-        self._sweep(step_id)
-
-    def _sweep(self, step_id: str) -> None:
-        """Remove what killed writes of large files left behind; the lease's own are somebody else's."""
-        for pattern in ("checkpoints/.*.tmp", ".weights.pt.*.tmp"):
-            for left in self.folder(step_id).glob(pattern):
-                left.unlink(missing_ok=True)
+        """Weights, then DONE, once; after that the checkpoints are of no use. LeaseLost where another run was first."""
+        done, content = f"{self._step(step_id)}/DONE.json", _dump(record)
+        taken = LeaseLost(f"{self.blobs.where(done)}: another run has finished this step")
+        if self.is_finished(step_id):
+            raise taken
+        self.blobs.write(f"{self._step(step_id)}/weights.pt", serialise(weights))
+        # Ours may be there although it was refused: a write whose answer was lost is sent again.
+        if not self.blobs.create(done, content) and self.blobs.read(done) != content:
+            raise taken
+        self.blobs.delete_folder(f"{self._step(step_id)}/checkpoints")
+        self.blobs.delete_leftovers(self._step(step_id))
 
     def done(self, step_id: str) -> Json | None:
-        return read_json(self.folder(step_id) / "DONE.json")
+        return self._read(step_id, "DONE.json")
 
     def is_finished(self, step_id: str) -> bool:
-        return (self.folder(step_id) / "DONE.json").exists()
+        return self.blobs.exists(f"{self._step(step_id)}/DONE.json")
+
+    def _step(self, step_id: str) -> str:
+        return f"{self.prefix}{step_id}"
+
+    def _checkpoint(self, step_id: str, epoch: int) -> str:
+        return f"{self._step(step_id)}/checkpoints/epoch_{epoch:04d}.pt"
+
+    def _read(self, step_id: str, name: str) -> Json | None:
+        return self._json(f"{self._step(step_id)}/{name}")
+
+    def _json(self, key: str) -> Json | None:
+        content = self.blobs.read(key)
+        return None if content is None else parse_json(content, where=self.blobs.where(key))
+
+    def _write(self, step_id: str, name: str, value: Json) -> None:
+        self.blobs.write(f"{self._step(step_id)}/{name}", _dump(value))
+
+    def _records(self, step_id: str, folder: str) -> dict[str, Json]:
+        """File name -> record, of the JSON files of a step's folder."""
+        keys = [entry.key for entry in self.blobs.list(f"{self._step(step_id)}/{folder}")]
+        return {Path(key).name: self._json(key) or {} for key in keys if key.endswith(".json")}
+
+
+class FolderSink(StepRecords):
+    """The records of steps in a folder of their own: ``root/<step id>/...``."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(FolderBlobs(root))
+
+
+def _dump(value: Json) -> bytes:
+    return json.dumps(value, indent=1, sort_keys=True).encode()
+
+
+def _is_old_split(failure: Json) -> bool:
+    """Earlier versions recorded as a failure, of a number of steps, that a job was too large for the memory."""
+    return int(failure.get("together", 1)) > 1

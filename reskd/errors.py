@@ -11,6 +11,10 @@ class BadInput(ReskdError, ValueError):
     """A value that a person gave is wrong; nothing was started."""
 
 
+class LeaseLost(ReskdError):
+    """Another run has taken this step over; whatever this one would write now is not its own to write."""
+
+
 class DecodeError(ReskdError):
     """A video's own content does not decode with this backend; trying again gives the same.
 

@@ -35,11 +35,18 @@ def read_json(path: Path) -> Json | None:
     """The file's object, or None where there is no file; BadInput where it is no JSON."""
     try:
         with open(path, "rb") as file:  # of thousands, Path.read_text takes half as long again
-            value: Json = json.loads(file.read())
+            content = file.read()
     except FileNotFoundError:
         return None
+    return parse_json(content, where=str(path))
+
+
+def parse_json(content: bytes, *, where: str) -> Json:
+    """The object that JSON text holds; BadInput, naming ``where`` it stands, for anything that is no JSON."""
+    try:
+        value: Json = json.loads(content)
     except json.JSONDecodeError as error:
-        raise BadInput(f"{path}: not valid JSON ({error}); remove the file or restore it") from error
+        raise BadInput(f"{where}: not valid JSON ({error}); remove the file or restore it") from error
     return value
 
 

@@ -27,7 +27,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from orchestrator.experiment.bound_sweep import prepare
-from orchestrator.store.folder import Store
+from orchestrator.store.store import Store
 from reskd.checkpoint import FolderSink
 from reskd.data.synthetic import make_demo
 from reskd.runtime.workers import joined

@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 
 from orchestrator.experiment.bound_sweep import prepare
-from orchestrator.store.folder import Store
+from orchestrator.store.store import Store
 from orchestrator.tracking.ui import answers
 from reskd.data.manifest import Clip, Manifest
 

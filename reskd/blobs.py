@@ -17,6 +17,9 @@ from typing import Protocol
 
 from reskd.files import write_atomic
 
+LOCK = "lease.lock"
+"""The file that conditional writes in a folder lock; the name that stores have had from the beginning."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -68,7 +71,7 @@ class Blobs(Protocol):
         """Write if what is there is still that version; whether it was written."""
         ...
 
-    def list(self, folder: str) -> list[Entry]:
+    def entries(self, folder: str) -> list[Entry]:
         """The pieces directly in a folder, by key."""
         ...
 
@@ -140,10 +143,10 @@ class FolderBlobs:
             self.write(key, content)
             return True
 
-    def list(self, folder: str) -> list[Entry]:
+    def entries(self, folder: str) -> list[Entry]:
         try:
             with os.scandir(self.path(folder)) as found:
-                files = [each for each in found if not each.name.startswith(".") and each.is_file()]
+                files = [each for each in found if each.name[0] != "." and each.name != LOCK and each.is_file()]
                 return sorted(
                     (Entry(f"{folder}/{each.name}", each.stat().st_mtime_ns / 1e9) for each in files),
                     key=lambda entry: entry.key,
@@ -177,8 +180,8 @@ def _version(content: bytes) -> str:
 
 @contextlib.contextmanager
 def _exclusive(path: Path) -> Iterator[None]:
-    """One process and thread at a time for a folder's conditional writes; the system frees the lock of one that dies."""
+    """One process and thread at a time for a folder's conditional writes; the system frees a dead one's lock."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_name("lease.lock"), "w") as file:  # the name that stores have had from the beginning
+    with open(path.with_name(LOCK), "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

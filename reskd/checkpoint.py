@@ -127,6 +127,11 @@ class StepRecords:
         """Where a step lies, for people."""
         return self.blobs.where(self._step(step_id))
 
+    def folder(self, step_id: str) -> Path:
+        """A step's folder; asked only where the records are known to lie in one."""
+        assert isinstance(self.blobs, FolderBlobs), f"{self.blobs.address} is no folder"
+        return self.blobs.path(self._step(step_id))
+
     def start(self, step_id: str, info: Json, *, afresh: bool) -> Json:
         """Record how a step started; a resume, which is not afresh, gets the record of that start back."""
         before = None if afresh else self.started(step_id)
@@ -139,7 +144,7 @@ class StepRecords:
 
     def epochs(self, step_id: str) -> tuple[int, ...]:
         """Finished epochs (counted from 1) whose checkpoints are held, oldest first."""
-        names = [Path(entry.key).name for entry in self.blobs.list(f"{self._step(step_id)}/checkpoints")]
+        names = [Path(entry.key).name for entry in self.blobs.entries(f"{self._step(step_id)}/checkpoints")]
         return tuple(sorted(int(name[len("epoch_") : -len(".pt")]) for name in names if name.endswith(".pt")))
 
     def load(self, step_id: str, epoch: int) -> Json:
@@ -184,7 +189,7 @@ class StepRecords:
 
     def _lines_of_old_buckets(self, step_id: str) -> list[Json]:
         """Earlier versions wrote an object for each epoch into a bucket."""
-        found = [self.blobs.read(entry.key) for entry in self.blobs.list(f"{self._step(step_id)}/metrics")]
+        found = [self.blobs.read(entry.key) for entry in self.blobs.entries(f"{self._step(step_id)}/metrics")]
         return [json.loads(content) for content in found if content is not None]
 
     def _write_lines(self, step_id: str, lines: Iterable[Json]) -> None:
@@ -218,7 +223,7 @@ class StepRecords:
 
     def newest_throughput(self, step_id: str) -> Json | None:
         """The last measurement; figures of two devices are never mixed."""
-        found = self.blobs.list(f"{self._step(step_id)}/throughput")
+        found = self.blobs.entries(f"{self._step(step_id)}/throughput")
         newest = max(found, key=lambda entry: (entry.modified, entry.key), default=None)
         return None if newest is None else self._json(newest.key)
 
@@ -296,7 +301,7 @@ class StepRecords:
 
     def _records(self, step_id: str, folder: str) -> dict[str, Json]:
         """File name -> record, of the JSON files of a step's folder."""
-        keys = [entry.key for entry in self.blobs.list(f"{self._step(step_id)}/{folder}")]
+        keys = [entry.key for entry in self.blobs.entries(f"{self._step(step_id)}/{folder}")]
         return {Path(key).name: self._json(key) or {} for key in keys if key.endswith(".json")}
 
 

@@ -13,7 +13,6 @@ import torch
 from hypothesis import settings
 from moto.server import ThreadedMotoServer
 
-from orchestrator.store.bucket import Bucket
 from orchestrator.tracking.settings import configure as configure_mlflow
 from reskd.data.manifest import Manifest, build_manifest
 from reskd.data.synthetic import make_demo
@@ -94,7 +93,7 @@ def s3_endpoint() -> Iterator[str]:
 
 @pytest.fixture
 def s3_url(s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """An empty bucket that boto3's and our own settings lead to."""
+    """An empty bucket that the settings lead to."""
     settings = {
         "AWS_ENDPOINT_URL": s3_endpoint,
         "AWS_ACCESS_KEY_ID": "test",
@@ -108,9 +107,8 @@ def s3_url(s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setenv(name, value)
     client = boto3.client("s3")
     if any(bucket["Name"] == "experiments" for bucket in client.list_buckets()["Buckets"]):
-        bucket = Bucket("s3://experiments")
-        keys = [entry.key for entry in bucket.list("")]
-        bucket.delete(keys)
+        for found in client.list_objects_v2(Bucket="experiments").get("Contents", ()):
+            client.delete_object(Bucket="experiments", Key=found["Key"])
     else:
         client.create_bucket(Bucket="experiments")
     return "s3://experiments/group/reskd"

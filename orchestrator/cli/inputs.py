@@ -12,7 +12,7 @@ from orchestrator.cli.console import console
 
 if TYPE_CHECKING:
     from orchestrator.experiment.bound_sweep import Prepared
-    from orchestrator.store.folder import Store
+    from orchestrator.store.store import Store
 
 
 def open_store(folder: str | None) -> Store:

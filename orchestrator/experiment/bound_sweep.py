@@ -16,8 +16,8 @@ from orchestrator.spec.strict import naming
 from orchestrator.spec.sweep import Sweep, load
 from orchestrator.stats.estimates import paired_difference
 from orchestrator.stats.sequential import Look, look_at
-from orchestrator.store.folder import Store
 from orchestrator.store.step_record import StepRecord, records_from_store
+from orchestrator.store.store import Store
 from orchestrator.tables.build import check_tables
 from orchestrator.tables.published import load_published
 from reskd.data.annotations import data_root
@@ -65,8 +65,9 @@ class Prepared:
     def manifest(self, step: Step) -> Manifest:
         return self.manifests[step.payload["manifest_sha256"]]
 
-    def manifest_path(self, step: Step) -> Path:
-        return self.store.manifest_path(step.recipe.data.name, step.payload["manifest_sha256"])
+    def manifest_reference(self, step: Step) -> str:
+        """A step's manifest as a worker on another machine may ask the store for it."""
+        return self.store.manifest_reference(step.recipe.data.name, step.payload["manifest_sha256"])
 
     def plan(self, *, retry_failed: bool = False, own: str | None = None, asked: Asked | None = None) -> Plan:
         """What is missing, from what the store says now; leases of run `own` count as free."""

@@ -12,9 +12,9 @@ import torch
 from orchestrator.spec.identity import short
 from orchestrator.spec.sweep import recipe_from_dict
 from orchestrator.store.code_version import provenance
-from orchestrator.store.folder import Store
 from orchestrator.store.lease import leases
-from orchestrator.store.open import leased_sink
+from orchestrator.store.open import leased_store
+from orchestrator.store.store import Store
 from reskd.data.annotations import data_root
 from reskd.data.manifest import Manifest, build_manifest
 from reskd.errors import BadInput
@@ -45,7 +45,7 @@ def stored_recipe(store: Store, step_id: str) -> Recipe:
     """The recipe that a step on record was trained by."""
     identity = store.identity(step_id)
     if identity is None:
-        raise BadInput(f"{store.folder(step_id)}: there is no recipe.json, so what was trained is unknown")
+        raise BadInput(f"{store.place(step_id)}: there is no recipe.json, so what was trained is unknown")
     return recipe_from_dict(identity["recipe"])
 
 
@@ -137,7 +137,7 @@ def _judge_pass(
             loader_workers=loader_workers,
             on_group=on_pass(words, len(manifest.val)) if on_pass else None,
         )
-        sink = leased_sink(store.address, owner_id=held.owner.id)
+        sink = leased_store(store.address, owner_id=held.owner.id)
         for step_id, judgement in judged.items():
             sink.write_evaluation(step_id, protocol.name, {**judgement.record, **provenance()}, judgement.arrays)
             outcome.judged.append(step_id)

@@ -20,7 +20,7 @@ from orchestrator.spec.steps import build_steps
 from orchestrator.spec.strict import check, naming
 from orchestrator.spec.sweep import Sweep, SweepFile, load, recipe_to_dict
 from orchestrator.spec.yaml_text import read_yaml
-from orchestrator.store.folder import Store
+from orchestrator.store.store import Store
 from reskd.data.formats.smoke import make_smoke
 from reskd.models.catalogue import find_network
 from reskd.recipe import DataSpec, Recipe

@@ -12,7 +12,7 @@ from torch import Tensor
 from orchestrator.experiment.reevaluate import stored_recipe
 from orchestrator.spec.strict import did_you_mean
 from orchestrator.store.evaluations import finished_step
-from orchestrator.store.folder import Store
+from orchestrator.store.store import Store
 from reskd.data.annotations import data_root as root_of
 from reskd.data.manifest import read_manifest
 from reskd.data.views import Views
@@ -70,7 +70,7 @@ def validation_clips(store: Store, network: Network, *, num: int, root: Path | N
     """So many clips of the step's validation split, evenly over its list; root: where the videos lie now."""
     data = stored_recipe(store, network.step_id).data
     sha256 = (store.identity(network.step_id) or {})["payload"]["manifest_sha256"]
-    path = store.manifest_path(data.name, sha256)
+    path = store.local(store.manifest_reference(data.name, sha256))
     if not path.is_file():
         raise BadInput(f"{path}: the manifest of step {network.step_id} is not there; name videos with --videos")
     manifest = read_manifest(path)

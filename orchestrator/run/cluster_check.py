@@ -6,13 +6,13 @@ import logging
 import os
 import uuid
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.store.folder import STORE_VARIABLE, Store
+from orchestrator.store.open import store_of
+from orchestrator.store.store import STORE_VARIABLE, Store
 from reskd.data.annotations import DATA_VARIABLE
 from reskd.errors import BadInput
 
@@ -22,25 +22,29 @@ CHECK_TIMEOUT_S = 120
 HEAD_MARK = "node:__internal_head__"
 
 
-def find_fault(store: Path, note: str, roots: Sequence[str]) -> str | None:
-    """What is wrong with the folders on the machine that this runs on; None where all is well.
+def find_fault(address: str, note: str, roots: Sequence[str]) -> str | None:
+    """What is wrong with the store and the folders on the machine that this runs on; None where all is well.
 
-    `note` is the name of a file that the planning process has written into the store, its own name inside: a folder
+    `note` is the key of a piece that the planning process has written into the store, its own name inside: a folder
     of the same path that is not shared lacks it.
     """
+    here = os.uname().nodename
     try:
-        if (store / note).read_text() != note:
-            return f"--store {store}: another folder on {os.uname().nodename}"
-        answer = store / f"{note}-answer"
-        answer.write_text(note)
-        answer.unlink()
-    except FileNotFoundError:
-        return f"--store {store}: not shared; worker node {os.uname().nodename} does not see what is written there"
+        blobs = store_of(address).blobs
+        found = blobs.read(note)
+        if found is None:
+            return f"--store {address}: not shared; worker node {here} does not see what is written there"
+        if found != note.encode():
+            return f"--store {address}: another folder on {here}"
+        blobs.write(f"{note}-answer", note.encode())
+        blobs.delete([f"{note}-answer"])
+    except BadInput as error:
+        return f"{error}; so says worker node {here}"
     except OSError as error:
-        return f"--store {store}: worker node {os.uname().nodename} cannot write there ({error.strerror})"
+        return f"--store {address}: worker node {here} cannot read and write there ({error.strerror or error})"
     for root in roots:
         if not os.path.isdir(root) or not os.access(root, os.R_OK | os.X_OK):
-            return f"data.root {root}: worker node {os.uname().nodename} has no such folder, or may not read it"
+            return f"data.root {root}: worker node {here} has no such folder, or may not read it"
     return None
 
 
@@ -56,23 +60,24 @@ def check_on_worker(store: Store, roots: Sequence[str]) -> None:
     """
     nodes = worker_nodes(ray.nodes())
     if not nodes:
-        logger.warning("no worker node is up yet, so whether one sees %s is not checked", store.home)
+        logger.warning("no worker node is up yet, so whether one sees %s is not checked", store.address)
         return
     note = f".seen-{uuid.uuid4().hex}"
-    (store.home / note).write_text(note)
+    store.blobs.write(note, note.encode())
     try:
         there = NodeAffinitySchedulingStrategy(nodes[0], soft=False)
         task = ray.remote(num_cpus=0, max_retries=0)(find_fault).options(scheduling_strategy=there)
-        fault = ray.get(task.remote(store.home, note, list(roots)), timeout=CHECK_TIMEOUT_S)
+        fault = ray.get(task.remote(store.address, note, list(roots)), timeout=CHECK_TIMEOUT_S)
     except ray.exceptions.RayError as error:
         raise BadInput(
             f"worker node {nodes[0][:8]} could not check the store: {str(error).strip().splitlines()[-1]}; "
             f"does its image hold what constraints.txt lists?"
         ) from error
     finally:
-        (store.home / note).unlink(missing_ok=True)
+        store.blobs.delete([note])
     if fault:
         raise BadInput(
             f"{fault}; mount shared storage at one path on every machine, then set --store (or {STORE_VARIABLE}) and "
-            f"data.root (or {DATA_VARIABLE}) to folders on it"
+            f"data.root (or {DATA_VARIABLE}) to folders on it; a store in a bucket needs no mount, but the same "
+            "credentials and AWS_ENDPOINT_URL on every machine"
         )

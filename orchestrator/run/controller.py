@@ -184,7 +184,7 @@ def _train(
             store=store,
             owner_id=held.owner.id,
             resources=resources,
-            manifest=prepared.manifest_path(prepared.steps[job.members[0]]),
+            manifest=prepared.manifest_reference(prepared.steps[job.members[0]]),
             provenance=facts,
             early_stopping=prepared.sweep.early_stopping,
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from orchestrator.plan.job import Job, job_id
 from orchestrator.run.early_stops import JobRule, job_rule
@@ -12,7 +11,7 @@ from orchestrator.run.ray_address import joins_cluster
 from orchestrator.spec.early_stopping import EarlyStopping
 from orchestrator.spec.steps import Step
 from orchestrator.spec.sweep import Resources
-from orchestrator.store.folder import Store
+from orchestrator.store.store import Store
 from reskd.data.annotations import data_root
 from reskd.files import Json
 from reskd.recipe import Recipe
@@ -71,12 +70,12 @@ def job_config(
     store: Store,
     owner_id: str,
     resources: Resources,
-    manifest: Path,
+    manifest: str,
     provenance: Json,
     early_stopping: EarlyStopping | None = None,
 ) -> JobConfig:
     """The config of one job of a plan; ``provenance`` is of the code and the same for all of them."""
-    teacher = store.weights_path(job.teacher_id) if job.teacher_id else job.teacher_checkpoint
+    teacher = store.weights_reference(job.teacher_id) if job.teacher_id else job.teacher_checkpoint
     return JobConfig(
         id=job.id,
         members=tuple(
@@ -93,8 +92,8 @@ def job_config(
         ),
         store=store.address,
         owner_id=owner_id,
-        teacher=store.reference(Path(teacher)) if teacher else None,
-        manifest=store.reference(manifest),
+        teacher=str(teacher) if teacher else None,
+        manifest=manifest,
         early_stopping=job_rule(early_stopping, job.members, steps) if early_stopping else None,
         root=str(data_root(steps[job.members[0]].recipe.data)),
         threads=max(1, int(resources.cpus_per_worker)),

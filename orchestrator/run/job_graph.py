@@ -16,8 +16,8 @@ from ray.tune.search import Searcher
 from orchestrator.plan.job import Job, job_id
 from orchestrator.plan.job_state import JobState
 from orchestrator.run.job_config import JobConfig
-from orchestrator.store.folder import Store, is_too_many
 from orchestrator.store.lease import StallWatch, read_lease
+from orchestrator.store.store import Store
 
 logger = logging.getLogger(__name__)
 
@@ -104,8 +104,7 @@ class GraphSearcher(Searcher):
             lease = read_lease(path)
             has_ended = lease is None or self._watch.is_stale(path, lease)
         # The record last: a run that writes it and gives its lease back between two looks has not failed.
-        failure = self.store.failure(teacher)
-        has_failed = failure is not None and not is_too_many(failure)
+        has_failed = self.store.failure(teacher) is not None
         return (has_ended or has_failed) and not self.store.is_finished(teacher)
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
@@ -114,7 +113,10 @@ class GraphSearcher(Searcher):
         finished = [self.store.is_finished(step_id) for step_id in job.members]
         pruned = [self.store.pruned(step_id) is not None for step_id in job.members]
         finished = [done or left for done, left in zip(finished, pruned, strict=True)]
-        failed = [self.store.failure(step_id) is not None for step_id in job.members]
+        failed = [
+            self.store.failure(step_id) is not None or self.store.to_split(step_id) is not None
+            for step_id in job.members
+        ]
         if all(finished):
             self.states[job.id] = "done"
         elif self._split(job):
@@ -132,8 +134,7 @@ class GraphSearcher(Searcher):
 
         Which members train together changes no bit of them, so the parts go on from what the store has.
         """
-        failures = {step_id: self.store.failure(step_id) for step_id in job.members}
-        left = [step_id for step_id, failure in failures.items() if failure is not None and is_too_many(failure)]
+        left = [step_id for step_id in job.members if self.store.to_split(step_id) is not None]
         if len(left) < 2:
             return False
         middle = len(left) // 2

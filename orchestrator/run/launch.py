@@ -19,7 +19,7 @@ from orchestrator.run.job_graph import Capacity, GraphSearcher
 from orchestrator.run.ray_address import joins_cluster, without_token
 from orchestrator.run.trial import drive
 from orchestrator.spec.sweep import Resources
-from orchestrator.store.folder import Store
+from orchestrator.store.store import Store
 from reskd.runtime.determinism import CUBLAS_VARIABLE, CUBLAS_WORKSPACE
 
 WORKER_START_TIMEOUT_S = 120

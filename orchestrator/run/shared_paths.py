@@ -10,8 +10,8 @@ from typing import Any
 from orchestrator.spec.identity import is_weights_file
 from orchestrator.spec.overrides import apply_changes, split_changes
 from orchestrator.spec.yaml_text import read_yaml
-from orchestrator.store.folder import STORE_VARIABLE
-from orchestrator.store.open import is_s3
+from orchestrator.store.open import is_bucket
+from orchestrator.store.store import STORE_VARIABLE
 from reskd.data.annotations import DATA_VARIABLE
 from reskd.errors import BadInput
 
@@ -24,7 +24,7 @@ def refuse_relative_store(folder: str | None) -> None:
             f"no store is named, and ./store would be a folder of one machine of the cluster; set --store or "
             f"{STORE_VARIABLE} to a folder that all its machines share, such as /shared/reskd"
         )
-    if not is_s3(chosen) and not Path(chosen).is_absolute():
+    if not is_bucket(chosen) and not Path(chosen).is_absolute():
         raise BadInput(
             f"--store {chosen}: a relative path is another folder on every machine of a cluster; give the absolute "
             f"path of a folder that all its machines share, such as /shared/reskd"

@@ -82,7 +82,9 @@ class JobTrainer(TorchTrainer):
 
     def _create_default_callbacks(self) -> list[Any]:
         kept = [
-            one for one in super()._create_default_callbacks() if not isinstance(one, PlacementGroupCleanerCallback)
+            one
+            for one in super()._create_default_callbacks()  # type: ignore[misc]  # typed as the v1 trainer
+            if not isinstance(one, PlacementGroupCleanerCallback)
         ]
         is_on_cluster = self.train_loop_config["job"].on_cluster  # type: ignore[attr-defined]
         return [*kept, PromptCleanerCallback()] if is_on_cluster else kept

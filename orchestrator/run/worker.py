@@ -14,10 +14,10 @@ import torch
 
 from orchestrator.run.early_stops import leavers
 from orchestrator.run.job_config import JobConfig
-from orchestrator.store.folder import LeasedSink, LeaseLost
-from orchestrator.store.open import leased_sink
+from orchestrator.store.open import leased_store
+from orchestrator.store.store import LeasedStore
 from reskd.data.manifest import read_manifest
-from reskd.errors import ReskdError
+from reskd.errors import LeaseLost, ReskdError
 from reskd.files import Json
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def train_loop(config: dict[str, JobConfig]) -> None:
 
     job = config["job"]
     torch.set_num_threads(job.threads)
-    sink = leased_sink(job.store, owner_id=job.owner_id)
+    sink = leased_store(job.store, owner_id=job.owner_id)
     workers = joined(ray.train.torch.get_device())
     # What is left is decided by one worker: another may not see the same files yet.
     step_ids = workers.from_first(_left_to_do(job, sink))
@@ -98,7 +98,7 @@ def train_loop(config: dict[str, JobConfig]) -> None:
         raise
 
 
-def _record_too_many(members: Sequence[MemberSpec], sink: LeasedSink, error: torch.OutOfMemoryError) -> None:
+def _record_too_many(members: Sequence[MemberSpec], sink: LeasedStore, error: torch.OutOfMemoryError) -> None:
     """Record it, so that the workers started again do not try the same; `run.job_graph` makes two jobs of this one.
 
     A single one that is left has by then all the memory to itself, and is tried again as it is.
@@ -107,10 +107,10 @@ def _record_too_many(members: Sequence[MemberSpec], sink: LeasedSink, error: tor
     for step_id in left if len(left) > 1 else ():
         reason = f"out of memory beside {len(left) - 1} others, one group at a time: {error}"
         record = {"reason": reason, "traceback": traceback.format_exc(), "epoch": None, "together": len(left)}
-        sink.fail(step_id, record)
+        sink.split(step_id, record)
 
 
-def _left_to_do(job: JobConfig, sink: LeasedSink) -> list[str]:
+def _left_to_do(job: JobConfig, sink: LeasedStore) -> list[str]:
     """Members neither finished, stopped early nor failed; none where another run has taken a step over."""
     left = [step_id for member in job.members if _is_open(step_id := member.step_id, sink)]
     if not all(sink.holds(step_id) for step_id in left):
@@ -119,5 +119,6 @@ def _left_to_do(job: JobConfig, sink: LeasedSink) -> list[str]:
     return left
 
 
-def _is_open(step_id: str, sink: LeasedSink) -> bool:
-    return not sink.is_finished(step_id) and sink.pruned(step_id) is None and sink.failure(step_id) is None
+def _is_open(step_id: str, sink: LeasedStore) -> bool:
+    ended = (sink.pruned(step_id), sink.failure(step_id), sink.to_split(step_id))
+    return not sink.is_finished(step_id) and not any(ended)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.store.folder import Store
+from orchestrator.store.store import Store
 from reskd.checkpoint import load_weights
 from reskd.errors import BadInput
 
@@ -53,7 +53,7 @@ def stored_judgement(store: Store, step_id: str, *, protocol: str | None = None)
         arrays = store.logits(step_id, name)
         logits, targets, indices = arrays["logits"], arrays["targets"], arrays["indices"]
     except (OSError, KeyError, ValueError) as error:
-        path = store.folder(step_id) / "eval" / f"{name}.npz"
+        path = f"{store.place(step_id)}/eval/{name}.npz"
         raise BadInput(
             f"{path}: cannot be read ({error}); remove it and {name}.json, then `reskd eval` again"
         ) from error

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from orchestrator.spec.identity import canonical_json
 from orchestrator.spec.strict import check, naming
-from orchestrator.store.folder import Store
+from orchestrator.store.store import Store
 from reskd.errors import BadInput
 from reskd.files import json_files, write_json
 from reskd.recipe import Recipe

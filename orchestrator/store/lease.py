@@ -1,28 +1,23 @@
 """One lease file per step: who trains it now.
 
-A lease is a small JSON file that is only changed under a file lock, so one of any number of takers wins, and a
-taker that dies leaves no lock behind; in an object store it is an object, changed by conditional writes alone. Its
-owner, one `reskd run` process, raises its counter every few seconds.
-It is taken over when that process is gone from this host, or when the counter stood still for STALE_S seconds of
-the observer's own clock; clocks of two hosts are never compared.
+A lease is a small JSON file or object that is changed by conditional writes alone, so one of any number of takers
+wins, and a taker that dies leaves no lock behind. Its owner, one `reskd run` process, raises its counter every few
+seconds. It is taken over when that process is gone from this host, or when the counter stood still for STALE_S
+seconds of the observer's own clock; clocks of two hosts are never compared.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Protocol
+from dataclasses import asdict, dataclass, field
 
 from orchestrator.store.lease_owner import Owner
-from reskd.errors import BadInput
-from reskd.files import Json, read_json, write_atomic
+from reskd.blobs import Blobs
 
 logger = logging.getLogger(__name__)
 
@@ -41,49 +36,45 @@ class Lease:
         return str(self.owner)
 
 
-class LeaseObject(Protocol):
-    """A lease's place in an object store: equal for one step, its text names it."""
+@dataclass(frozen=True)
+class LeaseBlob:
+    """Where a step's lease lies. Equal for one key; the blobs are only the way to it."""
 
-    def read(self) -> Json | None: ...
-    def update(self, decide: Callable[[Json | None], Json | None]) -> Json | None:
-        """Make of the present value what `decide` says, asking it again if another writer came between."""
-        ...
+    key: str
+    blobs: Blobs = field(compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return self.blobs.where(self.key)
+
+    def update(self, decide: Callable[[Lease | None], Lease | None]) -> Lease | None:
+        """Make of the present lease what ``decide`` says; what is there then.
+
+        Compare and set: what was read must still be there when it is written, else all begins anew.
+        """
+        while True:
+            content, version = self.blobs.read_version(self.key)
+            present = _lease(content)
+            wanted = decide(present)
+            if wanted == present:
+                return wanted
+            # A lease given back stays as null: not every server takes a condition on a deletion.
+            new = json.dumps(None if wanted is None else asdict(wanted)).encode()
+            is_new = version is None
+            if self.blobs.create(self.key, new) if is_new else self.blobs.replace(self.key, new, str(version)):
+                return wanted
 
 
-LeasePlace = Path | LeaseObject
+def read_lease(place: LeaseBlob) -> Lease | None:
+    """The lease that lies somewhere, or None where there is none."""
+    return _lease(place.blobs.read(place.key))
 
 
-def read_lease(place: LeasePlace) -> Lease | None:
-    """The lease in a file or object, or None where there is none."""
+def _lease(content: bytes | None) -> Lease | None:
     try:
-        return _lease(read_json(place) if isinstance(place, Path) else place.read())
-    except BadInput:
+        value = None if content is None else json.loads(content)
+    except ValueError:
         return None  # writes are atomic, so this is a disk's damage; the next taker replaces it
-
-
-def _lease(value: Json | None) -> Lease | None:
-    if value is None:
-        return None
-    return Lease(Owner(**value["owner"]), value["counter"], value["since"])
-
-
-def _update(place: LeasePlace, decide: Callable[[Lease | None], Lease | None]) -> Lease | None:
-    """Make of the present lease what `decide` says, in one act that nobody else comes into; what is there then."""
-    if not isinstance(place, Path):
-
-        def decide_plain(value: Json | None) -> Json | None:
-            wanted = decide(_lease(value))
-            return None if wanted is None else asdict(wanted)
-
-        return _lease(place.update(decide_plain))
-    with _exclusive(place):
-        present = read_lease(place)
-        wanted = decide(present)
-        if wanted is None:
-            place.unlink(missing_ok=True)
-        elif wanted is not present:
-            write_atomic(place, json.dumps(asdict(wanted)))
-    return wanted
+    return None if value is None else Lease(Owner(**value["owner"]), value["counter"], value["since"])
 
 
 class StallWatch:
@@ -93,12 +84,12 @@ class StallWatch:
         self.stale_s = stale_s
         self._seen: dict[str, tuple[str, int, float]] = {}
 
-    def has_moved(self, path: LeasePlace, lease: Lease) -> bool:
+    def has_moved(self, path: LeaseBlob, lease: Lease) -> bool:
         """Whether the counter rose since this watch first saw this owner's lease."""
         owner, counter, _ = self._seen.get(str(path), (lease.owner.id, lease.counter, 0.0))
         return owner == lease.owner.id and counter != lease.counter
 
-    def is_stale(self, path: LeasePlace, lease: Lease) -> bool:
+    def is_stale(self, path: LeaseBlob, lease: Lease) -> bool:
         """Whether the owner is gone, or its counter stood still for `stale_s` since it was first seen so."""
         if lease.owner.is_gone():
             return True
@@ -117,12 +108,12 @@ class Leases:
         self.owner = owner or Owner.this_process()
         self.watch = StallWatch(stale_s)
         self._beat_s = beat_s
-        self._held: dict[LeasePlace, Lease] = {}
+        self._held: dict[LeaseBlob, Lease] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def take(self, path: LeasePlace) -> bool:
+    def take(self, path: LeaseBlob) -> bool:
         """Take a lease if it is free, ours, or its owner is gone; False says that somebody else holds it."""
         ours = Lease(self.owner, 0, time.time())
 
@@ -131,7 +122,7 @@ class Leases:
             return present if present is not None and is_theirs and not self.watch.is_stale(path, present) else ours
 
         with self._lock:
-            if _update(path, decide) != ours:
+            if path.update(decide) != ours:
                 return False
             self._held[path] = ours
         if self._thread is None:
@@ -148,29 +139,28 @@ class Leases:
                     except OSError as error:  # a full disk for a second must not cost the lease
                         logger.warning("%s: %s; trying again in %g s", path, error, self._beat_s)
 
-    def _raise_counter(self, path: LeasePlace, lease: Lease) -> None:
+    def _raise_counter(self, path: LeaseBlob, lease: Lease) -> None:
         raised = Lease(lease.owner, lease.counter + 1, lease.since)
 
         def decide(present: Lease | None) -> Lease | None:
             return raised if present is not None and present.owner.id == self.owner.id else present
 
-        if _update(path, decide) == raised:
+        if path.update(decide) == raised:
             self._held[path] = raised
         else:
             del self._held[path]  # lost; the workers see it at their next write
 
-    def paths(self) -> tuple[LeasePlace, ...]:
+    def paths(self) -> tuple[LeaseBlob, ...]:
         """The places of the leases held now."""
         with self._lock:
             return tuple(self._held)
 
-    def release(self, paths: Iterable[LeasePlace] | None = None) -> None:
+    def release(self, paths: Iterable[LeaseBlob] | None = None) -> None:
         """Give leases back: those named, or all of them and the thread."""
         with self._lock:
             for path in list(self._held) if paths is None else list(paths):
-                is_removed = isinstance(path, Path) and not path.parent.exists()
-                if self._held.pop(path, None) is not None and not is_removed:
-                    _update(path, self._without_ours)
+                if self._held.pop(path, None) is not None:
+                    path.update(self._without_ours)
         if paths is None:
             self._stop.set()
             if self._thread is not None:
@@ -178,15 +168,6 @@ class Leases:
 
     def _without_ours(self, present: Lease | None) -> Lease | None:
         return None if present is not None and present.owner.id == self.owner.id else present
-
-
-@contextlib.contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
-    """One process and thread at a time for a lease file; the system frees the lock of one that dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_suffix(".lock"), "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @contextlib.contextmanager

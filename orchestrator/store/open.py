@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from pathlib import Path
 
-from orchestrator.store.folder import DEFAULT_STORE, STORE_VARIABLE, LeasedSink, Store
+from orchestrator.store.store import DEFAULT_STORE, STORE_VARIABLE, LeasedStore, Store
 from reskd.errors import BadInput
 
-
-def leased_sink(address: str, *, owner_id: str) -> LeasedSink:
-    """The store at an address as run `owner_id`'s workers see it."""
-    if is_s3(address):
-        from orchestrator.store.objects import LeasedS3Sink  # boto3 is an extra
-
-        return LeasedS3Sink(address, owner_id=owner_id)
-    return LeasedSink(Path(address), owner_id=owner_id)
+CACHE_VARIABLE = "RESKD_CACHE"
+SCHEMES = ("s3", "gs", "az")
 
 
-def is_s3(address: str) -> bool:
-    return address.startswith("s3://")
+def is_bucket(address: str) -> bool:
+    """Whether an address names a store in a bucket."""
+    return address.partition("://")[0] in SCHEMES and "://" in address
 
 
 def store_folder(folder: str | Path | None) -> Path:
@@ -28,17 +24,31 @@ def store_folder(folder: str | Path | None) -> Path:
     return Path(folder or os.environ.get(STORE_VARIABLE) or DEFAULT_STORE).absolute()
 
 
+def store_of(address: str) -> Store:
+    """The store at an address, which is not asked whether it answers."""
+    if not is_bucket(address):
+        return Store(Path(address))
+    from orchestrator.store.object_blobs import ObjectBlobs, endpoint  # a client that a folder has no need of
+
+    name = hashlib.sha256(f"{endpoint()} {address.rstrip('/')}".encode()).hexdigest()[:16]
+    home = _cache() / name
+    return Store(home, ObjectBlobs(address, cache=home))
+
+
+def leased_store(address: str, *, owner_id: str) -> LeasedStore:
+    """The store at an address as run `owner_id`'s workers see it."""
+    return LeasedStore(store_of(address), owner_id=owner_id)
+
+
 def store_at(folder: str | Path | None) -> Store:
     """The store that a command line, $RESKD_STORE or the default names; BadInput where none can be written."""
     address = str(folder or os.environ.get(STORE_VARIABLE) or DEFAULT_STORE)
-    if is_s3(address):
-        from orchestrator.store.objects import S3Store  # boto3 is an extra
-
-        s3_store = S3Store(address)
-        s3_store.check()
-        return s3_store
+    if is_bucket(address):
+        store = store_of(address)
+        _check_bucket(store)
+        return store
     if "://" in address:
-        raise BadInput(f"--store {address}: neither a folder nor s3://bucket/prefix")
+        raise BadInput(f"--store {address}: neither a folder nor {', '.join(f'{each}://' for each in SCHEMES)}bucket")
     store = Store(store_folder(address))
     try:
         store.home.mkdir(parents=True, exist_ok=True)
@@ -47,3 +57,22 @@ def store_at(folder: str | Path | None) -> Store:
     except OSError as error:
         raise BadInput(f"--store {store.home}: cannot be written ({error.strerror}); name another folder") from error
     return store
+
+
+def _check_bucket(store: Store) -> None:
+    """BadInput unless the bucket answers and heeds conditions, and the cache folder can be written."""
+    from orchestrator.store.object_blobs import ObjectBlobs
+
+    assert isinstance(store.blobs, ObjectBlobs)
+    store.blobs.check()
+    try:
+        store.home.mkdir(parents=True, exist_ok=True)
+        (store.home / "url").write_text(f"{store.address}\n")
+    except OSError as error:
+        raise BadInput(f"{store.home}: cannot be written ({error.strerror}); set {CACHE_VARIABLE}") from error
+
+
+def _cache() -> Path:
+    if os.environ.get(CACHE_VARIABLE):
+        return Path(os.environ[CACHE_VARIABLE])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reskd"

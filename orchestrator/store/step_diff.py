@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.spec.identity import short
-from orchestrator.store.folder import Store
+from orchestrator.store.store import Store
 
 ABSENT = object()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from orchestrator.spec.steps import Step, name_of
-from orchestrator.store.folder import Store
+from orchestrator.store.store import Store
 from reskd.cost.complexity import Complexity
 from reskd.files import Json
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from orchestrator.spec.steps import Step
 from orchestrator.store.evaluations import StoredJudgement, default_protocol, stored_judgement
-from orchestrator.store.folder import Store
+from orchestrator.store.store import Store
 from orchestrator.tables.cost_plot import COLOURS, FONT_SIZE
 from reskd.evaluation.paired_tests import class_scores
 

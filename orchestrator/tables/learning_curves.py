@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.spec.steps import Step
-from orchestrator.store.folder import Store
+from orchestrator.store.store import Store
 from orchestrator.tables.columns import ACCURACIES
 from orchestrator.tables.cost_plot import COLOURS, FONT_SIZE
 

@@ -22,8 +22,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.spec.steps import Step
 from orchestrator.spec.sweep import Sweep
-from orchestrator.store.folder import Store
 from orchestrator.store.step_record import NOTE_TAG, State, StepContent, StepRecord, read_step, record_from_run
+from orchestrator.store.store import Store
 from orchestrator.tracking.registry import choose_models, register
 from orchestrator.tracking.run_diff import (
     COMPLETE_TAG,

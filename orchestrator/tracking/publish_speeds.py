@@ -9,8 +9,8 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from orchestrator.store.folder import Store
 from orchestrator.store.imported_speeds import BenchFile, bench_hash
+from orchestrator.store.store import Store
 from orchestrator.tracking.settings import SQLITE, check_database, first_line, only_writer, uri_of, without_password
 from reskd.errors import BadInput
 

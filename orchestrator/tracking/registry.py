@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from orchestrator.spec.steps import Step
 from orchestrator.spec.sweep import Sweep
-from orchestrator.store.folder import Store
 from orchestrator.store.step_record import NOTE_TAG, StepRecord
+from orchestrator.store.store import Store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from orchestrator.store.folder import Store
+from orchestrator.store.store import Store
 from reskd.errors import BadInput
 
 SQLITE = "sqlite:///"

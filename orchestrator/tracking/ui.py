@@ -12,7 +12,7 @@ from urllib.request import urlopen
 
 from rich.console import Console
 
-from orchestrator.store.folder import Store
+from orchestrator.store.store import Store
 from orchestrator.tracking.publish import published_sweeps
 from orchestrator.tracking.settings import SQLITE, check_database
 from orchestrator.tracking.urls import WORKFLOW, runs_page

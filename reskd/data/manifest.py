@@ -141,7 +141,12 @@ def folder_digest(folder: Path) -> str:
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
     """Write the manifest and its hash as JSON. The write is atomic: a reader sees the old file or the new one."""
-    write_atomic(path, json.dumps({"sha256": manifest.sha256, **_as_json(manifest)}, indent=0))
+    write_atomic(path, manifest_bytes(manifest))
+
+
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """The manifest and its hash as the content of a JSON file."""
+    return json.dumps({"sha256": manifest.sha256, **_as_json(manifest)}, indent=0).encode()
 
 
 def read_manifest(path: Path) -> Manifest:

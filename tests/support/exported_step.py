@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.store.folder import Store
+from orchestrator.store.store import Store
 from reskd.data.manifest import Manifest
 from reskd.recipe import DataSpec
 from tests.support.training import Fit, fit, student_recipe
@@ -34,7 +34,7 @@ class FinishedStep:
 
     @property
     def weights(self) -> Path:
-        return self.store.weights_path(STEP_ID)
+        return self.store.weights(STEP_ID)
 
 
 def finished_step(folder: Path, data: DataSpec, manifest: Manifest) -> FinishedStep:

@@ -10,7 +10,7 @@ import numpy as np
 
 from orchestrator.spec.steps import Step, build_steps
 from orchestrator.spec.sweep import Sweep, load
-from orchestrator.store.folder import Store
+from orchestrator.store.store import Store
 
 SWEEP = """
 question: Which level helps?

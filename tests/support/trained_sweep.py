@@ -6,7 +6,7 @@ from pathlib import Path
 
 from orchestrator.experiment.bound_sweep import Prepared, prepare
 from orchestrator.spec.sweep import recipe_to_dict
-from orchestrator.store.folder import Store
+from orchestrator.store.store import Store
 from reskd.training.fit import MemberSpec, fit_cohort
 
 SWEEP = """

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.experiment.bound_sweep import prepare
-from orchestrator.store.folder import Store
+from orchestrator.store.store import Store
 from tests.support.command_line import call
 from tests.support.ports import free_port
 from tests.support.sweeps import TWO_ROWS

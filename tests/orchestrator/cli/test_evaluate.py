@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from orchestrator.experiment.bound_sweep import Prepared
-from orchestrator.store.folder import Store
 from orchestrator.store.step_record import records_from_store
+from orchestrator.store.store import Store
 from orchestrator.tracking.publish import Publisher
 from tests.support.command_line import call
 from tests.support.trained_sweep import train_sweep

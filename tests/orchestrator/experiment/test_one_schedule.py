@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.experiment.bound_sweep import Prepared, prepare
 from orchestrator.experiment.one_schedule import in_one_schedule, joined_name, refuse_same_names
-from orchestrator.store.folder import Store
+from orchestrator.store.store import Store
 from reskd.errors import BadInput
 from tests.support.command_line import call
 from tests.support.unseen_sweep import PIXEL, SAME, write_unseen

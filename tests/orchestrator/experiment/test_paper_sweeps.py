@@ -16,7 +16,7 @@ from orchestrator.experiment.bound_sweep import Prepared, prepare
 from orchestrator.experiment.smoke import cut_down
 from orchestrator.spec.steps import Step
 from orchestrator.spec.sweep import load
-from orchestrator.store.folder import Store
+from orchestrator.store.store import Store
 from orchestrator.tables.published import load_published
 from reskd.cost.gmacs import complexity
 from reskd.models.catalogue import build_model

@@ -12,8 +12,8 @@ from orchestrator.experiment.bound_sweep import Prepared, prepare
 from orchestrator.experiment.provenance_chain import chain_of
 from orchestrator.spec.steps import build_steps
 from orchestrator.spec.sweep import load
-from orchestrator.store.folder import Store
 from orchestrator.store.step_diff import step_differences
+from orchestrator.store.store import Store
 from reskd.errors import BadInput
 from tests.support.command_line import call
 from tests.support.stored_sweep import PROTOCOL, StoredSweep

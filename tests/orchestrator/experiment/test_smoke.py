@@ -9,7 +9,7 @@ import torch
 
 from orchestrator.experiment.bound_sweep import prepare
 from orchestrator.experiment.smoke import FIXED, MIN_RESOLUTION, cut_down
-from orchestrator.store.folder import Store
+from orchestrator.store.store import Store
 from reskd.errors import BadInput
 from reskd.models.catalogue import MODELS, build_model, find_network
 from reskd.recipe import ModelSpec

@@ -20,8 +20,8 @@ from orchestrator.spec.early_stopping import EarlyStopping
 from orchestrator.spec.steps import StepStatus
 from orchestrator.spec.sweep import load
 from orchestrator.spec.yaml_text import read_yaml
-from orchestrator.store.folder import Store
 from orchestrator.store.step_record import records_from_store
+from orchestrator.store.store import Store
 from reskd.checkpoint import FolderSink
 from reskd.data.manifest import Manifest
 from reskd.errors import BadInput

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.store.folder import Store
 from orchestrator.store.step_record import records_from_store
-from tests.orchestrator.run.test_run import Place, wait_until
+from orchestrator.store.store import Store
+from tests.support.typed_runs import Place, wait_until
 
 NUM_EPOCHS = 8
 SWEEP = f"""

@@ -10,13 +10,12 @@ import pytest
 from ray.tune.search import Searcher
 
 from orchestrator.plan.job import Job, job_id
-from orchestrator.run.job_config import JobConfig, JobMember
+from orchestrator.run.job_config import JobConfig
 from orchestrator.run.job_graph import Capacity, GraphSearcher
-from orchestrator.store.folder import Store
 from orchestrator.store.lease import Leases
 from orchestrator.store.lease_owner import Owner
-from reskd.recipe import Recipe
-from reskd.runtime.execution import Execution
+from orchestrator.store.store import Store
+from tests.support.job_configs import config
 
 
 def job(name: str, *, teacher: str | None = None, members: tuple[str, ...] = (), cpus: float = 1) -> Job:
@@ -31,28 +30,6 @@ def job(name: str, *, teacher: str | None = None, members: tuple[str, ...] = (),
         cpus=cpus,
         gpus=0,
         cost=1,
-    )
-
-
-def config(name: str, *members: str) -> JobConfig:
-    """Of a job whose trial is never started."""
-    return JobConfig(
-        id=name,
-        members=tuple(JobMember(step_id=step_id, recipe=Recipe(), provenance={}) for step_id in members),
-        store="",
-        owner_id="me",
-        teacher=None,
-        manifest="",
-        early_stopping=None,
-        root="",
-        threads=1,
-        loader_workers=0,
-        execution=Execution(),
-        num_workers=1,
-        cpus_per_worker=1,
-        gpus_per_worker=0,
-        ray_folder="",
-        on_cluster=False,
     )
 
 

@@ -14,8 +14,8 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from orchestrator.experiment.bound_sweep import prepare
-from orchestrator.store.folder import Store
 from orchestrator.store.open import store_at
+from orchestrator.store.store import Store
 
 pytestmark = pytest.mark.ray
 

@@ -4,58 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
 
-from orchestrator.experiment.bound_sweep import Prepared, prepare
-from orchestrator.store.folder import Store
+from orchestrator.store.store import Store
 from tests.support.sweeps import THREE_ROWS
+from tests.support.typed_runs import WAIT_S, Place, wait_until
 
 pytestmark = pytest.mark.ray
 
 NUM_EPOCHS = 40
 """Epochs of the row that is killed and stopped. Train takes one report in half a second, so at least twenty seconds."""
-WAIT_S = 360
-
-
-@dataclass(frozen=True)
-class Place:
-    """A sweep file and a store, and the command that brings the one to the other."""
-
-    sweep: Path
-    store: Store
-
-    def command(self, name: str = "run", *options: str) -> list[str]:
-        program = Path(sys.executable).with_name("reskd")
-        return [str(program), name, str(self.sweep), "--store", str(self.store.home), *options]
-
-    def start(self) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            self.command(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-        )
-
-    def call(self, name: str, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(name, *options), capture_output=True, text=True, timeout=WAIT_S, env=os.environ | variables
-        )
-
-    def prepared(self) -> Prepared:
-        return prepare(self.sweep, store=self.store)
-
-    def hashes(self) -> dict[str, str]:
-        """Hash of weights and buffers of every finished step."""
-        done = {step_id: self.store.done(step_id) for step_id in self.store.step_ids()}
-        return {step_id: record["state_hash"] for step_id, record in done.items() if record}
-
-    def step_of(self, row: str) -> str:
-        return next(step.id for step in self.prepared().steps.values() if (row, 0) in step.cells)
 
 
 def place(folder: Path, demo_root: Path, *, num_epochs: int = NUM_EPOCHS) -> Place:
@@ -63,14 +25,6 @@ def place(folder: Path, demo_root: Path, *, num_epochs: int = NUM_EPOCHS) -> Pla
     sweep = folder / "small.yaml"
     sweep.write_text(THREE_ROWS.replace("ROOT", str(demo_root)).replace("epochs: 100", f"epochs: {num_epochs}"))
     return Place(sweep, Store(folder / "store"))
-
-
-def wait_until(holds: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    until = time.monotonic() + WAIT_S
-    while not holds():
-        assert process.poll() is None, f"ended too early:\n{process.communicate()[0]}"
-        assert time.monotonic() < until, "waited too long"
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,8 @@ from orchestrator.run.launch import cluster_capacity
 from orchestrator.run.shared_paths import refuse_relative_paths, refuse_relative_store
 from orchestrator.run.submit import JobLine, command_of, connect, submit
 from orchestrator.spec.sweep import Resources
-from orchestrator.store.folder import Store
+from orchestrator.store.open import store_at
+from orchestrator.store.store import Store
 from reskd.errors import BadInput
 from tests.support.ports import free_port
 
@@ -139,11 +140,28 @@ def test_a_job_is_of_each_of_its_sweep_files() -> None:
 
 
 def test_a_folder_that_is_not_shared_or_not_there_is_a_fault(tmp_path: Path) -> None:
+    address = str(tmp_path)
     (tmp_path / "note").write_text("note")
-    assert find_fault(tmp_path, "note", [str(tmp_path)]) is None
+    assert find_fault(address, "note", [address]) is None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["note"]
-    assert "not shared" in str(find_fault(tmp_path, "other", []))
-    assert "data.root /nowhere" in str(find_fault(tmp_path, "note", ["/nowhere"]))
+    assert "not shared" in str(find_fault(address, "other", []))
+    (tmp_path / "other").write_text("note")
+    assert "another folder" in str(find_fault(address, "other", []))
+    assert "data.root /nowhere" in str(find_fault(address, "note", ["/nowhere"]))
+
+
+def test_a_bucket_is_seen_without_the_heads_cache(s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = store_at(s3_url)
+    head.blobs.write("note", b"note")
+    monkeypatch.setenv("RESKD_CACHE", str(tmp_path / "of-a-worker-node"))
+    assert find_fault(s3_url, "note", [str(tmp_path)]) is None
+    assert not (tmp_path / "of-a-worker-node").exists()
+    assert "data.root /nowhere" in str(find_fault(s3_url, "note", ["/nowhere"]))
+    assert "not shared" in str(find_fault(f"{s3_url}-other", "note", []))
+    head.blobs.delete(["note"])
+    assert "not shared" in str(find_fault(s3_url, "note", []))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    assert "cannot read and write" in str(find_fault(s3_url, "note", []))
 
 
 def test_the_head_and_dead_nodes_are_no_worker_nodes() -> None:

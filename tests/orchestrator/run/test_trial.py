@@ -18,7 +18,7 @@ from orchestrator.run.early_stops import JobRule
 from orchestrator.run.job_config import JobConfig
 from orchestrator.run.trial import JobTrainer, PromptCleanerCallback
 from orchestrator.run.worker import train_loop
-from tests.orchestrator.run.test_job_graph import config
+from tests.support.job_configs import config
 
 
 def whole(*, on_cluster: bool = False) -> JobConfig:

@@ -17,7 +17,7 @@ from orchestrator.spec.draws import draw
 from orchestrator.spec.json_schema import sweep_schema
 from orchestrator.spec.sweep import load
 from orchestrator.spec.yaml_text import read_yaml
-from orchestrator.store.folder import Store
+from orchestrator.store.store import Store
 from reskd.errors import BadInput
 
 SPACE = {

@@ -15,7 +15,7 @@ from orchestrator.experiment.smoke import cut_down
 from orchestrator.spec.json_schema import sweep_schema
 from orchestrator.spec.named_recipes import CONTROLLED, named_recipes
 from orchestrator.spec.sweep import load
-from orchestrator.store.folder import Store
+from orchestrator.store.store import Store
 from reskd.errors import BadInput
 from reskd.recipe import Recipe
 

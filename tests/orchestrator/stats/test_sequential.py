@@ -15,7 +15,7 @@ from orchestrator.experiment.bound_sweep import Prepared, prepare
 from orchestrator.spec.sweep import load
 from orchestrator.stats.estimates import CONFIDENCE
 from orchestrator.stats.sequential import AutoSeeds, look_at
-from orchestrator.store.folder import Store
+from orchestrator.store.store import Store
 from orchestrator.tables.build import Table, build_table, check_tables, records_from_store
 from orchestrator.tables.published import load_published
 from reskd.errors import BadInput

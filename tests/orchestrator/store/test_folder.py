@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from orchestrator.store.folder import LeasedSink, LeaseLost, Store
 from orchestrator.store.lease import Leases
 from orchestrator.store.lease_owner import Owner
+from orchestrator.store.store import LeasedStore, Store
 from reskd.checkpoint import load_weights
-from reskd.errors import BadInput
+from reskd.errors import BadInput, LeaseLost
 from reskd.files import write_atomic
 
 STEP = "0123456789abcdef"
@@ -106,7 +106,7 @@ def test_a_status_follows_a_step_from_absent_to_done(store: Store) -> None:
 
 def test_workers_of_a_run_that_lost_its_lease_write_nothing(tmp_path: Path) -> None:
     old = Leases(replace(Owner.this_process(), id="old", started="1"))
-    sink = LeasedSink(tmp_path, owner_id="old")
+    sink = LeasedStore(Store(tmp_path), owner_id="old")
     assert old.take(sink.lease_path(STEP))
     save(sink, 1)
     new = Leases()
@@ -155,7 +155,7 @@ def test_a_reader_of_a_file_sees_the_old_content_to_its_end(tmp_path: Path) -> N
         assert reader.read() == "old"
 
 
-WRITES: dict[str, Callable[[LeasedSink], object]] = {
+WRITES: dict[str, Callable[[LeasedStore], object]] = {
     "start": lambda sink: sink.start(STEP, INFO, afresh=True),
     "rewind": lambda sink: sink.rewind(STEP, 0),
     "save": lambda sink: save(sink, 2),
@@ -168,14 +168,15 @@ WRITES: dict[str, Callable[[LeasedSink], object]] = {
 
 @pytest.mark.parametrize("name", WRITES)
 def test_no_writer_writes_without_the_lease(tmp_path: Path, name: str) -> None:
-    sink = LeasedSink(tmp_path, owner_id="old")
+    sink = LeasedStore(Store(tmp_path), owner_id="old")
     save(Store(tmp_path), 1)
     other = Leases()
     other.take(sink.lease_path(STEP))
-    before = sorted(sink.folder(STEP).rglob("*"))
+    folder = Store(tmp_path).folder(STEP)
+    before = sorted(folder.rglob("*"))
     with pytest.raises(LeaseLost):
         WRITES[name](sink)
-    assert sorted(sink.folder(STEP).rglob("*")) == before
+    assert sorted(folder.rglob("*")) == before
     other.release()
 
 
@@ -184,6 +185,6 @@ def test_a_file_that_would_run_code_is_refused(store: Store) -> None:
     torch.save({"step_id": STEP, "x": nn.Linear(1, 1)}, store.folder(STEP) / "checkpoints" / "epoch_0001.pt")
     with pytest.raises(BadInput, match="damaged checkpoint"):
         store.load(STEP, 1)
-    torch.save({"model": {}, "model_spec": {}, "classes": [], "x": nn.Linear(1, 1)}, store.weights_path(STEP))
+    torch.save({"model": {}, "model_spec": {}, "classes": [], "x": nn.Linear(1, 1)}, store.weights(STEP))
     with pytest.raises(BadInput, match="damaged weights"):
-        load_weights(store.weights_path(STEP))
+        load_weights(store.weights(STEP))

@@ -7,35 +7,36 @@ import sys
 import time
 from dataclasses import replace
 from multiprocessing.pool import ThreadPool
-from pathlib import Path
 
 import pytest
 
-from orchestrator.store.lease import Leases, read_lease
+from orchestrator.store.lease import LeaseBlob, Leases, read_lease
 from orchestrator.store.lease_owner import Owner
+from reskd.blobs import FolderBlobs
 
 CODE = """
 import sys, time
 from pathlib import Path
-from orchestrator.store.lease import Leases
-print(Leases().take(Path(sys.argv[1])), flush=True)
+from orchestrator.store.lease import LeaseBlob, Leases
+from reskd.blobs import FolderBlobs
+print(Leases().take(LeaseBlob("step/lease.json", FolderBlobs(Path(sys.argv[1])))), flush=True)
 time.sleep(60)
 """
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "step" / "lease.json"
+def path(tmp_path: LeaseBlob) -> LeaseBlob:
+    return LeaseBlob("step/lease.json", FolderBlobs(tmp_path))
 
 
-def _other_process(path: Path) -> subprocess.Popen[str]:
-    process = subprocess.Popen([sys.executable, "-c", CODE, str(path)], stdout=subprocess.PIPE, text=True)
+def _other_process(path: LeaseBlob) -> subprocess.Popen[str]:
+    process = subprocess.Popen([sys.executable, "-c", CODE, path.blobs.address], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline().strip() == "True"
     return process
 
 
-def test_a_lease_of_a_living_process_is_refused_and_one_of_a_killed_process_is_taken_over(path: Path) -> None:
+def test_a_lease_of_a_living_process_is_refused_and_one_of_a_killed_process_is_taken_over(path: LeaseBlob) -> None:
     other = _other_process(path)
     mine = Leases()
     assert not mine.take(path)
@@ -46,10 +47,10 @@ def test_a_lease_of_a_living_process_is_refused_and_one_of_a_killed_process_is_t
     other.wait()
     assert mine.take(path)
     mine.release()
-    assert not path.exists()
+    assert read_lease(path) is None
 
 
-def test_one_of_many_takers_wins(path: Path) -> None:
+def test_one_of_many_takers_wins(path: LeaseBlob) -> None:
     takers = [Leases() for _ in range(16)]
     with ThreadPool(16) as threads:
         won = threads.map(lambda taker: taker.take(path), takers)
@@ -58,7 +59,7 @@ def test_one_of_many_takers_wins(path: Path) -> None:
         taker.release()
 
 
-def test_one_of_many_takers_wins_the_lease_of_a_process_that_is_gone(path: Path) -> None:
+def test_one_of_many_takers_wins_the_lease_of_a_process_that_is_gone(path: LeaseBlob) -> None:
     gone = Leases(replace(Owner.this_process(), id="gone", started="1"))
     assert gone.take(path)
     takers = [Leases() for _ in range(8)]
@@ -70,7 +71,7 @@ def test_one_of_many_takers_wins_the_lease_of_a_process_that_is_gone(path: Path)
     gone.release()
 
 
-def test_a_lease_of_another_host_is_taken_only_after_its_counter_stood_still(path: Path) -> None:
+def test_a_lease_of_another_host_is_taken_only_after_its_counter_stood_still(path: LeaseBlob) -> None:
     elsewhere = Leases(
         replace(Owner.this_process(), id="elsewhere", host="far-away", space="another machine"), beat_s=0.1
     )
@@ -88,7 +89,7 @@ def test_a_lease_of_another_host_is_taken_only_after_its_counter_stood_still(pat
     mine.release()
 
 
-def test_an_owner_whose_lease_was_taken_over_does_not_release_the_new_one(path: Path) -> None:
+def test_an_owner_whose_lease_was_taken_over_does_not_release_the_new_one(path: LeaseBlob) -> None:
     old = Leases(replace(Owner.this_process(), id="old", started="1"))
     assert old.take(path)
     new = Leases()
@@ -100,7 +101,7 @@ def test_an_owner_whose_lease_was_taken_over_does_not_release_the_new_one(path: 
     new.release()
 
 
-def test_a_lease_that_was_taken_over_is_not_taken_back_by_the_old_owners_next_beat(path: Path) -> None:
+def test_a_lease_that_was_taken_over_is_not_taken_back_by_the_old_owners_next_beat(path: LeaseBlob) -> None:
     old, new = Leases(replace(Owner.this_process(), id="old", started="1"), beat_s=0.05), Leases()
     assert old.take(path)
     assert new.take(path)

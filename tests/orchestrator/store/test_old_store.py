@@ -15,9 +15,9 @@ import torch
 from orchestrator.experiment.bound_sweep import Prepared, prepare
 from orchestrator.experiment.build_tables import build_tables
 from orchestrator.spec.steps import Step
-from orchestrator.store.folder import LeasedSink, Store
 from orchestrator.store.lease import leases
 from orchestrator.store.step_record import records_from_store
+from orchestrator.store.store import LeasedStore, Store
 from reskd.checkpoint import load_weights
 from reskd.data.annotations import data_root
 from reskd.data.synthetic import make_demo
@@ -61,7 +61,7 @@ def by_row(prepared: Prepared) -> dict[str, Step]:
 def test_the_videos_are_the_same_and_every_step_has_the_id_that_it_had(old: Prepared) -> None:
     on_record = {path.name for path in (FIXTURE / "store" / "runs").iterdir()}
     assert {step.id for step in old.steps.values()} == on_record
-    assert [old.store.manifest_path("demo", sha256).name for sha256 in old.manifests] == [
+    assert [Path(old.store.manifest_reference("demo", sha256)).name for sha256 in old.manifests] == [
         path.name for path in (FIXTURE / "store" / "manifests").iterdir()
     ]
     for step in old.steps.values():
@@ -105,7 +105,7 @@ def test_the_interrupted_step_ends_as_the_old_code_would_have_ended_it(old: Prep
             [MemberSpec(step.id, step.recipe)],
             manifest=old.manifest(step),
             root=data_root(step.recipe.data),
-            sink=LeasedSink(old.store.home, owner_id=held.owner.id),
+            sink=LeasedStore(old.store, owner_id=held.owner.id),
             teacher_weights=old.store.weights(str(step.teacher_id)),
         )
     assert outcome == {step.id: None}

@@ -14,9 +14,9 @@ from orchestrator.plan.plan import make_plan
 from orchestrator.run.controller import Outcome, _take
 from orchestrator.run.job_config import job_config
 from orchestrator.spec.steps import StepStatus
-from orchestrator.store.folder import Store
 from orchestrator.store.lease import Leases
 from orchestrator.store.lease_owner import Owner
+from orchestrator.store.store import Store
 from reskd.errors import BadInput
 from tests.support.sweeps import TWO_ROWS
 
@@ -103,7 +103,7 @@ def test_a_step_goes_on_with_the_workers_it_began_with(prepared: Prepared) -> No
         store=prepared.store,
         owner_id="me",
         resources=prepared.sweep.resources,
-        manifest=prepared.manifest_path(step),
+        manifest=prepared.manifest_reference(step),
         provenance={},
     )
     assert config.num_workers == 2

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from orchestrator.store.folder import Store
 from orchestrator.store.imported_speeds import BENCH, keep_bench, read_bench, read_bench_file
+from orchestrator.store.store import Store
 from orchestrator.tables.build import build_table
 from orchestrator.tables.check import findings
 from orchestrator.tables.published import load_published

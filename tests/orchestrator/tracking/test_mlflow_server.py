@@ -92,7 +92,7 @@ def test_a_server_gets_the_same_records_report_and_models_as_the_store_has(serve
     held = {artifact.path for artifact in client.list_artifacts(report.info.run_id)}
     assert {"report.md", "table5.csv", "over-http.yaml"} <= held
     weights = client.download_artifacts(run_of(publisher, teacher).info.run_id, "model/weights.pt", str(tmp_path))
-    assert Path(weights).read_bytes() == stored.store.weights_path(teacher).read_bytes()
+    assert Path(weights).read_bytes() == stored.store.weights(teacher).read_bytes()
     assert publisher.experiment_url.startswith(f"{server.uri}/#/experiments/")
     page = table_html(table_of(stored, publisher.records()))
     assert f'<a href="{publisher.run_url(stored.id_of("baseline", 1))}" title="MLflow run of seed 1">' in page

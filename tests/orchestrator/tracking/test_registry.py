@@ -67,7 +67,7 @@ def test_a_registered_version_leads_to_its_run_weights_recipe_and_teacher(
     assert client.get_run(version.run_id).data.tags["reskd.step_id"] == step_id
     assert version.description == "student tsn_mini10 at 24 px, pixel-level KD from tsn_mini18 at 64 px, seed 1"
     folder = Path(client.download_artifacts(version.run_id, "model", str(tmp_path)))
-    assert (folder / "weights.pt").read_bytes() == stored.store.weights_path(step_id).read_bytes()
+    assert (folder / "weights.pt").read_bytes() == stored.store.weights(step_id).read_bytes()
     assert json.loads((folder / "recipe.json").read_text()) == stored.store.identity(step_id)
 
 

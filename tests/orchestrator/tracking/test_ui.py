@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from orchestrator.store.folder import Store
+from orchestrator.store.store import Store
 from orchestrator.tracking.publish import Publisher
 from orchestrator.tracking.ui import serve
 from reskd.errors import BadInput

@@ -13,9 +13,9 @@ import torch
 
 from orchestrator.experiment.bound_sweep import Prepared
 from orchestrator.experiment.reevaluate import reevaluate, stored_recipe, with_root
-from orchestrator.store.folder import Store
 from orchestrator.store.lease import Leases
 from orchestrator.store.lease_owner import Owner
+from orchestrator.store.store import Store
 from reskd.checkpoint import load_weights
 from reskd.data.dataset import VideoDataset
 from reskd.data.decode.dispatch import read_frames
@@ -159,9 +159,9 @@ def test_more_views_are_a_record_beside_the_old_one_equal_to_a_plain_loop(store:
     assert outcome.judged == [step_id]
     assert {path: path.read_bytes() for path in before} == before
     assert {path.name for path in folder.rglob("*") if path.is_file() and path not in before} <= {
-        *("val-f3-v2x3.json", "val-f3-v2x3.npz", "lease.lock")
+        *("val-f3-v2x3.json", "val-f3-v2x3.npz", "lease.json", "lease.lock")
     }
-    content = load_weights(store.weights_path(step_id))
+    content = load_weights(store.weights(step_id))
     model = build_model(ModelSpec(**content["model_spec"]), num_classes=len(content["classes"])).eval()
     model.load_state_dict(content["model"])
     arrays = store.logits(step_id, "val-f3-v2x3")

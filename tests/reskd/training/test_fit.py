@@ -67,7 +67,7 @@ def cut(data: DataSpec, split: str) -> str:
 def test_the_stored_weights_give_the_stored_logits_again(data: DataSpec, tmp_path: Path) -> None:
     asked = recipe(data)
     sink, _ = train(asked, tmp_path)
-    content = load_weights(sink.weights_path(STEP))
+    content = load_weights(sink.weights(STEP))
     model = build_model(ModelSpec(**content["model_spec"]), num_classes=len(content["classes"]))
     model.load_state_dict(content["model"])
     model.eval()
@@ -118,7 +118,7 @@ def test_bf16_computes_otherwise_and_keeps_its_weights_in_fp32(data: DataSpec, t
     plain, _ = train(recipe(data), tmp_path / "fp32")
     sink, _ = train(replace(recipe(data), precision="bf16"), tmp_path / "bf16")
     assert (sink.done(STEP) or {})["state_hash"] != (plain.done(STEP) or {})["state_hash"]
-    weights = load_weights(sink.weights_path(STEP))["model"]
+    weights = load_weights(sink.weights(STEP))["model"]
     assert {value.dtype for value in weights.values() if value.is_floating_point()} == {torch.float32}
 
 

@@ -127,7 +127,7 @@ def test_six_steps_of_the_official_recipe_end_where_plain_pytorch_does(
     expected, norms = plain(recipe, dataset, teacher, spec.resolution)
     assert len(norms) == 6
     assert level != "pixel" or max(norms) > 20, f"clipping at 20 was not tried: {norms}"
-    ours = load_weights(sink.weights_path(STEP))["model"]
+    ours = load_weights(sink.weights(STEP))["model"]
     assert ours.keys() == expected.keys()
     for name, value in expected.items():
         torch.testing.assert_close(

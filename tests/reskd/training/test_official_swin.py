@@ -168,7 +168,7 @@ def test_six_steps_of_the_official_swin_recipe_end_where_the_loop_written_out_do
 
     dataset = VideoDataset(manifest.train, root=root, spec=recipe.data, num_classes=6, split="train", data_seed=SEED)
     expected = written_out(case, dataset, teacher.double().train())
-    ours = load_weights(sink.weights_path(STEP))["model"]
+    ours = load_weights(sink.weights(STEP))["model"]
     assert ours.keys() == expected.state_dict().keys()
     for name, value in expected.state_dict().items():
         torch.testing.assert_close(

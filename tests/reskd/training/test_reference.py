@@ -151,7 +151,7 @@ def test_a_training_ends_where_a_plain_loop_does(
     root, sink = Path(str(demo_data.root)), FolderSink(tmp_path / "runs")
     fit_cohort([MemberSpec(STEP, recipe)], manifest=demo_manifest, root=root, sink=sink, teacher_weights=path)
     dataset = VideoDataset(demo_manifest.train, root=root, spec=demo_data, num_classes=6, split="train", data_seed=3)
-    ours, expected = load_weights(sink.weights_path(STEP))["model"], written_out(recipe, dataset, teacher)
+    ours, expected = load_weights(sink.weights(STEP))["model"], written_out(recipe, dataset, teacher)
     for name, value in expected.items():
         torch.testing.assert_close(
             ours[name], value, rtol=1e-7, atol=1e-9, msg=lambda text, name=name: f"{name}: {text}"

@@ -15,7 +15,7 @@ from reskd.errors import BadInput
 if TYPE_CHECKING:
     from orchestrator.experiment.step_figures import NamedClip, Network
     from orchestrator.spec.sweep import PlotKind
-    from orchestrator.store.folder import Store
+    from orchestrator.store.store import Store
 
 Steps = Annotated[
     list[str], typer.Argument(metavar="STEP...", help="Ids of finished steps or their first letters: before, after.")

@@ -20,7 +20,7 @@ from reskd.protocol import parse_views
 if TYPE_CHECKING:
     from orchestrator.experiment.bound_sweep import Prepared
     from orchestrator.experiment.reevaluate import Outcome
-    from orchestrator.store.folder import Store
+    from orchestrator.store.store import Store
 
 SWEEP_SUFFIXES = (".yaml", ".yml")
 MAX_FRAMES = 9999
@@ -61,7 +61,9 @@ def evaluate(
         prepared = open_sweep(Path(what), changes, home)
         found = [(step_id, step.recipe) for step_id, step in prepared.steps.items() if home.is_finished(step_id)]
         if not found:
-            raise BadInput(f"{what}: none of its {len(prepared.steps)} steps is finished in {home.home}; run it first")
+            raise BadInput(
+                f"{what}: none of its {len(prepared.steps)} steps is finished in {home.address}; run it first"
+            )
     elif changes:
         raise BadInput("eval: --set changes a sweep, and a step was named")
     else:

@@ -14,7 +14,7 @@ from orchestrator.cli.options import StoreFolder
 from reskd.errors import BadInput
 
 if TYPE_CHECKING:
-    from orchestrator.store.folder import Store
+    from orchestrator.store.store import Store
 
 
 def rm(

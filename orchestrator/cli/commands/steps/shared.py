@@ -16,7 +16,7 @@ from reskd.files import Json, read_json
 
 if TYPE_CHECKING:
     from orchestrator.store.evaluations import StoredJudgement
-    from orchestrator.store.folder import Store
+    from orchestrator.store.store import Store
 
 EXPORTED = (".pt2", ".onnx")
 

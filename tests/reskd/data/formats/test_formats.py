@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.experiment.bound_sweep import prepare
 from orchestrator.experiment.smoke import cut_down
-from orchestrator.store.folder import Store
+from orchestrator.store.store import Store
 from reskd.data.annotations import Annotations, VideoRecord, load_annotations
 from reskd.data.dataset import VideoDataset
 from reskd.data.formats.catalogue import LAYOUTS

@@ -239,9 +239,7 @@ def test_a_cohort_trains_judges_and_costs_it_beside_a_tsn(demo_data: DataSpec, t
         int(frames): int(clips) for frames, clips in zip(*np.unique(used, return_counts=True), strict=True)
     }
     # The file alone gives the same model, and its cost by hand is what DONE says.
-    loaded = load_teacher(
-        sink.weights_path(STEP), classes=manifest.classes, mode="eval", device=torch.device("cpu")
-    ).model
+    loaded = load_teacher(sink.weights(STEP), classes=manifest.classes, mode="eval", device=torch.device("cpu")).model
     costs = {frames: complexity(loaded, resolution=16, num_frames=frames).gmacs for frames in range(1, 5)}
     assert done["complexity"]["gmacs"] == pytest.approx(np.mean([costs[int(frames)] for frames in used]))
     assert sink.evaluations(STEP)[done["protocol"]]["metrics"]["frames_used"] == pytest.approx(used.mean())

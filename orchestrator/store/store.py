@@ -1,0 +1,248 @@
+"""The store: the record of everything; Ray and MLflow are projections of it. In a folder, or in a bucket.
+
+::
+
+    runs/<step id>/        what reskd.checkpoint lists, and recipe.json (identity in full), lease.json
+    manifests/             what each data set is: plan with the right ids where the videos are not
+
+and, in the folder itself or, of a store in a bucket, in a cache folder of each machine::
+
+    mlflow.db artifacts/   MLflow's own store, unless a tracking server is named
+    tables/<sweep>/        the tables, rebuilt when a run ends
+    devices/ bench/        device profiles and imported speeds of its own
+    ray/ logs/             Ray's bookkeeping; nothing is ever resumed from it
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from orchestrator.spec.identity import canonical_json
+from orchestrator.spec.steps import StepStatus
+from orchestrator.store.lease import Lease, LeaseBlob, leases, read_lease
+from reskd.blobs import Blobs, FolderBlobs
+from reskd.checkpoint import StepRecords
+from reskd.data.manifest import Manifest, manifest_bytes
+from reskd.errors import BadInput, LeaseLost
+from reskd.files import Json
+from reskd.runtime.execution import Execution
+
+DEFAULT_STORE = "store"
+STORE_VARIABLE = "RESKD_STORE"
+
+
+class Store(StepRecords):
+    """Steps, leases and manifests in ``blobs``, and a folder of this machine for everything else.
+
+    home: that folder. Without blobs the store is a folder, and all of it lies in ``home``.
+    """
+
+    def __init__(self, home: Path, blobs: Blobs | None = None) -> None:
+        self.home = home.absolute()
+        super().__init__(blobs or FolderBlobs(self.home), prefix="runs/")
+
+    @property
+    def address(self) -> str:
+        """What --store takes to come here again."""
+        return self.blobs.address
+
+    @property
+    def is_default(self) -> bool:
+        """Whether a command without --store would use this store."""
+        default = os.environ.get(STORE_VARIABLE) or DEFAULT_STORE
+        return self.address == (default.rstrip("/") if "://" in default else str(Path(default).absolute()))
+
+    def local(self, reference: str) -> Path:
+        """The file on this machine that a reference of `weights_reference` or `manifest_reference` means.
+
+        Any other path is taken as it is: it must mean the same on all machines.
+        """
+        start = f"{self.address}/"
+        return self.blobs.local(reference.removeprefix(start)) if reference.startswith(start) else Path(reference)
+
+    def weights_reference(self, step_id: str) -> str:
+        """A step's weights as a worker on another machine may ask for them, with `local`."""
+        return self.blobs.where(f"runs/{step_id}/weights.pt")
+
+    @property
+    def mlflow_db(self) -> Path:
+        return self.home / "mlflow.db"
+
+    @property
+    def artifacts(self) -> Path:
+        return self.home / "artifacts"
+
+    @property
+    def devices(self) -> Path:
+        """Device profiles of this store's own."""
+        return self.home / "devices"
+
+    def tables(self, sweep_name: str) -> Path:
+        return self.home / "tables" / sweep_name.replace("/", "_")
+
+    def ray_folder(self, run_id: str) -> Path:
+        """Ray's own bookkeeping of one `reskd run`; nothing is ever resumed from it."""
+        return self.home / "ray" / run_id
+
+    @property
+    def hash_cache(self) -> Path:
+        return self.home / "manifests" / "hashes.json"
+
+    def manifest_reference(self, data_name: str, sha256: str) -> str:
+        """A manifest as a worker on another machine may ask for it, with `local`."""
+        return self.blobs.where(_manifest_key(data_name, sha256))
+
+    def newest_manifest(self, data_name: str) -> Path | None:
+        """The manifest last written under a data set's name, as a file of this machine."""
+        length = len(_manifest_key(data_name, "?" * 16))  # another data set's name may go on after ours
+        start = f"manifests/{data_name}-"
+        found = [
+            each for each in self.blobs.entries("manifests") if each.key.startswith(start) and len(each.key) == length
+        ]
+        newest = max(found, key=lambda entry: (entry.modified, entry.key), default=None)
+        return None if newest is None else self.blobs.local(newest.key)
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Keep a manifest under its data set's name and hash, unless it is there.
+
+        The missing are in the file and not in the hash, so one with missing videos takes the place of an older file.
+        """
+        key = _manifest_key(manifest.name, manifest.sha256)
+        if manifest.missing or not self.blobs.exists(key):
+            self.blobs.write(key, manifest_bytes(manifest))
+
+    def step_ids(self) -> tuple[str, ...]:
+        return tuple(self.blobs.folders_with("runs", "recipe.json"))
+
+    def find_step(self, prefix: str) -> str:
+        """The one step whose id begins so; BadInput for none or several."""
+        found = [step_id for step_id in self.step_ids() if prefix and step_id.startswith(prefix)]
+        if len(found) != 1:
+            several = f" ({', '.join(found[:5])})" if found else ""
+            raise BadInput(
+                f"{prefix!r} names {len(found)} steps in {self.address}{several}; give a step id of `reskd status`"
+            )
+        return found[0]
+
+    def identity(self, step_id: str) -> Json | None:
+        """``{full_id, payload, recipe}`` as first recorded."""
+        return self._read(step_id, "recipe.json")
+
+    def record_identity(self, step_id: str, *, full_id: str, payload: Json, recipe: Json) -> None:
+        """Write who a step is, or check that the one on record is the same to the letter."""
+        before = self.identity(step_id)
+        if before is None:
+            self._write(step_id, "recipe.json", {"full_id": full_id, "payload": payload, "recipe": recipe})
+        elif canonical_json(before["payload"]) != canonical_json(payload):
+            raise BadInput(
+                f"{self.place(step_id)}/recipe.json: step {step_id} is on record with another recipe; "
+                f"two recipes must never share an id. Move the step away and report it"
+            )
+
+    def lease_path(self, step_id: str) -> LeaseBlob:
+        return LeaseBlob(f"{self._step(step_id)}/lease.json", self.blobs)
+
+    def lease(self, step_id: str) -> Lease | None:
+        """The lease of somebody who, as far as this host can tell, still lives."""
+        lease = read_lease(self.lease_path(step_id))
+        return None if lease is None or lease.owner.is_gone() else lease
+
+    def status(self, step_id: str, *, own: str | None = None) -> StepStatus:
+        """What the store says of a step; leases of the owner `own` do not count as held."""
+        started = self.started(step_id)
+        start: dict[str, Any] = (
+            {"workers": started["workers"], "execution": Execution.of_record(started)} if started else {}
+        )
+        done = self.done(step_id)
+        if done is not None:
+            return StepStatus(state="done", done=done, **start)
+        lease = self.lease(step_id)
+        epochs = self.epochs(step_id)
+        if lease is not None and lease.owner.id != own:
+            return StepStatus(state="held", epochs=epochs, holder=str(lease.owner), **start)
+        pruned = self.pruned(step_id)
+        if pruned is not None:
+            return StepStatus(state="pruned", reason=pruned["reason"], **start)
+        failure = self.failure(step_id)
+        if failure is not None:
+            return StepStatus(state="failed", epochs=epochs, reason=failure["reason"], **start)
+        return StepStatus(epochs=epochs, **start)
+
+    def remove(self, step_id: str) -> None:
+        """Delete a step that nobody holds, holding it meanwhile."""
+        with leases() as held:
+            lease = self.lease_path(step_id)
+            if not held.take(lease):
+                raise BadInput(f"step {step_id} is being trained by {self.lease(step_id)}; stop it first")
+            self.blobs.delete_folder(self._step(step_id), last=lease.key)
+
+
+class LeasedStore(Store):
+    """The store as a job's workers see it: whatever is written of a step is written under the run's lease alone."""
+
+    def __init__(self, store: Store, *, owner_id: str) -> None:
+        super().__init__(store.home, _LeasedBlobs(store, owner_id))
+        self.owner_id = owner_id
+        self._store = store
+
+    def lease_path(self, step_id: str) -> LeaseBlob:
+        """The lease's own place, which anybody may write who may take it."""
+        return self._store.lease_path(step_id)
+
+    def holds(self, step_id: str) -> bool:
+        """Whether the step is the run's own."""
+        lease = read_lease(self.lease_path(step_id))
+        return lease is not None and lease.owner.id == self.owner_id
+
+
+class _LeasedBlobs:
+    """A store's blobs, which change nothing of a step without the lease of it."""
+
+    def __init__(self, store: Store, owner_id: str) -> None:
+        blobs = store.blobs
+        self._store, self._owner_id, self._blobs = store, owner_id, blobs
+        self.where, self.local, self.read, self.read_version = blobs.where, blobs.local, blobs.read, blobs.read_version
+        self.exists, self.entries, self.folders_with = blobs.exists, blobs.entries, blobs.folders_with
+
+    @property
+    def address(self) -> str:
+        return self._blobs.address
+
+    def _check(self, key: str) -> None:
+        step_id = key.split("/")[1]
+        lease = read_lease(self._store.lease_path(step_id))
+        if lease is None or lease.owner.id != self._owner_id:
+            raise LeaseLost(f"step {step_id}: another run has taken it over from run {self._owner_id}, or it ended")
+
+    def write(self, key: str, content: bytes) -> None:
+        self._check(key)
+        self._blobs.write(key, content)
+
+    def create(self, key: str, content: bytes) -> bool:
+        self._check(key)
+        return self._blobs.create(key, content)
+
+    def replace(self, key: str, content: bytes, version: str) -> bool:
+        self._check(key)
+        return self._blobs.replace(key, content, version)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        doomed = list(keys)
+        for key in doomed[:1]:  # of one step, as everything that a training deletes
+            self._check(key)
+        self._blobs.delete(doomed)
+
+    def delete_folder(self, folder: str, *, last: str | None = None) -> None:
+        self._check(folder)
+        self._blobs.delete_folder(folder, last=last)
+
+    def delete_leftovers(self, folder: str) -> None:
+        self._check(folder)
+        self._blobs.delete_leftovers(folder)
+
+
+def _manifest_key(data_name: str, sha256: str) -> str:
+    return f"manifests/{data_name}-{sha256[:16]}.json"

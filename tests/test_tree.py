@@ -43,8 +43,8 @@ REACHED = {
     "reskd.training": "parts of a training, which the tests run",
 }
 """Room or module -> how the tests reach those of its modules that none of them imports."""
-MAX_REACHED = 74
-"""How many these are at most: a new module comes with a test that imports it."""
+MAX_REACHED = 55
+"""How many these are at most, commands left out: a new module comes with a test that imports it."""
 
 
 def test_every_module_is_imported_by_a_test_or_it_is_said_how_it_is_reached() -> None:
@@ -54,7 +54,8 @@ def test_every_module_is_imported_by_a_test_or_it_is_said_how_it_is_reached() ->
     rooms = {module: [room for room in REACHED if f"{module}.".startswith(f"{room}.")] for module in reached}
     assert [module for module, found in rooms.items() if not found] == []
     assert set(REACHED) == {room for found in rooms.values() for room in found}, "these have no such module any more"
-    assert len(reached) <= MAX_REACHED, sorted(reached)
+    counted = sorted(module for module in reached if not module.startswith("orchestrator.cli."))
+    assert len(counted) <= MAX_REACHED, counted
 
 
 def imported(path: Path) -> Iterator[str]:

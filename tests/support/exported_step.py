@@ -41,7 +41,7 @@ def finished_step(folder: Path, data: DataSpec, manifest: Manifest) -> FinishedS
     store = Store(folder / "store")
     recipe = student_recipe(data, "none", epochs=2)
     store.record_identity(STEP_ID, full_id=STEP_ID * 8, payload={"model_seed": 7}, recipe={})
-    fit(Fit({STEP_ID: recipe}, manifest, store.root, teacher=None), solo=True)
+    fit(Fit({STEP_ID: recipe}, manifest, store.home / "runs", teacher=None), solo=True)
     arrays = store.logits(STEP_ID, PROTOCOL)
     videos = tuple(Path(str(data.root), manifest.val[number].path) for number in arrays["indices"])
     return FinishedStep(store, videos, arrays["logits"], manifest.classes)

@@ -64,7 +64,7 @@ def full(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Stor
     record = stored.store.done(damaged)
     assert record is not None
     record["damaged"] = [{"split": "val", "path": "val/bad.mp4", "reason": "no frames"}]
-    stored.store.finish(damaged, {}, record)
+    stored.store.blobs.write(f"runs/{damaged}/DONE.json", json.dumps(record).encode())
     return stored
 
 

@@ -16,7 +16,11 @@ def test_auto_is_a_gpu_where_torch_sees_one() -> None:
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("gpu", "'gpu' is no device of torch's"), ("meta", "only cpu and cuda"), ("cuda:99", "sees no cuda:99 here")],
+    [
+        ("gpu", "'gpu' is no device of torch's"),
+        ("meta", "computes on cpu and cuda"),
+        ("cuda:99", "sees no cuda:99 here"),
+    ],
 )
 def test_what_is_no_device_here_is_refused_with_the_names_that_are(name: str, said: str) -> None:
     with pytest.raises(BadInput, match=said):

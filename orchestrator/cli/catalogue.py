@@ -33,6 +33,7 @@ from orchestrator.cli.commands.steps.predict import predict
 from orchestrator.cli.commands.steps.rm import rm
 from orchestrator.cli.commands.sweeps.plan import plan
 from orchestrator.cli.commands.sweeps.publish import publish
+from orchestrator.cli.commands.sweeps.results import results
 from orchestrator.cli.commands.sweeps.run import run
 from orchestrator.cli.commands.sweeps.status import status
 from orchestrator.cli.commands.sweeps.tables import tables
@@ -67,6 +68,7 @@ COMMANDS: tuple[Command | Group, ...] = (
     Command(run, "reskd run sweeps/demo.yaml --store /shared/reskd"),
     Command(status, "reskd status sweeps/demo.yaml"),
     Command(tables, "reskd tables sweeps/demo.yaml --check"),
+    Command(results, "reskd results sweeps/demo.yaml --csv results.csv"),
     Command(publish, "reskd publish sweeps/demo.yaml --tracking-uri http://mlflow:5000"),
     Command(ui, "reskd ui --port 5001"),
     Command(rm, "reskd rm --unused sweeps/demo.yaml"),

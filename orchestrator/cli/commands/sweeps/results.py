@@ -1,0 +1,41 @@
+"""`reskd results`: a sweep's results for pandas, a spreadsheet or a notebook."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.console import console
+from orchestrator.cli.inputs import open_store, open_sweep
+from orchestrator.cli.options import Changes, StoreFolder, SweepFile, TrackingUri
+from reskd.errors import BadInput
+
+File = Annotated[Path | None, typer.Option(metavar="FILE", help="Write all columns there.")]
+
+
+def results(
+    sweep: SweepFile,
+    changes: Changes = None,
+    store: StoreFolder = None,
+    tracking_uri: TrackingUri = None,
+    source: Annotated[str, typer.Option("--from", help="store or mlflow: where the numbers come from.")] = "store",
+    csv: File = None,
+    parquet: File = None,
+) -> None:
+    """One line for each cell and metric: row, seed, step, protocol, value and the published figure."""
+    from orchestrator.experiment.results import results_of
+
+    frame = results_of(open_sweep(sweep, changes, open_store(store)), source=source, tracking_uri=tracking_uri)
+    for path, write in ((csv, lambda to: frame.to_csv(to, index=False)), (parquet, frame.to_parquet)):
+        if path is not None:
+            try:
+                write(path)
+            except OSError as error:
+                raise BadInput(f"{path}: cannot be written ({error.strerror or error}); name another file") from error
+            console.print(f"{len(frame)} results in {path}", markup=False)
+    if csv is None and parquet is None:
+        shown = frame[["row", "seed", "metric", "value", "unit", "published", "state"]]
+        text = shown.to_string(index=False, na_rep="", float_format="{:.4g}".format, max_colwidth=28)
+        console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,107 @@
+"""Results as a DataFrame: the numbers of the records themselves, and what becomes of cells that have none."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import orchestrator
+from orchestrator.experiment.results import results
+from orchestrator.store.step_record import records_from_store
+from orchestrator.tables.published import load_published
+from orchestrator.tables.results import FIELDS, results_frame
+from reskd.errors import BadInput
+from tests.support.command_line import call
+from tests.support.stored_sweep import PROTOCOL, StoredSweep
+from tests.support.stored_tables import finish_all, table_of
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> StoredSweep:
+    found = StoredSweep(tmp_path)
+    finish_all(found)
+    return found
+
+
+def frame_of(stored: StoredSweep) -> pd.DataFrame:
+    records = records_from_store(stored.store, stored.steps)
+    return results_frame(stored.sweep, steps=stored.steps, records=records, published=load_published())
+
+
+def test_a_value_is_what_the_steps_own_file_says(stored: StoredSweep) -> None:
+    frame = frame_of(stored)
+    assert dict(frame.dtypes.astype(str)) == FIELDS
+    top1 = frame[frame["metric"] == "test/top1"]
+    assert len(top1) == len(stored.sweep.cells)
+    for line in top1.itertuples():
+        done = json.loads((stored.store.home / "runs" / line.step_id / "DONE.json").read_text())
+        assert line.value == pytest.approx(100 * done["metrics"]["test/top1"])
+        assert (line.protocol, line.unit, line.state) == (PROTOCOL, "%", "done")
+    gmacs = frame[frame["metric"] == "GMACs"].set_index("step_id")["value"]
+    for step_id in gmacs.index:
+        done = json.loads((stored.store.home / "runs" / step_id / "DONE.json").read_text())
+        assert gmacs[step_id] == pytest.approx(done["complexity"]["gmacs"])
+
+
+def test_means_over_seeds_are_those_of_the_table(stored: StoredSweep) -> None:
+    frame = frame_of(stored)
+    means = frame[frame["metric"] == "test/top1"].groupby("row")["value"].mean()
+    table = table_of(stored)
+    assert set(means.index) == set(table.rows)
+    for row in table.rows:
+        entry = table.entries[row, "test/top1"]
+        assert means[row] == pytest.approx(entry.estimate.mean)
+        figures = set(frame[(frame["row"] == row) & (frame["metric"] == "test/top1")]["published"].dropna())
+        assert figures == (set() if entry.published is None else {entry.published})
+
+
+def test_a_cell_that_is_not_done_is_there_without_a_value(tmp_path: Path) -> None:
+    stored = StoredSweep(tmp_path)
+    stored.finish(stored.id_of("baseline", 0), 0.5)
+    frame = frame_of(stored)
+    asked = {column for spec in stored.sweep.tables.values() for column in spec.columns}
+    open_cells = frame[frame["state"] == "missing"]
+    assert len(open_cells) == (len(stored.sweep.cells) - 1) * len(asked)
+    assert open_cells["value"].isna().all()
+
+
+def test_the_command_writes_what_the_public_function_gives(
+    stored: StoredSweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = (stored.sweep.path, "--store", stored.store.home)
+    files = ("--csv", tmp_path / "a.csv", "--parquet", tmp_path / "a.parquet")
+    code, text = call(monkeypatch, capsys, "results", *where, *files)
+    assert code == 0, text
+    assert orchestrator.results is results
+    frame = results(stored.sweep.path, store=stored.store.home)
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "a.parquet"), frame)
+    csv = pd.read_csv(tmp_path / "a.csv")
+    assert list(csv.columns) == list(FIELDS)
+    assert csv["value"].tolist() == pytest.approx(frame["value"].tolist(), nan_ok=True)
+    code, text = call(monkeypatch, capsys, "results", *where)
+    assert code == 0
+    assert "baseline" in text
+    with pytest.raises(BadInput, match="neither mlflow nor store"):
+        results(stored.sweep.path, source="ray", store=stored.store.home)
+
+
+def test_the_public_names_resolve_and_importing_the_packages_loads_no_library() -> None:
+    program = """
+import sys
+import orchestrator, reskd
+print(sorted({"torch", "ray", "mlflow", "pandas", "numpy"} & set(sys.modules)))
+for package in (orchestrator, reskd):
+    for name in package.PUBLIC:
+        assert getattr(package, name).__name__ == name
+try:
+    reskd.no_such_name
+except AttributeError as error:
+    assert "public are" in str(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr

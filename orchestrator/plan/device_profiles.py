@@ -1,14 +1,15 @@
-"""Device profiles: shipped in devices.yaml, or a file of the same form in the store's folder `devices`."""
+"""Device profiles: shipped in devices.yaml, or a file of the same fields in the store's folder `devices`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from orchestrator.spec.strict import check, naming
 from orchestrator.spec.yaml_text import read_yaml
+from reskd.cost.gpu_peaks import DEVICE_PEAKS, is_named
 from reskd.errors import BadInput
 from reskd.recipe import Precision
 
@@ -24,11 +25,11 @@ ClipKind = Literal["packed", "short", "long"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeviceProfile:
-    """What one device can do; of a cpu, one core."""
+    """What one device can do; a profile of a cpu is about one core."""
 
     kind: Literal["cpu", "gpu"]
     matches: tuple[str, ...]
-    """Parts of the names that such a device gives itself."""
+    """Whole words of the names that such a device gives itself; `reskd.cost.gpu_peaks.is_named` has the rule."""
     flops: dict[Precision, float]
     """Floating-point operations a second, by precision."""
     bytes_per_s: float
@@ -45,9 +46,9 @@ class DeviceProfile:
     source: str = "shipped, not measured here"
 
     def is_of(self, device: str) -> bool:
-        """Whether it is of a device that gives itself this name; without names of its own of any processor."""
+        """Whether it is the profile of a device with this name; a cpu's without `matches` is of any processor."""
         if self.matches:
-            return any(part in device for part in self.matches)
+            return any(is_named(part, device) for part in self.matches)
         return self.kind == "cpu" and not any(maker in device for maker in GPU_MAKERS)
 
     def __post_init__(self) -> None:
@@ -77,9 +78,21 @@ def load_profile(name: str, *, folder: Path | None = None) -> DeviceProfile:
 
 @cache
 def shipped_profiles() -> dict[str, DeviceProfile]:
+    """The profiles of devices.yaml by name, with the peaks and names of `reskd.cost.gpu_peaks` filled in."""
     with naming(str(SHIPPED)):
-        profiles: dict[str, DeviceProfile] = check(dict[str, DeviceProfile], read_yaml(SHIPPED))
+        written = read_yaml(SHIPPED)
+        filled = {name: _with_peaks(name, fields) for name, fields in written.items()}
+        profiles: dict[str, DeviceProfile] = check(dict[str, DeviceProfile], filled)
         return profiles
+
+
+def _with_peaks(name: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """A written profile with the known peaks of its device; TypeError for a field that is in both places."""
+    if name not in DEVICE_PEAKS:
+        return fields
+    peaks = DEVICE_PEAKS[name]
+    flops = dict(**fields["flops"], bf16=peaks.flops_per_s, fp16=peaks.flops_per_s)
+    return dict(**{**fields, "flops": flops}, matches=[name.upper()], bytes_per_s=peaks.bytes_per_s)
 
 
 def profile_name_of(device: str, *, folder: Path | None = None) -> str | None:

@@ -17,44 +17,14 @@ from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from reskd.cost.gpu_peaks import DevicePeaks
 from reskd.models.video_model import VideoModel, evaluating
 
 aten = torch.ops.aten
 BYTES = 2
-"""Of one number of bfloat16."""
+"""Bytes of one number of bfloat16."""
 NUM_FRAMES = 1024
-"""Of the batch: 64 clips of 16 frames. Weights are read once a batch."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DeviceProfile:
-    """Peaks that the best public programs come near to, not those of the data sheet."""
-
-    name: str
-    flops_per_s: float
-    """Of dense bf16 products, 2 FLOPs a multiply-accumulate."""
-    bytes_per_s: float
-    """To and from the device's memory."""
-
-
-PROFILES = {
-    "h200": DeviceProfile(name="h200", flops_per_s=790e12, bytes_per_s=4.3e12),
-    "h100": DeviceProfile(name="h100", flops_per_s=790e12, bytes_per_s=3.0e12),
-    "a100": DeviceProfile(name="a100", flops_per_s=280e12, bytes_per_s=1.75e12),
-}
-"""H200: 790 T of 989 T and 4.3 T of 4.8 TB/s, which MLPerf's results imply (1,580 TOPS INT8). A100 with 80 GB:
-280 T of 312 T, 1.75 T of 2.04 TB/s. H100 SXM has the H200's cores; 3.0 T of 3.35 TB/s is the H200's share (0.9) of its
-own data sheet."""
-OTHERS = ("PCIE", "NVL", "40GB", "MIG")
-"""In the name of a card with other peaks than these."""
-
-
-def profile_of(device_name: str) -> DeviceProfile | None:
-    """The profile for what a device calls itself (`NVIDIA H200`); None where none is known."""
-    name = device_name.upper()
-    if any(word in name for word in OTHERS):
-        return None
-    return next((profile for key, profile in PROFILES.items() if key.upper() in name), None)
+"""Frames of the batch: 64 clips of 16. Weights are read once a batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +46,11 @@ def operators(model: VideoModel, *, resolution: int, num_frames: int, batch_size
     return tuple(recorder.found)
 
 
-def roofline_clips_per_s(model: VideoModel, profile: DeviceProfile, *, resolution: int, num_frames: int) -> float:
+def roofline_clips_per_s(model: VideoModel, peaks: DevicePeaks, *, resolution: int, num_frames: int) -> float:
     """Clips a second that no program on the device exceeds by this rule, in batches of 1,024 frames."""
     batch_size = max(1, NUM_FRAMES // num_frames)
     found = operators(model, resolution=resolution, num_frames=num_frames, batch_size=batch_size)
-    seconds = sum(max(one.flops / profile.flops_per_s, one.num_bytes / profile.bytes_per_s) for one in found)
+    seconds = sum(max(one.flops / peaks.flops_per_s, one.num_bytes / peaks.bytes_per_s) for one in found)
     return batch_size / seconds
 
 

@@ -14,7 +14,8 @@ import torch
 import torchvision
 from torch import Tensor
 
-from reskd.cost.roofline import BYTES, DeviceProfile, operators, profile_of, roofline_clips_per_s
+from reskd.cost.gpu_peaks import DevicePeaks, peaks_of
+from reskd.cost.roofline import BYTES, operators, roofline_clips_per_s
 from reskd.models.video_model import VideoModel
 from reskd.runtime.device import device_name
 from reskd.runtime.precision import tf32
@@ -66,7 +67,7 @@ class Sheet:
 def new_sheet(plan: Plan, *, device: torch.device) -> Sheet:
     """The head: everything that figures of two files must agree in to compare."""
     name = device_name(device)
-    profile = profile_of(name) if device.type == "cuda" else None
+    peaks = peaks_of(name) if device.type == "cuda" else None
     head = {
         "format": FORMAT,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -77,7 +78,7 @@ def new_sheet(plan: Plan, *, device: torch.device) -> Sheet:
         "device_type": device.type,
         "num_threads": torch.get_num_threads(),
         "compile_mode": plan.compile_mode,
-        "roofline": asdict(profile) if profile else None,
+        "roofline": asdict(peaks) if peaks else None,
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -92,15 +93,15 @@ def fill(sheet: Sheet, model: VideoModel, plan: Plan, *, device: torch.device) -
     """Measure path by path; after each, `sheet` has grown and a line for people is yielded."""
     reference = make_ready(model, PATHS["fp32"], device=device)
     found = sheet.head["roofline"]
-    profile = DeviceProfile(**found) if found else None
+    peaks = DevicePeaks(**found) if found else None
     with torch.inference_mode(), tf32(False):
         for name in plan.paths:
             network = make_ready(model, PATHS[name], device=device, dtype=plan.dtype)
             for resolution in plan.resolutions:
                 roofline = None
-                if profile:
+                if peaks:
                     roofline = roofline_clips_per_s(
-                        network.model, profile, resolution=resolution, num_frames=plan.num_frames
+                        network.model, peaks, resolution=resolution, num_frames=plan.num_frames
                     )
                 for batch_size, is_best in _batches(network, plan, resolution):
                     where = {"path": name, "resolution": resolution, "batch_size": batch_size}

@@ -50,6 +50,9 @@ def test_a_written_profile_is_read_back_and_known_by_its_devices_name(tmp_path: 
     assert load_profile("rtx4090", folder=tmp_path) == card
     assert profile_name_of("NVIDIA GeForce RTX 4090", folder=tmp_path) == "rtx4090"
     assert profile_name_of("NVIDIA H200", folder=tmp_path) == "h200"
+    write_profile(replace(card, matches=("NVIDIA H100 PCIe",)), tmp_path / "h100_pcie.yaml")
+    assert profile_name_of("NVIDIA H100 PCIe", folder=tmp_path) == "h100_pcie"
+    assert profile_name_of("NVIDIA H100 80GB HBM3", folder=tmp_path) == "h100"
 
 
 @pytest.mark.parametrize("mode", ["eval", "batch", "train"])

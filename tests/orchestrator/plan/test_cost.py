@@ -164,6 +164,7 @@ def test_profiles_are_found_by_the_names_that_devices_give_themselves(tmp_path):
     assert profile_name_of("NVIDIA A100-SXM4-80GB") == "a100"
     assert profile_name_of("AMD EPYC 9V74") == "cpu"
     assert profile_name_of("NVIDIA GeForce RTX 4090") is None
+    assert profile_name_of("NVIDIA H100 PCIe") is None
     assert set(shipped_profiles()) == {"cpu", "a100", "h100", "h200"}
     with pytest.raises(BadInput, match=r"--device: 'h300' has no profile; choose cpu, a100, h100, h200, or write one"):
         load_profile("h300")

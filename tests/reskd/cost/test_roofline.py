@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from reskd.cost.roofline import PROFILES, DeviceProfile, operators, profile_of, roofline_clips_per_s
+from reskd.cost.gpu_peaks import DEVICE_PEAKS, DevicePeaks
+from reskd.cost.roofline import operators, roofline_clips_per_s
 from reskd.models.catalogue import MODELS
 from reskd.models.video_model import VideoModel
 
@@ -20,7 +21,7 @@ def resnet50() -> VideoModel:
 def test_the_rule_gives_the_known_clips_a_second(resnet50, name, goals):
     """Figures computed by another program, from layer shapes."""
     found = [
-        roofline_clips_per_s(resnet50, PROFILES[name], resolution=resolution, num_frames=16)
+        roofline_clips_per_s(resnet50, DEVICE_PEAKS[name], resolution=resolution, num_frames=16)
         for resolution in RESOLUTIONS
     ]
     assert found == pytest.approx(goals, rel=0.03)
@@ -50,22 +51,6 @@ def test_one_convolution_and_its_residual_written_out():
     assert conv.flops == 2 * 4 * 5 * 36 * 3 * 9
     assert conv.num_bytes == 2 * (4 * 3 * 64 + 5 * 3 * 9 + 4 * 5 * 36)
     assert added.num_bytes == 2 * 4 * 5 * 36
-    profile = DeviceProfile(name="slow memory", flops_per_s=1e30, bytes_per_s=2.0)
+    peaks = DevicePeaks(name="slow memory", flops_per_s=1e30, bytes_per_s=2.0)
     seconds = sum(one.num_bytes for one in operators(model, resolution=8, num_frames=1, batch_size=1024)) / 2.0
-    assert roofline_clips_per_s(model, profile, resolution=8, num_frames=1) == pytest.approx(1024 / seconds)
-
-
-@pytest.mark.parametrize(
-    ("device", "key"),
-    [
-        ("NVIDIA H200", "h200"),
-        ("NVIDIA H100 80GB HBM3", "h100"),
-        ("NVIDIA A100-SXM4-80GB", "a100"),
-        ("NVIDIA A100-SXM4-40GB", None),
-        ("NVIDIA H100 PCIe", None),
-        ("Tesla V100-SXM2-16GB", None),
-        ("AMD EPYC 7763", None),
-    ],
-)
-def test_a_device_is_known_by_its_name_or_not_at_all(device, key):
-    assert profile_of(device) == (PROFILES[key] if key else None)
+    assert roofline_clips_per_s(model, peaks, resolution=8, num_frames=1) == pytest.approx(1024 / seconds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,12 +14,10 @@ import torch
 from reskd.data.damage import DamageLog
 from reskd.data.dataset import VideoDataset
 from reskd.data.manifest import Manifest
-from reskd.data.pack_record import packed_words
 from reskd.distill.teacher import load_teacher
 from reskd.errors import BadInput, ReskdError
 from reskd.evaluation.clip_logits import ClipLogits, Judged, collect_logits
-from reskd.evaluation.metrics import evaluate_scores
-from reskd.evaluation.record import evaluation_record, versions
+from reskd.evaluation.record import evaluation_metrics, evaluation_record, versions
 from reskd.files import Json
 from reskd.protocol import Protocol
 from reskd.recipe import DataSpec, Recipe
@@ -129,20 +126,10 @@ def _load(path: Path, *, manifest: Manifest, recipe: Recipe, device: torch.devic
 def _judgement(
     step: Finished, clips: ClipLogits, dataset: VideoDataset, *, protocol: Protocol, facts: Mapping
 ) -> Judgement:
-    logits = clips.logits[str(step.weights)]
-    if not np.isfinite(logits).all():
-        raise ReskdError(f"step {step.step_id}: its logits are not finite under {protocol.name}; nothing was written")
+    name = str(step.weights)
     taught_by = clips.logits[str(step.teacher)] if step.teacher is not None else None
-    scores = evaluate_scores(logits, clips.targets, teacher_logits=taught_by)
-    if str(step.weights) in clips.frames_used:
-        scores["frames_used"] = float(clips.frames_used[str(step.weights)].mean())
-    metrics = {name: value for name, value in scores.items() if math.isfinite(value)}
-    record = evaluation_record(
-        clips,
-        protocol=protocol,
-        metrics=metrics,
-        num_in_split=len(dataset),
-        num_missing=dataset.num_missing,
-        packed=packed_words(dataset.root),
-    )
-    return Judgement({**record, "average": "prob", **facts}, clips.arrays(str(step.weights)))
+    metrics = evaluation_metrics(clips, name, teacher_logits=taught_by)
+    if metrics is None:
+        raise ReskdError(f"step {step.step_id}: its logits are not finite under {protocol.name}; nothing was written")
+    record = evaluation_record(clips, dataset, protocol=protocol, metrics=metrics)
+    return Judgement({**record, "average": "prob", **facts}, clips.arrays(name))

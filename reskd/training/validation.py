@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from reskd.checkpoint import Sink
 from reskd.data.damage import DamageLog
 from reskd.data.dataset import VideoDataset
-from reskd.data.pack_record import packed_words
 from reskd.data.val_cache import GroupCache, cache_limit
 from reskd.evaluation.clip_logits import ClipLogits, Judged, collect_logits
-from reskd.evaluation.metrics import evaluate_scores
-from reskd.evaluation.record import evaluation_record
+from reskd.evaluation.record import evaluation_metrics, evaluation_record
 from reskd.files import Json
 from reskd.protocol import Protocol
 from reskd.runtime.workers import Workers
@@ -63,20 +59,13 @@ class Judge:
         return clips
 
     def metrics(self, member: Member, clips: ClipLogits, *, protocol: Protocol, step: int) -> dict[str, float]:
-        """top1, top5 and mAP; with a teacher also agreement; with early exits also frames_used.
-
-        If the logits are not finite, the member is marked as failed and the result is empty.
-        """
-        logits = clips.logits[member.step_id]
-        if not np.isfinite(logits).all():
+        """The member's `evaluation_metrics`; if its logits are not finite, none, and it is marked as failed."""
+        teacher_logits = self._teacher_logits.get(protocol) if member.recipe.has_teacher else None
+        metrics = evaluation_metrics(clips, member.step_id, teacher_logits=teacher_logits)
+        if metrics is None:
             reason = f"its validation logits are not finite after step {step}; lower optim.lr or set optim.clip_norm"
             member.failure = Failure(step, reason, reason)
-            return {}
-        teacher_logits = self._teacher_logits.get(protocol) if member.recipe.has_teacher else None
-        scores = evaluate_scores(logits, clips.targets, teacher_logits=teacher_logits)
-        if member.step_id in clips.frames_used:
-            scores["frames_used"] = float(clips.frames_used[member.step_id].mean())
-        return {name: value for name, value in scores.items() if math.isfinite(value)}
+        return metrics or {}
 
     def write_results(
         self,
@@ -91,14 +80,7 @@ class Judge:
     ) -> None:
         """Write evaluation record, throughput, weights, and DONE last. Rank 0 only. `facts` are added to DONE."""
         recipe = member.recipe
-        record = evaluation_record(
-            clips,
-            protocol=protocol,
-            metrics=metrics,
-            num_in_split=len(self._dataset),
-            num_missing=self._dataset.num_missing,
-            packed=packed_words(self._dataset.root),
-        )
+        record = evaluation_record(clips, self._dataset, protocol=protocol, metrics=metrics)
         sink.write_evaluation(member.step_id, protocol.name, record, clips.arrays(member.step_id))
         speed = measure_throughput(
             member.model,

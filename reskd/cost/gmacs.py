@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call
-from torch.utils.flop_counter import FlopCounterMode
+from torch import nn
 
 from reskd.cost.complexity import Complexity
-from reskd.models.video_model import VideoModel, evaluating
+from reskd.cost.trace import Kernel, evaluation_kernels, num_elements
+from reskd.models.video_model import VideoModel
 
 aten = torch.ops.aten
 LAYERS = (aten.convolution, aten._convolution, aten.mm, aten.addmm)
@@ -40,18 +38,13 @@ def complexity(model: VideoModel, *, resolution: int, num_frames: int, num_views
     layer norm as 2, ReLU as 1, pooling as 1 (of its input); biases, additions, resizes, softmax, GELU and attention
     products do not count.
     """
-    elements = Elements()
-    on_meta = {name: torch.empty_like(value, device="meta") for name, value in _tensors(model)}
-    dtype = next(model.parameters()).dtype
-    clip = torch.empty(1, num_frames, 3, resolution, resolution, dtype=dtype, device="meta")
-    with evaluating(model), torch.no_grad(), _counting(model, elements), FlopCounterMode(display=False) as flops:
-        functional_call(model, on_meta, (clip,))
-    products: Mapping[object, int] = flops.get_flop_counts()["Global"]  # by operator, two per multiply-accumulate
-    layers = sum(products.get(operator, 0) for operator in LAYERS) / 2
+    kernels = evaluation_kernels(model, resolution=resolution, num_frames=num_frames)
+    layers = sum(kernel.flops for kernel in kernels if kernel.packet in LAYERS) / 2
+    elements = sum(_elements(kernel) for kernel in kernels)
     return Complexity(
-        gmacs=(layers + elements.count) * num_views / 1e9,
+        gmacs=(layers + elements) * num_views / 1e9,
         gmacs_layers=layers * num_views / 1e9,
-        gflops=sum(products.values()) * num_views / 1e9,
+        gflops=sum(kernel.flops for kernel in kernels) * num_views / 1e9,
         num_params=sum(parameter.numel() for parameter in model.parameters()),
     )
 
@@ -74,36 +67,14 @@ def mean_complexity(
     return replace(shares[0][0], **means)
 
 
-@dataclass(slots=True)
-class Elements:
-    """Element-wise operations so far."""
-
-    count: int = 0
-
-
-@contextmanager
-def _counting(model: nn.Module, elements: Elements) -> Iterator[None]:
-    """Add each element-wise layer's cost whenever it runs."""
-    handles = [module.register_forward_hook(_hook(elements)) for module in model.modules()]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _hook(elements: Elements) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if isinstance(module, NORMS):
-            elements.count += 2 * output.numel()
-        elif isinstance(module, RELUS):
-            elements.count += output.numel()
-        elif isinstance(module, POOLS):
-            elements.count += inputs[0].numel()
-
-    return count
-
-
-def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    yield from model.named_parameters()
-    yield from model.named_buffers()
+def _elements(kernel: Kernel) -> int:
+    """Element-wise operations of a kernel of one of these layers; 0 for any other."""
+    if kernel.packet is aten.as_strided_:  # an average over all pixels ends with it; it computes nothing
+        return 0
+    if issubclass(kernel.module, NORMS):
+        return 2 * num_elements(kernel.outputs[0])
+    if issubclass(kernel.module, RELUS):
+        return num_elements(kernel.outputs[0])
+    if issubclass(kernel.module, POOLS):
+        return num_elements(kernel.inputs[0])
+    return 0

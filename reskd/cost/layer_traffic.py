@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from reskd.cost.trace import Kernel, Recorder, num_elements
 from reskd.models.catalogue import build_model
 from reskd.recipe import ModelSpec
 
@@ -25,18 +25,8 @@ NORMS = {aten.native_batch_norm, aten._native_batch_norm_legit, aten._native_bat
 NORMS |= {aten.cudnn_batch_norm, aten.miopen_batch_norm, aten._batch_norm_with_update}
 RELUS = {aten.relu, aten.relu_, aten.hardtanh, aten.hardtanh_}
 ADDS = {aten.add, aten.add_}
-FREE = {
-    aten.empty,
-    aten.empty_like,
-    aten.new_empty,
-    aten.detach,
-    aten.scalar_tensor,
-    aten._unsafe_view,
-    aten.lift_fresh,
-}
-
 NUM_CLASSES = 200
-"""Of every traced network; its classifier is far below 0.1 % of any of them."""
+"""Classes of every traced network; its classifier is far below 0.1 % of any of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +56,7 @@ class Trace:
 
     @property
     def flops(self) -> float:
-        """Of one forward of one clip."""
+        """Operations of one forward of one clip, two for each multiply-accumulate."""
         return sum(layer.flops for layer in self.layers)
 
 
@@ -84,75 +74,44 @@ def _trace(name: str, stride: int | None, input_size: int, num_frames: int) -> T
     with torch.device("meta"):
         model = build_model(spec, num_classes=NUM_CLASSES, num_frames=num_frames).train()
         clip = torch.empty(1, num_frames, 3, input_size, input_size)
-    recorder = _Recorder()
     saved = _Saved(ignored={_storage(parameter) for parameter in model.parameters()})
-    with recorder, torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda kept: kept):
+    with Recorder(model) as recorder, torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda kept: kept):
         output = model(clip)
     return Trace(
-        layers=tuple(recorder.layers),
+        layers=tuple(_layer(kernel) for kernel in recorder.kernels),
         num_params=sum(parameter.numel() for parameter in model.parameters()),
         saved=saved.elements,
         features=sum(part.numel() for part in output),
     )
 
 
-class _Recorder(TorchDispatchMode):
-    """Keeps a Layer of every kernel that runs under it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers: list[Layer] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        packet = func.overloadpacket
-        output = _normed(args[0]) if packet is aten.native_batch_norm else func(*args, **(kwargs or {}))
-        if not func.is_view and packet not in FREE:
-            self.layers.append(_layer(packet, args, kwargs or {}, output))
-        return output
-
-
-def _normed(inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What batch norm gives, on meta; torch's own way there takes longer than all the rest of a network."""
-    by_channel = inputs.new_empty(inputs.shape[1])
-    return torch.empty_like(inputs), by_channel, torch.empty_like(by_channel)
-
-
-def _layer(packet: Any, args: Any, kwargs: Any, output: Any) -> Layer:
-    read = [value for value in _tensors(args) if value.dim() > 0]
-    outputs = _tensors(output)
-    flops, weights, kind = 0.0, 0, _kind(packet)
-    if packet in flop_registry:
-        kind = "product"
-        flops = float(flop_registry[packet](*args, **kwargs, out_val=output))
+def _layer(kernel: Kernel) -> Layer:
+    packet, kind = kernel.packet, _kind(kernel)
+    read = [shape for shape in kernel.inputs if shape]
+    weights, outputs = 0, kernel.outputs
     if kind in ("product", "norm") or packet is aten.native_layer_norm:
         # Parameters, or what is made of them: they hold no batch. Attention's products (bmm) have none.
         first = 1 if packet is aten.addmm else 0
         is_weighted = packet not in (aten.bmm, aten.baddbmm)
-        weights = sum(value.numel() for index, value in enumerate(read) if index != first) if is_weighted else 0
-    inputs = sum(value.numel() for value in read) - weights
+        weights = num_elements(*read[:first], *read[first + 1 :]) if is_weighted else 0
+    inputs = num_elements(*read) - weights
     if packet is aten.convolution:
-        inputs = round(inputs * _share_read(args[1].shape[2:], strides=args[3]))
+        inputs = round(inputs * _share_read(read[1][2:], strides=kernel.strides))
     if kind == "norm":
         outputs = outputs[:1]  # the rest are one number a channel
-    return Layer(kind, flops, inputs, sum(value.numel() for value in outputs), weights)
+    return Layer(kind, float(kernel.flops), inputs, num_elements(*outputs), weights)
 
 
 def _share_read(kernel: Sequence[int], *, strides: Sequence[int]) -> float:
-    """Of its input; a convolution that is narrower than its stride skips pixels."""
+    """Share of its input that a convolution reads; one that is narrower than its stride skips pixels."""
     return math.prod(min(1.0, side / stride) for side, stride in zip(kernel, strides, strict=True))
 
 
-def _kind(packet: Any) -> Kind:
+def _kind(kernel: Kernel) -> Kind:
+    if kernel.packet in flop_registry:
+        return "product"
     named: dict[Kind, set[Any]] = {"norm": NORMS, "relu": RELUS, "add": ADDS}
-    return next((kind for kind, packets in named.items() if packet in packets), "other")
-
-
-def _tensors(values: Any) -> list[Tensor]:
-    if isinstance(values, Tensor):
-        return [values]
-    if isinstance(values, (tuple, list)):
-        return [tensor for value in values for tensor in _tensors(value)]
-    return []
+    return next((kind for kind, packets in named.items() if kernel.packet in packets), "other")
 
 
 def _storage(tensor: Tensor) -> int:

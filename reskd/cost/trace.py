@@ -96,12 +96,14 @@ def evaluation_kernels(
 
     The model keeps its parameters, its device and each module's mode.
     """
-    tensors = (*model.named_parameters(), *model.named_buffers())
-    on_meta = {name: torch.empty_like(value, device="meta") for name, value in tensors}
-    dtype = next(model.parameters()).dtype
-    clips = torch.empty(batch_size, num_frames, 3, resolution, resolution, dtype=dtype, device="meta")
-    with evaluating(model), torch.no_grad(), Recorder(model) as recorder:
-        functional_call(model, on_meta, (clips,))
+    # Inference mode is left, since torch does not take composite operators (conv2d, linear) apart in it.
+    with torch.inference_mode(False), torch.no_grad():
+        tensors = (*model.named_parameters(), *model.named_buffers())
+        on_meta = {name: torch.empty_like(value, device="meta") for name, value in tensors}
+        dtype = next(model.parameters()).dtype
+        clips = torch.empty(batch_size, num_frames, 3, resolution, resolution, dtype=dtype, device="meta")
+        with evaluating(model), Recorder(model) as recorder:
+            functional_call(model, on_meta, (clips,))
     return tuple(recorder.kernels)
 
 

@@ -3,7 +3,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from reskd.cost.trace import Recorder, num_elements
+from reskd.cost.trace import Recorder, evaluation_kernels, num_elements
+from reskd.models.catalogue import MODELS
 
 
 def test_the_kernels_of_a_small_network_are_those_written_out():
@@ -50,3 +51,14 @@ def test_a_functional_call_belongs_to_the_module_around_it():
     with Recorder(block) as recorder:
         block(values)
     assert [kernel.module for kernel in recorder.kernels] == [nn.ReLU, Block, Block]
+
+
+def test_in_inference_mode_the_kernels_are_the_same():
+    """In it torch hands conv2d and linear on whole: a sheet's roofline saw no product."""
+    model = MODELS["tsn_mini10"].build(num_classes=3, dropout=0.5)
+    outside = evaluation_kernels(model, resolution=32, num_frames=2)
+    with torch.inference_mode():
+        assert evaluation_kernels(model, resolution=32, num_frames=2) == outside
+        inside = MODELS["tsn_mini10"].build(num_classes=3, dropout=0.5)
+        assert evaluation_kernels(inside, resolution=32, num_frames=2) == outside
+    assert sum(kernel.flops for kernel in outside) > 0

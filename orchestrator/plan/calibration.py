@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 NETWORKS = ("tsn_resnet50", "tsn_resnet18", "tsn_mobilenet_v2")
 NUM_CLIPS = 32
-"""That are decoded to see what one costs."""
+"""Clips that are decoded to see what one costs."""
 LAUNCH_BOUND = 0.5
 """Share of a pass that starting its kernels takes, from which on it says nothing of the kernels."""
 
@@ -90,7 +90,7 @@ def calibrated(
 
 
 def write_profile(profile: DeviceProfile, path: Path) -> None:
-    """As orchestrator.plan.device_profiles reads it."""
+    """Write a profile as orchestrator.plan.device_profiles reads it."""
     values = asdict(profile) | {"matches": list(profile.matches)}
     head = "# Written by `reskd bench calibrate`; remove it to go back to the shipped profile. Fields: devices.yaml.\n"
     write_atomic(path, head + yaml.safe_dump(_rounded(values), sort_keys=False))
@@ -116,7 +116,7 @@ def decode_cost(spec: DataSpec, *, is_long: bool) -> dict[ClipKind, float]:
 
 
 def source_of(device_name: str, *, is_gpu: bool) -> str:
-    """What a profile says of where it is from."""
+    """A profile's note of where and when it was measured."""
     import torch
 
     how = "" if is_gpu else ", one core"

@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from reskd.cost.layer_traffic import Layer, Trace
 
 BYTES: dict[Precision, int] = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2, "fp64": 8}
-"""Of one activation."""
+"""Bytes of one activation."""
 FRAMES_OF_DECODE = 16
 """Frames of the clip that a profile's decode_core_ms is of."""
 SHARE_OF_MEMORY = 0.8
-"""That an estimate may fill where nothing forces it: kernels need workspaces too."""
+"""Share of a device's memory that an estimate may fill where nothing forces it: kernels need workspaces too."""
 MAX_CLIPS_OF_A_PASS = 64
 """1,024 frames of 16 a clip: the batch that reskd.cost.roofline reckons with."""
 UNCERTAINTY = (0.75, 1.5)
-"""Of an estimate that no finished job has corrected: what efficiencies of 0.8 and 0.4, around 0.6, come to."""
+"""Range around an estimate that no finished job has corrected: what efficiencies of 0.8 and 0.4, around 0.6, come to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,11 @@ class JobEstimate:
 
     seconds: float
     device_seconds: float
-    """Of all its devices; on a cpu, of all its cores."""
+    """Seconds of all its devices together; on a cpu, of all its cores."""
     memory_bytes: float
-    """Of one worker's device, one group at a time."""
+    """Memory of one worker's device, one group at a time."""
     step_ms: float
-    """Of its first epoch's steps, of all members together."""
+    """Milliseconds of one step of its first epoch, of all members together."""
     bound: str
     """What a step waits for: compute, decode or launches."""
 
@@ -124,7 +124,7 @@ class Costs:
         return found[bound], bound
 
     def _device_seconds(self, recipes: Sequence[Recipe], *, groups: int) -> tuple[float, float]:
-        """Of one device and step: to compute, and to start the kernels."""
+        """Seconds of one device in one step: to compute, and to start the kernels."""
         compute, kernels = 0.0, 0
         for spec, num_frames, mode in passes(recipes):
             size = recipes[0].optim.group_size
@@ -135,7 +135,7 @@ class Costs:
         return compute + 20 * numbers / self.profile.bytes_per_s, kernels * self.profile.launch_s
 
     def clips_per_s(self, recipe: Recipe) -> float:
-        """That one device trains this recipe on, alone, where no clip has to be waited for."""
+        """Clips a second that one device trains this recipe on, alone, where no clip has to be waited for."""
         return recipe.optim.batch_size / max(self._device_seconds([recipe], groups=recipe.optim.num_groups))
 
     def pass_seconds(self, spec: ModelSpec, num_frames: int, num_clips: int, precision: Precision, mode: Mode) -> float:
@@ -145,7 +145,7 @@ class Costs:
         return ideal / self.profile.efficiency[mode]
 
     def _decode_s(self, recipe: Recipe) -> float:
-        """Of one core, for one clip."""
+        """Seconds of one core to decode one clip."""
         return self.profile.decode_core_ms[self.clip_kind] / 1000 * recipe.data.num_frames / FRAMES_OF_DECODE
 
     def _judged_clip(self, recipe: Recipe, resources: Resources, *, speed: float) -> float:
@@ -202,7 +202,7 @@ class Costs:
 
 
 def _state_bytes(recipe: Recipe) -> int:
-    """Of one parameter: weight, gradient and the optimiser's one or two moments, and a copy to compute with."""
+    """Bytes of one parameter's state: weight, gradient and the optimiser's one or two moments, and a copy to compute with."""
     full = 8 if recipe.precision == "fp64" else 4
     copy = BYTES[recipe.precision] if recipe.precision in ("bf16", "fp16") else 0
     return full * (4 if recipe.optim.name == "adamw" else 3) + copy

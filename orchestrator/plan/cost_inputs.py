@@ -26,17 +26,17 @@ PUBLISHED_CLIPS = {
     "ssv2": ClipCounts(168_913, 24_777),
     "ssv1": ClipCounts(86_017, 11_522),
 }
-"""By annotation format, as the data sets' papers count them: for a plan where neither videos nor manifest are."""
+"""Clips by annotation format, as the data sets' papers count them: for plans without videos and manifests."""
 UNKNOWN_CLIPS = ClipCounts(10_000, 1_000)
 DEFAULT_GPU = "h100"
 MIN_FOR_SPREAD = 3
 LEAST_SPREAD = 0.1
-"""Around an estimate that finished jobs have corrected."""
+"""Least range around an estimate that finished jobs have corrected, as a share of it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Asked:
-    """What a person asks a plan to assume; None: as it is here, or as the sweep says."""
+    """Assumptions that a person asks of a plan; None: as it is here, or as the sweep says."""
 
     device: str | None = None
     devices: float | None = None
@@ -44,7 +44,7 @@ class Asked:
 
 
 def asked_of(*, device: str | None, devices: float | None, clips: str) -> Asked:
-    """From the command line; BadInput for a kind of clips that there is not."""
+    """The assumptions named on the command line; BadInput for a kind of clips that there is not."""
     kinds = get_args(ClipKind)
     if clips not in kinds:
         raise BadInput(f"--clips: {clips!r} is not one of {', '.join(kinds)}")
@@ -121,7 +121,7 @@ def _assumed(data: DataSpec) -> tuple[ClipCounts, str]:
 
 
 def corrected(costs: Costs, records: Mapping[str, Json], steps: Mapping[str, Step], *, resources: Resources) -> Costs:
-    """With the median of measured / estimated over finished jobs on such a device; unchanged where there are none."""
+    """The costs times the median of measured / estimated over finished jobs on such a device; unchanged where there are none."""
     ratios = [job.measured_s / job.estimated_s for job in finished_jobs(costs, records, steps, resources=resources)]
     if not ratios:
         return costs

@@ -37,7 +37,6 @@ REACHED = {
     "reskd.distill": "parts of a level's term, which the tests compute",
     "reskd.methods": "fields of a recipe, which the tests make",
     "reskd.data": "chosen by its name: a format by the annotations, a backend by data.decode",
-    "reskd.evaluation": "types of what the tests compute",
     "reskd.models": "chosen by its name in reskd.models.catalogue, or by a file's own form",
     "reskd.throughput": "types of what the tests measure",
     "reskd.training": "parts of a training, which the tests run",

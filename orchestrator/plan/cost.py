@@ -24,7 +24,7 @@ SHARE_OF_MEMORY = 0.8
 MAX_CLIPS_OF_A_PASS = 64
 """1,024 frames of 16 a clip: the batch that reskd.cost.roofline reckons with."""
 UNCERTAINTY = (0.75, 1.5)
-"""Range around an estimate that no finished job has corrected: what efficiencies of 0.8 and 0.4, around 0.6, come to."""
+"""Range around an estimate that no finished job has corrected: efficiencies of 0.8 and 0.4, around 0.6, give it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +202,7 @@ class Costs:
 
 
 def _state_bytes(recipe: Recipe) -> int:
-    """Bytes of one parameter's state: weight, gradient and the optimiser's one or two moments, and a copy to compute with."""
+    """Bytes of a parameter's state: weight, gradient, the optimiser's moments, and a copy to compute with."""
     full = 8 if recipe.precision == "fp64" else 4
     copy = BYTES[recipe.precision] if recipe.precision in ("bf16", "fp16") else 0
     return full * (4 if recipe.optim.name == "adamw" else 3) + copy

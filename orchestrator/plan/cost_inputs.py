@@ -121,7 +121,7 @@ def _assumed(data: DataSpec) -> tuple[ClipCounts, str]:
 
 
 def corrected(costs: Costs, records: Mapping[str, Json], steps: Mapping[str, Step], *, resources: Resources) -> Costs:
-    """The costs times the median of measured / estimated over finished jobs on such a device; unchanged where there are none."""
+    """Costs times the median of measured / estimated over finished jobs on such a device, as they are without any."""
     ratios = [job.measured_s / job.estimated_s for job in finished_jobs(costs, records, steps, resources=resources)]
     if not ratios:
         return costs

@@ -14,6 +14,7 @@ from reskd.models.video_model import VideoModel
 from tests.support.benchmark_options import SMALL_COHORT
 
 
+@pytest.mark.slow
 def test_every_row_is_measured_in_every_mode_of_the_teacher(capsys: pytest.CaptureFixture[str]) -> None:
     main(SMALL_COHORT)
     lines = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]

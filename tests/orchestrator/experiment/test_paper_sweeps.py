@@ -94,6 +94,7 @@ def test_a_paper_sweep_plans_where_no_video_is(prepared: Prepare, name: str) -> 
     assert {cell.verdict for cell in found.plan().cells} <= {"train", "waiting"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*PAPER, "demo", "your_videos"])
 def test_a_smoke_form_keeps_rows_tables_and_annotation_format_and_plans_two_steps_of_optimisation(
     prepared: Prepare, tmp_path: Path, name: str
@@ -138,6 +139,7 @@ def test_resnet_rows_of_the_first_experiment_cost_what_their_enlarged_frames_do(
         assert cost.gmacs == pytest.approx(65.9, rel=0.01)
 
 
+@pytest.mark.slow
 def test_the_smoke_forms_that_run_have_every_format_network_and_way_of_distilling(tmp_path: Path) -> None:
     made = cut_down([SWEEPS / f"{name}.yaml" for name in PAPER], changes=[], store=Store(tmp_path / "store"))
     kinds: dict[str, set[tuple[str, str]]] = {"planned": set(), "run": set()}

@@ -178,6 +178,7 @@ def half_or_die(number: int) -> float:
     return number / 2
 
 
+@pytest.mark.slow
 def test_an_item_that_kills_its_process_is_named_and_the_others_are_done() -> None:
     function: Callable[[int], float] = half_or_die
     results = dict(map_in_processes(function, range(10), workers=2))

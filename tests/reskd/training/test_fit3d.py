@@ -77,6 +77,7 @@ def test_a_student_with_a_map_for_each_frame_is_no_student_of_a_swin(
 
 
 # As pt2 alone: the ONNX of a Swin is right too, and takes twenty seconds to make.
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["swin3d_mini", "slowonly_mini10"])
 def test_a_3d_network_is_exported_to_a_file_that_gives_its_logits(tmp_path: Path, name: str) -> None:
     torch.manual_seed(3)

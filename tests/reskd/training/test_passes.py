@@ -17,6 +17,7 @@ from reskd.training.member import Member
 from tests.support.training import Fit, assert_agree, fit, shorter
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["eval", "batch", "official_train"])
 def test_several_groups_in_a_pass_agree_with_one_after_another_to_rounding_in_float64(job: Fit, mode: str) -> None:
     recipes = {

@@ -62,6 +62,7 @@ def test_the_scale_moves_as_that_of_torchs_scaler() -> None:
     assert {ours.scale} != {FIRST_SCALE}
 
 
+@pytest.mark.slow
 def test_in_fp16_each_member_has_the_bits_it_has_alone_beside_one_that_overflows(
     job: Fit, pool: Pool, hashes: dict[str, str]
 ) -> None:
@@ -82,6 +83,7 @@ def test_in_fp16_each_member_has_the_bits_it_has_alone_beside_one_that_overflows
         assert pool.run(fit, job.spread(f"alone-{step_id}", {step_id: recipe}))[0] == {step_id: hashes[step_id]}
 
 
+@pytest.mark.slow
 def test_a_resume_keeps_the_scale_and_the_bits(job: Fit, pool: Pool, hashes: dict[str, str]) -> None:
     resumed = job.spread("resumed", job.recipes)
     pool.run(fit, replace(resumed, stop_after=2))

@@ -62,7 +62,7 @@ class Setting:
 
     @property
     def seconds(self) -> float:
-        """Of one measurement of throughput or of calibration."""
+        """Seconds of one measurement of throughput or of calibration."""
         return 0.02 if self.is_quick else 2.0
 
 

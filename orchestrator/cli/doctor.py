@@ -25,7 +25,7 @@ INSTALL = "make a new environment with `make demo`, or: pip install -c constrain
 
 SIDE = 64
 BRIGHTNESSES = tuple(range(32, 224, 24))
-"""Of the clip that the decoders are tried on, frame by frame."""
+"""Brightness of each frame of the clip that the decoders are tried on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

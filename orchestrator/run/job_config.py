@@ -36,7 +36,7 @@ class JobConfig:
     store: str
     """The store's address: a folder's path or s3://..."""
     owner_id: str
-    """Of the leases on the members' steps."""
+    """The run that holds the leases on the members' steps."""
     teacher: str | None
     """The teacher's weights, as a reference of the store; None where nobody teaches."""
     manifest: str
@@ -45,7 +45,7 @@ class JobConfig:
     root: str
     """The folder of the videos."""
     threads: int
-    """Of torch, in each worker."""
+    """Threads of torch in each worker."""
     loader_workers: int
     """Processes that read videos, for each worker."""
     execution: Execution

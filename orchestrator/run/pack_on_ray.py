@@ -18,7 +18,7 @@ from reskd.errors import BadInput
 TASKS_PER_CPU = 2
 """Handed out at a time: one runs, one waits; an error then ends the packing soon."""
 MAX_RETRIES = 2
-"""Of a task whose process or machine died; the video may be to blame."""
+"""Tries of a task whose process or machine died; the video may be to blame."""
 
 
 @contextmanager

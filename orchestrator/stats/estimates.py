@@ -21,7 +21,7 @@ class Estimate:
 
     by_seed: tuple[tuple[int, float], ...]
     confidence: float = CONFIDENCE
-    """Of the interval; higher where several looks share 95 %."""
+    """Confidence of the interval; higher where several looks share 95 %."""
 
     @property
     def values(self) -> tuple[float, ...]:

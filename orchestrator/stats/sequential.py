@@ -55,7 +55,7 @@ class AutoSeeds:
 
     @property
     def confidence(self) -> float:
-        """Of each look's interval, so that all of them together err in at most 5 % of sweeps."""
+        """Confidence of each look's interval, so that all looks together err in at most 5 % of sweeps."""
         return 1 - (1 - CONFIDENCE) / self.num_looks
 
     @property

@@ -74,7 +74,7 @@ def read_bench_file(path: Path) -> tuple[BenchFile, dict[str, Any]]:
 
 
 def bench_hash(content: Mapping[str, Any]) -> str:
-    """Of a file's content: the same measurements imported twice are one record."""
+    """A name from a file's content: the same measurements imported twice are one record."""
     return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:16]
 
 
@@ -87,7 +87,7 @@ def keep_bench(store: Store, content: Mapping[str, Any]) -> Path:
 
 
 def bench_folder(store: Store) -> Path:
-    """Of a store in a bucket: in this machine's cache of it."""
+    """The folder of imported measurements, in this machine's part of the store."""
     return store.home / "bench"
 
 

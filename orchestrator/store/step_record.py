@@ -26,7 +26,7 @@ WHY = "\n\nnot finished: "
 
 NUM_LINES = 3
 MAX_LINE = 300
-"""Of a failure's traceback in status, tables and MLflow; all of it is an artifact of the run."""
+"""Longest line of a failure's traceback in status, tables and MLflow; all of it is an artifact of the run."""
 MAX_REASON = 500
 """Characters of a failure's reason in a record; its traceback is an artifact of the run."""
 
@@ -76,7 +76,7 @@ class StepContent:
     tags: Mapping[str, str]
     params: Mapping[str, str]
     data_sha256: str
-    """Of the data's manifest."""
+    """Hash of the data's manifest."""
     texts: Mapping[str, str]
     """Artifact name -> content."""
 

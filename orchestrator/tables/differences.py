@@ -68,7 +68,7 @@ def _compare(
 
 
 def _network(paper: PublishedTable, row: str, *, data: str) -> str | None:
-    """Of a published row on a data set, as the costs name it."""
+    """The cost name of a published row on a data set."""
     data_of = {column.name: column.data for column in paper.columns}
     found = (network.model for name, network in paper.networks.get(row, {}).items() if data_of[name] == data)
     return next(found, None)

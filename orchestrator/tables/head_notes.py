@@ -61,7 +61,7 @@ def _seeds(sweep: Sweep) -> Iterator[str]:
 
 
 def _sequential(sweep: Sweep, look: Look | None, *, rows: Sequence[str], columns: Iterable[Column]) -> Iterator[str]:
-    """Of `seeds: auto`, where one of its rows is in the table."""
+    """What `seeds: auto` says, if one of its rows is in the table."""
     auto = sweep.auto
     if auto is None or look is None or not set(auto.compare) & set(rows):
         return

@@ -35,7 +35,7 @@ class Curve:
 
 
 def read_curves(store: Store, steps: Mapping[str, Step], rows: Sequence[str], *, metric: str) -> list[Curve]:
-    """Of the rows that were validated at least once, whether they are finished or not; from the store's metrics.
+    """Read the curves of the rows that were validated at least once, finished or not, from the store's metrics.
 
     A curve ends where one of its seeds does: a mean over other seeds than the epoch before would jump.
     """

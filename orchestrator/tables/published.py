@@ -40,7 +40,7 @@ class PublishedNetwork:
     """A key of reskd.models.MODELS."""
     resolution: int
     frames: int
-    """Of one view."""
+    """Frames of one view."""
     views: int = 1
 
 

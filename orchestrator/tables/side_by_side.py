@@ -10,7 +10,7 @@ from orchestrator.tables.table import Entry, Table
 
 
 def join_tables(groups: Sequence[Sequence[Table]]) -> list[Table]:
-    """Of each sweep's tables, those whose key two or more sweeps have, joined, in the order of the first."""
+    """Join the tables whose key two or more sweeps have, in the order of the first sweep."""
     keys = dict.fromkeys(table.key for tables in groups for table in tables)
     found = {key: [table for tables in groups for table in tables if table.key == key] for key in keys}
     return [join(tables) for tables in found.values() if len(tables) > 1]

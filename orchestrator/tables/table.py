@@ -140,7 +140,7 @@ class Plot:
     """accuracy_vs_gmacs: every row of the sweep that has been measured."""
 
     heading: str
-    """Of the accuracy."""
+    """Heading of the accuracy."""
     points: tuple[PlotPoint, ...]
     peers: tuple[tuple[str, float, float], ...] = ()
     """(method, GMACs, accuracy in percent) as published for the same data set and metric; never joined with points."""
@@ -203,7 +203,7 @@ class Table:
         return texts
 
     def links(self, row: str) -> list[tuple[tuple[str, str], ...]]:
-        """Of each of a row's cells, (seed, page of its run); of several that rest on the same runs the first."""
+        """(seed, page of its run) of each cell of a row; of cells on the same runs only the first."""
         links: list[tuple[tuple[str, str], ...]] = [()]
         for column in self.columns:
             found = self.entries[row, column.key].links

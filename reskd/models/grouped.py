@@ -227,7 +227,7 @@ def why_not(model: nn.Module) -> str | None:
 
 
 def _rate(module: nn.Module) -> float:
-    """Of a layer that does nothing but drop, the share that it drops; 0 for any other layer."""
+    """The share that a pure dropout layer drops; 0 for any other layer."""
     if isinstance(module, _DropoutNd | StochasticDepth):
         return float(module.p)
     # timm's, without importing timm, has no type to ask for.

@@ -114,7 +114,7 @@ def load_weights_file(model: VideoModel, path: Path, *, name: str) -> Loaded:
 
 
 def _load_content(model: VideoModel, content: Mapping[Any, Any], *, name: str, source: str) -> Loaded:
-    """By the layout that the content's names have."""
+    """Load the content by the layout that its names have."""
     inner = content.get("model")
     if isinstance(inner, Mapping):
         state = {str(key): value for key, value in inner.items()}

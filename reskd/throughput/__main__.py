@@ -18,7 +18,7 @@ from reskd.throughput.paths import FREEZING, PATHS
 from reskd.throughput.sheet import Plan, fill, new_sheet, table_of
 
 RESOLUTIONS = (224, 144, 112, 96, 72, 56)
-"""Of the paper's Table 4; its batch is 64 videos of 16 frames."""
+"""Resolutions of the paper's Table 4; its batch is 64 videos of 16 frames."""
 DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 

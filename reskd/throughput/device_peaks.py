@@ -23,7 +23,7 @@ Mode = Literal["eval", "batch", "train"]
 """A teacher's forward, folded or with its group's statistics, or a student's forward and backward."""
 REPEATS = 5
 FIRST_SIDE = 256
-"""Of the square matrices that a peak of products is measured with; doubled until a product takes long enough."""
+"""Side of the square matrices that the peak is measured with; doubled until a product takes long enough."""
 LAST_SIDE = 16_384
 COPIED_BYTES = {"cpu": 2**28, "cuda": 2**30}
 """More than any cache holds."""

@@ -28,7 +28,7 @@ class Throughput:
     device: str
     """The GPU's name, or the processor's."""
     num_threads: int
-    """Of torch on the CPU; of little meaning on a GPU."""
+    """Threads of torch on the CPU; they matter little on a GPU."""
     dtype: str
     """What layers compute in: the parameters' type, or autocast's where it is on."""
     repeats: int

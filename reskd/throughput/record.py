@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 FORMAT = "reskd.throughput/1"
-"""Of the file; another number where a reader of this one would go wrong."""
+"""The file format's name; it gets another number when a reader of this one would go wrong."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,17 +23,17 @@ class Measurement:
     """Why it is not the path's own engine."""
     dtype: str
     clips_per_s: float
-    """Of the median time."""
+    """Clips per second at the median time."""
     clips_per_s_low: float
-    """Of the third quartile of the times; of the longest where there are fewer than four."""
+    """Clips per second at the third quartile of the times, or at the longest of fewer than four."""
     clips_per_s_high: float
-    """Of the first quartile, or the shortest."""
+    """Clips per second at the first quartile of the times, or at the shortest."""
     repeats: int
     prepare_s: float
     """Compiling or recording, with the first forward."""
     logits_error: float
     """||logits - those of fp32|| / ||those of fp32|| of the same clips: what the path changes in the answer."""
     peak_bytes: int | None
-    """Of the GPU's memory."""
+    """Bytes of the GPU's memory."""
     roofline_clips_per_s: float | None
     roofline_share: float | None

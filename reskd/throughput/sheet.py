@@ -24,11 +24,11 @@ from reskd.throughput.paths import PATHS, EngineRefusal, ReadyNetwork, make_read
 from reskd.throughput.record import FORMAT, Measurement
 
 MIN_SECONDS = 0.05
-"""Of one timing; shorter forwards run several times in it."""
+"""Shortest time of one timing, in seconds; shorter forwards run several times in it."""
 WORTH_A_BIGGER_BATCH = 1.02
 """The search for the best batch ends where twice the clips are not this many times as fast, twice in a row."""
 SEARCH_SHARE = 0.25
-"""Of a measurement's seconds, for each batch size that the search tries."""
+"""Share of a measurement's seconds that each batch size of the search gets."""
 CHECKED_CLIPS = 2
 
 
@@ -48,7 +48,7 @@ class Plan:
     """At most, of one measurement; compiling comes on top."""
     repeats: int
     dtype: torch.dtype | None
-    """Of the tuned paths; None: what is fast on the device."""
+    """Type of the tuned paths; None: what is fast on the device."""
     compile_mode: str
 
 

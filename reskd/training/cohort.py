@@ -45,7 +45,7 @@ class StepReport:
     skipped: list[str] = field(default_factory=list)
     teacher_s: float = 0.0
     student_s: dict[str, float] = field(default_factory=dict)
-    """By member: forward, backward and optimiser."""
+    """Seconds of each member: forward, backward and optimiser."""
     all_reduce_s: float = 0.0
     """Waited for the other workers, members' vectors added up meanwhile."""
 

@@ -18,7 +18,7 @@ OVER_TIME = {
     18: ("conv1", "conv2"),  # both 3x3 of a basic block become 3x3x3
     50: ("conv1",),  # the first 1x1 of a bottleneck becomes 3x1x1
 }
-"""By depth, the convolutions of a block of the last two stages that look over three frames."""
+"""Depth -> the convolutions of a block of the last two stages that look over three frames."""
 
 
 def slowonly_resnet(*, depth: int, num_classes: int, dropout: float) -> VideoModel3d:

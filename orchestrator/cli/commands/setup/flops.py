@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from reskd.cost.complexity import Complexity
 
 NUM_CLASSES = 400
-"""Of every network counted here; the classifier is far below 0.1 % of any of them."""
+"""Number of classes of every network counted here; the classifier is far below 0.1 % of any of them."""
 TOLERANCE = 0.01
 """Deviation from a published figure up to which ours counts as the same."""
 

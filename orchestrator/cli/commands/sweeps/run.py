@@ -65,7 +65,7 @@ def run(
 
 
 def _write_tables(prepared: list[Prepared], outcome: Outcome, publishers: list[Publisher]) -> None:
-    """Of the sweeps of which no other run holds a step, which will write them itself."""
+    """Write the tables of the sweeps that no other run still trains; that run writes its own."""
     from orchestrator.experiment.build_tables import write_tables
 
     ours = [pair for pair in zip(prepared, publishers, strict=True) if not outcome.held.keys() & pair[0].steps.keys()]

@@ -75,10 +75,10 @@ def _delta(entry: Entry, *, delta_to: str | None) -> str | None:
 
 
 def _published(entry: Entry, *, heading: str | None, table: str | None, beside: str) -> str | None:
-    """The published figure in words, with the column's heading if that marks it as another task's."""
+    """The published figure in words; of another data set or metric with what it is of."""
     if entry.published is None:
         return None
-    warning = "" if heading in (None, "published") else f"; {heading}"
+    warning = "" if heading in (None, "published") else f"; {heading}, does not compare"
     return f"{entry.published_text} ({table}, row {beside!r}{warning})"
 
 

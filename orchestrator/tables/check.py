@@ -86,7 +86,7 @@ def unmet(expected: Expect, entry: Entry, column: Column) -> Iterator[str]:
     if not expected.is_about_published or mean is None or entry.published is None:
         return
     if not column.is_comparable:
-        yield f"expected near the published figure, which is not comparable ({column.published_heading})"
+        yield f"expected near the published figure, which does not compare ({column.published_heading})"
         return
     for most, words in (
         (expected.within, f"{expected.within} {unit}"),

@@ -91,15 +91,13 @@ def make_column(
     is_comparable = beside.data == data_name and beside.measured == plain_key(key)
     metric = beside.measured.removeprefix("test/")
     shown = ACCURACIES.get(metric, metric)
-    # MLflow cuts long headings at their end, so what must not be missed comes first.
-    other = f"other task, not comparable: {published.data_sets[beside.data]} {shown}"
-    if beside.data == data_name:
-        other = f"other metric, not comparable: {shown}"
+    # MLflow cuts long headings at their end, so whose figure it is comes first.
+    of_what = shown if beside.data == data_name else f"{published.data_sets[beside.data]} {shown}"
     return replace(
         column,
         published=beside,
         is_comparable=is_comparable,
-        published_heading="published" if is_comparable else other,
+        published_heading="published" if is_comparable else f"{of_what}, published",
     )
 
 

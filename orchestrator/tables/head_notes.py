@@ -156,6 +156,9 @@ def _published(paper: PublishedTable | None, columns: Iterable[Column], *, num_p
         return
     note = f" {paper.note}" if paper.note else ""
     yield f"Published: Ma et al., NeurIPS 2022 (arXiv 2209.12797), {paper.source}, one run each.{note}"
+    other = dict.fromkeys(f'"{column.published_heading}"' for column in shown if not column.is_comparable)
+    if other:
+        yield f"{', '.join(other)}: of another data set or metric; does not compare with what is measured here."
     if any(column.key == "GMACs" for column in shown):
         yield "What the paper prints as GFLOPs are multiply-accumulates, so they stand beside GMACs."
     if num_peers:

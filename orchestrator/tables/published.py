@@ -37,7 +37,7 @@ class PublishedNetwork:
     """What a published GFLOPs figure is the cost of."""
 
     model: str
-    """A key of reskd.models.MODELS."""
+    """A key of reskd.models.catalogue.MODELS."""
     resolution: int
     frames: int
     """Frames of one view."""

@@ -91,9 +91,12 @@ def test_differences_to_a_row_are_paired_and_the_row_itself_is_the_reference(ful
 
 def test_published_figures_of_another_task_have_a_column_of_their_own_that_says_so(full: StoredSweep):
     table = table_of(full)
-    heading = "other task, not comparable: ActivityNet mAP"
+    heading = "ActivityNet mAP, published"
     assert table.headings.count(heading) == 1
     assert table.cells("pixel-level MSE")[table.headings.index(heading)] == "78.5"
+    assert [sentence for sentence in table.head if "not compare" in sentence] == [
+        '"ActivityNet mAP, published": of another data set or metric; does not compare with what is measured here.'
+    ]
 
 
 def test_published_figures_of_the_same_data_set_are_headed_published(tmp_path: Path):

@@ -132,7 +132,7 @@ def test_the_published_figure_of_another_task_is_no_measure(
     tables(stored, monkeypatch, capsys)
     code, found = tables(stored, monkeypatch, capsys, "--check")
     assert code == 1
-    assert "not comparable" in found[0]
+    assert "does not compare" in found[0]
 
 
 @pytest.mark.parametrize(

@@ -196,7 +196,7 @@ def test_another_metric_of_the_same_data_set_is_not_comparable_and_the_right_one
 ) -> None:
     text = SWEEP.replace("name: demo", "name: activitynet")
     other = table_of(StoredSweep(tmp_path / "other", text=text))
-    assert other.headings[3] == "other metric, not comparable: mAP"
+    assert other.headings[3] == "mAP, published"
     both = table_of(StoredSweep(tmp_path / "both", text=text.replace("[test/top1,", "[test/top1, test/mAP,")))
     assert [column.published is not None for column in both.columns[:2]] == [False, True]
     assert both.columns[1].is_comparable

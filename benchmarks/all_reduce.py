@@ -117,7 +117,7 @@ def main() -> None:
     print("|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         address = f"file://{Path(folder, 'rendezvous')}"
-        mp.spawn(work, args=(address, options), nprocs=options.workers)
+        mp.spawn(work, args=(address, options), nprocs=options.workers)  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 
 from benchmarks import cohort, identity, worker
-from reskd.cost.roofline import profile_of
+from reskd.cost.gpu_peaks import peaks_of
 from reskd.models.catalogue import build_model
 from reskd.recipe import ModelSpec, Precision
 from reskd.runtime.determinism import deterministic
@@ -96,7 +96,7 @@ def parts(setting: Setting) -> dict[str, Part]:
 
 def _identity(setting: Setting, *, row: str, size: str, mode: str) -> list[Figure]:
     arguments = setting.options("--rows", row, "--sizes", size, "--modes", mode, rounds=5)
-    options = identity.options_of(None).parse_args(arguments)
+    options = cohort.options_of(None).parse_args(arguments)
     with deterministic(setting.device, on=True):
         return [
             Figure(what=f"{name}, hashes that differ {when}", value=differ, goal="none", is_met=differ == "none")
@@ -110,7 +110,7 @@ def _worker(setting: Setting, *, alone: tuple[str, ...] = (), modes: tuple[str, 
     figures = []
     for name, theirs, ours in worker.rows(options, cohort.noise(options)):
         times_less = theirs.wall_s / ours.wall_s
-        held = {"goal": "2.5 on a GPU", "is_met": times_less >= 2.5} if _is_goal_here(setting) else {}
+        held: dict[str, Any] = {"goal": "2.5 on a GPU", "is_met": times_less >= 2.5} if _is_goal_here(setting) else {}
         figures += [
             Figure(what=f"{name}: step against the official style, times less", value=times_less, **held),
             Figure(what=f"{name}: our step, s", value=ours.wall_s),
@@ -126,7 +126,7 @@ def _cohort(setting: Setting, *, row: str, size: str, mode: str) -> list[Figure]
     figures = []
     for name, _, together, apart in cohort.measured(options):
         times_less = apart.wall_s / together.wall_s
-        held = {} if setting.is_quick else {"goal": f"{goal}", "is_met": times_less >= goal}
+        held: dict[str, Any] = {} if setting.is_quick else {"goal": f"{goal}", "is_met": times_less >= goal}
         figures += [
             Figure(what=f"{name}, teacher {mode}: cohort against jobs of one, times less", value=times_less, **held),
             Figure(what=f"{name}, teacher {mode}: the cohort's step, s", value=together.wall_s),
@@ -160,7 +160,7 @@ def _throughput(setting: Setting, *, path: str, resolution: int) -> list[Figure]
         on_h200 = f"{H200_CLIPS_PER_S[resolution]} on an H200" if path != "fp32" and not setting.is_quick else ""
         figures.append(Figure(what=f"{name} at {resolution} px, {path}: clips/s", value=one.clips_per_s, goal=on_h200))
         if one.roofline_share is not None:
-            held = {} if path == "fp32" else {"goal": "0.5", "is_met": one.roofline_share >= 0.5}
+            held: dict[str, Any] = {} if path == "fp32" else {"goal": "0.5", "is_met": one.roofline_share >= 0.5}
             figures.append(Figure(what="share of the bf16 roofline", value=one.roofline_share, **held))
         if one.refusal:
             figures.append(Figure(what="ran as", value=f"{one.engine}: {one.refusal}"))
@@ -171,7 +171,7 @@ def _peaks(setting: Setting) -> list[Figure]:
     precisions: tuple[Precision, ...] = ("fp32",) if setting.is_quick else get_args(Precision)
     peaks, assumed = measure_peaks(setting.device, precisions=precisions, seconds=setting.seconds), None
     if setting.device.type == "cuda":
-        assumed = profile_of(device_name(setting.device))
+        assumed = peaks_of(device_name(setting.device))
     figures = []
     for precision, flops in peaks.flops.items():
         goal = f"{assumed.flops_per_s / 1e12:g}, assumed" if assumed and precision == "bf16" else ""

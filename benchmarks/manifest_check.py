@@ -30,11 +30,11 @@ def write_files(root: Path, *, num_files: int) -> None:
     for label in range(NUM_CLASSES):
         (root / f"{label:03d}").mkdir()
     for number in range(num_files):
-        label = f"{number % NUM_CLASSES:03d}"
-        path = root / label / f"{number:07d}.mp4"
+        folder = f"{number % NUM_CLASSES:03d}"
+        path = root / folder / f"{number:07d}.mp4"
         path.write_bytes(b"%07d" % number * 14)
         os.utime(path, (then, then))
-        rows["val" if number % 12 == 0 else "train"].append(f"{label}/{path.name},{label}")
+        rows["val" if number % 12 == 0 else "train"].append(f"{folder}/{path.name},{folder}")
     for split, lines in rows.items():
         (root / f"{split}.csv").write_text("\n".join(["path,label", *lines]) + "\n", encoding="utf-8")
 

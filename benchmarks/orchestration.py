@@ -61,7 +61,7 @@ def bare(rank: int, sweep: Path, folder: Path, options: argparse.Namespace) -> N
     fit_cohort(
         [MemberSpec(step.id, step.recipe) for step in steps],
         manifest=prepared.manifest(steps[0]),
-        root=Path(steps[0].recipe.data.root),
+        root=Path(str(steps[0].recipe.data.root)),
         sink=FolderSink(folder / "runs"),
         workers=joined(),
     )
@@ -97,7 +97,7 @@ def main() -> None:
         for number in range(options.rounds):
             place = folder / f"bare{number}"
             place.mkdir()
-            mp.spawn(bare, args=(sweep, place, options), nprocs=options.workers)
+            mp.spawn(bare, args=(sweep, place, options), nprocs=options.workers)  # type: ignore[attr-defined]
             alone.append(statistics.median(speeds(place / "runs")))
             store = folder / f"store{number}"
             started_ms = 1000 * time.time()

@@ -137,7 +137,7 @@ def rows(options: argparse.Namespace, groups: Sequence[Group]) -> Iterator[tuple
 def alone_in_a_group(device: torch.device) -> Iterator[None]:
     """A process group of this process alone, which DistributedDataParallel needs."""
     backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
     try:
         yield
     finally:

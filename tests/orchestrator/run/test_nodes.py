@@ -1,5 +1,5 @@
-"""A cluster of several machines, one of which goes in the middle of a job, with the store in a bucket; the machines are
-processes of this one."""
+"""A cluster of three machines, one of which goes in the middle of a job, with the store in a bucket; the machines are
+processes of this one, each with a home and a cache of its own."""
 
 from __future__ import annotations
 
@@ -26,11 +26,15 @@ base:
   model: {name: tsn_mini10, resolution: 24}
   optim: {lr: .02, epochs: 20, batch_size: 16, group_size: 8}
   eval: {every: 100}
+  teacher: {}
 rows:
   chain:
-    - {row: baseline}
+    - {row: baseline, kd.level: none}
+    - {row: pixel, kd.level: pixel, optim.epochs: 2}
 seeds: [0]
 resources: {workers: 2, max_cpus: 2}
+tables:
+  levels: {rows: row, columns: [test/top1, GMACs], delta_to: baseline}
 """
 WAIT_S = 240
 
@@ -50,6 +54,20 @@ def cluster(s3_url: str) -> Iterator[Cluster]:
         found.shutdown()
 
 
+def _machine(folder: Path) -> dict[str, str]:
+    """The variables of a machine that shares no folder with another."""
+    folder.mkdir()
+    return {
+        "HOME": str(folder),
+        "XDG_CACHE_HOME": str(folder / "cache"),
+        "RESKD_CACHE": str(folder / "cache" / "reskd"),
+    }
+
+
+def _tables(home: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in home.rglob("tables/nodes/*") if path.suffix in (".md", ".csv")}
+
+
 def _command(sweep: Path, store: str | Path) -> list[str]:
     return [str(Path(sys.executable).with_name("reskd")), "run", str(sweep), "--store", str(store)]
 
@@ -59,10 +77,16 @@ def test_a_machine_that_goes_in_mid_job_changes_no_bit_of_the_result(
 ) -> None:
     sweep = tmp_path / "nodes.yaml"
     sweep.write_text(SWEEP.replace("ROOT", str(demo_root)))
-    machines = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    machines = [cluster.add_node(num_cpus=1, env_vars=_machine(tmp_path / name)) for name in ("first", "second")]
     store = store_at(s3_url)
-    (step_id,) = prepare(sweep, store=store).steps
-    on_cluster = {**os.environ, "RAY_ADDRESS": cluster.address, "RAY_AUTH_MODE": "disabled"}
+    steps = prepare(sweep, store=store).steps
+    step_id = next(step.id for step in steps.values() if ("baseline", 0) in step.cells)
+    on_cluster = {
+        **os.environ,
+        **_machine(tmp_path / "head"),
+        "RAY_ADDRESS": cluster.address,
+        "RAY_AUTH_MODE": "disabled",
+    }
     with open(tmp_path / "log.txt", "w") as log:
         run = subprocess.Popen(_command(sweep, s3_url), env=on_cluster, stdout=log, stderr=log)
         until = time.monotonic() + WAIT_S
@@ -73,14 +97,19 @@ def test_a_machine_that_goes_in_mid_job_changes_no_bit_of_the_result(
         cluster.remove_node(machines[1], allow_graceful=False)
         left_at = max(store.epochs(step_id))
         assert left_at < 20, "the job ended before the machine went"
-        cluster.add_node(num_cpus=1)
+        cluster.add_node(num_cpus=1, env_vars=_machine(tmp_path / "third"))
         assert run.wait(timeout=WAIT_S) == 0, (tmp_path / "log.txt").read_text()
 
     alone = Store(tmp_path / "alone")
     here = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
     subprocess.run(_command(sweep, alone.home), env=here, check=True, capture_output=True, timeout=WAIT_S)
-    after, undisturbed = store.done(step_id), alone.done(step_id)
-    assert after is not None
-    assert undisturbed is not None
-    assert after["state_hash"] == undisturbed["state_hash"]
+    for each in steps:
+        after, undisturbed = store.done(each), alone.done(each)
+        assert after is not None
+        assert undisturbed is not None
+        assert after["state_hash"] == undisturbed["state_hash"]
     assert [line["epoch"] for line in store.metrics(step_id)] == list(range(1, 21))
+    assert len(_tables(tmp_path / "alone")) >= 2
+    assert _tables(tmp_path / "head") == _tables(tmp_path / "alone")
+    fetched = [list((tmp_path / name).rglob(f"{step_id}/weights.pt")) for name in ("first", "third")]
+    assert all(fetched), "each machine fetched the teacher's weights from the bucket into a cache of its own"

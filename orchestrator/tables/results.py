@@ -37,8 +37,9 @@ def results_frame(
 ) -> DataFrame:
     """The DataFrame of a sweep with the columns of `FIELDS`, in the order of its cells.
 
-    A cell that is not done has a row for each metric that the sweep's tables ask for, without a value. ``published`` is
-    the paper's figure where a table of the sweep has one beside the metric, and ``published_heading`` says of what.
+    A metric that the sweep's tables ask for and a cell lacks, since it is not done or was not judged so, has a row
+    without a value. ``published`` is the paper's figure where a table of the sweep has one beside the metric, and
+    ``published_heading`` says of what.
     """
     import pandas as pd  # a second of every command that needs no frame
 
@@ -56,7 +57,7 @@ def _lines(
         step = step_of[cell.row, cell.seed]
         record = records.get(step.id)
         values = record.metrics if record is not None and record.state == "done" else {}
-        for metric in values or asked:
+        for metric in dict.fromkeys((*values, *asked)):
             figure, heading = beside.get((cell.row, metric), (None, None))
             is_test = metric.startswith("test/")
             yield {

@@ -17,7 +17,7 @@ from orchestrator.tables.published import load_published
 from orchestrator.tables.results import FIELDS, results_frame
 from reskd.errors import BadInput
 from tests.support.command_line import call
-from tests.support.stored_sweep import PROTOCOL, StoredSweep
+from tests.support.stored_sweep import PROTOCOL, SWEEP, StoredSweep
 from tests.support.stored_tables import finish_all, table_of
 
 
@@ -68,6 +68,18 @@ def test_a_cell_that_is_not_done_is_there_without_a_value(tmp_path: Path) -> Non
     open_cells = frame[frame["state"] == "missing"]
     assert len(open_cells) == (len(stored.sweep.cells) - 1) * len(asked)
     assert open_cells["value"].isna().all()
+
+
+def test_a_metric_that_a_table_asks_for_and_a_finished_step_lacks_has_a_row_without_a_value(tmp_path: Path) -> None:
+    text = SWEEP.replace("[test/top1,", "[test/top1, test/val-f8-v2x1/top1,")
+    assert text != SWEEP
+    stored = StoredSweep(tmp_path, text=text)
+    finish_all(stored)
+    frame = frame_of(stored)
+    lacking = frame[frame["metric"] == "test/val-f8-v2x1/top1"]
+    assert len(lacking) == len(stored.sweep.cells)
+    assert lacking["value"].isna().all()
+    assert set(lacking["state"]) == {"done"}
 
 
 def test_the_command_writes_what_the_public_function_gives(

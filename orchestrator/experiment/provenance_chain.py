@@ -11,7 +11,7 @@ from orchestrator.spec.strict import did_you_mean
 from orchestrator.store.step_record import StepRecord, records_from_store, words_for
 from orchestrator.tables.build import build_table
 from orchestrator.tables.published import load_published
-from orchestrator.tables.table import Entry
+from orchestrator.tables.table import Entry, protocol_in
 from reskd.errors import BadInput
 
 Chain = dict[str, Any]
@@ -86,8 +86,7 @@ def _link(prepared: Prepared, step: Step, records: dict[str, StepRecord], *, col
     """One step of the chain, and the step that taught it."""
     store, record = prepared.store, records.get(step.id)
     started, done = store.started(step.id) or {}, store.done(step.id) or {}
-    parts = column.split("/")
-    protocol = parts[1] if len(parts) == 3 else done.get("protocol")
+    protocol = protocol_in(column) or done.get("protocol")
     judged = store.evaluations(step.id).get(protocol or "", {})
     facts = {**started, **done}
     teacher = prepared.steps.get(step.teacher_id or "")

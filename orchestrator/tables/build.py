@@ -19,7 +19,7 @@ from orchestrator.store.step_record import StepRecord, records_from_store
 from orchestrator.tables.columns import ACCURACIES, check_tables, make_column
 from orchestrator.tables.head_notes import head_sentences
 from orchestrator.tables.published import Published, PublishedTable, published_peers
-from orchestrator.tables.table import Column, Entry, Plot, PlotPoint, SeedState, Table
+from orchestrator.tables.table import Column, Entry, Plot, PlotPoint, SeedState, Table, shown
 from reskd.errors import BadInput
 
 __all__ = ["Column", "Entry", "StepRecord", "Table", "build_table", "check_tables", "records_from_store"]
@@ -145,9 +145,10 @@ class _Seeds:
 
     def values(self, row: str, key: str) -> dict[int, float]:
         """Seed -> value, in the unit of the column."""
-        scale = 100.0 if key.startswith("test/") else 1.0
         found = {seed: self._record(row, seed) for seed in self._seeds[row]}
-        return {seed: scale * record.metrics[key] for seed, record in found.items() if record and key in record.metrics}
+        return {
+            seed: shown(key, record.metrics[key]) for seed, record in found.items() if record and key in record.metrics
+        }
 
     def entry(self, row: str, column: Column) -> Entry:
         values = self.values(row, column.key)

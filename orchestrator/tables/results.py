@@ -10,11 +10,12 @@ from orchestrator.spec.sweep import COSTS, Sweep
 from orchestrator.store.step_record import StepRecord
 from orchestrator.tables.columns import make_column
 from orchestrator.tables.published import Published
+from orchestrator.tables.table import protocol_in, shown
 
 if TYPE_CHECKING:
     from pandas import DataFrame as DataFrame
 
-FIELDS: dict[str, Any] = {
+FIELDS = {
     "sweep": "string",
     "row": "string",
     "seed": "int64",
@@ -41,10 +42,10 @@ def results_frame(
     without a value. ``published`` is the paper's figure where a table of the sweep has one beside the metric, and
     ``published_heading`` says of what.
     """
-    import pandas as pd  # a second of every command that needs no frame
+    import pandas as pd  # here, since it takes a second to load
 
     frame = pd.DataFrame(list(_lines(sweep, steps, records, published)), columns=list(FIELDS))
-    return frame.astype(dict(FIELDS))
+    return frame.astype(FIELDS)  # type: ignore[arg-type]  # the stubs want each name as a literal
 
 
 def _lines(
@@ -60,6 +61,7 @@ def _lines(
         for metric in dict.fromkeys((*values, *asked)):
             figure, heading = beside.get((cell.row, metric), (None, None))
             is_test = metric.startswith("test/")
+            protocol, num_clips = _judged(metric, record) if is_test else (None, None)
             yield {
                 "sweep": sweep.name,
                 "row": cell.row,
@@ -67,28 +69,24 @@ def _lines(
                 "step_id": step.id,
                 "state": "missing" if record is None else record.state,
                 "metric": metric,
-                "value": (100.0 if is_test else 1.0) * values[metric] if metric in values else None,
+                "value": shown(metric, values[metric]) if metric in values else None,
                 "unit": "%" if is_test else COSTS[metric][1] if metric in COSTS else "",
-                "protocol": _protocol(metric, record) if is_test else None,
-                "num_clips": _num_clips(metric, record) if is_test else None,
+                "protocol": protocol,
+                "num_clips": num_clips,
                 "device": record.device if record is not None and metric == "clips/s" else None,
                 "published": figure,
                 "published_heading": heading,
             }
 
 
-def _protocol(metric: str, record: StepRecord | None) -> str | None:
-    """The protocol that a metric names, test/<protocol>/<metric>, else the step's own."""
-    named = metric.split("/")[1:-1]
-    return named[0] if named else record.protocol if record else None
-
-
-def _num_clips(metric: str, record: StepRecord | None) -> int | None:
-    """How many clips a test's figure is over."""
+def _judged(metric: str, record: StepRecord | None) -> tuple[str | None, int | None]:
+    """The protocol of a test's metric, the step's own where it names none, and over how many clips its figures are."""
+    named = protocol_in(metric)
     if record is None:
-        return None
-    named = metric.split("/")[1:-1]
-    return record.evaluations[named[0]][0] if named and named[0] in record.evaluations else record.num_clips
+        return named, None
+    if named in (None, record.protocol):
+        return record.protocol, record.num_clips
+    return named, record.evaluations[named][0] if named in record.evaluations else None
 
 
 def _published_figures(sweep: Sweep, published: Published) -> dict[tuple[str, str], tuple[float, str]]:

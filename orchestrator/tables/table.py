@@ -15,6 +15,17 @@ SeedState = Literal[
 """stale: MLflow has the row and seed, but of a recipe that the sweep no longer asks for."""
 
 
+def protocol_in(key: str) -> str | None:
+    """The protocol that a metric's key names, test/<protocol>/<metric>; None of test/<metric>: each step's own."""
+    parts = key.split("/")
+    return parts[1] if parts[0] == "test" and len(parts) == 3 else None
+
+
+def shown(key: str, value: float) -> float:
+    """A metric's value in the unit that tables have: accuracies in percent."""
+    return 100.0 * value if key.startswith("test/") else value
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Column:
     """A measured column, and the headings of the columns that stand beside it."""
@@ -32,9 +43,7 @@ class Column:
 
     @property
     def protocol(self) -> str | None:
-        """That the key names, test/<protocol>/<metric>; None of test/<metric>: each step's own."""
-        parts = self.key.split("/")
-        return parts[1] if parts[0] == "test" and len(parts) == 3 else None
+        return protocol_in(self.key)
 
     @property
     def delta_heading(self) -> str:

@@ -80,6 +80,8 @@ def test_a_metric_that_a_table_asks_for_and_a_finished_step_lacks_has_a_row_with
     assert len(lacking) == len(stored.sweep.cells)
     assert lacking["value"].isna().all()
     assert set(lacking["state"]) == {"done"}
+    assert set(lacking["protocol"]) == {"val-f8-v2x1"}
+    assert lacking["num_clips"].isna().all(), "the clips of the step's own protocol are not of this one"
 
 
 def test_the_command_writes_what_the_public_function_gives(

@@ -28,7 +28,7 @@ import numpy as np
 
 from reskd.blobs import Blobs, FolderBlobs
 from reskd.errors import BadInput, LeaseLost
-from reskd.files import Json, parse_json
+from reskd.files import Json, json_bytes, parse_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -266,7 +266,7 @@ class StepRecords:
 
     def finish(self, step_id: str, weights: Json, record: Json) -> None:
         """Weights, then DONE, once; after that the checkpoints are of no use. LeaseLost where another run was first."""
-        done, content = f"{self._step(step_id)}/DONE.json", _dump(record)
+        done, content = f"{self._step(step_id)}/DONE.json", json_bytes(record)
         taken = LeaseLost(f"{self.blobs.where(done)}: another run has finished this step")
         if self.is_finished(step_id):
             raise taken
@@ -297,7 +297,7 @@ class StepRecords:
         return None if content is None else parse_json(content, where=self.blobs.where(key))
 
     def _write(self, step_id: str, name: str, value: Json) -> None:
-        self.blobs.write(f"{self._step(step_id)}/{name}", _dump(value))
+        self.blobs.write(f"{self._step(step_id)}/{name}", json_bytes(value))
 
     def _records(self, step_id: str, folder: str) -> dict[str, Json]:
         """File name -> record, of the JSON files of a step's folder."""
@@ -310,10 +310,6 @@ class FolderSink(StepRecords):
 
     def __init__(self, root: Path) -> None:
         super().__init__(FolderBlobs(root))
-
-
-def _dump(value: Json) -> bytes:
-    return json.dumps(value, indent=1, sort_keys=True).encode()
 
 
 def _is_old_split(failure: Json) -> bool:

@@ -28,7 +28,12 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    write_atomic(path, json.dumps(value, indent=1, sort_keys=True))
+    write_atomic(path, json_bytes(value))
+
+
+def json_bytes(value: object) -> bytes:
+    """The value as the JSON text that all our files have."""
+    return json.dumps(value, indent=1, sort_keys=True).encode()
 
 
 def read_json(path: Path) -> Json | None:

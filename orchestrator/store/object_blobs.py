@@ -21,11 +21,11 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, PreconditionError
 from obstore.store import from_url
 
+from orchestrator.store.store import SCHEMES
 from reskd.blobs import Entry
 from reskd.errors import BadInput
 from reskd.files import write_atomic
 
-SCHEMES = ("s3", "gs", "az")
 NAME = re.compile(r"[a-z0-9][a-z0-9.\-_]*")
 MARKER = "reskd-store"
 REQUEST_TIMEOUT_S = 60

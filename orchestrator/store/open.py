@@ -7,11 +7,10 @@ import os
 import tempfile
 from pathlib import Path
 
-from orchestrator.store.store import DEFAULT_STORE, STORE_VARIABLE, LeasedStore, Store
+from orchestrator.store.store import DEFAULT_STORE, SCHEMES, STORE_VARIABLE, LeasedStore, Store
 from reskd.errors import BadInput
 
 CACHE_VARIABLE = "RESKD_CACHE"
-SCHEMES = ("s3", "gs", "az")
 
 
 def is_bucket(address: str) -> bool:

@@ -16,7 +16,7 @@ and, in the folder itself or, of a store in a bucket, in a cache folder of each 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ from reskd.runtime.execution import Execution
 
 DEFAULT_STORE = "store"
 STORE_VARIABLE = "RESKD_STORE"
+SCHEMES = ("s3", "gs", "az")
+"""How the addresses of buckets begin."""
 
 
 class Store(StepRecords):
@@ -184,7 +186,7 @@ class LeasedStore(Store):
     """The store as a job's workers see it: whatever is written of a step is written under the run's lease alone."""
 
     def __init__(self, store: Store, *, owner_id: str) -> None:
-        super().__init__(store.home, _LeasedBlobs(store, owner_id))
+        super().__init__(store.home, _LeasedBlobs(store.blobs, check=self._check))
         self.owner_id = owner_id
         self._store = store
 
@@ -197,25 +199,24 @@ class LeasedStore(Store):
         lease = read_lease(self.lease_path(step_id))
         return lease is not None and lease.owner.id == self.owner_id
 
+    def _check(self, key: str) -> None:
+        """LeaseLost unless the step that a key is of is the run's own."""
+        step_id = key.split("/")[1]
+        if not self.holds(step_id):
+            raise LeaseLost(f"step {step_id}: another run has taken it over from run {self.owner_id}, or it ended")
+
 
 class _LeasedBlobs:
-    """A store's blobs, which change nothing of a step without the lease of it."""
+    """Blobs that change nothing before ``check`` has let their key pass."""
 
-    def __init__(self, store: Store, owner_id: str) -> None:
-        blobs = store.blobs
-        self._store, self._owner_id, self._blobs = store, owner_id, blobs
+    def __init__(self, blobs: Blobs, *, check: Callable[[str], None]) -> None:
+        self._blobs, self._check = blobs, check
         self.where, self.local, self.read, self.read_version = blobs.where, blobs.local, blobs.read, blobs.read_version
         self.exists, self.entries, self.folders_with = blobs.exists, blobs.entries, blobs.folders_with
 
     @property
     def address(self) -> str:
         return self._blobs.address
-
-    def _check(self, key: str) -> None:
-        step_id = key.split("/")[1]
-        lease = read_lease(self._store.lease_path(step_id))
-        if lease is None or lease.owner.id != self._owner_id:
-            raise LeaseLost(f"step {step_id}: another run has taken it over from run {self._owner_id}, or it ended")
 
     def write(self, key: str, content: bytes) -> None:
         self._check(key)

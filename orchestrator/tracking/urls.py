@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
 from orchestrator.tracking.saved_views import BY_LEVEL, COST, FAILURES, RESULTS
 
 QUESTION_TAG = "reskd.question"
@@ -16,11 +14,6 @@ def runs_page(experiment_id: str, *, base: str = "", view: str = RESULTS) -> str
     """The runs of an experiment as a saved view shows them; `base` is the server's address."""
     mode = "&compareRunsMode=CHART" if view == COST else ""
     return f"{base}/#/experiments/{experiment_id}/runs?viewStateShareKey={view}{mode}&{WORKFLOW}"
-
-
-def model_page(name: str, version: str | None = None, *, base: str = "") -> str:
-    """A registered model, or one version of it."""
-    return f"{base}/#/models/{quote(name)}" + (f"/versions/{version}" if version else "") + f"?{WORKFLOW}"
 
 
 def run_page(experiment_id: str, run_id: str, *, base: str = "") -> str:

@@ -31,7 +31,8 @@ from orchestrator.store.store import Store
 from reskd.checkpoint import FolderSink
 from reskd.data.synthetic import make_demo
 from reskd.runtime.workers import joined
-from reskd.training.fit import MemberSpec, fit_cohort
+from reskd.training.fit import fit_cohort
+from reskd.training.member_spec import MemberSpec
 
 PROGRAM = str(Path(sys.executable).with_name("reskd"))
 

@@ -10,7 +10,7 @@ PUBLIC = {
     "DataSpec": "reskd.recipe",
     "FolderSink": "reskd.checkpoint",
     "KDSpec": "reskd.recipe",
-    "MemberSpec": "reskd.training.fit",
+    "MemberSpec": "reskd.training.member_spec",
     "ModelSpec": "reskd.recipe",
     "OptimSpec": "reskd.recipe",
     "Recipe": "reskd.recipe",

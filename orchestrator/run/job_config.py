@@ -14,17 +14,8 @@ from orchestrator.spec.sweep import Resources
 from orchestrator.store.store import Store
 from reskd.data.annotations import data_root
 from reskd.files import Json
-from reskd.recipe import Recipe
 from reskd.runtime.execution import Execution
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class JobMember:
-    """One step of a job, and the facts that its DONE record repeats."""
-
-    step_id: str
-    recipe: Recipe
-    provenance: Json
+from reskd.training.member_spec import MemberSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +23,7 @@ class JobConfig:
     """Everything that a trial and its workers need of a job. Ray pickles it, on every machine with the same code."""
 
     id: str
-    members: tuple[JobMember, ...]
+    members: tuple[MemberSpec, ...]
     store: str
     """The store's address: a folder's path or s3://..."""
     owner_id: str
@@ -79,7 +70,7 @@ def job_config(
     return JobConfig(
         id=job.id,
         members=tuple(
-            JobMember(
+            MemberSpec(
                 step_id=step_id,
                 recipe=steps[step_id].recipe,
                 provenance={

@@ -19,9 +19,10 @@ from orchestrator.store.store import LeasedStore
 from reskd.data.manifest import read_manifest
 from reskd.errors import LeaseLost, ReskdError
 from reskd.files import Json
+from reskd.training.member_spec import MemberSpec
 
 if TYPE_CHECKING:
-    from reskd.training.fit import EpochReport, MemberSpec
+    from reskd.training.fit import EpochReport
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ def train_loop(config: dict[str, JobConfig]) -> None:
     """
     # Here, as Ray loads this module also where nothing is trained: in each trial and in each of its controllers.
     from reskd.runtime.workers import joined
-    from reskd.training.fit import MemberSpec, fit_cohort
+    from reskd.training.fit import fit_cohort
 
     job = config["job"]
     torch.set_num_threads(job.threads)
@@ -46,11 +47,7 @@ def train_loop(config: dict[str, JobConfig]) -> None:
     workers = joined(ray.train.torch.get_device())
     # What is left is decided by one worker: another may not see the same files yet.
     step_ids = workers.from_first(_left_to_do(job, sink))
-    members = [
-        MemberSpec(member.step_id, member.recipe, member.provenance)
-        for member in job.members
-        if member.step_id in step_ids
-    ]
+    members = [member for member in job.members if member.step_id in step_ids]
     if not members:
         return
 

@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -32,19 +32,11 @@ from reskd.runtime.workers import Workers
 from reskd.training.cohort import Cohort
 from reskd.training.epoch_sums import EpochSums
 from reskd.training.member import Failure, Member
+from reskd.training.member_spec import MemberSpec
 from reskd.training.resume import check_same_weights, newest_common
 from reskd.training.validation import Judge
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class MemberSpec:
-    """One step to train: its id, its recipe, and facts for its DONE record (commit, identity, ...)."""
-
-    step_id: str
-    recipe: Recipe
-    provenance: Json = field(default_factory=dict)
 
 
 Prune = Callable[[int, Sequence[str]], Mapping[str, Json]]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from orchestrator.run.job_config import JobConfig, JobMember
+from orchestrator.run.job_config import JobConfig
 from reskd.recipe import Recipe
 from reskd.runtime.execution import Execution
+from reskd.training.member_spec import MemberSpec
 
 
 def config(name: str, *members: str) -> JobConfig:
     """The config of a job whose trial is never started."""
     return JobConfig(
         id=name,
-        members=tuple(JobMember(step_id=step_id, recipe=Recipe(), provenance={}) for step_id in members),
+        members=tuple(MemberSpec(step_id=step_id, recipe=Recipe(), provenance={}) for step_id in members),
         store="",
         owner_id="me",
         teacher=None,

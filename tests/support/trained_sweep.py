@@ -7,7 +7,8 @@ from pathlib import Path
 from orchestrator.experiment.bound_sweep import Prepared, prepare
 from orchestrator.spec.sweep import recipe_to_dict
 from orchestrator.store.store import Store
-from reskd.training.fit import MemberSpec, fit_cohort
+from reskd.training.fit import fit_cohort
+from reskd.training.member_spec import MemberSpec
 
 SWEEP = """
 question: Do more views help?

@@ -27,7 +27,8 @@ from reskd.data.manifest import Manifest
 from reskd.errors import BadInput
 from reskd.files import Json
 from reskd.recipe import DataSpec
-from reskd.training.fit import MemberSpec, fit_cohort
+from reskd.training.fit import fit_cohort
+from reskd.training.member_spec import MemberSpec
 from tests.support.training import student_recipe
 
 HPO = Path(__file__).parents[3] / "sweeps" / "hpo.yaml"

@@ -28,7 +28,8 @@ from reskd.data.manifest import Manifest, read_manifest
 from reskd.errors import BadInput, LeaseLost
 from reskd.recipe import DataSpec
 from reskd.runtime.workers import Workers
-from reskd.training.fit import MemberSpec, fit_cohort
+from reskd.training.fit import fit_cohort
+from reskd.training.member_spec import MemberSpec
 from tests.support.sweeps import THREE_ROWS
 from tests.support.trained_sweep import train_sweep
 from tests.support.training import student_recipe, teacher_recipe

@@ -23,7 +23,8 @@ from reskd.data.annotations import data_root
 from reskd.data.synthetic import make_demo
 from reskd.files import read_json
 from reskd.models.backbones import mini
-from reskd.training.fit import MemberSpec, fit_cohort
+from reskd.training.fit import fit_cohort
+from reskd.training.member_spec import MemberSpec
 from tests.fixtures.processor import instructions
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "store_6431d69"

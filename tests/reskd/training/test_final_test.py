@@ -16,7 +16,8 @@ from reskd.evaluation.reevaluate import Finished, judge_again
 from reskd.files import Json, read_json
 from reskd.protocol import Protocol
 from reskd.recipe import Checkpoint, DataSpec, EvalSpec, KDSpec, ModelSpec, OptimSpec, Recipe
-from reskd.training.fit import MemberSpec, fit_cohort
+from reskd.training.fit import fit_cohort
+from reskd.training.member_spec import MemberSpec
 from tests.support.pool import Pool
 from tests.support.training import Fit, fit
 

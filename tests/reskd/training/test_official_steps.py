@@ -21,7 +21,8 @@ from reskd.data.sampling import seed_of
 from reskd.models.catalogue import build_model
 from reskd.models.video_model import VideoModel
 from reskd.recipe import DataSpec, ModelSpec, Recipe
-from reskd.training.fit import MemberSpec, fit_cohort
+from reskd.training.fit import fit_cohort
+from reskd.training.member_spec import MemberSpec
 
 STEP, SEED, NUM_CLASSES = "0123456789abcdef", 3, 6
 NUM_EPOCHS, BATCH, GROUP = 3, 4, 2  # six steps of two groups: the rate changes with the epoch, not with the step

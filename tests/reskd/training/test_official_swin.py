@@ -24,7 +24,8 @@ from reskd.data.sampling import seed_of
 from reskd.models.catalogue import build_model
 from reskd.models.video_model import VideoModel
 from reskd.recipe import DataSpec, ModelSpec, Recipe
-from reskd.training.fit import MemberSpec, fit_cohort
+from reskd.training.fit import fit_cohort
+from reskd.training.member_spec import MemberSpec
 from tests.support.by_hand import bilinear, kl
 
 STEP, SEED = "0123456789abcdef", 3

@@ -18,7 +18,8 @@ from reskd.data.transforms import normalise
 from reskd.models.catalogue import build_model
 from reskd.models.video_model import ClipOutput, VideoModel
 from reskd.recipe import Checkpoint, DataSpec, KDSpec, ModelSpec, OptimSpec, Recipe
-from reskd.training.fit import MemberSpec, fit_cohort
+from reskd.training.fit import fit_cohort
+from reskd.training.member_spec import MemberSpec
 from reskd.training.schedule import learning_rate
 
 STEP = "0123456789abcdef"

@@ -19,7 +19,8 @@ from reskd.models.backbones.frame_exit import Exits, FrameExitModel, visiting_or
 from reskd.models.backbones.tsn import Backbone
 from reskd.models.catalogue import build_model
 from reskd.recipe import DataSpec, ModelSpec, OptimSpec, Recipe
-from reskd.training.fit import MemberSpec, fit_cohort
+from reskd.training.fit import fit_cohort
+from reskd.training.member_spec import MemberSpec
 
 STEP = "0123456789abcdef"
 

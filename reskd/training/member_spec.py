@@ -1,0 +1,17 @@
+"""One member of a cohort as it is asked for. Needs no torch, so that a job can carry it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from reskd.files import Json
+from reskd.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class MemberSpec:
+    """One step to train: its id, its recipe, and facts for its DONE record (commit, identity, ...)."""
+
+    step_id: str
+    recipe: Recipe
+    provenance: Json = field(default_factory=dict)

@@ -20,8 +20,8 @@ from orchestrator.experiment.one_schedule import in_one_schedule
 from orchestrator.plan.job import Job
 from orchestrator.run.board import Board, show_look
 from orchestrator.run.cluster_check import check_on_worker
-from orchestrator.run.job_config import job_config
 from orchestrator.run.job_graph import Capacity
+from orchestrator.run.lanes.job_config import job_config
 from orchestrator.run.launch import declared_capacity, ray_session, run_jobs
 from orchestrator.run.log_capture import quiet
 from orchestrator.run.ray_address import joins_cluster

@@ -15,7 +15,7 @@ from ray.tune.search import Searcher
 
 from orchestrator.plan.job import Job, job_id
 from orchestrator.plan.job_state import JobState
-from orchestrator.run.job_config import JobConfig
+from orchestrator.run.lanes.job_config import JobConfig
 from orchestrator.store.lease import StallWatch, read_lease
 from orchestrator.store.store import Store
 

@@ -14,10 +14,10 @@ from ray import tune
 
 from orchestrator.plan.job import Job
 from orchestrator.plan.job_state import Progress
-from orchestrator.run.job_config import JobConfig
 from orchestrator.run.job_graph import Capacity, GraphSearcher
+from orchestrator.run.lanes.job_config import JobConfig
+from orchestrator.run.lanes.trial import JobTrial
 from orchestrator.run.ray_address import joins_cluster, without_token
-from orchestrator.run.trial import drive
 from orchestrator.spec.sweep import Resources
 from orchestrator.store.store import Store
 from reskd.runtime.determinism import CUBLAS_VARIABLE, CUBLAS_WORKSPACE
@@ -137,18 +137,19 @@ def run_jobs(
     # No CPU: a driver that holds even a hundredth starves two one-CPU workers on two cores.
     on_head = tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}])
     tune.Tuner(
-        tune.with_resources(drive, on_head),
+        tune.with_resources(JobTrial, on_head),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             num_samples=-1,
             max_concurrent_trials=sum(len(job.members) for job in jobs),  # a job may become several
-            reuse_actors=True,  # the next job's driver need not start a process and load Train again
+            reuse_actors=True,  # so that a lane of workers serves job after job
             trial_dirname_creator=_trial_folder,
         ),
         run_config=tune.RunConfig(
             name="tune",
             storage_path=str(store.ray_folder(owner_id)),
             verbose=0,
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the store has the checkpoints
             callbacks=[_Events(searcher, on_event)],
         ),
     ).fit()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.run.job_config import JobConfig
+from orchestrator.run.lanes.job_config import JobConfig
 from reskd.recipe import Recipe
 from reskd.runtime.execution import Execution
 from reskd.training.member_spec import MemberSpec

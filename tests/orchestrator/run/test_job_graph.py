@@ -10,8 +10,8 @@ import pytest
 from ray.tune.search import Searcher
 
 from orchestrator.plan.job import Job, job_id
-from orchestrator.run.job_config import JobConfig
 from orchestrator.run.job_graph import Capacity, GraphSearcher
+from orchestrator.run.lanes.job_config import JobConfig
 from orchestrator.store.lease import Leases
 from orchestrator.store.lease_owner import Owner
 from orchestrator.store.store import Store

@@ -12,7 +12,7 @@ import pytest
 from orchestrator.experiment.bound_sweep import Prepared, check_before_start, prepare
 from orchestrator.plan.plan import make_plan
 from orchestrator.run.controller import Outcome, _take
-from orchestrator.run.job_config import job_config
+from orchestrator.run.lanes.job_config import job_config
 from orchestrator.spec.steps import StepStatus
 from orchestrator.store.lease import Leases
 from orchestrator.store.lease_owner import Owner

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.plan.job import Job, job_id
-from orchestrator.run.early_stops import JobRule, job_rule
+from orchestrator.run.lanes.early_stops import JobRule, job_rule
 from orchestrator.run.ray_address import joins_cluster
 from orchestrator.spec.early_stopping import EarlyStopping
 from orchestrator.spec.steps import Step

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import ray.train
-import ray.train.torch
-import torch
 
-from orchestrator.run.early_stops import leavers
-from orchestrator.run.job_config import JobConfig
+from orchestrator.run.lanes.early_stops import leavers
+from orchestrator.run.lanes.job_config import JobConfig
 from orchestrator.store.open import leased_store
 from orchestrator.store.store import LeasedStore
 from reskd.data.manifest import read_manifest
@@ -28,20 +29,52 @@ logger = logging.getLogger(__name__)
 
 LASTING = (ReskdError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError)
 """What trying again gives again. Not RuntimeError: a lost neighbour and a GPU out of memory raise it."""
+JOB = "job"
+"""The key of each report's job."""
+ENDED = "job_ended"
+"""The key that only a job's last report has, whatever became of its members."""
+
+_orders: SimpleQueue[JobConfig | None] = SimpleQueue()
 
 
-def train_loop(config: dict[str, JobConfig]) -> None:
-    """Train the members of ``config["job"]``; Train wants a dict.
+def hand_over(job: JobConfig | None) -> None:
+    """Give this worker its next job, or None to end it. Called in the worker's process, beside its training."""
+    _orders.put(job)
+
+
+def serve() -> None:
+    """Train job after job until there is none: the loop of a lane's worker."""
+    while (job := _orders.get()) is not None:
+        train(job)
+        _let_go()
+        ray.train.report({JOB: job.id, ENDED: True})
+
+
+def _let_go() -> None:
+    """Give back what a job leaves in memory: networks in reference cycles, cached GPU memory, compiled kernels."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if "torch._dynamo" in sys.modules:
+        torch.compiler.reset()
+
+
+def train(job: JobConfig) -> None:
+    """Train what is left of the job's members.
 
     Whatever is raised makes Ray start all the workers again, and they resume from the store: a worker that raises
     alone must not leave the others waiting for it in a collective. A mistake that trying again cannot mend is first
     recorded as each member's failure, so that the workers started again find nothing left to do.
     """
-    # Here, as Ray loads this module also where nothing is trained: in each trial and in each of its controllers.
+    # Here, as the trials load this module too, where nothing is trained.
+    import ray.train.torch
+    import torch
+
     from reskd.runtime.workers import joined
     from reskd.training.fit import fit_cohort
 
-    job = config["job"]
     torch.set_num_threads(job.threads)
     sink = leased_store(job.store, owner_id=job.owner_id)
     workers = joined(ray.train.torch.get_device())
@@ -54,7 +87,12 @@ def train_loop(config: dict[str, JobConfig]) -> None:
     def report(epoch: EpochReport) -> None:
         speeds = [metrics["perf/clips_per_s"] for metrics in epoch.metrics.values()]
         ray.train.report(
-            {"epoch": epoch.epoch, "num_epochs": epoch.num_epochs, "clips_per_s": speeds[0] if speeds else 0.0}
+            {
+                "job": job.id,
+                "epoch": epoch.epoch,
+                "num_epochs": epoch.num_epochs,
+                "clips_per_s": speeds[0] if speeds else 0.0,
+            }
         )
 
     rule = job.early_stopping
@@ -95,7 +133,7 @@ def train_loop(config: dict[str, JobConfig]) -> None:
         raise
 
 
-def _record_too_many(members: Sequence[MemberSpec], sink: LeasedStore, error: torch.OutOfMemoryError) -> None:
+def _record_too_many(members: Sequence[MemberSpec], sink: LeasedStore, error: Exception) -> None:
     """Record it, so that the workers started again do not try the same; `run.job_graph` makes two jobs of this one.
 
     A single one that is left has by then all the memory to itself, and is tried again as it is.

@@ -15,7 +15,7 @@ from ray.tune.schedulers.async_hyperband import _Bracket
 
 from orchestrator.experiment.bound_sweep import prepare
 from orchestrator.plan.plan import make_plan
-from orchestrator.run.early_stops import JobRule, cutoff, job_rule, leavers
+from orchestrator.run.lanes.early_stops import JobRule, cutoff, job_rule, leavers
 from orchestrator.spec.early_stopping import EarlyStopping
 from orchestrator.spec.steps import StepStatus
 from orchestrator.spec.sweep import load
@@ -31,7 +31,7 @@ from reskd.training.fit import fit_cohort
 from reskd.training.member_spec import MemberSpec
 from tests.support.training import student_recipe
 
-HPO = Path(__file__).parents[3] / "sweeps" / "hpo.yaml"
+HPO = Path(__file__).parents[4] / "sweeps" / "hpo.yaml"
 
 
 def test_rungs_grow_by_the_factor_and_end_before_the_last_epoch() -> None:

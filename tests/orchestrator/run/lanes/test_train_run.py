@@ -1,0 +1,54 @@
+"""What stands between a lane and Ray Train's own code. These tests fail where another Ray is made otherwise."""
+
+from __future__ import annotations
+
+import inspect
+
+import ray.train
+from ray.train.torch import TorchConfig
+from ray.train.v2._internal.callbacks import DatasetsCallback
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.train.v2._internal.execution.controller import TrainController
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+from orchestrator.run.lanes.lane import Lane, Shape
+from orchestrator.run.lanes.process_group import COLLECTIVE_TIMEOUT_S, ProcessGroup, ProcessGroupBackend
+from orchestrator.run.lanes.train_run import LaneCallback, LaneTrainer, PromptCleanerCallback
+from orchestrator.run.lanes.worker import serve
+
+SCALING = ray.train.ScalingConfig(num_workers=2)
+
+
+def callbacks(*, on_cluster: bool) -> list[type]:
+    lane = Lane(Shape(2, 1, 0), lambda lane: None)
+    trainer = LaneTrainer(lane, on_cluster=on_cluster, scaling_config=SCALING, backend_config=ProcessGroup("gloo"))
+    return [type(one) for one in trainer._create_default_callbacks()]
+
+
+def test_a_lane_has_all_of_trains_callbacks_but_those_whose_processes_it_does_not_want() -> None:
+    rays = [type(one) for one in DataParallelTrainer(serve, scaling_config=SCALING)._create_default_callbacks()]
+    for dropped in (PlacementGroupCleanerCallback, DatasetsCallback):
+        assert rays.count(dropped) == 1
+        rays.remove(dropped)
+    assert callbacks(on_cluster=False) == [*rays, LaneCallback]
+    assert callbacks(on_cluster=True) == [*rays, PromptCleanerCallback, LaneCallback]
+
+
+def test_the_cleaner_of_a_cluster_is_ended_where_ray_ends_its_own() -> None:
+    """Ray's class still has the method that ours replaces, and calls it at both ends of a run."""
+    for name in ("before_controller_shutdown", "before_controller_abort"):
+        assert "self._stop_cleaner()" in inspect.getsource(getattr(PlacementGroupCleanerCallback, name))
+    assert list(inspect.signature(PlacementGroupCleanerCallback._stop_cleaner).parameters) == ["self"]
+    assert PromptCleanerCallback()._cleaner is None
+
+
+def test_train_makes_its_controller_in_the_method_that_a_lane_replaces() -> None:
+    made = inspect.getsource(DataParallelTrainer._initialize_and_run_controller)
+    assert "(TrainController)" in made
+    assert "self._initialize_and_run_controller(" in inspect.getsource(DataParallelTrainer.fit)
+    assert inspect.iscoroutinefunction(TrainController.run)
+
+
+def test_the_process_group_waits_as_long_and_sees_as_many_gpus_as_rays_own() -> None:
+    assert TorchConfig().timeout_s == COLLECTIVE_TIMEOUT_S
+    assert TorchConfig().backend_cls.share_cuda_visible_devices is ProcessGroupBackend.share_cuda_visible_devices

@@ -92,10 +92,10 @@ def test_a_run_whose_worker_and_driver_are_killed_and_that_is_stopped_ends_with_
     second = here.start()
     wait_until(lambda: f"process {second.pid} " in f"{store.lease(pixel)} ", second)
     epoch = max(store.epochs(pixel))
-    wait_until(lambda: max(store.epochs(pixel), default=0) > epoch, second)
-    other = here.call("run")
+    other = here.call("run")  # while the second one starts its workers
     assert other.returncode == 3, other.stdout + other.stderr
     assert f"being trained by process {second.pid}" in other.stdout, other.stdout
+    wait_until(lambda: max(store.epochs(pixel), default=0) > epoch, second)
     second.send_signal(signal.SIGINT)
     output, _ = second.communicate(timeout=WAIT_S)
     assert second.returncode == 3, output

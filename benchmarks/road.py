@@ -3,7 +3,7 @@
     python -m benchmarks.road                    # about a minute: trains one student on drawn clips, on a real Ray
 
 Each process of the run records the chain of calls at the place where it hands on: the command starts the jobs, a
-job's driver starts the workers, a worker computes the loss. The three chains, one after the other, are the road.
+job's trial hands it to workers, a worker computes the loss. The three chains, one after the other, are the road.
 Exits with 1 when a call on it goes to a room above its own.
 """
 
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 HOOK = ROOT / "benchmarks" / "road_hook"
 STAGES = {
     "the command, to the jobs": "command",
-    "a job's driver, to its workers": "driver",
+    "a job's trial, to the workers": "trial",
     "a worker, to the loss": "worker",
 }
 SWEEP = """\

@@ -12,7 +12,7 @@ from typing import Any
 
 ENDS = {
     ("orchestrator.run.launch", "run_jobs"): "command",
-    ("orchestrator.run.launch", "drive"): "driver",
+    ("orchestrator.run.lanes.lane", "give"): "trial",
     ("reskd.distill.losses", "clip_kl"): "worker",
 }
 """The function with which a stage hands on -> the stage."""

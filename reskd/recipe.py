@@ -315,6 +315,11 @@ class Recipe:
             )
 
     @property
+    def seed(self) -> int:
+        """The seed to show. A sweep's seed sets both; of a recipe in Python with two, it is the model's."""
+        return self.model_seed
+
+    @property
     def test_protocol(self) -> Protocol:
         """What the training is judged by at its end: its own frames and sampling, and `eval.views`."""
         views, crops = parse_views(self.eval.views, what="eval.views")

@@ -156,7 +156,7 @@ def step_words(recipe: Recipe) -> str:
         words.append(f"{recipe.kd.level}-level distillation from {teacher.name} at {teacher.resolution} px")
     else:
         words.append(f"{recipe.kd.level}-level distillation" if recipe.has_teacher else "no distillation")
-    return ", ".join([*words, f"seed {recipe.model_seed}"])
+    return ", ".join([*words, f"seed {recipe.seed}"])
 
 
 def _open(store: Store, step_id: str) -> Network:

@@ -93,12 +93,9 @@ def _begin(progress: Progress, words: str, total: int) -> Callable[[int], None]:
 
 
 def _name(prepared: Prepared | None, step_id: str) -> str:
-    from orchestrator.spec.steps import name_of
+    from orchestrator.spec.steps import name_and_seed
 
-    if prepared is None:
-        return step_id
-    step = prepared.steps[step_id]
-    return f"{name_of(step)}, seed {step.recipe.model_seed}"
+    return step_id if prepared is None else name_and_seed(prepared.steps[step_id])
 
 
 def _show(store: Store, outcome: Outcome, names: Mapping[str, str], *, first: str) -> None:

@@ -12,6 +12,7 @@ import torch
 from orchestrator.plan.calibration import calibrated, write_profile
 from orchestrator.plan.cost import ClipCounts, Costs
 from orchestrator.plan.device_profiles import load_profile, profile_name_of
+from reskd.cost.gpu_peaks import DEVICE_PEAKS, DevicePeaks, peaks_of
 from reskd.recipe import ModelSpec
 from reskd.throughput.device_peaks import MeasuredPass, Peaks, measure_pass, measure_peaks
 from tests.support.command_line import call
@@ -53,6 +54,25 @@ def test_a_written_profile_is_read_back_and_known_by_its_devices_name(tmp_path: 
     write_profile(replace(card, matches=("NVIDIA H100 PCIe",)), tmp_path / "h100_pcie.yaml")
     assert profile_name_of("NVIDIA H100 PCIe", folder=tmp_path) == "h100_pcie"
     assert profile_name_of("NVIDIA H100 80GB HBM3", folder=tmp_path) == "h100"
+
+
+def test_rooflines_take_the_same_profile_as_plans(tmp_path: Path):
+    measured = replace(
+        load_profile("h100"), flops={**load_profile("h100").flops, "bf16": 7e14}, bytes_per_s=2.5e12, source="by hand"
+    )
+    write_profile(measured, tmp_path / "h100.yaml")
+    write_profile(replace(measured, matches=("RTX 4090",)), tmp_path / "rtx4090.yaml")
+    write_profile(load_profile("cpu"), tmp_path / "cpu.yaml")
+    found = peaks_of("NVIDIA H100 80GB HBM3", profiles=tmp_path)
+    assert found == DevicePeaks(name="h100", flops_per_s=7e14, bytes_per_s=2.5e12, source="by hand")
+    for device in ("NVIDIA H100 80GB HBM3", "NVIDIA GeForce RTX 4090", "NVIDIA H200", "NVIDIA A100-SXM4-40GB"):
+        peaks = peaks_of(device, profiles=tmp_path)
+        assert (peaks and peaks.name) == profile_name_of(device, folder=tmp_path)
+    assert peaks_of("NVIDIA H100 80GB HBM3", profiles=tmp_path / "none") == DEVICE_PEAKS["h100"]
+    # A profile of that name which is of another card replaces the shipped one, as it does in a plan.
+    write_profile(replace(measured, matches=("H100 PCIe",)), tmp_path / "h100.yaml")
+    assert peaks_of("NVIDIA H100 80GB HBM3", profiles=tmp_path) is None
+    assert profile_name_of("NVIDIA H100 80GB HBM3", folder=tmp_path) is None
 
 
 @pytest.mark.parametrize("mode", ["eval", "batch", "train"])

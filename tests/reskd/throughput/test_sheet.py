@@ -56,6 +56,16 @@ def test_the_file_holds_every_measurement_and_what_it_was_taken_on(tmp_path, cap
     assert "* CUDA graphs need a CUDA device" in shown
 
 
+def test_type_and_compile_mode_of_the_tuned_paths_can_be_chosen(tmp_path):
+    file = tmp_path / "speed.json"
+    chosen = ["--dtype", "float32", "--compile-mode", "default", "--threads", "1", "--repeats", "1"]
+    asked = ["--resolutions", "24", "--batch", "1", "--max-batch", "0", "--paths", "tuned-eager"]
+    main([*SHORT, *asked, *chosen, "--json", str(file)])
+    sheet = json.loads(file.read_text())
+    assert (sheet["compile_mode"], sheet["num_threads"]) == ("default", 1)
+    assert [(one["dtype"], one["repeats"]) for one in sheet["results"]] == [("float32", 1)]
+
+
 def test_a_gpus_roofline_is_its_calibrated_profiles_and_the_sheet_says_which(tmp_path, monkeypatch):
     monkeypatch.setattr("reskd.throughput.sheet.device_name", lambda device: "NVIDIA H200")
     plan = Plan(

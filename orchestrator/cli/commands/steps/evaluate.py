@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import Progress
@@ -36,7 +36,6 @@ def evaluate(
         bool, typer.Option("--twice", help="Every temporal view twice: middle and beginning of its segments.")
     ] = False,
     frames: Annotated[int | None, typer.Option(help="Frames of each view. Default: as trained.")] = None,
-    metric: Annotated[Literal["top1", "top5", "mAP"] | None, typer.Option(help="What to print first.")] = None,
     workers: Annotated[int, typer.Option(help="Processes that decode; 0: this one.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
     data_root: Annotated[Path | None, typer.Option("--data-root", help="Folder of the videos, if they moved.")] = None,
@@ -82,7 +81,7 @@ def evaluate(
             on_pass=partial(_begin, progress),
         )
     names = {step_id: _name(prepared, step_id) for step_id in recipes}
-    _show(home, outcome, names, first=metric or next(iter(recipes.values())).eval.metric)
+    _show(home, outcome, names, first=next(iter(recipes.values())).eval.metric)
     _publish(prepared, tracking_uri)
     raise typer.Exit(3 if outcome.held else 0)
 

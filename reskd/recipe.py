@@ -80,7 +80,7 @@ class DataSpec:
     short_side: int = 256
     """Pixels of the shorter side before cropping."""
     crop_size: int = 224
-    """Pixels of the square crop that every model takes its view from."""
+    """Pixels of the square crop that every model takes its input from."""
     crop: Literal["multi_scale", "random_resized"] = added("multi_scale")
     """In training. multi_scale: sides from crop_scales, at one of 13 places; random_resized: 8 to 100 % of the area,
     sides 3:4 to 4:3, anywhere."""
@@ -303,7 +303,7 @@ class Recipe:
             self.model.resolution <= self.data.crop_size,
             "model.resolution",
             self.model.resolution,
-            f"at most data.crop_size ({self.data.crop_size}), which every view is taken from",
+            f"at most data.crop_size ({self.data.crop_size}), which every input is made from",
         )
         if isinstance(self.teacher, Recipe):
             require(self.teacher.kd.level == "none", "teacher.kd.level", self.teacher.kd.level, "none")

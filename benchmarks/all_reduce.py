@@ -24,9 +24,9 @@ import torch.nn.functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks.cohort import NUM_CLASSES, STEPS_PER_EPOCH, noise
-from reskd.data.views import Views
+from reskd.data.model_inputs import ModelInputs
 from reskd.models.catalogue import build_model
-from reskd.models.memory_format import in_fast_layout
+from reskd.models.memory_format import in_fast_memory_format
 from reskd.recipe import DataSpec, ModelSpec, OptimSpec, Recipe
 from reskd.runtime.workers import joined
 from reskd.training.cohort import Cohort
@@ -64,16 +64,16 @@ def ddp_step(num_members: int, options: argparse.Namespace) -> Step:
     workers, (group,), recipe = joined(), noise(options), recipe_of(options)
     torch.manual_seed(0)
     models = [
-        DistributedDataParallel(in_fast_layout(build_model(recipe.model, num_classes=NUM_CLASSES)).train())
+        DistributedDataParallel(in_fast_memory_format(build_model(recipe.model, num_classes=NUM_CLASSES)).train())
         for _ in range(num_members)
     ]
     optimizers = [build_optimizer(recipe.optim, model.module) for model in models]
 
     def step() -> None:
-        views = Views(group.clips, device=workers.device, dtype=torch.float32)
+        inputs = ModelInputs(group.clips, device=workers.device, dtype=torch.float32)
         for model, optimizer in zip(models, optimizers, strict=True):
             optimizer.zero_grad()
-            F.cross_entropy(model(views.of(recipe.model)).clip_logits, group.labels).backward()
+            F.cross_entropy(model(inputs.of(recipe.model)).clip_logits, group.labels).backward()
             optimizer.step()
 
     return step

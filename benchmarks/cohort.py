@@ -28,7 +28,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from reskd.data.dataset import Group
 from reskd.data.sampling import seed_of
-from reskd.data.transforms import normalise, view
+from reskd.data.transforms import model_input, normalise
 from reskd.distill.teacher import Teacher
 from reskd.models.catalogue import build_model
 from reskd.recipe import DataSpec, KDLevel, KDSpec, ModelSpec, OptimSpec, Recipe
@@ -120,7 +120,7 @@ def new_teacher(recipe: Recipe, groups: Sequence[Group], *, mode: str, device: t
             module.momentum = 1.0  # the statistics of the one batch that it is going to see
     clips = normalise(groups[0].clips.to(device), dtype=dtype_of(recipe))
     with torch.no_grad():
-        model(view(clips, resolution=recipe.model.resolution, antialias=False))
+        model(model_input(clips, resolution=recipe.model.resolution, antialias=False))
     return Teacher(model, recipe.model, mode=mode)  # type: ignore[arg-type]
 
 

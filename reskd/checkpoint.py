@@ -217,10 +217,6 @@ class StepRecords:
     def write_throughput(self, step_id: str, record: Json) -> None:
         self._write(step_id, f"throughput/{file_name_of(str(record['device']))}.json", record)
 
-    def throughputs(self, step_id: str) -> dict[str, Json]:
-        """Device name -> record."""
-        return {record["device"]: record for record in self._records(step_id, "throughput").values()}
-
     def newest_throughput(self, step_id: str) -> Json | None:
         """The last measurement; figures of two devices are never mixed."""
         found = self.blobs.entries(f"{self._step(step_id)}/throughput")

@@ -72,16 +72,16 @@ class DataSpec:
     and torchcodec refuse files that they would read wrongly. A folder of .jpg or .png frames is read alike by all."""
     num_frames: int = 16
     """Frames of a clip."""
-    sampling: Literal["segments", "dense"] = added("segments", since=3)
+    sampling: Literal["segments", "dense"] = added("segments")
     """segments: one frame in each of num_frames uniform segments of the video (TSN, TSM); dense: num_frames frames,
     frame_stride apart, from one place of it (SlowOnly, Swin)."""
-    frame_stride: int = added(1, since=3)
+    frame_stride: int = added(1)
     """dense only: from one frame of a clip to the next."""
     short_side: int = 256
     """Pixels of the shorter side before cropping."""
     crop_size: int = 224
-    """Pixels of the square crop that every model takes its view from."""
-    crop: Literal["multi_scale", "random_resized"] = added("multi_scale", since=3)
+    """Pixels of the square crop that every model takes its input from."""
+    crop: Literal["multi_scale", "random_resized"] = added("multi_scale")
     """In training. multi_scale: sides from crop_scales, at one of 13 places; random_resized: 8 to 100 % of the area,
     sides 3:4 to 4:3, anywhere."""
     crop_scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
@@ -137,9 +137,9 @@ class ModelSpec(FrameExitFields):
     """Before the last linear layer, on the clip's features."""
     antialias: bool = False
     """Antialias in the resize to `resolution`; the official code does without."""
-    enlarge_to: int | None = added(None, since=3)
+    enlarge_to: int | None = added(None)
     """Pixels that the frames of `resolution` are enlarged to, bilinear, before the network; null: as they are."""
-    stride: int | None = added(None, since=3)
+    stride: int | None = added(None)
     """Pixels between cells of the last map; null: the network's own. A 2-D ResNet's 32 may become 16, its pooling
     then being of stride 1."""
 
@@ -179,17 +179,17 @@ class OptimSpec:
     """SGD only."""
     nesterov: bool = False
     """SGD only."""
-    backbone_lr: float = added(1.0, since=3)
+    backbone_lr: float = added(1.0)
     """The backbone's learning rate as a multiple of lr, which the classifier has."""
     weight_decay: float = 1e-4
-    decay: Literal["all", "weights"] = added("all", since=3)
+    decay: Literal["all", "weights"] = added("all")
     """What weight_decay is on: every parameter, batch norm and biases too, as in the official code, or only those of
     two dimensions and more."""
     schedule: Literal["cosine", "step", "onecycle"] = "cosine"
     """cosine: by epoch, to zero; step: times gamma at each milestone; onecycle: up from lr/25, down to lr/250000."""
-    milestones: tuple[int, ...] = added((), since=2)
+    milestones: tuple[int, ...] = added(())
     """step only: epochs, counted from 0, at whose start the rate falls."""
-    gamma: float = added(0.1, since=2)
+    gamma: float = added(0.1)
     """step only: what the rate is multiplied by at each milestone."""
     warmup_epochs: float = 0.0
     """cosine, step: linear rise from a tenth of lr; onecycle: its rising part, 0 meaning 30 % of the epochs."""
@@ -303,7 +303,7 @@ class Recipe:
             self.model.resolution <= self.data.crop_size,
             "model.resolution",
             self.model.resolution,
-            f"at most data.crop_size ({self.data.crop_size}), which every view is taken from",
+            f"at most data.crop_size ({self.data.crop_size}), which every input is made from",
         )
         if isinstance(self.teacher, Recipe):
             require(self.teacher.kd.level == "none", "teacher.kd.level", self.teacher.kd.level, "none")
@@ -313,6 +313,11 @@ class Recipe:
                 self.teacher.model.resolution,
                 f"at most the student's data.crop_size ({self.data.crop_size})",
             )
+
+    @property
+    def seed(self) -> int:
+        """The seed to show. A sweep's seed sets both; of a recipe in Python with two, it is the model's."""
+        return self.model_seed
 
     @property
     def test_protocol(self) -> Protocol:

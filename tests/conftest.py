@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import boto3
 import pytest
 import torch
 from hypothesis import settings
+from moto.s3.responses import S3Response
 from moto.server import ThreadedMotoServer
 
 from orchestrator.tracking.settings import configure as configure_mlflow
@@ -84,11 +86,20 @@ def job(demo_data: DataSpec, demo_manifest: Manifest, tmp_path_factory: pytest.T
 
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
+    lock, put_object = threading.Lock(), S3Response.put_object
+
+    def one_at_a_time(request: S3Response) -> object:
+        with lock:
+            return put_object(request)
+
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with pytest.MonkeyPatch.context() as patch:
+        # In S3 a conditional write is one act; moto looks and then writes, so that now and then two writers won a race.
+        patch.setattr(S3Response, "put_object", one_at_a_time)
+        server.start()
+        host, port = server.get_host_and_port()
+        yield f"http://{host}:{port}"
+        server.stop()
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ TESTS = {
     "expand": ["test_sweep.py"],
     "plan": ["test_plan.py"],
     "lease": ["test_lease.py"],
-    "estimates": ["test_build.py"],
+    "estimates": ["test_build.py", "test_estimates.py"],
 }
 """Module -> the files of tests that are run against its mutants."""
 

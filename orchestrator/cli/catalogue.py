@@ -53,7 +53,7 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class CommandGroup:
     """Commands with a first word in common."""
 
     name: str
@@ -62,7 +62,7 @@ class Group:
     example: str | None = None
 
 
-COMMANDS: tuple[Command | Group, ...] = (
+COMMANDS: tuple[Command | CommandGroup, ...] = (
     # In the order of a working day.
     Command(plan, "reskd plan sweeps/demo.yaml --set seeds=[0]"),
     Command(run, "reskd run sweeps/demo.yaml --store /shared/reskd"),
@@ -81,7 +81,7 @@ COMMANDS: tuple[Command | Group, ...] = (
     Command(flops, "reskd flops swin3d_s --resolution 112 --frames 32 --views 12"),
     Command(export, "reskd export 3f2a --format onnx"),
     Command(predict, "reskd predict 3f2a ~/videos --csv classes.csv"),
-    Group(
+    CommandGroup(
         "figures",
         "What steps look at; a sweep's curves, gains by class and costs.",
         (
@@ -93,7 +93,7 @@ COMMANDS: tuple[Command | Group, ...] = (
         ),
         example="reskd figures gradcam 3f2a 77c1",
     ),
-    Group(
+    CommandGroup(
         "bench",
         "Measurements of this and other machines.",
         (
@@ -108,7 +108,7 @@ COMMANDS: tuple[Command | Group, ...] = (
     Command(recipes, "reskd recipes tsn_activitynet"),
     Command(schema, "reskd schema sweeps/sweep.schema.json"),
     Command(doctor, "reskd doctor --store /shared/reskd"),
-    Group(
+    CommandGroup(
         "data",
         "Make the demo's videos, check your own.",
         (

@@ -14,8 +14,13 @@ error_console = make_console(stderr=True)
 
 
 def program_name() -> str:
-    """How this program was called, so that the commands it prints can be typed where the person is."""
+    """How this program was called, so that the commands it prints can be typed where the person is.
+
+    A submitted job is `python -m orchestrator`, and its log is read where `reskd` is installed.
+    """
     called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return "reskd"
     on_path = shutil.which(called.name)
     if on_path is not None and Path(on_path).resolve() == called.resolve():
         return called.name

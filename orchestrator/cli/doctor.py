@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from orchestrator.store.open import CACHE_VARIABLE, address_of, is_bucket, store_at, store_of
 from reskd.errors import BadInput
 
 PYTHONS = ((3, 11), (3, 14))
@@ -22,6 +23,7 @@ MIN_FREE_GIB = 5.0
 """A demo store is under 1 GiB; a ResNet-50 sweep of the paper's size keeps two checkpoints of 0.3 GiB for each step."""
 IMPORT_TIMEOUT_S = 120.0
 INSTALL = "make a new environment with `make demo`, or: pip install -c constraints.txt -e ."
+OTHER_STORE = "name another store with --store or RESKD_STORE"
 
 SIDE = 64
 BRIGHTNESSES = tuple(range(32, 224, 24))
@@ -39,8 +41,8 @@ class Finding:
     do: str = ""
 
 
-def examine(store: Path) -> list[Finding]:
-    """Everything, in the order a person would mend it."""
+def examine(store: str | None) -> list[Finding]:
+    """Everything, in the order a person would mend it; store: as --store names it."""
     return [
         _python(),
         _tried("torch", _torch, do=INSTALL),
@@ -48,7 +50,7 @@ def examine(store: Path) -> list[Finding]:
         *_decoders(),
         _imports("Ray", "ray"),
         _imports("MLflow", "mlflow"),
-        _disk(store),
+        *store_findings(store),
         _memory(),
     ]
 
@@ -158,19 +160,27 @@ def _imports(what: str, module: str) -> Finding:
     return Finding(what=what, verdict="ok", found=result.stdout.strip().splitlines()[-1])
 
 
-def _disk(store: Path) -> Finding:
-    """Space where the store is, or would be made."""
-    place = next(folder for folder in (store, *store.parents) if folder.exists())
-    free_gib = shutil.disk_usage(place).free / 2**30
-    found = f"{free_gib:.1f} GiB free at {store}"
-    if not os.access(place, os.W_OK):
-        return Finding(
-            what="store", verdict="missing", found=f"{place} cannot be written", do="give --store, or set RESKD_STORE"
-        )
+def store_findings(named: str | None) -> list[Finding]:
+    """Space where the store is, or would be made; whether a bucket answers, and space in its cache on this machine."""
+    try:
+        address = address_of(named)
+    except BadInput as error:
+        return [Finding(what="store", verdict="missing", found=_one_line(error), do=OTHER_STORE)]
+    if not is_bucket(address):
+        return [_disk("store", Path(address), do="another folder with --store or RESKD_STORE")]
+    bucket = _tried("store", lambda: f"{store_at(address).address} answers and heeds conditions", do=OTHER_STORE)
+    return [bucket, _disk("cache", store_of(address).home, do=f"another folder with {CACHE_VARIABLE}")]
+
+
+def _disk(what: str, place: Path, *, do: str) -> Finding:
+    there = next(folder for folder in (place, *place.parents) if folder.exists())
+    free_gib = shutil.disk_usage(there).free / 2**30
+    found = f"{free_gib:.1f} GiB free at {place}"
+    if not os.access(there, os.W_OK):
+        return Finding(what=what, verdict="missing", found=f"{there} cannot be written", do=f"name {do}")
     if free_gib < MIN_FREE_GIB:
-        do = f"free {MIN_FREE_GIB:.0f} GiB, or name another folder with --store or RESKD_STORE"
-        return Finding(what="store", verdict="note", found=found, do=do)
-    return Finding(what="store", verdict="ok", found=found)
+        return Finding(what=what, verdict="note", found=found, do=f"free {MIN_FREE_GIB:.0f} GiB, or name {do}")
+    return Finding(what=what, verdict="ok", found=found)
 
 
 def _memory() -> Finding:

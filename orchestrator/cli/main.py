@@ -10,16 +10,16 @@ from collections.abc import Callable, Sequence
 
 import typer
 
-from orchestrator.cli.catalogue import COMMANDS, Command, Group
+from orchestrator.cli.catalogue import COMMANDS, Command, CommandGroup
 from orchestrator.cli.console import error_console
 from orchestrator.tracking.settings import configure as configure_mlflow
 from reskd.errors import BadInput, ReskdError
 
 
-def _add(app: typer.Typer, entries: Sequence[Command | Group]) -> None:
+def _add(app: typer.Typer, entries: Sequence[Command | CommandGroup]) -> None:
     """Typer lists an app's commands before its groups; each as an app of its own keeps the order of the list."""
     for entry in entries:
-        if isinstance(entry, Group):
+        if isinstance(entry, CommandGroup):
             group = typer.Typer(no_args_is_help=True)
             _add(group, entry.commands)
             app.add_typer(group, name=entry.name, help=entry.help, epilog=_epilog(entry.example))

@@ -13,7 +13,7 @@ from orchestrator.cli.words import MAX_SHOWN_ERRORS, duration, step_line
 from orchestrator.experiment.bound_sweep import Prepared
 from orchestrator.plan.job import Job
 from orchestrator.run.board import clock, label
-from orchestrator.spec.steps import name_of
+from orchestrator.spec.steps import name_and_seed, name_of
 
 if TYPE_CHECKING:
     from orchestrator.run.controller import Outcome
@@ -39,8 +39,7 @@ def show_outcome(
     if outcome.given_up:
         console.print(f"given up: {len(outcome.given_up)} steps whose jobs ended without a reason", style="red")
     for step_id, reason in outcome.held.items():
-        step = prepared.steps[step_id]
-        console.print(step_line(f"{name_of(step)}, seed {step.recipe.data_seed}", step_id, "held", reason))
+        console.print(step_line(name_and_seed(prepared.steps[step_id]), step_id, "held", reason))
     if outcome.held and not outcome.interrupted:
         console.print(f"{len(outcome.held)} steps are another run's; when it has ended, type again:  {command}")
     elif outcome.unfinished:

@@ -58,7 +58,7 @@ def status_rows(prepared: Prepared) -> list[dict[str, Any]]:
             {
                 "step": step.id,
                 "name": name_of(step),
-                "seed": step.recipe.data_seed,
+                "seed": step.recipe.seed,
                 "verdict": found.verdict,
                 "reason": found.reason,
                 "epoch": last["epoch"],

@@ -72,7 +72,7 @@ def overlap_of(sweeps: Sequence[tuple[Prepared, Plan]]) -> Overlap:
             SharedStep(
                 step_id=step.id,
                 name=name_of(step),
-                seed=step.recipe.model_seed,
+                seed=step.recipe.seed,
                 sweeps=tuple(sweeps_of[step.id]),
                 cells=tuple(cells_of[step.id]),
             )

@@ -15,7 +15,7 @@ from orchestrator.store.evaluations import finished_step
 from orchestrator.store.store import Store
 from reskd.data.annotations import data_root as root_of
 from reskd.data.manifest import read_manifest
-from reskd.data.views import Views
+from reskd.data.model_inputs import ModelInputs
 from reskd.deploy.card import Trained, load_trained
 from reskd.deploy.predict import find_videos, read_clip
 from reskd.errors import BadInput
@@ -156,7 +156,7 @@ def step_words(recipe: Recipe) -> str:
         words.append(f"{recipe.kd.level}-level distillation from {teacher.name} at {teacher.resolution} px")
     else:
         words.append(f"{recipe.kd.level}-level distillation" if recipe.has_teacher else "no distillation")
-    return ", ".join([*words, f"seed {recipe.model_seed}"])
+    return ", ".join([*words, f"seed {recipe.seed}"])
 
 
 def _open(store: Store, step_id: str) -> Network:
@@ -175,7 +175,7 @@ def _seen(network: Network, clips: Sequence[NamedClip]) -> Tensor:
     """(B, T, 3, r, r): the clips as the network sees them."""
     dtype = next(network.trained.model.parameters()).dtype
     pixels = torch.stack([clip.pixels for clip in clips])
-    return Views(pixels, device=torch.device("cpu"), dtype=dtype).of(network.trained.spec)
+    return ModelInputs(pixels, device=torch.device("cpu"), dtype=dtype).of(network.trained.spec)
 
 
 def _ids(networks: Sequence[Network]) -> str:

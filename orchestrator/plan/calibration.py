@@ -106,7 +106,7 @@ def _rounded(value: object) -> object:
 def decode_cost(spec: DataSpec, *, is_long: bool) -> dict[ClipKind, float]:
     """Milliseconds of one core for 16 frames of a data set's training clips, by what they are to a profile."""
     from reskd.data.annotations import data_root
-    from reskd.data.bench import measure_split
+    from reskd.data.clip_cost import measure_split
     from reskd.data.manifest import build_manifest
     from reskd.data.pack_record import packed_words
 

@@ -54,9 +54,7 @@ def form_cohorts(todo: Sequence[Candidate], *, limit: int) -> list[Cohort]:
     preferably students whose teacher is done, since otherwise they would wait for that teacher.
     """
     needed = {member.step.teacher_id for member in todo}
-    return [
-        cohort for group in _grouped(todo, by=_clips_key) for cohort in _form_from(group, needed=needed, limit=limit)
-    ]
+    return [cohort for alike in _alike(todo, by=_clips_key) for cohort in _form_from(alike, needed=needed, limit=limit)]
 
 
 def _clips_key(member: Candidate) -> tuple[object, ...]:
@@ -70,25 +68,25 @@ def _teacher_key(member: Candidate) -> tuple[object, ...]:
     return step.payload["teacher"], step.recipe.kd.teacher_mode, step.recipe.teacher
 
 
-def _grouped(todo: Iterable[Candidate], *, by: Callable[[Candidate], object]) -> list[list[Candidate]]:
+def _alike(todo: Iterable[Candidate], *, by: Callable[[Candidate], object]) -> list[list[Candidate]]:
     """Candidates with equal keys together, in the order of their first."""
-    groups: dict[object, list[Candidate]] = {}
+    found: dict[object, list[Candidate]] = {}
     for member in todo:
-        groups.setdefault(by(member), []).append(member)
-    return list(groups.values())
+        found.setdefault(by(member), []).append(member)
+    return list(found.values())
 
 
-def _form_from(group: Sequence[Candidate], *, needed: Collection[str | None], limit: int) -> list[Cohort]:
+def _form_from(alike: Sequence[Candidate], *, needed: Collection[str | None], limit: int) -> list[Cohort]:
     """Cohorts of candidates that see the same clips; ``needed`` are the teachers to be trained."""
 
     def is_needed(member: Candidate) -> bool:
         return member.step.id in needed
 
-    students = [member for member in group if member.step.recipe.has_teacher]
-    taught = [cohort for same in _grouped(students, by=_teacher_key) for cohort in _pack(same, limit=limit)]
+    students = [member for member in alike if member.step.recipe.has_teacher]
+    taught = [cohort for same in _alike(students, by=_teacher_key) for cohort in _pack(same, limit=limit)]
     taught.sort(key=lambda cohort: cohort[0].is_waiting)
     # Teachers first, so that they share few cohorts; then the smallest cohorts look for a ride first.
-    plain = sorted((member for member in group if not member.step.recipe.has_teacher), key=is_needed, reverse=True)
+    plain = sorted((member for member in alike if not member.step.recipe.has_teacher), key=is_needed, reverse=True)
     apart: list[Cohort] = []
     for cohort in sorted(_pack(plain, limit=limit), key=len):
         filled = None if any(map(is_needed, cohort)) else _ride(cohort, taught, limit=limit)
@@ -99,14 +97,14 @@ def _form_from(group: Sequence[Candidate], *, needed: Collection[str | None], li
     return apart + taught
 
 
-def _pack(group: Iterable[Candidate], *, limit: int) -> list[Cohort]:
+def _pack(alike: Iterable[Candidate], *, limit: int) -> list[Cohort]:
     """Split candidates into cohorts of at most ``limit``, with equal workers and execution and a common epoch.
 
     Each cohort uses the epoch that most remaining candidates hold (the newest if several), and takes the first
     candidates that hold it.
     """
     packed: list[Cohort] = []
-    for left in _grouped(group, by=_run_key):
+    for left in _alike(alike, by=_run_key):
         while left:
             held = Counter(epoch for member in left for epoch in member.epochs)
             most = max(held, key=lambda epoch: (held[epoch], epoch))

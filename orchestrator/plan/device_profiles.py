@@ -96,9 +96,11 @@ def _with_peaks(name: str, fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def profile_name_of(device: str, *, folder: Path | None = None) -> str | None:
-    """The profile of a device by the name that it gives itself, of those in ``folder`` or else the shipped ones; `cpu`
-    for what names no GPU maker.
+    """The profile of a device by the name that it gives itself, of those in ``folder``, then of the shipped ones that
+    no file there replaces; `cpu` for what names no GPU maker.
     """
     own = sorted(folder.glob("*.yaml")) if folder and folder.is_dir() else []
     profiles = {path.stem: load_profile(path.stem, folder=folder) for path in own}
-    return next((name for name, found in (profiles | shipped_profiles()).items() if found.is_of(device)), None)
+    for name, shipped in shipped_profiles().items():
+        profiles.setdefault(name, shipped)
+    return next((name for name, found in profiles.items() if found.is_of(device)), None)

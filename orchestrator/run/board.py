@@ -131,7 +131,7 @@ class Board:
 def label(job: Job, steps: Mapping[str, Step]) -> str:
     """A job in words: its seed, its teacher, its members."""
     members = [step for step_id, step in steps.items() if step_id in job.members]  # in the sweep's order
-    seeds = sorted({member.recipe.data_seed for member in members})
+    seeds = sorted({member.recipe.seed for member in members})
     names = ", ".join(name_of(member) for member in members)
     teacher = steps.get(job.teacher_id or "")
     taught = f" taught by {teacher.recipe.model.name}@{teacher.recipe.model.resolution}" if teacher else ""

@@ -26,7 +26,7 @@ def payload(
 ) -> dict[str, Any]:
     """Everything that can change the result of ``recipe``, as plain values. Equal payloads are one step.
 
-    A field is left out if its metadata has ``identity=False``, or has ``since`` (a later addition) and its value is the
+    A field is left out if its metadata has ``identity=False``, or has ``added`` (a later addition) and its value is the
     default. ``teacher`` is the full id of the teacher's step, or ``checkpoint:<sha256 of the file>``. Without
     distillation, the teacher and the KD fields are left out. A weights file counts by its content,
     ``weights_sha256``, not by its path.
@@ -56,7 +56,7 @@ def canonical_json(payload: Mapping[str, Any]) -> str:
     Raises BadInput for what has no stable text: NaN, infinities, sets, callables, any other object.
     """
     _refuse_unstable(payload, where="")
-    return json.dumps(payload, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return json.dumps(payload, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 def step_id(payload: Mapping[str, Any]) -> str:
@@ -96,7 +96,7 @@ def _plain_fields(spec: Any, *, leave_out: Collection[str] = ()) -> dict[str, An
 def _identity_fields(kind: type) -> tuple[tuple[str, Any, object], ...]:
     """(name, annotation, value at which it is left out or ALWAYS) of each field that may count."""
     return tuple(
-        (field.name, field_types(kind)[field.name], _default(field) if "since" in field.metadata else ALWAYS)
+        (field.name, field_types(kind)[field.name], _default(field) if "added" in field.metadata else ALWAYS)
         for field in fields(kind)
         if field.metadata.get("identity", True)
     )

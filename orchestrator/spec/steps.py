@@ -37,6 +37,11 @@ def name_of(step: Step) -> str:
     return step.cells[0][0] if step.cells else f"teacher {step.recipe.model.words}"
 
 
+def name_and_seed(step: Step) -> str:
+    """`pixel-level MSE, seed 0`: a step as a person knows it."""
+    return f"{name_of(step)}, seed {step.recipe.seed}"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepStatus:
     """The state of a step in the store."""

@@ -18,9 +18,16 @@ def is_bucket(address: str) -> bool:
     return address.partition("://")[0] in SCHEMES and "://" in address
 
 
-def store_folder(folder: str | Path | None) -> Path:
-    """Where the store is to be; nothing is made."""
-    return Path(folder or os.environ.get(STORE_VARIABLE) or DEFAULT_STORE).absolute()
+def address_of(named: str | Path | None) -> str:
+    """The address that --store, $RESKD_STORE or the default names, a folder's absolute; nothing is made. BadInput for
+    a scheme that is none of ours.
+    """
+    address = str(named or os.environ.get(STORE_VARIABLE) or DEFAULT_STORE)
+    if is_bucket(address):
+        return address
+    if "://" in address:
+        raise BadInput(f"--store {address}: neither a folder nor {', '.join(f'{each}://' for each in SCHEMES)}bucket")
+    return str(Path(address).absolute())
 
 
 def store_of(address: str) -> Store:
@@ -39,16 +46,13 @@ def leased_store(address: str, *, owner_id: str) -> LeasedStore:
     return LeasedStore(store_of(address), owner_id=owner_id)
 
 
-def store_at(folder: str | Path | None) -> Store:
+def store_at(named: str | Path | None) -> Store:
     """The store that a command line, $RESKD_STORE or the default names; BadInput where none can be written."""
-    address = str(folder or os.environ.get(STORE_VARIABLE) or DEFAULT_STORE)
+    address = address_of(named)
+    store = store_of(address)
     if is_bucket(address):
-        store = store_of(address)
         _check_bucket(store)
         return store
-    if "://" in address:
-        raise BadInput(f"--store {address}: neither a folder nor {', '.join(f'{each}://' for each in SCHEMES)}bucket")
-    store = Store(store_folder(address))
     try:
         store.home.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=store.home):

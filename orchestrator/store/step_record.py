@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from orchestrator.spec.steps import Step, name_of
+from orchestrator.spec.steps import Step, name_and_seed
 from orchestrator.store.store import Store
 from reskd.cost.complexity import Complexity
 from reskd.files import Json
@@ -101,7 +101,7 @@ def read_step(store: Store, step: Step, *, steps: Mapping[str, Step]) -> StepCon
     heard_ms = max([started["started_ms"], *(line["time_ms"] for line in lines)])
     return StepContent(
         record=record,
-        name=f"{name_of(step)}, seed {step.recipe.model_seed}",
+        name=name_and_seed(step),
         started_ms=started["started_ms"],
         ended_ms=done["finished_ms"] if done else heard_ms,
         num_epochs=done["epochs"] if done else max((line["epoch"] for line in lines), default=0),
@@ -212,7 +212,7 @@ def words_for(step: Step, steps: Mapping[str, Step]) -> str:
         teacher = steps.get(step.teacher_id or "")
         source = teacher.recipe.model.words if teacher else f"the checkpoint {Path(step.teacher_checkpoint or '').name}"
         words.append(f"{recipe.kd.level}-level KD from {source}")
-    return ", ".join([*words, f"seed {recipe.model_seed}"])
+    return ", ".join([*words, f"seed {recipe.seed}"])
 
 
 def record_from_run(tags: Mapping[str, str], metrics: Mapping[str, float], *, state: State, url: str) -> StepRecord:
@@ -248,8 +248,7 @@ def last_lines(traceback: object) -> str:
 
 def children_of(step_id: str, steps: Mapping[str, Step]) -> list[str]:
     """The steps that a step teaches, as a person knows them: `pixel-level MSE, seed 0`."""
-    taught = [step for step in steps.values() if step.teacher_id == step_id]
-    return [f"{name_of(step)}, seed {step.recipe.model_seed}" for step in taught]
+    return [name_and_seed(step) for step in steps.values() if step.teacher_id == step_id]
 
 
 def _json(text: str | None) -> Json:

@@ -126,7 +126,6 @@ class Publisher:
         self._ui_address = ui_address
         self.tracking_uri = uri_of(store, tracking_uri)
         self._published: dict[str, StepContent] = {}
-        self._run_ids: dict[str, str] = {}
         self._is_dead = False
         store.home.mkdir(parents=True, exist_ok=True)
         check_database(self.tracking_uri)
@@ -259,14 +258,6 @@ class Publisher:
         """Page of the experiment's runs; below `reskd ui`'s address where MLflow is a file."""
         return runs_page(self.experiment_id, base=self._base_url)
 
-    def run_url(self, step_id: str) -> str | None:
-        """Page of a step's run, None while there is none or MLflow does not answer."""
-        if step_id not in self._run_ids:
-            with self._forgiving("its links are missing"):
-                self._runs(step_id)
-        run_id = self._run_ids.get(step_id)
-        return self._url_of(run_id) if run_id else None
-
     @property
     def _base_url(self) -> str:
         if self._ui_address is not None:
@@ -342,7 +333,6 @@ class Publisher:
         for run in sorted(found, key=lambda run: (run.info.start_time, run.info.run_id)):
             if "reskd.step_id" in run.data.tags:
                 runs.setdefault(run.data.tags["reskd.step_id"], run)
-        self._run_ids |= {found_id: run.info.run_id for found_id, run in runs.items()}
         return runs
 
     def _write(self, content: StepContent, run: Run | None) -> None:
@@ -353,7 +343,6 @@ class Publisher:
             run = self._client.create_run(
                 self.experiment_id, start_time=content.started_ms, tags=tags, run_name=content.name
             )
-            self._run_ids[content.record.step_id] = run.info.run_id
         elif COMPLETE_TAG in run.data.tags and state != "done":
             return  # done once, perhaps from another store: equal ids have equal results, so it stays as it is
         run_id = run.info.run_id

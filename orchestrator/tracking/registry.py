@@ -85,7 +85,7 @@ def _entered(sweep: Sweep, kind: str, step: Step, why: str) -> Entered:
     stride = "" if model.stride is None else f"-stride{model.stride}"
     # No slash and no colon: an alias is written models:/NAME@alias, and timm's networks have a colon.
     name = re.sub(r"[/:]", "_", f"{sweep.name}-{kind}-{model.name}-{model.resolution}px{enlarged}{stride}")
-    return Entered(name=name, step_id=step.id, alias=f"seed-{step.recipe.model_seed}", why=why)
+    return Entered(name=name, step_id=step.id, alias=f"seed-{step.recipe.seed}", why=why)
 
 
 def register(client: MlflowClient, chosen: Iterable[Entered], *, runs: Mapping[str, Run], store: Store) -> int:

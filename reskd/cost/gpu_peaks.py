@@ -1,20 +1,28 @@
-"""Peaks of known GPUs, by the names that their driver gives them: what rooflines and plans reckon with."""
+"""Peaks of GPUs by the names that their driver gives them: calibrated ones, or those known of a kind of card.
+
+Rooflines and plans reckon with them. A calibrated profile is a file of the store, `devices/NAME.yaml`, which
+`reskd bench calibrate` writes and orchestrator/plan/device_profiles.py reads in full.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
+
+from reskd.errors import BadInput
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DevicePeaks:
-    """Peaks that the best public programs come near to, not those of the data sheet."""
+    """Peaks that the best programs come near to, not those of the data sheet."""
 
     name: str
     flops_per_s: float
     """Operations a second of dense bf16 or fp16 products, 2 for each multiply-accumulate."""
     bytes_per_s: float
     """To and from the device's memory."""
+    source: str = "shipped, not measured here"
 
 
 DEVICE_PEAKS = {
@@ -38,9 +46,37 @@ def is_named(part: str, device: str) -> bool:
     return f" {' '.join(asked)} " in f" {' '.join(words)} " and VARIANTS.isdisjoint(set(words) - set(asked))
 
 
-def peaks_of(device: str) -> DevicePeaks | None:
-    """The peaks of a device by the name that it gives itself (`NVIDIA H200`); None where none are known."""
-    return next((peaks for name, peaks in DEVICE_PEAKS.items() if is_named(name, device)), None)
+def peaks_of(device: str, *, profiles: Path | None = None) -> DevicePeaks | None:
+    """The peaks of a device by the name that it gives itself (`NVIDIA H200`); None where none are known.
+
+    Those of a calibrated profile in the folder ``profiles`` go before the shipped ones of that name; BadInput for a
+    file there that is no profile.
+    """
+    files = sorted(profiles.glob("*.yaml")) if profiles is not None and profiles.is_dir() else []
+    own = [_calibrated(path) for path in files]
+    found = next((peaks for peaks, parts in own if any(is_named(part, device) for part in parts)), None)
+    shipped = DEVICE_PEAKS.keys() - {peaks.name for peaks, _ in own}
+    return found or next((DEVICE_PEAKS[name] for name in shipped if is_named(name, device)), None)
+
+
+def _calibrated(path: Path) -> tuple[DevicePeaks, list[str]]:
+    """The peaks in a profile's file, and the parts of the names of its devices."""
+    import yaml  # here, since without a profile a throughput is measured with torch and torchvision alone
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        peaks = DevicePeaks(
+            name=path.stem,
+            flops_per_s=float(content["flops"]["bf16"]),
+            bytes_per_s=float(content["bytes_per_s"]),
+            source=str(content.get("source", path)),
+        )
+        return peaks, [str(part) for part in content["matches"]]
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise BadInput(
+            f"{path}: not a device profile ({why}); write it again with `reskd bench calibrate`, or remove it"
+        ) from error
 
 
 def _words(name: str) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reskd.data.formats.catalogue import LAYOUTS
+from reskd.data.formats.catalogue import FORMATS
 from reskd.data.formats.rows import Row, read_classes, some
 from reskd.errors import BadInput
 from reskd.recipe import DataSpec
@@ -66,7 +66,7 @@ def load_annotations(spec: DataSpec) -> Annotations:
     text otherwise. Class numbers do not depend on which videos are missing.
     """
     root = data_root(spec)
-    splits = LAYOUTS[spec.annotations].read(spec, root)
+    splits = FORMATS[spec.annotations].read(spec, root)
     for split, rows in (("train", splits.train), ("val", splits.val)):
         if not rows:
             raise BadInput(f"{root / getattr(spec, split)}: no video; see data.{split}")

@@ -139,7 +139,7 @@ def normalise(clips: Tensor, *, dtype: torch.dtype) -> Tensor:
     return clips.to(precise).sub_(mean).div_(std).to(dtype)
 
 
-def view(clips: Tensor, *, resolution: int, antialias: bool, enlarge_to: int | None = None) -> Tensor:
+def model_input(clips: Tensor, *, resolution: int, antialias: bool, enlarge_to: int | None = None) -> Tensor:
     """The input of a model of that resolution: float (B, T, 3, S, S) -> (B, T, 3, r, r), bilinear, on the same device.
 
     With ``enlarge_to``, the r x r frames are then enlarged to that many pixels, also bilinear.

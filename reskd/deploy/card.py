@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from reskd.checkpoint import load_weights
-from reskd.data.transforms import IMAGENET_MEAN, IMAGENET_STD, view
+from reskd.data.transforms import IMAGENET_MEAN, IMAGENET_STD, model_input
 from reskd.errors import BadInput
 from reskd.files import Json
 from reskd.models.catalogue import build_model
@@ -127,7 +127,7 @@ class PixelNetwork(nn.Module):
     def forward(self, clips: Tensor) -> Tensor:
         """uint8 (B, T, 3, S, S) -> float32 logits (B, K)."""
         normalised = (clips.float() - self.mean) / self.std
-        seen = view(
+        seen = model_input(
             normalised,
             resolution=self.spec.resolution,
             antialias=self.spec.antialias,

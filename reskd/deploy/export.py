@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reskd.data.views import Views
+from reskd.data.model_inputs import ModelInputs
 from reskd.deploy.card import CARD_KEY, Card, PixelNetwork, Trained, card_from_json
 from reskd.errors import BadInput, ReskdError
 from reskd.files import write_atomic
@@ -81,8 +81,8 @@ def own_logits(trained: Trained, clips: Tensor) -> NDArray[np.float32]:
     """Logits (B, K) of uint8 clips (B, T, 3, S, S), computed as in an evaluation, on the CPU."""
     dtype = next(trained.model.parameters()).dtype
     with torch.no_grad():
-        views = Views(clips, device=torch.device("cpu"), dtype=dtype)
-        logits: NDArray[np.float32] = trained.model(views.of(trained.spec)).clip_logits.float().numpy()
+        inputs = ModelInputs(clips, device=torch.device("cpu"), dtype=dtype)
+        logits: NDArray[np.float32] = trained.model(inputs.of(trained.spec)).clip_logits.float().numpy()
     return logits
 
 

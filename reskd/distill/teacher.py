@@ -13,7 +13,7 @@ from reskd.checkpoint import load_weights
 from reskd.errors import BadInput
 from reskd.models.catalogue import build_model
 from reskd.models.fold_batch_norm import fold_batch_norm
-from reskd.models.memory_format import in_fast_layout
+from reskd.models.memory_format import in_fast_memory_format
 from reskd.models.video_model import VideoModel
 from reskd.recipe import ModelSpec, TeacherMode
 
@@ -33,7 +33,7 @@ class Teacher:
 
     def __init__(self, model: VideoModel, spec: ModelSpec, *, mode: TeacherMode) -> None:
         self.spec = spec
-        self.model = in_fast_layout(model).eval().requires_grad_(False)
+        self.model = in_fast_memory_format(model).eval().requires_grad_(False)
         self.for_students = _folded(self.model) if mode == "eval" else _with_batch_statistics(self.model)
         if mode == "official_train":
             self.for_students.train()

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from reskd.data.dataset import Damage, VideoDataset
 from reskd.data.loader import val_groups
+from reskd.data.model_inputs import ModelInputs
 from reskd.data.val_cache import GroupCache
-from reskd.data.views import Views
 from reskd.models.video_model import VideoModel, evaluating
 from reskd.protocol import Protocol
 from reskd.recipe import ModelSpec
@@ -27,7 +27,7 @@ __all__ = ["ClipLogits", "Judged", "Protocol", "average_views", "collect_logits"
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A model to evaluate and the view it takes."""
+    """A model to evaluate and the input it takes."""
 
     model: VideoModel
     spec: ModelSpec
@@ -100,9 +100,9 @@ def collect_logits(
             answers: dict[str, list[Tensor]] = {name: [] for name in models}
             frames: dict[str, list[Tensor]] = {}
             for clips in group.clips.split(batch_size):
-                views = Views(clips, device=workers.device, dtype=dtype)
+                inputs = ModelInputs(clips, device=workers.device, dtype=dtype)
                 for name, judged in models.items():
-                    output = judged.model(views.of(judged.spec))
+                    output = judged.model(inputs.of(judged.spec))
                     answers[name].append(output.clip_logits.float().cpu())
                     if (stopped := judged.model.frames_used(output)) is not None:
                         frames.setdefault(name, []).append(stopped.float().cpu())

@@ -1,4 +1,4 @@
-"""How a recipe's field is declared: whether it counts in a step's identity, since when, and what its value must be."""
+"""How a recipe's field is declared: whether it counts in a step's identity, and what its value must be."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def not_identity(default: T) -> T:
     return result  # type: ignore[no-any-return]
 
 
-def added(default: T, *, since: int, description: str | None = None) -> T:
+def added(default: T, *, description: str | None = None) -> T:
     """A field that came later: part of identity only where it differs from its default, so that ids stay.
 
     description: for the JSON schema, of a field that a spec inherits; a spec's own fields have a sentence under them.
     """
-    metadata: dict[str, object] = {"since": since}
+    metadata: dict[str, object] = {"added": True}
     if description is not None:
         metadata["description"] = description
     result: Any = field(default=default, metadata=metadata)

@@ -21,7 +21,6 @@ class FrameExitFields:
 
     exit_beta: float = added(
         DEFAULT_BETA,
-        since=3,
         description="frameexit_* only: an exit after t frames counts as good enough where its loss is below "
         "exit_beta * exp(t / 2); a larger one lets clips leave earlier.",
     )

@@ -31,7 +31,7 @@ class CannotGroup(Exception):
 
 
 @dataclass(eq=False)
-class Grouping:
+class PassGroups:
     """The groups of the pass at hand, known to every grouped layer of one model; outside of a pass there are none."""
 
     norms: list[GroupedBatchNorm] = field(default_factory=list)
@@ -104,7 +104,7 @@ class GroupedBatchNorm(_BatchNorm):
     Outside of a pass, and with running statistics in eval mode, it is the layer that it was.
     """
 
-    def __init__(self, norm: _BatchNorm, *, grouping: Grouping) -> None:
+    def __init__(self, norm: _BatchNorm, *, pass_groups: PassGroups) -> None:
         super().__init__(
             norm.num_features,
             eps=norm.eps,
@@ -117,18 +117,18 @@ class GroupedBatchNorm(_BatchNorm):
         self.running_mean, self.running_var = norm.running_mean, norm.running_var
         self.num_batches_tracked = norm.num_batches_tracked
         self.training = norm.training
-        self.grouping = grouping
+        self.pass_groups = pass_groups
         self.statistics: tuple[Tensor, ...] = ()
         """In a pass and after it: each group's running mean and variance, (G, C) each; empty where none are tracked."""
 
     def begin(self) -> None:
         """Every group starts from the running statistics of now."""
         running = () if self.running_mean is None or self.running_var is None else (self.running_mean, self.running_var)
-        self.statistics = tuple(part.repeat(self.grouping.num_groups, 1) for part in running)
+        self.statistics = tuple(part.repeat(self.pass_groups.num_groups, 1) for part in running)
 
     def forward(self, values: Tensor) -> Tensor:
         """(G * n, C, ...) -> the same shape."""
-        if not self.grouping.is_open or not (self.training or self.running_mean is None):
+        if not self.pass_groups.is_open or not (self.training or self.running_mean is None):
             return super().forward(values)
         assert self.momentum is not None
         mean, var = self.statistics or (None, None)
@@ -143,7 +143,7 @@ class GroupedBatchNorm(_BatchNorm):
                 momentum=self.momentum,
                 eps=self.eps,
             )
-            for group, part in enumerate(self.grouping.parts(values))
+            for group, part in enumerate(self.pass_groups.parts(values))
         ]
         return torch.cat(outputs)
 
@@ -154,20 +154,20 @@ class GroupedBatchNorm(_BatchNorm):
 class GroupedDraw(nn.Module):
     """A dropout or drop path that draws for each group of a pass from that group's generator."""
 
-    def __init__(self, layer: nn.Module, *, grouping: Grouping) -> None:
+    def __init__(self, layer: nn.Module, *, pass_groups: PassGroups) -> None:
         super().__init__()
         self.layer = layer
         self.training = layer.training
-        self.grouping = grouping
+        self.pass_groups = pass_groups
 
     def forward(self, values: Tensor) -> Tensor:
-        if not (self.grouping.is_open and self.training):
+        if not (self.pass_groups.is_open and self.training):
             output: Tensor = self.layer(values)
             return output
-        return self.grouping.each(self.layer, values)
+        return self.pass_groups.each(self.layer, values)
 
 
-def grouped(model: nn.Module) -> Grouping:
+def group_layers(model: nn.Module) -> PassGroups:
     """Let a model take several groups in a pass, in place; its tensors, their names and their order stay.
 
     Raises CannotGroup, and leaves the model as it is, where it holds a layer whose groups cannot be told apart.
@@ -175,35 +175,35 @@ def grouped(model: nn.Module) -> Grouping:
     reason = why_not(model)
     if reason is not None:
         raise CannotGroup(reason)
-    grouping = Grouping()
+    pass_groups = PassGroups()
     made: dict[nn.Module, nn.Module] = {}  # a layer may be held under several names
     for name, module in list(model.named_modules(remove_duplicate=False)):
         if isinstance(module, _BatchNorm) and module not in made:
-            norm = made[module] = GroupedBatchNorm(module, grouping=grouping)
-            grouping.norms.append(norm)
+            norm = made[module] = GroupedBatchNorm(module, pass_groups=pass_groups)
+            pass_groups.norms.append(norm)
         elif _rate(module) > 0 and module not in made:
-            made[module] = GroupedDraw(module, grouping=grouping)
+            made[module] = GroupedDraw(module, pass_groups=pass_groups)
         if module in made:
             model.set_submodule(name, made[module])
-    return grouping
+    return pass_groups
 
 
-def grouped_or_none(model: nn.Module, *, who: str) -> Grouping | None:
-    """`grouped`, or None with the reason in the log, where the model is to go on with one group in a pass."""
+def group_layers_or_none(model: nn.Module, *, who: str) -> PassGroups | None:
+    """`group_layers`, or None with the reason in the log, where the model is to go on with one group in a pass."""
     try:
-        return grouped(model)
+        return group_layers(model)
     except CannotGroup as reason:
         logger.warning("%s takes one group in a pass: %s", who, reason)
         return None
 
 
 @contextmanager
-def one_pass(grouping: Grouping | None, clips: Tensor, num_groups: int) -> Iterator[Tensor]:
+def one_pass(pass_groups: PassGroups | None, clips: Tensor, num_groups: int) -> Iterator[Tensor]:
     """A pass, to try a network with: the clips of one group so many times over, or once where it takes one group."""
-    if grouping is None:
+    if pass_groups is None:
         yield clips
         return
-    with grouping.of(range(num_groups), device=clips.device):
+    with pass_groups.of(range(num_groups), device=clips.device):
         yield torch.cat([clips] * num_groups)
 
 

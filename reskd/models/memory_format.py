@@ -11,7 +11,7 @@ from torch import Tensor, nn
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def in_fast_layout(model: Network) -> Network:
+def in_fast_memory_format(model: Network) -> Network:
     """The same network, its weights channels last, in place: 2-D convolutions then compute in that layout throughout.
 
     Values, shapes and names stay; what is computed stays to rounding. A network of 3-D convolutions is left alone.

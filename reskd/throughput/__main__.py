@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     try:
         plan, device = _plan(options), chosen_device(options.device)
-        sheet = new_sheet(plan, device=device)
+        sheet = new_sheet(plan, device=device, profiles=_profiles(options.devices))
         model = build_model(ModelSpec(name=plan.model), num_classes=plan.num_classes, num_frames=plan.num_frames).eval()
         for line in fill(sheet, model, plan, device=device):
             print(line, file=sys.stderr, flush=True)
@@ -68,6 +69,13 @@ def _parser() -> argparse.ArgumentParser:
         choices=["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs", FREEZING],
         help="default: max-autotune on a GPU, freezing on a CPU",
     )
+    add(
+        "--devices",
+        type=Path,
+        metavar="FOLDER",
+        help="profiles that `reskd bench calibrate` wrote, for a GPU's roofline; default: devices/ of $RESKD_STORE, "
+        "else of ./store; without one, shipped peaks",
+    )
     add("--json", type=Path, metavar="FILE", help="the measurements, for `reskd bench import`")
     return parser
 
@@ -94,6 +102,14 @@ def _plan(options: argparse.Namespace) -> Plan:
         dtype=DTYPES[options.dtype],
         compile_mode=options.compile_mode or ("max-autotune" if is_cuda else FREEZING),
     )
+
+
+def _profiles(named: Path | None) -> Path | None:
+    """The folder of device profiles: the one named, else the default store's where that is a folder."""
+    if named is not None and not named.is_dir():
+        raise BadInput(f"--devices: {named} is no folder; `reskd bench calibrate` prints where it wrote a profile")
+    store = os.environ.get("RESKD_STORE") or "store"
+    return named or (None if "://" in store else Path(store, "devices"))
 
 
 def _count(text: str) -> int:

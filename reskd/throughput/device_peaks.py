@@ -14,7 +14,7 @@ from torch import Tensor
 from reskd.cost.layer_traffic import NUM_CLASSES
 from reskd.distill.teacher import Teacher
 from reskd.models.catalogue import build_model
-from reskd.models.memory_format import in_fast_layout
+from reskd.models.memory_format import in_fast_memory_format
 from reskd.recipe import ModelSpec, Precision, Recipe
 from reskd.runtime.precision import autocast, autocast_dtype, dtype_of, tf32
 from reskd.throughput.measure import time_forwards
@@ -106,7 +106,7 @@ def measure_pass(
     clips = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device, dtype)
     model = build_model(spec, num_classes=NUM_CLASSES, num_frames=num_frames).to(device, dtype)
     if mode == "train":
-        network = in_fast_layout(model).train()
+        network = in_fast_memory_format(model).train()
     else:
         network = Teacher(model, spec, mode=mode).for_students
     labels = torch.zeros(num_clips, dtype=torch.int64, device=device)

@@ -64,10 +64,13 @@ class Sheet:
         return {**self.head, "results": [asdict(one) for one in self.results], "skipped": self.skipped}
 
 
-def new_sheet(plan: Plan, *, device: torch.device) -> Sheet:
-    """The head: everything that figures of two files must agree in to compare."""
+def new_sheet(plan: Plan, *, device: torch.device, profiles: Path | None = None) -> Sheet:
+    """The head: everything that figures of two files must agree in to compare.
+
+    The roofline is that of a GPU's profile in the folder ``profiles``, else of the shipped peaks.
+    """
     name = device_name(device)
-    peaks = peaks_of(name) if device.type == "cuda" else None
+    peaks = peaks_of(name, profiles=profiles) if device.type == "cuda" else None
     head = {
         "format": FORMAT,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -245,10 +248,11 @@ def _check_memory(network: ReadyNetwork, plan: Plan, resolution: int, batch_size
 def table_of(sheet: Sheet) -> str:
     """Plain text: a line for each measurement."""
     head = sheet.head
-    lines = [
-        f"{head['model']}, {head['num_frames']} frames, on {head['device']}, torch {head['versions']['torch']}",
-        "",
-    ]
+    lines = [f"{head['model']}, {head['num_frames']} frames, on {head['device']}, torch {head['versions']['torch']}"]
+    if found := head["roofline"]:
+        peaks = f"{found['flops_per_s'] / 1e12:.4g} TFLOP/s of bf16, {found['bytes_per_s'] / 1e12:.4g} TB/s"
+        lines.append(f"roofline: profile {found['name']} ({found['source']}), {peaks}")
+    lines.append("")
     rows = [["path", "px", "batch", "clips/s", "quartiles", "of roofline", "type", "engine", "logits off by"]]
     for one in sheet.results:
         share = f"{100 * one.roofline_share:.0f} % of {one.roofline_clips_per_s:,.0f}" if one.roofline_share else "-"

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from reskd.data.dataset import Group
+from reskd.data.model_inputs import ModelInputs
 from reskd.data.sampling import seed_of
-from reskd.data.views import Views
 from reskd.distill.teacher import Teacher
 from reskd.errors import BadInput
 from reskd.methods.distillation import LastMap, check_maps
 from reskd.models.compiled import Forward, compiled
-from reskd.models.grouped import CannotGroup, Grouping, grouped_or_none, one_pass
+from reskd.models.grouped import CannotGroup, PassGroups, group_layers_or_none, one_pass
 from reskd.models.video_model import ClipOutput
 from reskd.recipe import ModelSpec
 from reskd.runtime.execution import Execution
@@ -63,7 +63,7 @@ class Cohort:
         self.autocast = autocast_dtype(recipe)
         self.num_groups = recipe.optim.num_groups
         self.groups_per_pass = 1
-        self._teacher_grouping: Grouping | None = None
+        self._teacher_pass_groups: PassGroups | None = None
         if teacher is not None:
             self._teach: Forward = teacher.for_students
         for member in self.members:
@@ -77,7 +77,7 @@ class Cohort:
             for member in self.members:
                 member.take_groups()
             if self.teacher is not None:
-                self._teacher_grouping = grouped_or_none(self.teacher.for_students, who="the teacher")
+                self._teacher_pass_groups = group_layers_or_none(self.teacher.for_students, who="the teacher")
         if execution.compile:
             for member in self.members:
                 member.compile(self._clips(member.recipe.model), num_groups=self.groups_per_pass)
@@ -86,8 +86,8 @@ class Cohort:
 
     def _try_teaching(self, network: Forward) -> None:
         assert self.teacher is not None
-        with one_pass(self._teacher_grouping, self._clips(self.teacher.spec), self.groups_per_pass) as view:
-            self._answer(network, view)
+        with one_pass(self._teacher_pass_groups, self._clips(self.teacher.spec), self.groups_per_pass) as pixels:
+            self._answer(network, pixels)
 
     def _clips(self, spec: ModelSpec) -> Tensor:
         """A group of black ones, as a network gets them."""
@@ -95,9 +95,9 @@ class Cohort:
         shape = (recipe.optim.group_size, recipe.data.num_frames, 3, spec.input_size, spec.input_size)
         return torch.zeros(shape, dtype=self.dtype, device=self.workers.device)
 
-    def _answer(self, network: Forward, view: Tensor) -> ClipOutput:
+    def _answer(self, network: Forward, pixels: Tensor) -> ClipOutput:
         with torch.no_grad(), autocast(self.workers.device, self.autocast):
-            return network(view).to(self.dtype)
+            return network(pixels).to(self.dtype)
 
     def live(self, step: int) -> list[Member]:
         return [member for member in self.members if member.is_live(step)]
@@ -140,16 +140,16 @@ class Cohort:
             some = groups[first : first + self.groups_per_pass]
             numbers = range(first_group + first, first_group + first + len(some))
             clips, labels = self._together([group.clips for group in some], [group.labels for group in some])
-            views = Views(clips, device=self.workers.device, dtype=self.dtype)
+            inputs = ModelInputs(clips, device=self.workers.device, dtype=self.dtype)
             taught = None
             if any(member.recipe.has_teacher for member in unfinished):
                 started = time.perf_counter()
-                taught = self.teach(views, step=step, groups=numbers)
+                taught = self.teach(inputs, step=step, groups=numbers)
                 report.teacher_s += time.perf_counter() - started
             is_last = first + len(some) == len(groups)
             for member in list(unfinished):
                 started = time.perf_counter()
-                member.run_groups(views.of(member.recipe.model), labels, taught, step=step, groups=numbers)
+                member.run_groups(inputs.of(member.recipe.model), labels, taught, step=step, groups=numbers)
                 report.student_s[member.step_id] += time.perf_counter() - started
                 if is_last:
                     member.start_reduction(self.workers, step=step)  # under the next member's compute
@@ -170,21 +170,21 @@ class Cohort:
         if self.workers.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def teach(self, views: Views, *, step: int, groups: Sequence[int]) -> ClipOutput:
+    def teach(self, inputs: ModelInputs, *, step: int, groups: Sequence[int]) -> ClipOutput:
         """The teacher's output on these groups, without a graph; its draws are seeded by (data_seed, step, group)."""
         assert self.teacher is not None
         # By the data's seed: members share the teacher's answers and may differ in model_seed.
         seeds = [seed_of("teacher", self.members[0].recipe.data_seed, step, group) for group in groups]
-        view = views.of(self.teacher.spec)
-        if len(seeds) > 1 and self._teacher_grouping is not None:
+        pixels = inputs.of(self.teacher.spec)
+        if len(seeds) > 1 and self._teacher_pass_groups is not None:
             try:
-                with self._teacher_grouping.of(seeds, device=self.workers.device):
-                    return self._answer(self._teach, view)
+                with self._teacher_pass_groups.of(seeds, device=self.workers.device):
+                    return self._answer(self._teach, pixels)
             except CannotGroup as reason:
                 logger.warning("the teacher goes on with one group in a pass: %s", reason)
-                self._teacher_grouping = None
+                self._teacher_pass_groups = None
         outputs = []
-        for seed, part in zip(seeds, view.chunk(len(seeds)), strict=True):
+        for seed, part in zip(seeds, pixels.chunk(len(seeds)), strict=True):
             torch.manual_seed(seed)
             outputs.append(self._answer(self._teach, part))
         if len(outputs) == 1:

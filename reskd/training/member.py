@@ -28,8 +28,8 @@ from reskd.data.sampling import seed_of
 from reskd.distill.losses import TERMS, Answer
 from reskd.models.catalogue import build_model
 from reskd.models.compiled import Forward, compiled
-from reskd.models.grouped import CannotGroup, Grouping, grouped_or_none, one_pass
-from reskd.models.memory_format import in_fast_layout, vector_views
+from reskd.models.grouped import CannotGroup, PassGroups, group_layers_or_none, one_pass
+from reskd.models.memory_format import in_fast_memory_format, vector_views
 from reskd.models.video_model import ClipOutput
 from reskd.recipe import Recipe
 from reskd.runtime.precision import MAX_OVERFLOWS, LossScaler, autocast, autocast_dtype, dtype_of
@@ -62,12 +62,12 @@ class Member:
         self.steps_per_epoch = steps_per_epoch
         self.failure: Failure | None = None
         self.scaler = LossScaler() if recipe.precision == "fp16" else None
-        self._grouping: Grouping | None = None
+        self._pass_groups: PassGroups | None = None
         self.teacher_classifier: nn.Linear | None = None  # the cohort gives it: a term may go through it
         self._error: Failure | None = None
         torch.manual_seed(seed_of("init", recipe.model_seed))
         model = build_model(recipe.model, num_classes=num_classes, num_frames=recipe.data.num_frames)
-        self.model = in_fast_layout(model.to(device, dtype_of(recipe)).train())
+        self.model = in_fast_memory_format(model.to(device, dtype_of(recipe)).train())
         self._forward: Forward = self.model
         self.parameters = list(self.model.parameters())
         self.optimizer = build_optimizer(recipe.optim, self.model)
@@ -124,17 +124,17 @@ class Member:
 
     def take_groups(self) -> None:
         """Let `run_groups` run its groups in one pass, where the network can."""
-        self._grouping = grouped_or_none(self.model, who=f"step {self.step_id}")
+        self._pass_groups = group_layers_or_none(self.model, who=f"step {self.step_id}")
 
     def compile(self, clips: Tensor, *, num_groups: int) -> None:
         """Let torch.compile run forward and backward, where it can; clips: a group, of which so many go in a pass."""
 
         def learn(network: Forward) -> None:
             with (
-                one_pass(self._grouping, clips, num_groups) as view,
+                one_pass(self._pass_groups, clips, num_groups) as pixels,
                 autocast(clips.device, autocast_dtype(self.recipe)),
             ):
-                output = network(view)
+                output = network(pixels)
             torch.stack([part.float().sum() for part in output]).sum().backward()
 
         unused = copy.copy(self._unused)  # the trial says nothing of what the losses reach
@@ -144,25 +144,25 @@ class Member:
         self._unused = unused
 
     def run_groups(
-        self, view: Tensor, labels: Tensor, taught: ClipOutput | None, *, step: int, groups: Sequence[int]
+        self, pixels: Tensor, labels: Tensor, taught: ClipOutput | None, *, step: int, groups: Sequence[int]
     ) -> None:
         """`run_group` of several equally large groups that lie one after another; in one pass equal to rounding."""
-        if len(groups) > 1 and self._grouping is not None and self._error is None:
+        if len(groups) > 1 and self._pass_groups is not None and self._error is None:
             try:
-                self._run_pass(self._grouping, view, labels, taught, step=step, groups=groups)
+                self._run_pass(self._pass_groups, pixels, labels, taught, step=step, groups=groups)
                 return
             except CannotGroup as reason:  # before any gradient
                 logger.warning("step %s goes on with one group in a pass: %s", self.step_id, reason)
-                self._grouping = None
+                self._pass_groups = None
         for number, group in enumerate(groups):
             part = None if taught is None else ClipOutput(*(each.chunk(len(groups))[number] for each in taught))
-            own = view.chunk(len(groups))[number], labels.chunk(len(groups))[number]
+            own = pixels.chunk(len(groups))[number], labels.chunk(len(groups))[number]
             self.run_group(*own, part, step=step, group=group)
 
     def _run_pass(
         self,
-        grouping: Grouping,
-        view: Tensor,
+        pass_groups: PassGroups,
+        pixels: Tensor,
         labels: Tensor,
         taught: ClipOutput | None,
         *,
@@ -170,26 +170,26 @@ class Member:
         groups: Sequence[int],
     ) -> None:
         seeds = [seed_of("student", self.recipe.model_seed, step, group) for group in groups]
-        pass_of_groups = grouping.of(seeds, device=view.device)
-        if not self._learn(view, labels, taught, step=step, num_groups=len(groups), inside=pass_of_groups):
+        pass_of_groups = pass_groups.of(seeds, device=pixels.device)
+        if not self._learn(pixels, labels, taught, step=step, num_groups=len(groups), inside=pass_of_groups):
             return
-        for total, of_groups in zip(self._sums, grouping.statistics(), strict=True):
+        for total, of_groups in zip(self._sums, pass_groups.statistics(), strict=True):
             if self.recipe.optim.running_stats == "mean":
                 total += of_groups.sum(dim=0)
             elif groups[0] == 0:
                 total += of_groups[0]
 
-    def run_group(self, view: Tensor, labels: Tensor, taught: ClipOutput | None, *, step: int, group: int) -> None:
+    def run_group(self, pixels: Tensor, labels: Tensor, taught: ClipOutput | None, *, step: int, group: int) -> None:
         """Forward and backward of one group, its gradient added to the vector; an exception is kept, not raised.
 
-        view: (B, T, 3, r, r); labels: (B,) int64; taught: the teacher's output on the same clips.
+        pixels: (B, T, 3, r, r); labels: (B,) int64; taught: the teacher's output on the same clips.
         """
         if self._error is not None:
             return
         for statistic, old in zip(self._statistics, self._old_statistics, strict=True):
             statistic.copy_(old)  # each group starts from the step's old running statistics
         torch.manual_seed(seed_of("student", self.recipe.model_seed, step, group))
-        if not self._learn(view, labels, taught, step=step, num_groups=1, inside=nullcontext()):
+        if not self._learn(pixels, labels, taught, step=step, num_groups=1, inside=nullcontext()):
             return
         if self.recipe.optim.running_stats == "mean" or group == 0:
             for total, statistic in zip(self._sums, self._statistics, strict=True):
@@ -197,7 +197,7 @@ class Member:
 
     def _learn(
         self,
-        view: Tensor,
+        pixels: Tensor,
         labels: Tensor,
         taught: ClipOutput | None,
         *,
@@ -211,7 +211,7 @@ class Member:
         """
         try:
             with inside:
-                task_loss, kd_loss = self.losses(view, labels, taught)
+                task_loss, kd_loss = self.losses(pixels, labels, taught)
             # Each is a mean over the pass; what is added up are the groups' own means.
             loss = (task_loss + self.recipe.kd.effective_weight * kd_loss) * num_groups
             (loss if self.scaler is None else loss * self.scaler.scale).backward()
@@ -223,11 +223,11 @@ class Member:
         self._losses += num_groups * torch.stack([task_loss.detach(), kd_loss.detach()])
         return True
 
-    def losses(self, view: Tensor, labels: Tensor, taught: ClipOutput | None) -> tuple[Tensor, Tensor]:
+    def losses(self, pixels: Tensor, labels: Tensor, taught: ClipOutput | None) -> tuple[Tensor, Tensor]:
         """The network's own loss on the labels, and the distillation term before its weight; scalars."""
         kd = self.recipe.kd
-        with autocast(view.device, autocast_dtype(self.recipe)):
-            output = self._forward(view)
+        with autocast(pixels.device, autocast_dtype(self.recipe)):
+            output = self._forward(pixels)
         output = output.to(self.vector.dtype)
         task_loss = self.model.task_loss(output, labels)
         if not self.recipe.has_teacher:

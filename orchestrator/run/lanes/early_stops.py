@@ -48,7 +48,7 @@ def job_rule(spec: EarlyStopping, members: Sequence[str], steps: Mapping[str, St
 
     def key(step: Step) -> tuple[object, ...]:
         recipe = step.recipe
-        return step.payload["manifest_sha256"], recipe.data, recipe.data_seed, recipe.model_seed, recipe.optim.epochs
+        return step.payload["manifest_sha256"], recipe.data, recipe.seed, recipe.optim.epochs
 
     groups = {
         member: tuple(sorted(other.id for other in stoppable.values() if key(other) == key(stoppable[member])))

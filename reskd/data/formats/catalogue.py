@@ -14,7 +14,7 @@ from reskd.recipe import AnnotationFormat, DataSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class Format:
     """One annotation format."""
 
     read: Callable[[DataSpec, Path], Splits]
@@ -23,16 +23,16 @@ class Layout:
     """(a folder that is there, drawn clips) -> what was written; a format without second labels drops them."""
 
 
-LAYOUTS: dict[AnnotationFormat, Layout] = {
-    "csv": Layout(listed.read, listed.write),
-    "folders": Layout(folders.read, folders.write),
-    "activitynet": Layout(activitynet.read, activitynet.write),
-    "fcvid": Layout(fcvid.read, fcvid.write),
-    "kinetics": Layout(kinetics.read, kinetics.write),
-    "mini_kinetics": Layout(mini_kinetics.read, mini_kinetics.write),
-    "ssv2": Layout(something.read_v2, something.write_v2),
-    "ssv1": Layout(something.read_v1, something.write_v1),
+FORMATS: dict[AnnotationFormat, Format] = {
+    "csv": Format(listed.read, listed.write),
+    "folders": Format(folders.read, folders.write),
+    "activitynet": Format(activitynet.read, activitynet.write),
+    "fcvid": Format(fcvid.read, fcvid.write),
+    "kinetics": Format(kinetics.read, kinetics.write),
+    "mini_kinetics": Format(mini_kinetics.read, mini_kinetics.write),
+    "ssv2": Format(something.read_v2, something.write_v2),
+    "ssv1": Format(something.read_v1, something.write_v1),
 }
 
-_odd = LAYOUTS.keys() ^ set(get_args(AnnotationFormat))
-assert not _odd, f"only one of LAYOUTS and AnnotationFormat has {sorted(_odd)}"
+_odd = FORMATS.keys() ^ set(get_args(AnnotationFormat))
+assert not _odd, f"only one of FORMATS and AnnotationFormat has {sorted(_odd)}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from reskd.data.formats.catalogue import LAYOUTS
+from reskd.data.formats.catalogue import FORMATS
 from reskd.data.formats.drawn import DrawnClip
 from reskd.data.formats.rows import Split
 from reskd.data.synthetic import CLASSES, draw_clip
@@ -22,7 +22,7 @@ def make_smoke(folder: Path, *, like: DataSpec) -> DataSpec:
     Each of three classes is in both splits. The first video of a split has two labels if the format allows it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    written = LAYOUTS[like.annotations].write(folder, [*_draw("train"), *_draw("val")])
+    written = FORMATS[like.annotations].write(folder, [*_draw("train"), *_draw("val")])
     return DataSpec(
         name="smoke",
         root=str(folder),

@@ -9,16 +9,18 @@ from pathlib import Path
 import typer
 
 from orchestrator.cli import commands
-from orchestrator.cli.catalogue import COMMANDS, Command, Group
+from orchestrator.cli.catalogue import COMMANDS, Command, CommandGroup
 from orchestrator.cli.main import app
 
 ROOM = Path(commands.__file__).parent
 
 
-def listed(entries: tuple[Command | Group, ...] = COMMANDS, *words: str) -> Iterator[tuple[tuple[str, ...], Command]]:
+def listed(
+    entries: tuple[Command | CommandGroup, ...] = COMMANDS, *words: str
+) -> Iterator[tuple[tuple[str, ...], Command]]:
     """Every command and the words that are typed for it."""
     for entry in entries:
-        if isinstance(entry, Group):
+        if isinstance(entry, CommandGroup):
             yield from listed(entry.commands, *words, entry.name)
         else:
             yield (*words, entry.name or entry.function.__name__.replace("_", "-")), entry

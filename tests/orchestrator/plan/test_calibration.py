@@ -12,6 +12,7 @@ import torch
 from orchestrator.plan.calibration import calibrated, write_profile
 from orchestrator.plan.cost import ClipCounts, Costs
 from orchestrator.plan.device_profiles import load_profile, profile_name_of
+from reskd.cost.gpu_peaks import DEVICE_PEAKS, DevicePeaks, peaks_of
 from reskd.recipe import ModelSpec
 from reskd.throughput.device_peaks import MeasuredPass, Peaks, measure_pass, measure_peaks
 from tests.support.command_line import call
@@ -55,6 +56,25 @@ def test_a_written_profile_is_read_back_and_known_by_its_devices_name(tmp_path: 
     assert profile_name_of("NVIDIA H100 80GB HBM3", folder=tmp_path) == "h100"
 
 
+def test_rooflines_take_the_same_profile_as_plans(tmp_path: Path):
+    measured = replace(
+        load_profile("h100"), flops={**load_profile("h100").flops, "bf16": 7e14}, bytes_per_s=2.5e12, source="by hand"
+    )
+    write_profile(measured, tmp_path / "h100.yaml")
+    write_profile(replace(measured, matches=("RTX 4090",)), tmp_path / "rtx4090.yaml")
+    write_profile(load_profile("cpu"), tmp_path / "cpu.yaml")
+    found = peaks_of("NVIDIA H100 80GB HBM3", profiles=tmp_path)
+    assert found == DevicePeaks(name="h100", flops_per_s=7e14, bytes_per_s=2.5e12, source="by hand")
+    for device in ("NVIDIA H100 80GB HBM3", "NVIDIA GeForce RTX 4090", "NVIDIA H200", "NVIDIA A100-SXM4-40GB"):
+        peaks = peaks_of(device, profiles=tmp_path)
+        assert (peaks and peaks.name) == profile_name_of(device, folder=tmp_path)
+    assert peaks_of("NVIDIA H100 80GB HBM3", profiles=tmp_path / "none") == DEVICE_PEAKS["h100"]
+    # A profile of that name which is of another card replaces the shipped one, as it does in a plan.
+    write_profile(replace(measured, matches=("H100 PCIe",)), tmp_path / "h100.yaml")
+    assert peaks_of("NVIDIA H100 80GB HBM3", profiles=tmp_path) is None
+    assert profile_name_of("NVIDIA H100 80GB HBM3", folder=tmp_path) is None
+
+
 @pytest.mark.parametrize("mode", ["eval", "batch", "train"])
 def test_what_is_measured_is_a_pass_of_that_network(mode):
     small, large = (
@@ -89,7 +109,7 @@ def test_the_command_writes_a_profile_that_plan_takes(tmp_path, monkeypatch, cap
     assert profile.decode_core_ms["long"] == load_profile("cpu").decode_core_ms["long"]
 
 
-def test_a_card_without_a_shipped_profile_needs_a_name_and_keeps_it(tmp_path, monkeypatch, capsys):
+def test_a_card_without_a_shipped_profile_needs_a_name_and_keeps_it(tmp_path, monkeypatch, capsys, demo_root):
     monkeypatch.setattr("orchestrator.plan.calibration.NETWORKS", ("tsn_mini10",))
     monkeypatch.setattr("reskd.runtime.device.device_name", lambda device: "NVIDIA GeForce RTX 4090")
     monkeypatch.setattr("torch.cuda.get_device_properties", lambda device: SimpleNamespace(total_memory=24e9))
@@ -97,8 +117,10 @@ def test_a_card_without_a_shipped_profile_needs_a_name_and_keeps_it(tmp_path, mo
     code, text = call(monkeypatch, capsys, *how)
     assert code == 2
     assert "--name is missing: NVIDIA GeForce RTX 4090 has no shipped profile" in text
-    for again in (("--name", "rtx4090"), ()):
+    for again in (("--name", "rtx4090"), ("--data", demo_root, "--long")):
         code, text = call(monkeypatch, capsys, *how, *again)
         assert code == 0, text
         profile = load_profile("rtx4090", folder=tmp_path / "devices")
         assert (profile.matches, profile.memory_bytes) == (("NVIDIA GeForce RTX 4090",), 24e9)
+    found, before = profile.decode_core_ms, load_profile("h100").decode_core_ms
+    assert [kind for kind in before if found[kind] != before[kind]] == ["long"]

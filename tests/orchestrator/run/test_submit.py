@@ -280,6 +280,7 @@ def test_a_sweep_is_submitted_from_another_folder_and_a_second_time_trains_nothi
     assert "1 job to run" in first.stdout or "1 step" in first.stdout
     assert (store / "tables" / "tiny" / "one.md").is_file()
     assert "1 of 1 steps done" in first.stdout
+    assert "browse:  reskd ui --store" in first.stdout  # what the reader of the log types, no file of Ray's session
     written = [path.stat().st_mtime_ns for path in store.glob("runs/*/DONE.json")]
     assert len(written) == 1
 

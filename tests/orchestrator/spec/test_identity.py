@@ -156,7 +156,7 @@ def test_a_field_added_later_counts_only_when_it_is_not_at_its_default():
     def recipe(optim, **values):
         return replace(STUDENT, optim=optim(epochs=9, **values))
 
-    added = field(default=1.0, metadata={"since": 2})
+    added = field(default=1.0, metadata={"added": True})
     grown = make_dataclass(
         "OptimSpec", [("ema", float, added)], bases=(OptimSpec,), frozen=True, kw_only=True, slots=True
     )
@@ -181,6 +181,11 @@ def test_canonical_json_reads_back_as_the_same_values_whatever_the_order(values)
 
 def test_tuples_are_lists():
     assert canonical_json({"a": (1, (2.5,))}) == '{"a":[1,[2.5]]}'
+
+
+def test_other_letters_are_written_in_ascii_so_that_ids_do_not_depend_on_an_encoding():
+    assert canonical_json({"é": "日"}) == r'{"\u00e9":"\u65e5"}'
+    assert step_id({"é": "日"}) == hashlib.sha256(rb'{"\u00e9":"\u65e5"}').hexdigest()
 
 
 @dataclass

@@ -94,8 +94,11 @@ def test_a_server_gets_the_same_records_report_and_models_as_the_store_has(serve
     weights = client.download_artifacts(run_of(publisher, teacher).info.run_id, "model/weights.pt", str(tmp_path))
     assert Path(weights).read_bytes() == stored.store.weights(teacher).read_bytes()
     assert publisher.experiment_url.startswith(f"{server.uri}/#/experiments/")
-    page = table_html(table_of(stored, publisher.records()))
-    assert f'<a href="{publisher.run_url(stored.id_of("baseline", 1))}" title="MLflow run of seed 1">' in page
+    records = publisher.records()
+    url = records[stored.id_of("baseline", 1)].url
+    assert url.startswith(f"{server.uri}/#/experiments/{publisher.experiment_id}/runs/")
+    page = table_html(table_of(stored, records))
+    assert f'<a href="{url}" title="MLflow run of seed 1">' in page
 
 
 def test_what_a_server_missed_while_it_was_gone_it_gets_when_it_is_back(server: Server, tmp_path: Path) -> None:

@@ -158,9 +158,10 @@ def test_damaged_clips_are_counted_and_listed(full: StoredSweep, published: Publ
 
 
 def test_a_step_that_was_never_started_has_no_run(full: StoredSweep, published: Publisher):
-    assert published.run_url(full.teacher_of("pixel-level MSE", 2)) is None
+    records = published.records()
+    assert full.teacher_of("pixel-level MSE", 2) not in records
     run_id = run_of(published, full.id_of("baseline", 0)).info.run_id
-    assert published.run_url(full.id_of("baseline", 0)) == (
+    assert records[full.id_of("baseline", 0)].url == (
         f"/#/experiments/{published.experiment_id}/runs/{run_id}?workflowType=machine_learning"
     )
 
@@ -289,8 +290,9 @@ def test_of_two_runs_that_a_retried_request_made_the_earliest_counts(empty_datab
     stored.finish(step_id, 0.8)
     first = client_of(publisher).create_run(publisher.experiment_id, start_time=STARTED_MS, tags=tags)
     assert publisher.publish()
-    assert f"/{first.info.run_id}?" in publisher.run_url(step_id)
-    assert publisher.records()[step_id].metrics["test/top1"] == 0.8
+    record = publisher.records()[step_id]
+    assert f"/{first.info.run_id}?" in record.url
+    assert record.metrics["test/top1"] == 0.8
 
 
 def test_the_report_is_one_run_with_its_files_and_the_experiments_note(

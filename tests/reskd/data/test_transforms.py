@@ -16,10 +16,10 @@ from reskd.data.transforms import (
     box_sizes,
     draw_box,
     draw_resized_box,
+    model_input,
     normalise,
     resize_short_side,
     train_crop,
-    view,
 )
 from reskd.recipe import DataSpec
 
@@ -238,17 +238,17 @@ def test_normalise_is_the_formula_per_channel(dtype):
 def test_a_view_of_half_the_size_is_the_mean_of_two_by_two_pixels():
     clips = torch.randn(2, 3, 3, 224, 224)
     halves = clips.reshape(2, 3, 3, 112, 2, 112, 2).mean(dim=(4, 6))
-    torch.testing.assert_close(view(clips, resolution=112, antialias=False), halves, rtol=0, atol=1e-6)
+    torch.testing.assert_close(model_input(clips, resolution=112, antialias=False), halves, rtol=0, atol=1e-6)
 
 
 def test_a_view_of_a_quarter_of_the_size_skips_pixels_unless_antialiased():
     clips = torch.zeros(1, 1, 3, 8, 8)
     clips[..., 0, 0] = 1.0  # outside the 2 x 2 pixels around the centre of the 4 x 4
-    assert view(clips, resolution=2, antialias=False).abs().max() == 0
-    assert view(clips, resolution=2, antialias=True)[0, 0, 0, 0, 0] > 0
+    assert model_input(clips, resolution=2, antialias=False).abs().max() == 0
+    assert model_input(clips, resolution=2, antialias=True)[0, 0, 0, 0, 0] > 0
 
 
 def test_a_view_at_the_crops_own_size_is_the_input_and_an_empty_batch_stays_empty():
     clips = torch.randn(1, 2, 3, 16, 16)
-    assert view(clips, resolution=16, antialias=True) is clips
-    assert view(clips[:0], resolution=8, antialias=False).shape == (0, 2, 3, 8, 8)
+    assert model_input(clips, resolution=16, antialias=True) is clips
+    assert model_input(clips[:0], resolution=8, antialias=False).shape == (0, 2, 3, 8, 8)

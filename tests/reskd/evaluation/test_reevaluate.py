@@ -21,7 +21,7 @@ from reskd.data.dataset import VideoDataset
 from reskd.data.decode.dispatch import read_frames
 from reskd.data.manifest import Clip
 from reskd.data.sampling import segment_indices, view_indices
-from reskd.data.transforms import normalise, view, view_crops
+from reskd.data.transforms import model_input, normalise, view_crops
 from reskd.errors import BadInput
 from reskd.evaluation.clip_logits import average_views
 from reskd.models.catalogue import build_model
@@ -175,7 +175,7 @@ def test_more_views_are_a_record_beside_the_old_one_equal_to_a_plain_loop(store:
                 lambda n, which=which: [math.floor((i + (which + 0.5) / 2) * n / 3) for i in range(3)],
             )
             for crop in view_crops(torch.from_numpy(frames).permute(0, 3, 1, 2), spec=data, num_crops=3):
-                pixels = view(normalise(crop[None], dtype=torch.float32), resolution=24, antialias=False)
+                pixels = model_input(normalise(crop[None], dtype=torch.float32), resolution=24, antialias=False)
                 with torch.no_grad():
                     probabilities.append(model(pixels).clip_logits.softmax(-1)[0].numpy())
         expected = np.mean(probabilities, axis=0)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from reskd.distill.teacher import Teacher
 from reskd.models.catalogue import build_model
-from reskd.models.grouped import CannotGroup, GroupedBatchNorm, grouped
+from reskd.models.grouped import CannotGroup, GroupedBatchNorm, group_layers
 from reskd.models.video_model import VideoModel
 from reskd.recipe import ModelSpec
 
@@ -85,13 +85,13 @@ def one_after_another(model: VideoModel, clips: Tensor, labels: Tensor) -> Pass:
 
 
 def in_one_pass(model: VideoModel, clips: Tensor, labels: Tensor) -> Pass:
-    grouping = grouped(model)
-    with grouping.of(SEEDS, device=CPU):
+    pass_groups = group_layers(model)
+    with pass_groups.of(SEEDS, device=CPU):
         output = model(clips)
         loss = model.task_loss(output, labels)
     (loss * len(SEEDS)).backward()  # a mean over groups of equal size -> their sum
     gradients = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
-    return Pass([part.detach() for part in output], gradients, grouping.statistics())
+    return Pass([part.detach() for part in output], gradients, pass_groups.statistics())
 
 
 def off(ours: Tensor, theirs: Tensor, *, least: float = 0.0) -> float:
@@ -130,7 +130,7 @@ def test_a_teacher_answers_several_groups_as_it_answers_each(mode: str) -> None:
     for seed, group in zip(SEEDS, clips.split(NUM_CLIPS), strict=True):
         torch.manual_seed(seed)
         answers.append(plain(group))
-    with grouped(ours).of(SEEDS, device=CPU), torch.no_grad():
+    with group_layers(ours).of(SEEDS, device=CPU), torch.no_grad():
         output = ours(clips)
     for part, values in zip(output, zip(*answers, strict=True), strict=True):
         assert off(part, torch.cat(values)) < 1e-12
@@ -140,22 +140,22 @@ def test_a_pass_over_fewer_groups_follows_one_over_more() -> None:
     clips, _ = data(24)
     model = build("tsn_mini10")
     fresh = copy.deepcopy(model)
-    grouping = grouped(model)
+    pass_groups = group_layers(model)
     for seeds in (SEEDS, SEEDS[:1]):
-        with grouping.of(seeds, device=CPU):
+        with pass_groups.of(seeds, device=CPU):
             output = model(clips[: NUM_CLIPS * len(seeds)])
     torch.manual_seed(SEEDS[0])
     expected = fresh(clips[:NUM_CLIPS])
     assert off(output.clip_logits.detach(), expected.clip_logits.detach()) < 1e-12
     first = next(iter(floats_of(fresh)))
-    assert torch.equal(grouping.statistics()[0], first[None])
+    assert torch.equal(pass_groups.statistics()[0], first[None])
 
 
 def test_what_is_saved_and_optimised_of_a_model_stays_and_outside_of_a_pass_it_is_what_it_was() -> None:
     model = build("tsm_resnet18")
     plain = copy.deepcopy(model)
     weights, buffers = list(model.parameters()), list(model.buffers())
-    grouped(model)
+    group_layers(model)
     assert all(ours is theirs for ours, theirs in zip(model.parameters(), weights, strict=True))
     assert all(ours is theirs for ours, theirs in zip(model.buffers(), buffers, strict=True))
     assert list(model.state_dict()) == list(plain.state_dict())
@@ -189,22 +189,22 @@ class OwnNorm(nn.BatchNorm2d):
 def test_a_layer_that_cannot_tell_groups_apart_is_named_and_nothing_is_changed(layer: nn.Module, reason: str) -> None:
     model = nn.Sequential(layer, nn.BatchNorm2d(4), nn.Dropout())
     with pytest.raises(CannotGroup, match=reason):
-        grouped(model)
+        group_layers(model)
     assert not any(isinstance(module, GroupedBatchNorm) for module in model.modules())
 
 
 def test_a_draw_that_no_layer_announced_is_noticed_after_the_forward() -> None:
     model = nn.Sequential(nn.Dropout(), DrawsByItself())
-    grouping = grouped(model)
-    with pytest.raises(CannotGroup, match="has drawn random numbers"), grouping.of(SEEDS, device=CPU):
+    pass_groups = group_layers(model)
+    with pytest.raises(CannotGroup, match="has drawn random numbers"), pass_groups.of(SEEDS, device=CPU):
         model(torch.ones(6, 4))
-    with grouping.of(SEEDS, device=CPU):
+    with pass_groups.of(SEEDS, device=CPU):
         model.eval()(torch.ones(6, 4))
 
 
 def test_groups_that_do_not_divide_the_clips_are_refused() -> None:
     model = nn.Sequential(nn.BatchNorm1d(4))
-    with pytest.raises(CannotGroup, match="7 does not divide into 3"), grouped(model).of(SEEDS, device=CPU):
+    with pytest.raises(CannotGroup, match="7 does not divide into 3"), group_layers(model).of(SEEDS, device=CPU):
         model(torch.ones(7, 4))
 
 
@@ -216,6 +216,6 @@ def test_timms_drop_path_draws_by_groups_too() -> None:
     for seed, group in zip(SEEDS, clips.split(16), strict=True):
         torch.manual_seed(seed)
         expected.append(model(group))
-    with grouped(model).of(SEEDS, device=CPU):
+    with group_layers(model).of(SEEDS, device=CPU):
         found = model(clips)
     assert torch.equal(found, torch.cat(expected))

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from reskd.models.catalogue import build_model
-from reskd.models.memory_format import in_fast_layout, vector_views
+from reskd.models.memory_format import in_fast_memory_format, vector_views
 from reskd.models.video_model import VideoModel
 from reskd.recipe import ModelSpec, OptimSpec
 from reskd.training.optimizer import build_optimizer
@@ -34,7 +34,7 @@ def with_one_vector(model: VideoModel) -> torch.Tensor:
 def test_steps_in_the_fast_layout_are_those_of_plain_torch(name: str) -> None:
     spec = OptimSpec(lr=0.01, weight_decay=1e-3, nesterov=True)
     plain = network(name)
-    ours = in_fast_layout(copy.deepcopy(plain))
+    ours = in_fast_memory_format(copy.deepcopy(plain))
     vector, optimizer = with_one_vector(ours), build_optimizer(spec, ours)
     reference = torch.optim.SGD(plain.parameters(), lr=0.01, momentum=spec.momentum, weight_decay=1e-3, nesterov=True)
     clips = torch.randn(4, 4, 3, 48, 48, dtype=torch.float64)
@@ -59,7 +59,7 @@ def test_steps_in_the_fast_layout_are_those_of_plain_torch(name: str) -> None:
 def test_adamw_too_meets_each_gradient_where_its_parameter_lies() -> None:
     spec = OptimSpec(name="adamw", lr=0.01, weight_decay=0.1)
     plain = network("tsn_mini10")
-    ours = in_fast_layout(copy.deepcopy(plain))
+    ours = in_fast_memory_format(copy.deepcopy(plain))
     with_one_vector(ours)
     optimizer = build_optimizer(spec, ours)
     reference = torch.optim.AdamW(plain.parameters(), lr=0.01, weight_decay=0.1)
@@ -75,7 +75,7 @@ def test_adamw_too_meets_each_gradient_where_its_parameter_lies() -> None:
 
 
 def test_only_networks_of_2d_convolutions_change_their_layout() -> None:
-    flat, deep = in_fast_layout(network("tsn_mini10")), in_fast_layout(network("slowonly_mini10"))
+    flat, deep = in_fast_memory_format(network("tsn_mini10")), in_fast_memory_format(network("slowonly_mini10"))
     weights = [parameter for parameter in flat.parameters() if parameter.ndim == 4]
     assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
     assert all(parameter.is_contiguous() for parameter in deep.parameters())

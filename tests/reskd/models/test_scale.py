@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from reskd.cost.gmacs import complexity
-from reskd.data.transforms import normalise, view
-from reskd.data.views import Views
+from reskd.data.model_inputs import ModelInputs
+from reskd.data.transforms import model_input, normalise
 from reskd.errors import BadInput
 from reskd.models.catalogue import build_model
 from reskd.models.video_model import VideoModel
@@ -25,21 +25,21 @@ def unreal(spec: ModelSpec) -> VideoModel:
 
 def test_an_enlarged_view_holds_the_small_frames_information_alone() -> None:
     clips = torch.randint(0, 256, (1, 2, 3, 64, 64), dtype=torch.uint8)
-    views = Views(clips, device=torch.device("cpu"), dtype=torch.float64)
-    small = views.of(ModelSpec(resolution=16))
-    enlarged = views.of(ModelSpec(resolution=16, enlarge_to=64))
-    assert views.of(ModelSpec(resolution=64)).shape == enlarged.shape == (1, 2, 3, 64, 64)
+    inputs = ModelInputs(clips, device=torch.device("cpu"), dtype=torch.float64)
+    small = inputs.of(ModelSpec(resolution=16))
+    enlarged = inputs.of(ModelSpec(resolution=16, enlarge_to=64))
+    assert inputs.of(ModelSpec(resolution=64)).shape == enlarged.shape == (1, 2, 3, 64, 64)
     # Half-pixel bilinear by 4: between the centres of two cells the weights are 1/8, 3/8, 5/8, 7/8.
     row = small[0, 0, 0, :, 0]
     between = [row[3] + (row[4] - row[3]) * share for share in (1 / 8, 3 / 8, 5 / 8, 7 / 8)]
     torch.testing.assert_close(enlarged[0, 0, 0, 14:18, 0], torch.stack(between))
-    assert not torch.equal(enlarged, views.of(ModelSpec(resolution=64)))
+    assert not torch.equal(enlarged, inputs.of(ModelSpec(resolution=64)))
 
 
 def test_a_view_of_one_resolution_is_not_taken_for_its_enlarged_one() -> None:
     clips = torch.randint(0, 256, (1, 1, 3, 32, 32), dtype=torch.uint8)
-    views = Views(clips, device=torch.device("cpu"), dtype=torch.float64)
-    sizes = [views.of(ModelSpec(resolution=8, enlarge_to=to)).shape[-1] for to in (16, None, 32)]
+    inputs = ModelInputs(clips, device=torch.device("cpu"), dtype=torch.float64)
+    sizes = [inputs.of(ModelSpec(resolution=8, enlarge_to=to)).shape[-1] for to in (16, None, 32)]
     assert sizes == [16, 8, 32]
 
 
@@ -94,26 +94,26 @@ def test_enlarged_frames_are_those_of_the_resolution_resized_again() -> None:
     clips = torch.randn(2, 3, 3, 32, 32, dtype=torch.float64)
     small = bilinear(clips, (12, 12), align_corners=False)
     expected = bilinear(small, (20, 20), align_corners=False)
-    seen = view(clips, resolution=12, antialias=False, enlarge_to=20)
+    seen = model_input(clips, resolution=12, antialias=False, enlarge_to=20)
     torch.testing.assert_close(seen, expected, rtol=0, atol=1e-12)
     # With antialias it is the first resize alone that has it.
-    small = view(clips, resolution=12, antialias=True)
-    seen = view(clips, resolution=12, antialias=True, enlarge_to=20)
+    small = model_input(clips, resolution=12, antialias=True)
+    seen = model_input(clips, resolution=12, antialias=True, enlarge_to=20)
     torch.testing.assert_close(seen, bilinear(small, (20, 20), align_corners=False), rtol=0, atol=1e-12)
 
 
 def test_networks_that_see_alike_share_one_view() -> None:
     clips = torch.randint(0, 256, (2, 2, 3, 32, 32), dtype=torch.uint8)
-    views = Views(clips, device=torch.device("cpu"), dtype=torch.float64)
+    inputs = ModelInputs(clips, device=torch.device("cpu"), dtype=torch.float64)
     spec = ModelSpec(name="tsn_mini10", resolution=12, enlarge_to=24)
-    seen = views.of(spec)
-    assert views.of(replace(spec, name="tsn_mini18", dropout=0.1)) is seen
+    seen = inputs.of(spec)
+    assert inputs.of(replace(spec, name="tsn_mini18", dropout=0.1)) is seen
     for other in (replace(spec, enlarge_to=None), replace(spec, enlarge_to=32), ModelSpec(resolution=24)):
-        own = views.of(other)
+        own = inputs.of(other)
         assert own.shape[-1] == other.input_size
         assert own.shape != seen.shape or not torch.equal(own, seen)
     pixels = normalise(clips, dtype=torch.float64)
-    torch.testing.assert_close(seen, view(pixels, resolution=12, antialias=False, enlarge_to=24))
+    torch.testing.assert_close(seen, model_input(pixels, resolution=12, antialias=False, enlarge_to=24))
 
 
 @pytest.mark.parametrize(("stride", "sides"), [(None, (16, 8, 4, 2)), (16, (32, 16, 8, 4))])

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from reskd.models.catalogue import MODELS
 from reskd.throughput.__main__ import main
 from reskd.throughput.paths import PATHS, EngineRefusal, make_ready, start_engine
+from reskd.throughput.sheet import Plan, new_sheet, table_of
 
 CPU = torch.device("cpu")
 SHORT = ["--model", "tsn_mini10", "--classes", "5", "--frames", "2", "--device", "cpu", "--seconds", "0.2"]
@@ -54,6 +56,66 @@ def test_the_file_holds_every_measurement_and_what_it_was_taken_on(tmp_path, cap
     assert "* CUDA graphs need a CUDA device" in shown
 
 
+def test_type_and_compile_mode_of_the_tuned_paths_can_be_chosen(tmp_path):
+    file = tmp_path / "speed.json"
+    chosen = ["--dtype", "float32", "--compile-mode", "default", "--threads", "1", "--repeats", "1"]
+    asked = ["--resolutions", "24", "--batch", "1", "--max-batch", "0", "--paths", "tuned-eager"]
+    main([*SHORT, *asked, *chosen, "--json", str(file)])
+    sheet = json.loads(file.read_text())
+    assert (sheet["compile_mode"], sheet["num_threads"]) == ("default", 1)
+    assert [(one["dtype"], one["repeats"]) for one in sheet["results"]] == [("float32", 1)]
+
+
+def test_a_gpus_roofline_is_its_calibrated_profiles_and_the_sheet_says_which(tmp_path, monkeypatch):
+    monkeypatch.setattr("reskd.throughput.sheet.device_name", lambda device: "NVIDIA H200")
+    plan = Plan(
+        model="tsn_mini10",
+        num_classes=5,
+        num_frames=2,
+        resolutions=(24,),
+        batch_size=2,
+        max_batch=0,
+        paths=("fp32",),
+        seconds=0.2,
+        repeats=2,
+        dtype=None,
+        compile_mode="default",
+    )
+    shipped = new_sheet(plan, device=torch.device("cuda"), profiles=tmp_path)
+    assert "roofline: profile h200 (shipped, not measured here), 790 TFLOP/s of bf16, 4.3 TB/s" in table_of(shipped)
+    profile = "matches: [H200]\nflops: {bf16: 7.0e14}\nbytes_per_s: 4.0e12\nsource: measured on a day\n"
+    (tmp_path / "h200.yaml").write_text(profile)
+    measured = new_sheet(plan, device=torch.device("cuda"), profiles=tmp_path)
+    assert measured.head["roofline"] == {
+        "name": "h200",
+        "flops_per_s": 7e14,
+        "bytes_per_s": 4e12,
+        "source": "measured on a day",
+    }
+    assert "roofline: profile h200 (measured on a day), 700 TFLOP/s of bf16, 4 TB/s" in table_of(measured)
+
+
+def test_the_profiles_are_those_of_the_default_store_or_of_a_named_folder(tmp_path, monkeypatch, capsys):
+    def seen(*options):
+        main([*SHORT, "--resolutions", "24", "--batch", "1", "--max-batch", "0", "--paths", "fp32", *options])
+        return folders.pop()
+
+    folders = []
+
+    def watched(plan, *, device, profiles):
+        folders.append(profiles)
+        return new_sheet(plan, device=device, profiles=profiles)
+
+    monkeypatch.setattr("reskd.throughput.__main__.new_sheet", watched)
+    monkeypatch.delenv("RESKD_STORE", raising=False)
+    assert seen() == Path("store/devices")
+    monkeypatch.setenv("RESKD_STORE", str(tmp_path))
+    assert seen() == tmp_path / "devices"
+    monkeypatch.setenv("RESKD_STORE", "s3://bucket/prefix")
+    assert seen() is None
+    assert seen("--devices", str(tmp_path)) == tmp_path
+
+
 def test_the_search_names_a_best_batch_beside_the_one_asked_for(tmp_path):
     file = tmp_path / "speed.json"
     main([*SHORT, "--resolutions", "24", "--batch", "3", "--max-batch", "4", "--paths", "fp32", "--json", str(file)])
@@ -79,6 +141,7 @@ def test_a_batch_that_memory_does_not_hold_is_skipped_with_the_figures(tmp_path,
         (["--device", "cuda:99"], "sees no cuda:99 here"),
         (["--device", "tpu"], "is no device"),
         (["--batch", "0"], "no whole number from 1 on"),
+        (["--devices", "/not/there"], "/not/there is no folder"),
         (["--seconds", "-1"], "no positive number of seconds"),
     ],
 )
@@ -94,6 +157,7 @@ def test_it_needs_torch_and_torchvision_alone():
     others = ["av", "decord", "sklearn", "scipy", "matplotlib", "ray", "mlflow", "pandas", "pydantic", "rich", "typer"]
     program = f"""
 import sys
+from pathlib import Path
 for name in {others!r}:
     sys.modules[name] = None
 from reskd.throughput.__main__ import main

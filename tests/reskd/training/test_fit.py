@@ -16,7 +16,7 @@ from reskd.cost.gmacs import complexity
 from reskd.data.dataset import VideoDataset
 from reskd.data.loader import val_groups
 from reskd.data.manifest import build_manifest
-from reskd.data.transforms import normalise, view
+from reskd.data.transforms import model_input, normalise
 from reskd.errors import BadInput, TooManyDamaged
 from reskd.files import Json
 from reskd.models.backbones.mini import tsn_mini
@@ -76,7 +76,7 @@ def test_the_stored_weights_give_the_stored_logits_again(data: DataSpec, tmp_pat
     stored = sink.logits(STEP, "val-f4-v1x1")
     group = next(iter(val_groups(dataset, batch_size=7, rank=0, world_size=1, loader_workers=0)))
     with torch.no_grad():
-        frames = view(normalise(group.clips, dtype=torch.float32), resolution=16, antialias=False)
+        frames = model_input(normalise(group.clips, dtype=torch.float32), resolution=16, antialias=False)
         logits = model(frames).clip_logits.numpy()
     np.testing.assert_allclose(logits, stored["logits"], atol=1e-5)
     top1 = (stored["logits"].argmax(1) == stored["targets"].argmax(1)).mean()
@@ -283,7 +283,7 @@ def test_costs_are_those_of_the_models_own_resolution_and_frames(data: DataSpec,
     model = MODELS["tsn_mini10"].build(num_classes=6, dropout=0.0)
     expected = complexity(model, resolution=16, num_frames=4).gmacs
     assert (sink.done(STEP) or {})["complexity"]["gmacs"] == expected
-    (speed,) = sink.throughputs(STEP).values()
+    speed = sink.newest_throughput(STEP)
     assert (speed["resolution"], speed["num_frames"]) == (16, 4)
 
 

@@ -28,7 +28,7 @@ def calibrate(
     seconds: Annotated[float, typer.Option(min=0.01, help="Of each measurement; there are about 15 to 35.")] = 2.0,
     store: StoreFolder = None,
 ) -> None:
-    """Measure what this machine does and keep it as a device profile, which plans reckon with from then on."""
+    """Measure what this machine does and keep it as a device profile, which plans and rooflines use from then on."""
     import torch
 
     from orchestrator.cli.commands.data.shared import data_specs
@@ -59,7 +59,11 @@ def calibrate(
     write_profile(profile, path)
     console.print(source, markup=False, soft_wrap=True)
     _show(profile, base)
-    console.print(f"{path}; `reskd plan --device {path.stem}` reckons with it", markup=False, soft_wrap=True)
+    console.print(
+        f"{path}; `reskd plan --device {path.stem}` and the rooflines of `python -m reskd.throughput` use it",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def _show(profile: DeviceProfile, base: DeviceProfile) -> None:

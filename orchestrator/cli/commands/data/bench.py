@@ -33,7 +33,7 @@ def bench(
     """Core-milliseconds a training clip takes to decode, to resize and crop, and to collate, by one thread."""
     import torch
 
-    from reskd.data.bench import measure_split
+    from reskd.data.clip_cost import measure_split
     from reskd.data.manifest import build_manifest
 
     torch.set_num_threads(1)

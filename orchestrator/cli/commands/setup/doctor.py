@@ -15,14 +15,13 @@ VERDICTS = {"ok": "green", "note": "yellow", "missing": "red"}
 
 
 def doctor(store: StoreFolder = None, as_json: AsJson = False) -> None:
-    """Try Python, torch, CUDA, decoders, Ray, MLflow and the disk, and say what to do.
+    """Try Python, torch, CUDA, decoders, Ray, MLflow and the store, and say what to do.
 
     Exit code 1: something needed is missing.
     """
     from orchestrator.cli.doctor import examine, is_fit
-    from orchestrator.store.open import store_folder
 
-    findings = examine(store_folder(store))
+    findings = examine(store)
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings], indent=1))
     else:

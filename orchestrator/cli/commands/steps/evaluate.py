@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import Progress
@@ -36,7 +36,6 @@ def evaluate(
         bool, typer.Option("--twice", help="Every temporal view twice: middle and beginning of its segments.")
     ] = False,
     frames: Annotated[int | None, typer.Option(help="Frames of each view. Default: as trained.")] = None,
-    metric: Annotated[Literal["top1", "top5", "mAP"] | None, typer.Option(help="What to print first.")] = None,
     workers: Annotated[int, typer.Option(help="Processes that decode; 0: this one.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
     data_root: Annotated[Path | None, typer.Option("--data-root", help="Folder of the videos, if they moved.")] = None,
@@ -82,7 +81,7 @@ def evaluate(
             on_pass=partial(_begin, progress),
         )
     names = {step_id: _name(prepared, step_id) for step_id in recipes}
-    _show(home, outcome, names, first=metric or next(iter(recipes.values())).eval.metric)
+    _show(home, outcome, names, first=next(iter(recipes.values())).eval.metric)
     _publish(prepared, tracking_uri)
     raise typer.Exit(3 if outcome.held else 0)
 
@@ -93,12 +92,9 @@ def _begin(progress: Progress, words: str, total: int) -> Callable[[int], None]:
 
 
 def _name(prepared: Prepared | None, step_id: str) -> str:
-    from orchestrator.spec.steps import name_of
+    from orchestrator.spec.steps import name_and_seed
 
-    if prepared is None:
-        return step_id
-    step = prepared.steps[step_id]
-    return f"{name_of(step)}, seed {step.recipe.model_seed}"
+    return step_id if prepared is None else name_and_seed(prepared.steps[step_id])
 
 
 def _show(store: Store, outcome: Outcome, names: Mapping[str, str], *, first: str) -> None:

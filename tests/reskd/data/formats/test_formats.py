@@ -15,7 +15,7 @@ from orchestrator.experiment.smoke import cut_down
 from orchestrator.store.store import Store
 from reskd.data.annotations import Annotations, VideoRecord, load_annotations
 from reskd.data.dataset import VideoDataset
-from reskd.data.formats.catalogue import LAYOUTS
+from reskd.data.formats.catalogue import FORMATS
 from reskd.data.formats.smoke import make_smoke
 from reskd.data.manifest import build_manifest
 from reskd.errors import BadInput
@@ -65,7 +65,7 @@ def refusal(spec: DataSpec) -> str:
 
 
 def test_every_format_that_a_recipe_may_name_has_a_layout() -> None:
-    assert set(get_args(get_type_hints(DataSpec)["annotations"])) == set(LAYOUTS)
+    assert set(get_args(get_type_hints(DataSpec)["annotations"])) == set(FORMATS)
 
 
 def test_kinetics_finds_clips_by_id_and_times_in_class_folders_or_not_whatever_the_extension(tmp_path: Path) -> None:
@@ -323,7 +323,7 @@ def test_videos_in_both_splits_are_counted(tmp_path: Path) -> None:
     assert remark.startswith("1 videos are in training and validation: a.mp4")
 
 
-@pytest.mark.parametrize("annotations", sorted(LAYOUTS))
+@pytest.mark.parametrize("annotations", sorted(FORMATS))
 def test_a_smoke_data_set_of_each_format_is_read_and_decodes(tmp_path: Path, annotations: str) -> None:
     like = replace(DataSpec(), annotations=annotations)  # type: ignore[arg-type]
     spec = replace(make_smoke(tmp_path / "data", like=like), num_frames=2, short_side=32, crop_size=32)
@@ -354,7 +354,7 @@ def test_class_numbers_do_not_depend_on_which_videos_are_here(tmp_path: Path) ->
     assert [clip.labels for clip in manifest.val] == [(1,)]
 
 
-@pytest.mark.parametrize("annotations", sorted(LAYOUTS))
+@pytest.mark.parametrize("annotations", sorted(FORMATS))
 def test_a_sweep_of_each_format_has_a_smoke_form_in_that_format(tmp_path: Path, annotations: str) -> None:
     sweep = tmp_path / "sweep.yaml"
     sweep.write_text(

@@ -6,10 +6,7 @@ import random
 import time
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
-import av
-import numpy as np
 import torch
 
 from reskd.data.annotations import data_root
@@ -21,12 +18,9 @@ from reskd.data.transforms import train_crop
 from reskd.errors import BadInput, DecodeError
 from reskd.recipe import DataSpec
 
-GRAIN = 12
-"""Standard deviation of the noise, on the scale 0..255."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Cost:
+class ClipCost:
     """CPU time of one clip in milliseconds, mean over `num_clips`.
 
     It is process time, so other programs on the machine change it little.
@@ -52,7 +46,7 @@ class Cost:
         return f"{self.total_ms:.1f} core-ms a clip ({parts})"
 
 
-def measure_split(manifest: Manifest, spec: DataSpec, *, num_clips: int) -> Cost:
+def measure_split(manifest: Manifest, spec: DataSpec, *, num_clips: int) -> ClipCost:
     """Measure training clips of videos spread evenly over the split. The first clip is warm-up and not counted.
 
     Damaged videos are skipped. Call `torch.set_num_threads(1)` first to measure the CPU time of one loader process.
@@ -82,23 +76,4 @@ def measure_split(manifest: Manifest, spec: DataSpec, *, num_clips: int) -> Cost
     dataset.collate(items)
     collate_s = time.process_time() - started
     each = 1e3 / len(items)
-    return Cost(num_clips=len(items), decode_ms=decode_s * each, crop_ms=crop_s * each, collate_ms=collate_s * each)
-
-
-def write_clip(path: Path, *, num_frames: int, width: int, height: int, keyint: int) -> None:
-    """Write an H.264 clip (30 fps, crf 23): a smooth moving pattern with noise. The same arguments give equal bytes."""
-    generator = np.random.default_rng(0)
-    rows, columns = np.mgrid[0 : height + 64, 0 : width + 64]
-    pattern = 128 + 60 * np.sin(columns / 23 + rows / 41) + 40 * np.cos(rows / 17)
-    image = np.clip(pattern[..., None] + np.array([0, 15, -25]), 0, 255)
-    grains = generator.normal(0, GRAIN, size=(8, *image.shape[:2], 1))
-    pictures = np.clip(image + grains, 0, 255).astype(np.uint8)
-    with av.open(str(path), "w") as container:
-        x264 = f"keyint={keyint}:threads=1:mbtree=0"
-        stream = container.add_stream("libx264", rate=30, options={"crf": "23", "x264-params": x264})
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for number in range(num_frames):
-            top, left = round(32 + 31 * np.sin(number / 40)), round(32 + 31 * np.cos(number / 30))
-            picture = np.ascontiguousarray(pictures[number // 4 % 8, top : top + height, left : left + width])
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode(None))
+    return ClipCost(num_clips=len(items), decode_ms=decode_s * each, crop_ms=crop_s * each, collate_ms=collate_s * each)

@@ -15,7 +15,7 @@ from ray.cluster_utils import Cluster
 
 from orchestrator.experiment.bound_sweep import prepare
 from orchestrator.store.open import store_at
-from orchestrator.store.store import Store
+from tests.support.trained_sweep import train_undisturbed
 
 pytestmark = pytest.mark.ray
 
@@ -100,9 +100,7 @@ def test_a_machine_that_goes_in_mid_job_changes_no_bit_of_the_result(
         cluster.add_node(num_cpus=1, env_vars=_machine(tmp_path / "third"))
         assert run.wait(timeout=WAIT_S) == 0, (tmp_path / "log.txt").read_text()
 
-    alone = Store(tmp_path / "alone")
-    here = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
-    subprocess.run(_command(sweep, alone.home), env=here, check=True, capture_output=True, timeout=WAIT_S)
+    alone = train_undisturbed(sweep, tmp_path / "alone", num_workers=2)
     for each in steps:
         after, undisturbed = store.done(each), alone.done(each)
         assert after is not None

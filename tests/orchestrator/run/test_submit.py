@@ -32,6 +32,7 @@ from orchestrator.store.open import store_at
 from orchestrator.store.store import Store
 from reskd.errors import BadInput
 from tests.support.ports import free_port
+from tests.support.trained_sweep import train_undisturbed
 
 SWEEP = """
 question: Does it run there?
@@ -345,10 +346,7 @@ def test_a_job_goes_on_without_its_terminal_and_a_cancelled_one_resumes_to_the_s
     assert lines[: len(kept)] == kept, "epochs before the cancellation were trained again"
     assert [line["epoch"] for line in lines] == list(range(1, 41))
 
-    # By the same cluster, since two Rays on one host are not to be trusted; test_nodes.py has the local run.
-    undisturbed = Store(tmp_path / "undisturbed")
-    third = cluster.reskd("submit", sweep.name, "--store", str(undisturbed.home), folder=tmp_path)
-    assert third.returncode == 0, third.stdout + third.stderr
+    undisturbed = train_undisturbed(sweep, tmp_path / "undisturbed", num_workers=1)
     ours, theirs = store.done(step_id), undisturbed.done(step_id)
     assert ours is not None
     assert theirs is not None

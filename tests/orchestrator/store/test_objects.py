@@ -31,7 +31,7 @@ from reskd.runtime.workers import Workers
 from reskd.training.fit import fit_cohort
 from reskd.training.member_spec import MemberSpec
 from tests.support.sweeps import THREE_ROWS
-from tests.support.trained_sweep import train_sweep
+from tests.support.trained_sweep import train_sweep, train_undisturbed
 from tests.support.training import student_recipe, teacher_recipe
 
 STEP = "0123456789abcdef"
@@ -379,10 +379,8 @@ def test_an_address_that_leads_nowhere_is_one_line_and_nothing_starts(
 def test_a_sweep_run_half_here_and_half_there_ends_with_the_tables_of_one_undisturbed_run(
     s3_url: str, tmp_path: Path, demo_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    undisturbed = sweep_in(tmp_path / "undisturbed", demo_root)
-    done = reskd(undisturbed, "run", "small.yaml", "--store", "store")
-    assert done.returncode == 0, done.stdout + done.stderr
-
+    sweep = sweep_in(tmp_path / "undisturbed", demo_root) / "small.yaml"
+    undisturbed = train_undisturbed(sweep, tmp_path / "reference", num_workers=2)
     here, there = (sweep_in(tmp_path / name, demo_root) for name in ("here", "there"))
     monkeypatch.setenv("RESKD_CACHE", str(tmp_path / "cache-here"))
     text = (here / "small.yaml").read_text()
@@ -397,14 +395,14 @@ def test_a_sweep_run_half_here_and_half_there_ends_with_the_tables_of_one_undist
     assert second.returncode == 0, second.stdout + second.stderr
     assert "training 1 step in 1 job" in second.stdout
     assert f"ui --store {s3_url}" in second.stdout
-    assert _tables(tmp_path / "cache-there") == _tables(undisturbed / "store")
+    assert _tables(tmp_path / "cache-there") == _tables(undisturbed.home)
     assert not [key for key in _all_keys(s3_url) if "/ray/" in key or "mlflow" in key]
 
     monkeypatch.setenv("RESKD_CACHE", str(tmp_path / "cache-laptop"))
     for command in (["publish"], ["tables"], ["tables", "--from", "store"]):
         again = reskd(there, *command, "small.yaml", "--store", s3_url)
         assert again.returncode == 0, again.stdout + again.stderr
-        assert _tables(tmp_path / "cache-laptop") == _tables(undisturbed / "store"), command
+        assert _tables(tmp_path / "cache-laptop") == _tables(undisturbed.home), command
     assert len(list((tmp_path / "cache-laptop").glob("*/mlflow.db"))) == 1
     status = reskd(there, "status", "small.yaml", "--store", s3_url, "--json")
     assert [row["verdict"] for row in json.loads(status.stdout)] == ["done"] * 4

@@ -14,7 +14,7 @@ error_console = make_console(stderr=True)
 
 
 def program_name() -> str:
-    """How this program was called, so that the commands it prints can be typed where the person is."""
+    """The name by which this program was called. Commands that it prints use this name, so that they can be copied."""
     called = Path(sys.argv[0])
     on_path = shutil.which(called.name)
     if on_path is not None and Path(on_path).resolve() == called.resolve():

@@ -1,4 +1,4 @@
-"""What this machine has of what reskd needs, each thing tried rather than looked up, and what to do where it fails."""
+"""Checks that this machine has what reskd needs. Each check really uses the thing; a failed check says what to do."""
 
 from __future__ import annotations
 
@@ -17,30 +17,31 @@ from typing import Literal
 from reskd.errors import BadInput
 
 PYTHONS = ((3, 11), (3, 14))
-"""From the first, before the second, as pyproject.toml has it."""
+"""Supported Python versions, as in pyproject.toml: at least the first, below the second."""
 MIN_FREE_GIB = 5.0
-"""A demo store is under 1 GiB; a ResNet-50 sweep of the paper's size keeps two checkpoints of 0.3 GiB for each step."""
+"""Free disk space that a store needs. A demo store is below 1 GiB; a ResNet-50 sweep of the paper's size keeps two
+checkpoints of 0.3 GiB for each step."""
 IMPORT_TIMEOUT_S = 120.0
 INSTALL = "make a new environment with `make demo`, or: pip install -c constraints.txt -e ."
 
 SIDE = 64
 BRIGHTNESSES = tuple(range(32, 224, 24))
-"""Brightness of each frame of the clip that the decoders are tried on."""
+"""Brightness of each frame of the clip with which the decoders are tested."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One thing looked at."""
+    """The result of one check."""
 
     what: str
     verdict: Literal["ok", "note", "missing"]
-    """note: works without it; missing: needed."""
+    """note: reskd works without it; missing: reskd needs it."""
     found: str
     do: str = ""
 
 
 def examine(store: Path) -> list[Finding]:
-    """Everything, in the order a person would mend it."""
+    """All checks, in the order in which their failures should be corrected."""
     return [
         _python(),
         _tried("torch", _torch, do=INSTALL),
@@ -66,7 +67,7 @@ def _python() -> Finding:
 
 
 def _tried(what: str, attempt: Callable[[], str], *, do: str) -> Finding:
-    """What the attempt says, or how it failed: here any exception is an answer."""
+    """The attempt's message, or the error with which it failed. Any exception is an answer here."""
     try:
         return Finding(what=what, verdict="ok", found=attempt())
     except Exception as error:
@@ -105,7 +106,7 @@ def _built() -> str:
 
 
 def _decoders() -> list[Finding]:
-    """pyav is needed; the others are choices."""
+    """Check the decoders: pyav is needed, the others are optional."""
     try:
         from reskd.data.decode.dispatch import BACKENDS
     except Exception as error:
@@ -144,7 +145,7 @@ def _read_back(backend: str) -> str:
 
 
 def _imports(what: str, module: str) -> Finding:
-    """In a process of its own: what fails or hangs there is told here, and nothing is left loaded."""
+    """Import a module in a separate process, so that a crash or hang is reported and nothing stays loaded."""
     code = f"import {module}; print({module}.__version__)"
     try:
         result = subprocess.run(
@@ -159,7 +160,7 @@ def _imports(what: str, module: str) -> Finding:
 
 
 def _disk(store: Path) -> Finding:
-    """Space where the store is, or would be made."""
+    """Free space at the place of the store, which need not exist yet."""
     place = next(folder for folder in (store, *store.parents) if folder.exists())
     free_gib = shutil.disk_usage(place).free / 2**30
     found = f"{free_gib:.1f} GiB free at {store}"
@@ -190,5 +191,5 @@ def _one_line(error: Exception) -> str:
 
 
 def is_fit(findings: Sequence[Finding]) -> bool:
-    """Whether everything needed is there."""
+    """Whether nothing needed is missing."""
     return all(finding.verdict != "missing" for finding in findings)

@@ -1,4 +1,4 @@
-"""How a run ended, and what to type next."""
+"""Prints how a run ended, and which command to type next."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def show_outcome(
     prepared: Prepared, outcome: Outcome, publishers: Sequence[Publisher], console: Console, *, program: str
 ) -> None:
-    """How it ended and what to type next."""
+    """Print how the run ended and which command to type next."""
     command = shlex.join([program, *sys.argv[1:]])
     total = outcome.num_done + len(outcome.failed) + len(outcome.unfinished)
     pruned = f"{outcome.num_pruned} stopped early, " if outcome.num_pruned else ""
@@ -52,7 +52,7 @@ def show_outcome(
 
 
 def estimate_lines(prepared: Prepared, jobs: Sequence[Job]) -> list[str]:
-    """The estimate of each job that ran from its first epoch to its end, beside the seconds it took."""
+    """For each job that ran from its first epoch to its end: the estimated and the measured time."""
     lines = []
     for job in jobs:
         records = [prepared.store.done(step_id) for step_id in job.members]
@@ -65,7 +65,7 @@ def estimate_lines(prepared: Prepared, jobs: Sequence[Job]) -> list[str]:
 
 
 def browse_line(prepared: Prepared, publisher: Publisher, *, program: str) -> str:
-    """What to type or open to see the runs in MLflow."""
+    """The command or the address that shows the runs in MLflow."""
     if not publisher.tracking_uri.startswith("sqlite:"):
         return f"browse:  {publisher.experiment_url}"
     store_option = "" if prepared.store.is_default else f" --store {prepared.store.address}"

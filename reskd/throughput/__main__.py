@@ -48,27 +48,32 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--model", default="tsn_resnet50", help="default: %(default)s")
     add("--classes", type=_count, default=200, help="default: %(default)s, ActivityNet's")
-    add("--frames", type=_count, default=16, help="of a clip; default: %(default)s")
+    add("--frames", type=_count, default=16, help="frames per clip; default: %(default)s")
     add("--resolutions", type=_count, nargs="+", default=RESOLUTIONS, metavar="PIXELS", help="default: the paper's six")
-    add("--batch", type=_count, default=64, help="clips; default: %(default)s")
+    add("--batch", type=_count, default=64, help="clips per batch; default: %(default)s")
     add(
         "--max-batch",
         type=_count_or_none,
         default=256,
-        help="search the best batch up to here, by powers of two; 0: no search; default: %(default)s",
+        help="largest batch size of the search for the fastest one; 0: no search; default: %(default)s",
     )
     add("--paths", nargs="+", choices=list(PATHS), help="default: all that the device can run")
-    add("--seconds", type=_seconds, default=20.0, help="at most, for one measurement; default: %(default)s")
-    add("--repeats", type=_count, default=20, help="timings that the median is taken over; default: %(default)s")
+    add("--seconds", type=_seconds, default=20.0, help="longest time of one measurement; default: %(default)s")
+    add("--repeats", type=_count, default=20, help="number of timings for the median; default: %(default)s")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:1; default: %(default)s")
-    add("--dtype", choices=list(DTYPES), default="auto", help="of the tuned paths; default: bfloat16 where it is fast")
-    add("--threads", type=_count, help="of torch on the CPU; default: torch's own choice")
+    add(
+        "--dtype",
+        choices=list(DTYPES),
+        default="auto",
+        help="number type of the tuned paths; auto: bfloat16 if it is fast",
+    )
+    add("--threads", type=_count, help="torch's threads on the CPU; default: torch's own choice")
     add(
         "--compile-mode",
         choices=["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs", FREEZING],
         help="default: max-autotune on a GPU, freezing on a CPU",
     )
-    add("--json", type=Path, metavar="FILE", help="the measurements, for `reskd bench import`")
+    add("--json", type=Path, metavar="FILE", help="file for the measurements, which `reskd bench import` reads")
     return parser
 
 

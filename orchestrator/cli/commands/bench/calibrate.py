@@ -1,4 +1,4 @@
-"""`reskd bench calibrate`: what this machine does, measured and kept as a device profile."""
+"""`reskd bench calibrate`: measures this machine and writes a device profile."""
 
 from __future__ import annotations
 
@@ -19,16 +19,19 @@ if TYPE_CHECKING:
 
 
 def calibrate(
-    name: Annotated[str | None, typer.Option("--name", help="Of the profile; without it, of the shipped one.")] = None,
-    device: Annotated[str, typer.Option("--device", help="cuda, cpu, or auto: a GPU where there is one.")] = "auto",
-    data: Annotated[
-        Path | None, typer.Option("--data", help="Sweep file or folder with train.csv: what its clips cost to decode.")
+    name: Annotated[
+        str | None, typer.Option("--name", help="The profile's name. Default: the name of the shipped profile.")
     ] = None,
-    long: Annotated[bool, typer.Option("--long", help="Those videos are of minutes, not of seconds.")] = False,
-    seconds: Annotated[float, typer.Option(min=0.01, help="Of each measurement; there are about 15 to 35.")] = 2.0,
+    device: Annotated[str, typer.Option("--device", help="cuda, cpu, or auto (a GPU if there is one).")] = "auto",
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Sweep file or folder with train.csv. Its clips' decoding time is measured."),
+    ] = None,
+    long: Annotated[bool, typer.Option("--long", help="The videos of --data last minutes, not seconds.")] = False,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Seconds per measurement; there are about 15 to 35.")] = 2.0,
     store: StoreFolder = None,
 ) -> None:
-    """Measure what this machine does and keep it as a device profile, which plans reckon with from then on."""
+    """Measure this machine and write a device profile, which later estimates of `plan` use."""
     import torch
 
     from orchestrator.cli.commands.data.shared import data_specs

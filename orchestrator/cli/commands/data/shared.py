@@ -9,7 +9,7 @@ from reskd.recipe import DataSpec
 
 
 def data_specs(source: Path, *, data: str | None) -> list[DataSpec]:
-    """All data specs of one data set."""
+    """All data specs in the sweep, or in the folder, that belong to one data set."""
     if source.is_dir():
         classes = "classes.txt" if (source / "classes.txt").is_file() else None
         return [DataSpec(name=source.resolve().name, root=str(source), classes=classes)]

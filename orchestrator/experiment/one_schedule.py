@@ -15,7 +15,7 @@ from orchestrator.spec.sweep import Sweep
 from reskd.errors import BadInput
 
 MAX_NAME = 120
-"""Bytes of a name made of several; a file system ends at 255, and a time or an ending comes after it."""
+"""Most bytes in a name made from several names. A file system allows 255, and a time or an extension is added."""
 
 
 def in_one_schedule(prepared: Sequence[Prepared]) -> Prepared:
@@ -75,7 +75,7 @@ def joined_name(names: Sequence[str]) -> str:
 
 
 def refuse_same_names(paths: Sequence[Path]) -> None:
-    """Raise BadInput for two files with the same name, which would overwrite each other's tables."""
+    """Raise BadInput for two files with the same name: one would overwrite the tables of the other."""
     files: dict[str, Path] = {}
     for path in paths:
         other = files.setdefault(path.stem, path)
@@ -87,7 +87,7 @@ def refuse_same_names(paths: Sequence[Path]) -> None:
 
 
 def refuse_apart(sweeps: Sequence[Sweep]) -> None:
-    """Raise BadInput for sweeps whose settings exclude one schedule."""
+    """Raise BadInput if the settings of the sweeps do not allow one common schedule."""
     first, *others = sweeps
     if not others:
         return
@@ -113,7 +113,7 @@ def refuse_apart(sweeps: Sequence[Sweep]) -> None:
 
 
 def _refuse_other_tests(prepared: Sequence[Prepared]) -> None:
-    """Raise BadInput if two sweeps show the same step in rows but with different final tests."""
+    """Raise BadInput if two sweeps show the same step in rows, but with different final tests."""
     for first, other in combinations(prepared, 2):
         for step_id in first.possible.keys() & other.possible.keys():
             one, two = first.possible[step_id], other.possible[step_id]

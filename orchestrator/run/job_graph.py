@@ -1,7 +1,7 @@
-"""The graph inside Ray Tune: hands out the next job whose teachers are DONE in the store and whose workers fit.
+"""The scheduler inside Ray Tune: it starts a job when its teacher is DONE in the store and its workers fit.
 
-Tune knows no dependencies between trials, and a Train run inside a trial takes its workers' resources without
-Tune's knowledge; so both are decided here. Tune schedules, it invents nothing.
+Tune does not know dependencies between trials. A Train run inside a trial reserves its workers' resources without
+Tune's knowledge. So this module decides both, and gives Tune one trial after another.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from orchestrator.store.store import Store
 logger = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 2
-"""Trials of one job before its unfinished steps are given up for this run."""
+"""Number of trials of a job before this run gives up its unfinished steps."""
 
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What the declared machine or cluster can hold at one time."""
+    """The resources that all jobs may use at the same time."""
 
     cpus: float
     gpus: float
@@ -39,7 +39,10 @@ class Capacity:
 
 
 class GraphSearcher(Searcher):
-    """States of the jobs, and which trial runs which job. Plain data, since Tune pickles its searcher."""
+    """The states of the jobs, and which trial runs which job.
+
+    It holds plain data only, since Tune pickles its searcher.
+    """
 
     def __init__(
         self,
@@ -70,7 +73,7 @@ class GraphSearcher(Searcher):
         return True  # nothing here is compared by a metric
 
     def suggest(self, trial_id: str) -> Any:
-        """The next job's config under ``job``, None to be asked again later, or FINISHED."""
+        """The config of the next job under the key ``job``; None: ask again later; FINISHED: no job is left."""
         if self._should_stop is not None and self._should_stop():
             return Searcher.FINISHED  # with nothing running Tune would not look at signals for minutes
         for job in self.jobs.values():
@@ -108,7 +111,7 @@ class GraphSearcher(Searcher):
         return (has_ended or has_failed) and not self.store.is_finished(teacher)
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
-        """Believe the store, not the trial: a step is done when its DONE record says so."""
+        """Set the job's state from the store, not from the trial's result: a step is done if it has a DONE record."""
         job = self.jobs[self.job_of_trial[trial_id]]
         finished = [self.store.is_finished(step_id) for step_id in job.members]
         pruned = [self.store.pruned(step_id) is not None for step_id in job.members]
@@ -130,9 +133,9 @@ class GraphSearcher(Searcher):
             self.states[job.id] = "failed"
 
     def _split(self, job: Job) -> bool:
-        """Two jobs in place of one that ran out of memory; whether there are.
+        """Replace a job that ran out of memory by two jobs. Returns whether it did.
 
-        Which members train together changes no bit of them, so the parts go on from what the store has.
+        A member's bits do not depend on the other members, so the two jobs resume from the store.
         """
         left = [step_id for step_id in job.members if self.store.to_split(step_id) is not None]
         if len(left) < 2:
@@ -157,7 +160,7 @@ class GraphSearcher(Searcher):
         return True
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the store is what a later run starts from."""
+        """Save nothing: a later run starts from the store."""
         open(checkpoint_path, "w").close()
 
     def restore(self, checkpoint_path: str) -> None:

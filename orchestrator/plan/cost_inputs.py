@@ -101,9 +101,7 @@ def _device_here(resources: Resources, folder: Path | None) -> str | None:
 
 
 def num_devices(resources: Resources, costs: Costs, *, asked: Asked | None = None) -> float:
-    """Number of devices that may work at the same time, as asked on the command line, else by the sweep, else as found
-    here.
-    """
+    """Number of devices that may work at the same time: as asked for, else as the sweep says, else as found here."""
     if asked is not None and asked.devices is not None:
         return asked.devices
     if costs.profile.kind == "cpu":

@@ -40,11 +40,10 @@ def declared_capacity(resources: Resources) -> Capacity:
 
 
 def cluster_capacity(resources: Resources, present: Mapping[str, float]) -> Capacity:
-    """The resources in the sweep, even if fewer are up now, since the cluster scales up.
+    """The resources that the sweep declares, even if fewer are up now, since the cluster can scale up.
 
-    Else the resources that are up.
-
-    If the sweep declares GPUs, CPUs are not limited, since they come with the GPU machines.
+    For what the sweep does not declare, the resources that are up. If it declares GPUs, CPUs are not limited, since
+    they come with the GPU machines.
     """
     declared = declared_capacity(resources)
     scales = resources.max_gpus is not None

@@ -99,9 +99,7 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def _set_strict(hint: Any, *, seen: set[Any]) -> None:
-    """Make the dataclass and all nested ones strict, since pydantic reads a dataclass's configuration from its class
-    only.
-    """
+    """Make the dataclass and all nested ones strict: pydantic reads this setting from each class alone."""
     if is_dataclass(hint) and hint not in seen:
         seen.add(hint)
         hint.__pydantic_config__ = STRICT  # type: ignore[union-attr]

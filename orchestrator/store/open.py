@@ -1,4 +1,4 @@
-"""The store that an address names: a folder, or a bucket."""
+"""Opens the store at an address: a folder or a bucket."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def is_bucket(address: str) -> bool:
 
 
 def store_folder(folder: str | Path | None) -> Path:
-    """Where the store is to be; nothing is made."""
+    """The folder of the store. It is not created."""
     return Path(folder or os.environ.get(STORE_VARIABLE) or DEFAULT_STORE).absolute()
 
 
 def store_of(address: str) -> Store:
-    """The store at an address, which is not asked whether it answers."""
+    """The store at an address. A bucket is not contacted."""
     if not is_bucket(address):
         return Store(Path(address))
     from orchestrator.store.object_blobs import ObjectBlobs, endpoint  # a client that a folder has no need of
@@ -35,12 +35,13 @@ def store_of(address: str) -> Store:
 
 
 def leased_store(address: str, *, owner_id: str) -> LeasedStore:
-    """The store at an address as run `owner_id`'s workers see it."""
+    """The store at an address, for the workers of run `owner_id`: each write checks the run's lease."""
     return LeasedStore(store_of(address), owner_id=owner_id)
 
 
 def store_at(folder: str | Path | None) -> Store:
-    """The store that a command line, $RESKD_STORE or the default names; BadInput where none can be written."""
+    """The store of the command line, else of $RESKD_STORE, else the default. Raises BadInput if it cannot be
+    written."""
     address = str(folder or os.environ.get(STORE_VARIABLE) or DEFAULT_STORE)
     if is_bucket(address):
         store = store_of(address)
@@ -59,7 +60,7 @@ def store_at(folder: str | Path | None) -> Store:
 
 
 def _check_bucket(store: Store) -> None:
-    """BadInput unless the bucket answers and heeds conditions, and the cache folder can be written."""
+    """Raise BadInput unless the bucket answers and obeys conditions, and the cache folder can be written."""
     from orchestrator.store.object_blobs import ObjectBlobs
 
     assert isinstance(store.blobs, ObjectBlobs)

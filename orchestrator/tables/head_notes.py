@@ -1,4 +1,4 @@
-"""The sentences over a table: what its numbers rest on, and what they do not say."""
+"""The sentences above a table, which say what its numbers are based on."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def head_sentences(
     look: Look | None = None,
     num_peers: int = 0,
 ) -> tuple[str, ...]:
-    """Everything that a reader must know; `records` are the finished runs behind the table."""
+    """All sentences above a table. `records` are those of the finished runs behind it."""
     return (
         *_seeds(sweep),
         *_sequential(sweep, look, rows=spec.rows, columns=columns),
@@ -61,7 +61,7 @@ def _seeds(sweep: Sweep) -> Iterator[str]:
 
 
 def _sequential(sweep: Sweep, look: Look | None, *, rows: Sequence[str], columns: Iterable[Column]) -> Iterator[str]:
-    """What `seeds: auto` says, if one of its rows is in the table."""
+    """The sentence about `seeds: auto`, if one of its rows is in the table."""
     auto = sweep.auto
     if auto is None or look is None or not set(auto.compare) & set(rows):
         return
@@ -74,7 +74,7 @@ def _sequential(sweep: Sweep, look: Look | None, *, rows: Sequence[str], columns
 
 
 def _clips(records: Collection[StepRecord]) -> Iterator[str]:
-    """How many clips the default protocol's figures are over."""
+    """The sentence about how many clips the figures of the final tests are based on."""
     judged = {
         (record.data_name, record.protocol, record.num_clips, record.num_skipped, record.num_missing)
         for record in records
@@ -89,7 +89,7 @@ def _clips(records: Collection[StepRecord]) -> Iterator[str]:
 
 
 def _evaluated_again(columns: Iterable[Column], records: Collection[StepRecord]) -> Iterator[str]:
-    """The protocols that columns name, in words, and how many clips the figures of each are over."""
+    """For each protocol in a column's name: the protocol in words, and how many clips its figures are based on."""
     for name in dict.fromkeys(name for column in columns if (name := column.protocol)):
         known = {(record.data_name, *record.evaluations[name]) for record in records if name in record.evaluations}
         over = [
@@ -114,7 +114,7 @@ def _devices(columns: Iterable[Column], entries: Iterable[Entry]) -> Iterator[st
 
 
 def _early_exits(columns: Iterable[Column], records: Iterable[StepRecord]) -> Iterator[str]:
-    """What a cost means for networks that stop early."""
+    """The sentence about what a cost means for networks that stop early."""
     rows: dict[str, list[float]] = {}
     for record in records:
         if FRAMES_USED in record.metrics:
@@ -129,7 +129,7 @@ def _early_exits(columns: Iterable[Column], records: Iterable[StepRecord]) -> It
 
 
 def _epochs(sweep: Sweep, rows: Sequence[str]) -> Iterator[str]:
-    """Rows with different budgets, most common first."""
+    """The sentence about rows with different numbers of epochs, most common first."""
     by_epochs: dict[int, list[str]] = {}
     for cell in sweep.cells:
         names = by_epochs.setdefault(cell.recipe.optim.epochs, [])

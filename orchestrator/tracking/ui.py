@@ -1,4 +1,4 @@
-"""`reskd ui`: MLflow's own server on the store's database, and the links that open the right pages."""
+"""`reskd ui`: runs MLflow's own server on the store's database, and prints links to the right pages."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ POLL_S = 0.2
 
 
 def serve(store: Store, *, port: int, console: Console) -> int:
-    """Run the server until it is stopped; its exit code. BadInput when there is nothing to show or no port."""
+    """Run the server until it is stopped, and return its exit code.
+
+    Raises BadInput if there is nothing to show or no port.
+    """
     database = store.mlflow_db
     if not database.exists():
         raise BadInput(
@@ -77,7 +80,7 @@ def _check_port(port: int) -> None:
 
 
 def answers(address: str) -> bool:
-    """Whether a server of MLflow's is up there."""
+    """Whether an MLflow server answers there."""
     try:
         with urlopen(f"{address}/health", timeout=5):
             return True

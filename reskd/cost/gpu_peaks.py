@@ -1,4 +1,4 @@
-"""Peaks of known GPUs, by the names that their driver gives them: what rooflines and plans reckon with."""
+"""Peak speeds of known GPUs, by the names that their driver reports. Rooflines and plans use them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DevicePeaks:
-    """Peaks that the best public programs come near to, not those of the data sheet."""
+    """Peaks that the best public programs nearly reach. They are lower than those in the data sheet."""
 
     name: str
     flops_per_s: float
-    """Operations a second of dense bf16 or fp16 products, 2 for each multiply-accumulate."""
+    """Operations per second of dense bf16 or fp16 products; 2 per multiply-accumulate."""
     bytes_per_s: float
-    """To and from the device's memory."""
+    """Bytes per second between the GPU and its memory."""
 
 
 DEVICE_PEAKS = {
@@ -26,23 +26,24 @@ DEVICE_PEAKS = {
 280 T of 312 T, 1.75 T of 2.04 TB/s. H100 SXM has the H200's cores; 3.0 T of 3.35 TB/s is the H200's share (0.9) of its
 own data sheet."""
 VARIANTS = frozenset({"PCIE", "NVL", "40GB", "MIG"})
-"""Words in the name of a card, or a part of one, whose peaks are others than those of the card without the word."""
+"""Words in a card's name that mean other peaks than those of the card without the word."""
 
 
 def is_named(part: str, device: str) -> bool:
-    """Whether ``part`` stands, in whole words, in the name that a device gives itself.
+    """Whether ``part`` occurs, as whole words, in the name that a device reports.
 
-    A word of VARIANTS in the device's name must be in ``part`` too: `H100` is no `NVIDIA H100 PCIe`, `H100 PCIe` is.
+    If the device's name has a word of VARIANTS, ``part`` must have it too. So `H100` does not fit `NVIDIA H100 PCIe`,
+    but `H100 PCIe` does.
     """
     asked, words = _words(part), _words(device)
     return f" {' '.join(asked)} " in f" {' '.join(words)} " and VARIANTS.isdisjoint(set(words) - set(asked))
 
 
 def peaks_of(device: str) -> DevicePeaks | None:
-    """The peaks of a device by the name that it gives itself (`NVIDIA H200`); None where none are known."""
+    """The peaks of a device by the name that it reports (`NVIDIA H200`); None if they are not known."""
     return next((peaks for name, peaks in DEVICE_PEAKS.items() if is_named(name, device)), None)
 
 
 def _words(name: str) -> list[str]:
-    """Letters, digits and dots that stand together, in capitals: `A100-SXM4-80GB` is A100, SXM4, 80GB."""
+    """Words of letters, digits and dots, in capitals: `A100-SXM4-80GB` gives A100, SXM4, 80GB."""
     return re.findall(r"[\w.]+", name.upper())

@@ -1,4 +1,7 @@
-"""`python -m reskd.throughput`: clips a second of a network, as it is and tuned; needs torch and torchvision alone."""
+"""`python -m reskd.throughput`: measures clips per second of a network, plain and tuned.
+
+Needs only torch and torchvision.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,12 @@ from reskd.throughput.paths import FREEZING, PATHS
 from reskd.throughput.sheet import Plan, fill, new_sheet, table_of
 
 RESOLUTIONS = (224, 144, 112, 96, 72, 56)
-"""Resolutions of the paper's Table 4; its batch is 64 videos of 16 frames."""
+"""Resolutions of the paper's Table 4, whose batch is 64 videos of 16 frames."""
 DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print a table, write the file after every measurement; ends with status 2 on bad input."""
+    """Measure, print a table, and write the file after every measurement. Exits with 2 on bad input."""
     options = _parser().parse_args(arguments)
     try:
         plan, device = _plan(options), chosen_device(options.device)

@@ -78,7 +78,9 @@ def show_differences(found: Sequence[Difference], console: Console, *, ids: tupl
         table.add_row(*(Text(text, style=style) for text in (one.field, _value(one.first), _value(one.second))))
     console.print(table)
     num_counting = sum(one.counts for one in found)
-    console.print(f"{num_counting} fields make them two steps; {len(found) - num_counting} more are only recorded")
+    console.print(
+        f"{num_counting} fields make them different steps; {len(found) - num_counting} more are only recorded"
+    )
 
 
 def _value(value: Any) -> str:

@@ -37,16 +37,18 @@ def show_outcome(
     if outcome.failed:
         console.print(f"try failed steps again:  {command} --retry-failed", markup=False)
     if outcome.given_up:
-        console.print(f"given up: {len(outcome.given_up)} steps whose jobs ended without a reason", style="red")
+        console.print(
+            f"given up: {len(outcome.given_up)} steps whose jobs ended without a recorded reason", style="red"
+        )
     for step_id, reason in outcome.held.items():
         step = prepared.steps[step_id]
         console.print(step_line(f"{name_of(step)}, seed {step.recipe.data_seed}", step_id, "held", reason))
     if outcome.held and not outcome.interrupted:
-        console.print(f"{len(outcome.held)} steps are another run's; when it has ended, type again:  {command}")
+        console.print(f"another run trains {len(outcome.held)} steps; when it has ended, type again:  {command}")
     elif outcome.unfinished:
         what = "stopped" if outcome.interrupted else "some jobs ended without finishing"
         log = f" (log: {outcome.log})" if outcome.log else ""
-        console.print(f"{what}{log}; nothing finished is lost. Go on with:  {command}", markup=False, soft_wrap=True)
+        console.print(f"{what}{log}; nothing finished is lost. Continue with:  {command}", markup=False, soft_wrap=True)
     for line in dict.fromkeys(browse_line(prepared, publisher, program=program) for publisher in publishers):
         console.print(line, markup=False, soft_wrap=True)
 
@@ -59,7 +61,7 @@ def estimate_lines(prepared: Prepared, jobs: Sequence[Job]) -> list[str]:
         took = [record for record in records if record is not None and "device_s" in record]
         if len(took) == len(job.members) and not job.resume_from:
             measured = sum(record["device_s"] for record in took) / job.workers
-            words = f"{duration(job.cost)} estimated, {duration(measured)} taken after its start"
+            words = f"{duration(job.cost)} estimated, {duration(measured)} measured after its start"
             lines.append(f"{job.id}: {words} ({label(job, prepared.steps)})")
     return lines
 

@@ -22,7 +22,7 @@ def show_overlap(overlap: Overlap, console: Console, *, num_sweeps: int) -> None
             table.add_row(Text(name), ", ".join(str(step.seed) for step in steps), Text(answers))
         console.print(table)
     counts = ", ".join(f"{number} {verdict}" for verdict, number in overlap.counts.items())
-    saved = f", of {overlap.num_asked} that the files ask for," if overlap.num_asked > overlap.num_steps else ","
+    saved = f", of {overlap.num_asked} in the files together," if overlap.num_asked > overlap.num_steps else ","
     console.print(f"{overlap.num_cells} cells, {overlap.num_steps} steps{saved} each counted once: {counts}")
     both = "" if overlap.num_taught + overlap.num_teachers <= overlap.num_steps else " (some do both)"
     console.print(f"{overlap.num_taught} have a teacher, {overlap.num_teachers} teach others{both}")

@@ -21,7 +21,9 @@ def show_plan(prepared: Prepared, plan: Plan, console: Console, *, cells: bool =
     """Print the question, the state of every cell with the reason, the jobs in their order of start, and a count."""
     console.print(f"{prepared.sweep.name}: {prepared.sweep.question}", style="bold", markup=False)
     for name in prepared.unseen:
-        console.print(f"data not seen here: {name}; step ids are provisional", style="yellow", markup=False)
+        console.print(
+            f"no videos and no manifest of {name} here; step ids are provisional", style="yellow", markup=False
+        )
     show_look(prepared, console)
     if cells:
         console.print(_cells(plan))

@@ -99,4 +99,4 @@ def _show_trouble(row: Mapping[str, Any], console: Console) -> None:
     if row["traceback"]:
         console.print(last_lines(row["traceback"]), style="red", markup=False, soft_wrap=True)
     if row["waiting"]:
-        console.print(f"waiting on it: {'; '.join(row['waiting'])}", style="red", markup=False)
+        console.print(f"waiting for it: {'; '.join(row['waiting'])}", style="red", markup=False)

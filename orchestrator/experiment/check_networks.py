@@ -56,8 +56,8 @@ def check_models(steps: Mapping[str, Step], classes_of: Callable[[Step], tuple[s
 def _refuse_other_classes(theirs: tuple[str, ...], ours: tuple[str, ...], who: str) -> None:
     if theirs != ours:
         raise BadInput(
-            f"{who} knows {len(theirs)} classes, the data has {len(ours)} or names them otherwise; "
-            f"a teacher and its students must have the same classes in one order"
+            f"{who} has {len(theirs)} classes, the student's data has {len(ours)}, or their names differ; "
+            f"a teacher and its students must have the same classes in the same order"
         )
 
 
@@ -82,7 +82,7 @@ def _last_map(spec: ModelSpec, trained_on: int, num_frames: int, num_classes: in
     except RuntimeError as error:  # most layers refuse a map smaller than themselves
         reason = str(error)
     raise BadInput(
-        f"model.resolution is {spec.resolution}, which leaves {spec.name!r} no last map of {num_frames} frames "
+        f"model.resolution is {spec.resolution}, too small for {spec.name!r} with clips of {num_frames} frames "
         f"({reason}); raise it, or change data.num_frames"
     )
 
@@ -97,6 +97,7 @@ def _model_in(path: str, classes: tuple[str, ...], crop_size: int) -> tuple[Mode
         _refuse_other_classes(tuple(content["classes"]), classes, "this teacher")
         if spec.resolution > crop_size:
             raise BadInput(
-                f"this teacher takes {spec.resolution} pixels, more than data.crop_size = {crop_size}; raise that"
+                f"this teacher takes {spec.resolution} pixels, more than data.crop_size = "
+                f"{crop_size}; raise data.crop_size"
             )
     return spec, content.get("num_frames")

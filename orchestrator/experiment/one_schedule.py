@@ -81,8 +81,8 @@ def refuse_same_names(paths: Sequence[Path]) -> None:
         other = files.setdefault(path.stem, path)
         if other != path:
             raise BadInput(
-                f"{other} and {path} are both the sweep {path.stem!r}, under which name its tables and MLflow's "
-                "experiment are kept; rename one of the files"
+                f"{other} and {path} are both the sweep {path.stem!r}, so they would share one "
+                "folder of tables and one experiment in MLflow; rename one of the files"
             )
 
 
@@ -97,18 +97,19 @@ def refuse_apart(sweeps: Sequence[Sweep]) -> None:
             if theirs[name] != value and name != "budget_gpu_hours":  # budgets are added up
                 raise BadInput(
                     f"{other.path}: '{part}.{name}' is {json.dumps(theirs[name])}, and {json.dumps(value)} in "
-                    f"{first.path}; one schedule has one: set it for all of them with --set {part}.{name}=..., or "
-                    "run the files one by one"
+                    f"{first.path}; one schedule needs one value: set it for all of them with --set "
+                    f"{part}.{name}=..., or run the files one by one"
                 )
     for one in sweeps:
         if one.early_stopping is not None:
             raise BadInput(
-                f"{one.path}: 'early_stopping' may stop a step that another sweep wants whole; run this file by itself"
+                f"{one.path}: 'early_stopping' may stop a step that another sweep needs with all its epochs; "
+                "run this file alone"
             )
         if one.resources.groups_per_pass == "auto":
             raise BadInput(
-                f"{one.path}: 'resources.groups_per_pass' is auto, which is by the sweep's own steps, so that other "
-                "files would change how they compute; give a number, or run this file by itself"
+                f"{one.path}: 'resources.groups_per_pass' is auto. It depends on the sweep's own steps, so other files "
+                "would change it; give a number, or run this file alone"
             )
 
 
@@ -121,6 +122,7 @@ def _refuse_other_tests(prepared: Sequence[Prepared]) -> None:
             if one.cells and two.cells and ours != theirs:
                 raise BadInput(
                     f"{other.sweep.path}: row {name_of(two)!r} and row {name_of(one)!r} of {first.sweep.path} are one "
-                    f"training, judged at its end by {theirs.name} and by {ours.name}; run the files one by one, and "
-                    f"show the other test as a column: test/{theirs.name}/<metric>, after `reskd eval`"
+                    f"training with two different final tests, {theirs.name} and {ours.name}; run "
+                    f"the files one by one, and show the other test as a column: test/{theirs.name}/<metric>, after "
+                    f"`reskd eval`"
                 )

@@ -176,8 +176,8 @@ def _manifest_sha256(store: Store, step_id: str) -> str:
 def _check_data(store: Store, step_id: str, data: DataSpec, manifest: Manifest) -> None:
     if manifest.sha256 != _manifest_sha256(store, step_id):
         raise BadInput(
-            f"{data_root(data)}: other videos or labels than step {step_id} was trained on; "
-            "name the folder that holds those with --data-root, or train on these with `reskd run`"
+            f"{data_root(data)}: its videos or labels differ from those that step {step_id} was trained on; "
+            "name the folder of those with --data-root, or train on these with `reskd run`"
         )
 
 

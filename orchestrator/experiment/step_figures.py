@@ -60,7 +60,9 @@ def open_networks(store: Store, prefixes: Sequence[str]) -> list[Network]:
     for other in networks[1:]:
         for name in ("num_frames", "stride", "short_side", "crop_size", "decode", "classes"):
             if getattr(other.trained.card, name) != getattr(first.trained.card, name):
-                raise BadInput(f"steps {first.step_id} and {other.step_id} differ in {name}; name steps of equal clips")
+                raise BadInput(
+                    f"steps {first.step_id} and {other.step_id} differ in {name}; name steps with the same clips"
+                )
     return networks
 
 
@@ -76,7 +78,7 @@ def validation_clips(store: Store, network: Network, *, num: int, root: Path | N
     sha256 = (store.identity(network.step_id) or {})["payload"]["manifest_sha256"]
     path = store.local(store.manifest_reference(data.name, sha256))
     if not path.is_file():
-        raise BadInput(f"{path}: the manifest of step {network.step_id} is not there; name videos with --videos")
+        raise BadInput(f"{path}: the manifest of step {network.step_id} is missing; name videos with --videos")
     manifest = read_manifest(path)
     folder = root or root_of(data)
     if not folder.is_dir():
@@ -146,7 +148,7 @@ def write_cams(
             rows.append(Seen(words=f"{network.words}\n{says}", maps=found.maps[0]))
         truth = f", class {' and '.join(clip.labels)}" if clip.labels else ""
         note = (
-            f"Light where {layer or 'the last map'} speaks for "
+            f"Light where {layer or 'the last map'} supports "
             f"{repr(class_name) if class_name else 'the class that the network predicts'}; each row has a scale of its "
             "own, from 0 to its largest value in the clip."
         )

@@ -59,7 +59,9 @@ def write_sweep_figures(prepared: Prepared, kind: PlotKind, folder: Path) -> lis
     else:
         figures = _costs(prepared)
     if not figures:
-        raise BadInput(f"{sweep.path}: nothing to draw yet in {prepared.store.address}; `reskd run` it first")
+        raise BadInput(
+            f"{sweep.path}: nothing to draw yet in {prepared.store.address}; train it first with `reskd run`"
+        )
     for figure in figures:
         write_atomic(folder / figure.file, figure.png())
     return [folder / figure.file for figure in figures]

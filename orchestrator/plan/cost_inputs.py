@@ -117,7 +117,7 @@ def num_devices(resources: Resources, costs: Costs, *, asked: Asked | None = Non
 
 def _assumed(data: DataSpec) -> tuple[ClipCounts, str]:
     counts = PUBLISHED_CLIPS.get(data.annotations, UNKNOWN_CLIPS)
-    return counts, f"{data.name}: not seen here, {counts.train} training and {counts.val} validation clips are assumed"
+    return counts, f"{data.name}: no videos here; {counts.train} training and {counts.val} validation clips are assumed"
 
 
 def corrected(costs: Costs, records: Mapping[str, Json], steps: Mapping[str, Step], *, resources: Resources) -> Costs:

@@ -73,7 +73,7 @@ def check_on_worker(store: Store, roots: Sequence[str]) -> None:
     except ray.exceptions.RayError as error:
         raise BadInput(
             f"worker node {nodes[0][:8]} could not check the store: {str(error).strip().splitlines()[-1]}; "
-            f"does its image hold what constraints.txt lists?"
+            f"does its image have the packages of constraints.txt?"
         ) from error
     finally:
         store.blobs.delete([note])

@@ -100,7 +100,9 @@ def _run_seeds(
     """Train the missing steps of the current seeds."""
     for one in prepared:
         if one.unseen:
-            raise BadInput(f"{one.sweep.path}: no videos and no manifest of {', '.join(one.unseen)} here")
+            raise BadInput(
+                f"{one.sweep.path}: no videos and no manifest of {', '.join(one.unseen)} here; set data.root"
+            )
         check_before_start(one)
     publishers = [Publisher(one.store, sweep=one.sweep, steps=one.steps, tracking_uri=tracking_uri) for one in prepared]
     whole = in_one_schedule(prepared)
@@ -171,8 +173,8 @@ def _refuse_too_large(prepared: Prepared, jobs: Sequence[Job], capacity: Capacit
         if not capacity.fits(job, ()):
             raise BadInput(
                 f"{prepared.sweep.path}: a job takes {job.workers} workers, {job.cpus:g} CPUs and {job.gpus:g} GPUs, "
-                f"but there are {capacity.cpus:g} CPUs and {capacity.gpus:g} GPUs; lower resources.workers, or say "
-                f"what there is with resources.max_cpus and resources.max_gpus"
+                f"but there are {capacity.cpus:g} CPUs and {capacity.gpus:g} GPUs; lower resources.workers, or "
+                f"set resources.max_cpus and resources.max_gpus to what there is"
             )
 
 

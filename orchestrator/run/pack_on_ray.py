@@ -68,7 +68,7 @@ def _result(done: ray.ObjectRef) -> Packed:
 def _pack_there(job: Job, settings: PackSettings, target: Path) -> Packed:
     if read_settings(target) != settings:
         raise BadInput(
-            f"{target}: machine {os.uname().nodename} of the cluster does not see the pack that was begun there; name "
+            f"{target}: machine {os.uname().nodename} of the cluster cannot see the pack that was begun there; name "
             "a folder on storage that all machines share"
         )
     return pack_alone(job, settings)

@@ -35,4 +35,6 @@ def refuse_unreachable(address: str, *, where: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
     except OSError as error:
-        raise BadInput(f"{where} {address}: nobody answers ({error}); give that of `ray start --head`") from error
+        raise BadInput(
+            f"{where} {address}: nobody answers ({error}); give the address of `ray start --head`"
+        ) from error

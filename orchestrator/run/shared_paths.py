@@ -26,7 +26,7 @@ def refuse_relative_store(folder: str | None) -> None:
         )
     if not is_bucket(chosen) and not Path(chosen).is_absolute():
         raise BadInput(
-            f"--store {chosen}: a relative path is another folder on every machine of a cluster; give the absolute "
+            f"--store {chosen}: a relative path means another folder on every machine of a cluster; give the absolute "
             f"path of a folder that all its machines share, such as /shared/reskd"
         )
 
@@ -36,7 +36,7 @@ def refuse_relative_paths(path: Path, changes: Sequence[str]) -> None:
     for key, value in _paths(apply_changes(split_changes(changes), read_yaml(path))):
         if not Path(value).is_absolute():
             raise BadInput(
-                f"{path}: '{key}' is {value!r}, which a cluster does not know: the sweep file is uploaded alone; give "
+                f"{path}: '{key}' is {value!r}, which is not on the cluster: only the sweep file is uploaded; give "
                 f"the absolute path of a folder that all its machines share (for videos: --set data.root=/shared/..., "
                 f"or leave data.root out and set {DATA_VARIABLE} on the cluster)"
             )

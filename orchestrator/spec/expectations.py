@@ -27,7 +27,7 @@ class Expect:
     def __post_init__(self) -> None:
         names = ("low", "high", "within", "within_percent", "delta_low", "delta_high")
         if all(getattr(self, name) is None for name in names):
-            raise BadInput(f"an expectation says nothing; give it one or more of {', '.join(names)}")
+            raise BadInput(f"an expectation is empty; give it one or more of {', '.join(names)}")
         for name in ("within", "within_percent"):
             value = getattr(self, name)
             if value is not None and value <= 0:

@@ -51,7 +51,8 @@ def _with_rule(seeds: object, field: str, text: str) -> object:
     rule, _, name = field.partition(".")
     if not isinstance(seeds, dict) or not isinstance(seeds.get(rule), dict) or not name:
         raise BadInput(
-            f"--set seeds.{field}: the sweep has no such rule; write --set seeds=[0,1,2] or give it the rule"
+            f"--set seeds.{field}: not a field of 'seeds.auto' in the sweep file; add that to the file, "
+            f"or write --set seeds=[0,1,2]"
         )
     return {**seeds, rule: {**seeds[rule], name: parse_yaml(text)}}
 

@@ -82,9 +82,9 @@ def _refuse_other_test(known: Step, cell: Cell) -> None:
     ours, theirs = known.recipe.test_protocol, cell.recipe.test_protocol
     if ours != theirs:
         raise BadInput(
-            f"rows {name_of(known)!r} and {cell.row!r} are one training, judged at its end by {ours.name} and by "
-            f"{theirs.name}; keep one of them, and show the other test as a column: test/{theirs.name}/<metric>, after "
-            "`reskd eval`"
+            f"rows {name_of(known)!r} and {cell.row!r} are one training with two different final "
+            f"tests, {ours.name} and {theirs.name}; keep one of them, and show the other "
+            f"test as a column: test/{theirs.name}/<metric>, after `reskd eval`"
         )
 
 

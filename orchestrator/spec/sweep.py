@@ -222,7 +222,7 @@ def load(path: Path, *, changes: Sequence[str] = ()) -> Sweep:
             both = [row for row in auto.compare if stopped and row in stopped.rows]
             if both:
                 raise BadInput(
-                    f"'seeds.auto.compare' names {both[0]!r}, which 'early_stopping' may stop before it has a figure; "
+                    f"'seeds.auto.compare' names {both[0]!r}, which 'early_stopping' may stop before its final test; "
                     "name it in only one of the two"
                 )
             _refuse_unlike_tests(auto, cells)
@@ -289,7 +289,8 @@ def _refuse_unlike_tests(auto: AutoSeeds, cells: Sequence[Cell]) -> None:
     if auto.column.count("/") == 1 and first != second:
         raise BadInput(
             f"'seeds.auto.column' is {auto.column!r}, but {auto.compare[0]!r} is tested by {', '.join(first)} and "
-            f"{auto.compare[1]!r} by {', '.join(second)}; give both one eval.views, or name a protocol in the column"
+            f"{auto.compare[1]!r} by {', '.join(second)}; give both the same eval.views, or name a "
+            f"protocol in the column"
         )
 
 

@@ -20,7 +20,7 @@ def write_starter(path: Path, *, data: Path | None) -> None:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError as error:
-        raise BadInput(f"{path}: is there already and stays as it is; name another file") from error
+        raise BadInput(f"{path}: exists already and is not changed; name another file") from error
     except OSError as error:
         raise BadInput(f"{path}: cannot be written ({error.strerror}); name another file") from error
 

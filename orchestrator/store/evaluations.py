@@ -52,8 +52,8 @@ def stored_judgement(store: Store, step_id: str, *, protocol: str | None = None)
     name = protocol or default_protocol(store, step_id)
     if name not in known:
         raise BadInput(
-            f"step {step_id} was not judged by {name!r}, only by {', '.join(known) or 'nothing'}; "
-            "name one of these, or evaluate it so with `reskd eval`"
+            f"step {step_id} was not evaluated by {name!r}, only by {', '.join(known) or 'nothing'}; "
+            "name one of these, or use `reskd eval` first"
         )
     try:
         arrays = store.logits(step_id, name)

@@ -201,7 +201,7 @@ def _tags(step: Step, record: StepRecord, facts: Json, *, steps: Mapping[str, St
         why += f"\n\n```\n{record.trace}\n```"
     waiting = children_of(step.id, steps) if record.state == "failed" else []
     if waiting:
-        why += f"\n\nwaiting on it: {'; '.join(waiting)}"
+        why += f"\n\nwaiting for it: {'; '.join(waiting)}"
     return own | {NOTE_TAG: f"{kind} {words_for(step, steps)}{why}"}
 
 

@@ -201,8 +201,8 @@ class _Seeds:
         for seed in self._seeds[row]:
             ours, theirs = self._record(row, seed), self._record(column.delta_to, seed)
             if ours and theirs and ours.protocol and theirs.protocol and ours.protocol != theirs.protocol:
-                told = f"it was judged by {ours.protocol} and {column.delta_to} by {theirs.protocol}"
-                yield seed, f"{told}; `reskd eval` judges both alike, for a column test/<protocol>/<metric>"
+                told = f"it was tested by {ours.protocol} and {column.delta_to} by {theirs.protocol}"
+                yield seed, f"{told}; `reskd eval` tests both by one protocol, for a column test/<protocol>/<metric>"
 
     def _record(self, row: str, seed: int) -> StepRecord | None:
         return self._records.get(self._step_of.get((row, seed), ""))

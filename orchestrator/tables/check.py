@@ -37,7 +37,7 @@ def stale(files: Mapping[str, str | bytes], folder: Path) -> Iterator[str]:
             yield f"{path}: stale, it was never built; run `reskd tables`"
         # A figure's bytes are matplotlib's; what it is drawn from stands in the tables.
         elif isinstance(content, str) and path.read_bytes() != content.encode():
-            yield f"{path}: stale, not what would be built now; run `reskd tables`"
+            yield f"{path}: stale, it differs from what would be built now; run `reskd tables`"
 
 
 def _missing(table: Table, *, may_stop: Collection[str]) -> Iterator[str]:

@@ -28,11 +28,11 @@ def check_tables(sweep: Sweep, published: Published) -> None:
         if spec.published is None:
             continue
         if spec.published not in published.tables:
-            raise BadInput(f"{where}.published' names {spec.published!r}; there are {', '.join(published.tables)}")
+            raise BadInput(f"{where}.published' names {spec.published!r}; choose one of {', '.join(published.tables)}")
         paper = published.tables[spec.published]
         for row in spec.published_rows.values():
             if row not in paper.rows:
-                raise BadInput(f"{where}.published_rows' names {row!r}; there are {', '.join(paper.rows)}")
+                raise BadInput(f"{where}.published_rows' names {row!r}; choose one of {', '.join(paper.rows)}")
         _check_expectations(sweep, spec, paper, where)
 
 

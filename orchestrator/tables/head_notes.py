@@ -85,7 +85,7 @@ def _clips(records: Collection[StepRecord]) -> Iterator[str]:
             f"{data_name}: {num_clips} clips evaluated, {num_skipped} skipped as damaged{missing}; protocol {protocol}."
         )
     for data_name, packed in sorted({(record.data_name, record.packed) for record in records if record.packed}):
-        yield f"{data_name}: frames were {packed}; another data set than the original videos."
+        yield f"{data_name}: frames were {packed}, so this is another data set than the original videos."
 
 
 def _evaluated_again(columns: Iterable[Column], records: Collection[StepRecord]) -> Iterator[str]:
@@ -95,7 +95,7 @@ def _evaluated_again(columns: Iterable[Column], records: Collection[StepRecord])
         over = [
             f"{data_name}: {clips} clips, {skipped} skipped as damaged" for data_name, clips, skipped in sorted(known)
         ]
-        yield f"{name}: {parse_protocol(name).words}; {'; '.join(over) or 'no step was evaluated so yet'}."
+        yield f"{name}: {parse_protocol(name).words}; {'; '.join(over) or 'no step was evaluated by it yet'}."
 
 
 def _devices(columns: Iterable[Column], entries: Iterable[Entry]) -> Iterator[str]:
@@ -107,7 +107,7 @@ def _devices(columns: Iterable[Column], entries: Iterable[Entry]) -> Iterator[st
         yield f"clips/s: the network alone, without decoding, on {next(iter(rows))}."
     elif rows:
         where = "; ".join(f"{device} ({', '.join(names)})" for device, names in sorted(rows.items()))
-        yield f"clips/s was measured on different devices and does not compare across them: {where}."
+        yield f"clips/s was measured on different devices and cannot be compared between them: {where}."
     for column in columns:
         if column.published and column.published.device:
             yield f"Published clips/s: on {column.published.device}."
@@ -145,9 +145,9 @@ def _gaps(entries: Iterable[Entry]) -> Iterator[str]:
     entries = list(entries)
     yield from dict.fromkeys(f"{note}." for entry in entries for note in entry.notes)  # a row's entries say the same
     if any(state == "stale" for entry in entries for _, state in entry.seed_states):
-        yield "stale: a run of this row and seed exists, but of another recipe; run the sweep to train this one."
+        yield "stale: a run of this row and seed exists, but with another recipe; run the sweep to train the new one."
     if any(len(entry.protocols) > 1 for entry in entries):
-        yield "Values of one entry were judged by different protocols; they do not average."
+        yield "Values of one entry come from different protocols, so no mean is shown."
 
 
 def _published(paper: PublishedTable | None, columns: Iterable[Column], *, num_peers: int) -> Iterator[str]:
@@ -158,8 +158,8 @@ def _published(paper: PublishedTable | None, columns: Iterable[Column], *, num_p
     yield f"Published: Ma et al., NeurIPS 2022 (arXiv 2209.12797), {paper.source}, one run each.{note}"
     other = dict.fromkeys(f'"{column.published_heading}"' for column in shown if not column.is_comparable)
     if other:
-        yield f"{', '.join(other)}: of another data set or metric; does not compare with what is measured here."
+        yield f"{', '.join(other)}: of another data set or metric; not comparable with what is measured here."
     if any(column.key == "GMACs" for column in shown):
         yield "What the paper prints as GFLOPs are multiply-accumulates, so they stand beside GMACs."
     if num_peers:
-        yield f"{num_peers} rows are published only: their figures are quoted, nothing of them was measured here."
+        yield f"{num_peers} rows are published only: their figures are from the paper; they were not measured here."

@@ -311,7 +311,7 @@ class Publisher:
                     raise error
         if found.lifecycle_stage != "active":
             raise BadInput(
-                f"MLflow's experiment {name!r} is in its bin; run `mlflow experiments restore "
+                f"MLflow's experiment {name!r} is deleted; to restore it, run `mlflow experiments restore "
                 f"--experiment-id {found.experiment_id}`, or rename the sweep file"
             )
         self._tag_experiment(found, tags)

@@ -92,7 +92,7 @@ def _require_same_frames(student_map: Tensor, teacher_map: Tensor) -> None:
     if student_map.shape[0] != teacher_map.shape[0]:
         raise BadInput(
             f"the last maps: {student_map.shape[0]} frames of the student against {teacher_map.shape[0]} of the "
-            "teacher; both must see the same clips and leave a map as often in time"
+            "teacher; both must see the same clips and have equally many maps in time"
         )
 
 

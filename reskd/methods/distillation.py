@@ -93,13 +93,13 @@ def check_maps(level: KDLevel, ours: LastMap, theirs: LastMap, *, student: str, 
         others = _any_of(name for name, other in LEVELS.items() if not other.same_width)
         raise BadInput(
             f"kd.level is {level!r}, but the last map of {student!r} has {ours.num_channels} channels and that of its "
-            f"teacher {teacher!r} {theirs.num_channels}; choose networks with equally many, or kd.level {others}"
+            f"teacher {teacher!r} has {theirs.num_channels}; choose networks with equally many, or kd.level {others}"
         )
     if rules.same_time and ours.num_time_cells != theirs.num_time_cells:
         others = _any_of(name for name, other in LEVELS.items() if not other.same_time)
         raise BadInput(
-            f"kd.level is {level!r}, but of data.num_frames = {num_frames} frames {student!r} leaves "
-            f"{ours.num_time_cells} maps in time and its teacher {teacher!r} {theirs.num_time_cells}; "
+            f"kd.level is {level!r}, but from data.num_frames = {num_frames} frames {student!r} computes "
+            f"{ours.num_time_cells} maps in time and its teacher {teacher!r} computes {theirs.num_time_cells}; "
             f"choose networks with equally many, or kd.level {others}"
         )
 

@@ -209,7 +209,8 @@ def build_model(spec: ModelSpec, *, num_classes: int, num_frames: int | None = N
     model = network.build(num_classes=num_classes, dropout=spec.dropout, **options)
     if spec.stride is not None and not set_stride(model, spec.stride):
         raise BadInput(
-            f"model.stride: {spec.stride} with {spec.name!r}; only 2-D ResNets may have 16 for their own 32; say null"
+            f"model.stride: {spec.stride} with {spec.name!r}; only 2-D ResNets may have 16 instead "
+            f"of 32; set it to null"
         )
     if spec.weights in NAMED_WEIGHTS:
         load_named_weights(model, spec.weights, file_name=_file_name(spec, network), name=spec.name)
@@ -224,6 +225,6 @@ def _file_name(spec: ModelSpec, network: Network) -> str:
         there = ", ".join(name for name, other in MODELS.items() if spec.weights in other.weights)
         raise BadInput(
             f"model.weights: {spec.weights!r} does not exist for {spec.name!r}; "
-            f"it does for {there}; otherwise say {', '.join([*network.weights, 'none'])} or a file"
+            f"it exists for {there}; for this network choose {', '.join([*network.weights, 'none'])} or a file"
         )
     return network.weights[spec.weights]

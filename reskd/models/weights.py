@@ -77,7 +77,7 @@ def load_named_weights(model: VideoModel, weights: str, *, file_name: str, name:
     except Exception as error:  # no network, a proxy's answer, a wrong hash, a torn file: one way out for all
         raise BadInput(
             f"model.weights: {weights!r}: {file.url} could not be fetched or read ({error}); "
-            f"put that file at {cached} (TORCH_HOME moves the folder; a torn file there must go first), "
+            f"put that file at {cached} (TORCH_HOME moves the folder; delete an incomplete file there first), "
             "or give its path as model.weights"
         ) from error
     return _from_torchvision(model, state, name=name, source=str(cached))

@@ -15,7 +15,7 @@ def require(name: str) -> ModuleType:
     """timm, after checking that it is installed and has this network. Raises BadInput with the way out otherwise."""
     if importlib.util.find_spec("timm") is None:
         raise BadInput(
-            f"model.name: {name!r} needs timm, which is not here; run: pip install timm (reskd's extra 'timm')"
+            f"model.name: {name!r} needs timm, which is not installed; run: pip install timm (reskd's extra 'timm')"
         )
     import timm
 

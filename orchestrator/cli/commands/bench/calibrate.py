@@ -62,7 +62,7 @@ def calibrate(
     write_profile(profile, path)
     console.print(source, markup=False, soft_wrap=True)
     _show(profile, base)
-    console.print(f"{path}; `reskd plan --device {path.stem}` reckons with it", markup=False, soft_wrap=True)
+    console.print(f"{path}; `reskd plan --device {path.stem}` uses it", markup=False, soft_wrap=True)
 
 
 def _show(profile: DeviceProfile, base: DeviceProfile) -> None:

@@ -24,5 +24,7 @@ def data_specs(source: Path, *, data: str | None) -> list[DataSpec]:
     mine = [spec for spec in specs if data in (None, spec.name)]
     places = {(spec.root, spec.annotations, spec.train, spec.val, spec.classes) for spec in mine}
     if len(places) > 1:
-        raise BadInput(f"{source}: rows name other files or folders for data set {mine[0].name!r}; give each its name")
+        raise BadInput(
+            f"{source}: rows have different files or folders under data.name {mine[0].name!r}; give each its own name"
+        )
     return mine

@@ -58,8 +58,8 @@ def _shared_clips(first: StoredJudgement, second: StoredJudgement) -> tuple[np.n
         )
     if first.protocol != second.protocol:
         raise BadInput(
-            f"step {first.step_id} was judged by {first.protocol}, {second.step_id} by {second.protocol}; "
-            "name one for both with --protocol, after `reskd eval` where it is missing"
+            f"step {first.step_id} was tested by {first.protocol}, {second.step_id} by {second.protocol}; "
+            "name one for both with --protocol, after `reskd eval` if it is missing"
         )
     shared, rows_first, rows_second = np.intersect1d(first.indices, second.indices, return_indices=True)
     if len(shared) == 0:

@@ -70,7 +70,7 @@ def evaluate(
                 f"{what}: none of its {len(prepared.steps)} steps is finished in {home.address}; run it first"
             )
     elif changes:
-        raise BadInput("eval: --set changes a sweep, and a step was named")
+        raise BadInput("eval: --set changes a sweep, but a step was given")
     else:
         step_id = finished_step(home, what)
         found = [(step_id, stored_recipe(home, step_id))]
@@ -144,6 +144,6 @@ def _publish(prepared: Prepared | None, tracking_uri: str | None) -> None:
 
     publisher = Publisher(prepared.store, sweep=prepared.sweep, steps=prepared.steps, tracking_uri=tracking_uri)
     if publisher.publish():
-        console.print("MLflow has it; `reskd tables` rebuilds the tables")
+        console.print("MLflow has the new figures; `reskd tables` rebuilds the tables")
     else:
-        console.print("MLflow did not take it; `reskd publish` makes up for it", style="yellow")
+        console.print("MLflow did not take it; `reskd publish` writes it later", style="yellow")

@@ -24,7 +24,7 @@ def export(
     """Write a trained model as one file that runs without reskd: pixels in, logits out. The logits are checked
     first."""
     if output is not None and output.suffix != f".{format}":
-        raise BadInput(f"--output {output}: must end in .{format}, by which `reskd predict` knows what it is")
+        raise BadInput(f"--output {output}: must end in .{format}, since `reskd predict` reads the format from it")
     from reskd.deploy.card import load_trained
     from reskd.deploy.export import export as write
     from reskd.deploy.export import require_onnx

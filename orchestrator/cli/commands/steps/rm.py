@@ -34,7 +34,9 @@ def rm(
     if unused:
         prepared = open_sweep(unused, None, where)
         if prepared.unseen:  # its ids would be provisional, and every step would look unused
-            raise BadInput(f"{unused}: data not seen here: {', '.join(prepared.unseen)}; so what it needs is unknown")
+            raise BadInput(
+                f"{unused}: no videos and no manifest of {', '.join(prepared.unseen)} here, so its steps are unknown"
+            )
         keep = prepared.steps
     doomed = steps_to_remove(where, step or [], keep=keep)
     if not doomed:

@@ -87,5 +87,5 @@ def _records(prepared: Prepared, publisher: Publisher) -> Mapping[str, StepRecor
             return publisher.records()
     except ReskdError as error:
         console.print(f"MLflow: {error}", style="yellow", markup=False)
-    console.print("MLflow does not have everything: these tables are from the store; `reskd publish` makes up for it")
+    console.print("MLflow does not have everything: these tables are from the store; `reskd publish` writes the rest")
     return records_from_store(prepared.store, prepared.steps)

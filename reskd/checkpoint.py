@@ -54,7 +54,7 @@ class Sink(Protocol):
 
 def state_hash(state: Mapping[str, Tensor]) -> str:
     """sha256 over names, dtypes, shapes and bytes of all parameters and buffers. Equal only if every bit is equal."""
-    import torch  # here and below: whoever only asks what is in a folder need not wait for it
+    import torch  # here and below, since reading a folder's records does not need torch
 
     digest = hashlib.sha256()
     for name in sorted(state):
@@ -189,7 +189,7 @@ class StepRecords:
         if content is None:
             return self._lines_of_old_buckets(step_id)
         lines = content.decode().splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]  # a torn last line is no line
+        return [json.loads(line) for line in lines if line.endswith("\n")]  # an incomplete last line is ignored
 
     def _lines_of_old_buckets(self, step_id: str) -> list[Json]:
         """Lines of earlier versions, which wrote one object per epoch into a bucket."""
@@ -276,7 +276,7 @@ class StepRecords:
         if self.is_finished(step_id):
             raise taken
         self.blobs.write(f"{self._step(step_id)}/weights.pt", serialise(weights))
-        # Ours may be there although it was refused: a write whose answer was lost is sent again.
+        # Our own DONE may exist although the write was refused: after a lost answer, a write is sent again.
         if not self.blobs.create(done, content) and self.blobs.read(done) != content:
             raise taken
         self.blobs.delete_folder(f"{self._step(step_id)}/checkpoints")

@@ -151,7 +151,7 @@ class ModelSpec(FrameExitFields):
         require(
             is_larger, "model.enlarge_to", self.enlarge_to, f"more than model.resolution ({self.resolution}) or null"
         )
-        # What says nothing new would be another step that trains the very same.
+        # Otherwise a value without effect would give another step id for the same training.
         require(self.stride != 32, "model.stride", self.stride, "16, or null for the network's own 32")
         self.check_exits(self.name)
 

@@ -45,8 +45,8 @@ _add(app, COMMANDS)
 
 def main() -> None:
     """The console script. An error that a user can correct is printed as one message, without a traceback."""
-    # Plans and tables of thousands of steps are many small objects that live to the end: looking through them again
-    # and again took a fifth of a command's time where it was measured.
+    # Plans and tables of thousands of steps are many small objects that live to the end. Repeated garbage
+    # collections of them took a fifth of a command's time in a measurement.
     gc.set_threshold(100_000, 50, 100)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     configure_mlflow()
@@ -55,7 +55,7 @@ def main() -> None:
     except BadInput as error:
         error_console.print(f"reskd: {error}", markup=False, soft_wrap=True)
         sys.exit(2)
-    except (ReskdError, ConnectionError) as error:  # the latter from a store in S3 that went away
+    except (ReskdError, ConnectionError) as error:  # ConnectionError: such as a store in S3 that does not answer
         error_console.print(f"reskd: {error}", markup=False, soft_wrap=True)
         sys.exit(1)
     except SystemExit as stop:  # typer turns Ctrl-C into 130

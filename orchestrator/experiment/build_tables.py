@@ -68,7 +68,7 @@ def rebuild(
         return 1 if found else 0
     shown = [table for built in groups for table in built] + joined
     if as_json:
-        # A line for each table: indented, thousands of entries take a second and more.
+        # One line per table, since indented JSON of thousands of entries takes more than a second.
         print("[" + ",\n".join(json.dumps(table_dict(table)) for table in shown) + "]")
         return 0
     _show(shown, prepared, has_joined=bool(joined), console=console)

@@ -31,7 +31,7 @@ def check_models(steps: Mapping[str, Step], classes_of: Callable[[Step], tuple[s
     student_of = {step.teacher_id: step for step in steps.values()}
     for step in steps.values():
         recipe, classes = step.recipe, classes_of(step)
-        # A teacher that is in no row is known to its reader by a student's.
+        # For a teacher that is in no row, the message names the row of a student.
         row, _ = (step if step.cells else student_of[step.id]).cells[0]
         with naming(f"row {row!r}" + ("" if step.cells else ": teacher")):
             num_frames = recipe.data.num_frames

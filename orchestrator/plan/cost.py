@@ -131,7 +131,7 @@ class Costs:
             size = recipes[0].optim.group_size
             compute += groups * self.pass_seconds(spec, num_frames, size, recipes[0].precision, mode)
             kernels += groups * num_kernels(network_key(spec, num_frames), mode)
-        # A step of the optimiser reads weight, gradient and moment of each parameter and writes two of them.
+        # The optimiser reads weight, gradient and moment of each parameter, and writes two of them.
         numbers = sum(_trace(recipe.model, num_frames=recipe.data.num_frames).num_params for recipe in recipes)
         return compute + 20 * numbers / self.profile.bytes_per_s, kernels * self.profile.launch_s
 
@@ -219,7 +219,7 @@ def passes(recipes: Sequence[Recipe]) -> Iterator[tuple[ModelSpec, int, Mode]]:
     """(network, frames, mode) of each pass over one group: the teacher's, if any, and one for each member."""
     taught = next((recipe for recipe in recipes if recipe.has_teacher), None)
     if taught is not None:
-        # A checkpoint's network is not known before it is opened: as one's own, on the whole crop.
+        # A checkpoint's network is unknown until it is opened. The student's network on the whole crop is assumed.
         own = ModelSpec(name=taught.model.name, resolution=taught.data.crop_size)
         spec = taught.teacher.model if isinstance(taught.teacher, Recipe) else own
         yield spec, taught.data.num_frames, "eval" if taught.kd.teacher_mode == "eval" else "batch"

@@ -53,7 +53,7 @@ class Board:
         self._started = time.monotonic()
         self._steps = steps
         self._lines = {job.id: self._line(job) for job in jobs}
-        # Live would else take sys.stdout over, and Ray's chatter with it, out of the log file.
+        # Otherwise Live would take over sys.stdout, and Ray's output would not go to the log file.
         live = Live(self, console=console, refresh_per_second=2, redirect_stdout=False, redirect_stderr=False)
         self._live = live if console.is_terminal else None
 

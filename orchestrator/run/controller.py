@@ -118,7 +118,7 @@ def _run_seeds(
                 given_up, interrupted = _train(whole, jobs, held, publishers, log)
         finally:
             held.release()
-            _publish(publishers)  # however it ended, no run stays RUNNING
+            _publish(publishers)  # so that no MLflow run stays RUNNING
     wall_s = time.monotonic() - started
     outcome = _outcome(whole, given_up, interrupted=interrupted, log=log, wall_s=wall_s)
     return replace(outcome, jobs=jobs), publishers
@@ -272,7 +272,7 @@ def _publish(publishers: Sequence[Publisher], *, running: bool = False) -> None:
     for publisher in publishers:
         try:
             if not publisher.publish(publisher.unsettled if running else None):
-                return  # nor would it take the others, and each asks for as long as MLflow's own patience
+                return  # the others would fail too, and each would wait for MLflow's own timeout
         except (ReskdError, OSError) as error:
             logger.warning("not published: %s", error)
 

@@ -63,7 +63,7 @@ def job_rule(spec: EarlyStopping, members: Sequence[str], steps: Mapping[str, St
 
 def leavers(rule: JobRule, epoch: int, members: Iterable[str], *, value: Value) -> dict[str, Json]:
     """Members that leave after this epoch -> the reason: their value and the value that they needed."""
-    value = cache(value)  # members of one group ask for the same results, each a look into the store
+    value = cache(value)  # members of one group need the same results, and each costs a read of the store
     found: dict[str, Json] = {}
     for member in members:
         if epoch not in rule.rungs.get(member, ()):

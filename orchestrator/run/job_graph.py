@@ -75,14 +75,14 @@ class GraphSearcher(Searcher):
     def suggest(self, trial_id: str) -> Any:
         """The config of the next job under the key ``job``; None: ask again later; FINISHED: no job is left."""
         if self._should_stop is not None and self._should_stop():
-            return Searcher.FINISHED  # with nothing running Tune would not look at signals for minutes
+            return Searcher.FINISHED  # without running trials, Tune would not check signals for minutes
         for job in self.jobs.values():
             if self.states[job.id] == "waiting" and self._is_blocked(job):
                 self.states[job.id] = "blocked"
         waiting = [job for job in self.jobs.values() if self.states[job.id] == "waiting"]
         running = [job for job in self.jobs.values() if self.states[job.id] == "running"]
         if not waiting:
-            # A running job may yet come back as waiting, so the end is only when none is left.
+            # A running job may return to waiting, so the search ends only when no job is left.
             return None if running else Searcher.FINISHED
         for job in waiting:  # in the plan's order: critical path first, then longest
             if self._is_ready(job) and self.capacity.fits(job, running):
@@ -102,11 +102,11 @@ class GraphSearcher(Searcher):
         makers = [maker for maker in self.jobs.values() if teacher in maker.members]
         if makers:
             has_ended = self.states[makers[0].id] in ("failed", "blocked", "done")
-        else:  # another run's, which may have left it
+        else:  # the teacher is another run's, which may have ended
             path = self.store.lease_path(teacher)
             lease = read_lease(path)
             has_ended = lease is None or self._watch.is_stale(path, lease)
-        # The record last: a run that writes it and gives its lease back between two looks has not failed.
+        # DONE is read last: a run may write it and return its lease between these two reads.
         has_failed = self.store.failure(teacher) is not None
         return (has_ended or has_failed) and not self.store.is_finished(teacher)
 

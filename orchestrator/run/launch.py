@@ -135,7 +135,7 @@ def run_jobs(
     If the process is interrupted, it returns early, with jobs that wait or run.
     """
     searcher = GraphSearcher(jobs, store=store, capacity=capacity, configs=configs, should_stop=should_stop)
-    # No CPU: a driver that holds even a hundredth starves two one-CPU workers on two cores.
+    # No CPU: even a hundredth for the driver would block two one-CPU workers on two cores.
     on_head = tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}])
     tune.Tuner(
         tune.with_resources(drive, on_head),
@@ -143,7 +143,7 @@ def run_jobs(
             search_alg=searcher,
             num_samples=-1,
             max_concurrent_trials=sum(len(job.members) for job in jobs),  # a job may become several
-            reuse_actors=True,  # the next job's driver need not start a process and load Train again
+            reuse_actors=True,  # so that the next job's driver does not start a process and import Train again
             trial_dirname_creator=_trial_folder,
         ),
         run_config=tune.RunConfig(

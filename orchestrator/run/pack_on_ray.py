@@ -59,7 +59,7 @@ def _result(done: ray.ObjectRef) -> Packed:
     try:
         packed: Packed = ray.get(done)
     except ray.exceptions.RayTaskError as error:
-        raise error.cause from error  # what happened there, as if here
+        raise error.cause from error  # raise an error of the task here
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
         return Packed(None, DIED)
     return packed

@@ -65,7 +65,7 @@ def connect(address: str) -> JobSubmissionClient:
         socket.create_connection((parts.hostname, port), timeout=CONNECT_TIMEOUT_S).close()
     except (OSError, ValueError) as error:  # ValueError: a port that is no number
         raise BadInput(f"--address {address}: nobody answers there ({error}); is Ray's dashboard up?") from error
-    for talker in TALKERS:  # each uploaded and each ignored file is a line otherwise
+    for talker in TALKERS:  # otherwise there is a line for each uploaded or ignored file
         logging.getLogger(talker).setLevel(logging.WARNING)
     with _answers(address):
         try:
@@ -156,7 +156,7 @@ def follow(client: JobSubmissionClient, job: str, *, write: Callable[[str], None
             try:
                 asyncio.run(log.tail(client, job))
             except (RuntimeError, aiohttp.ClientError) as error:
-                # The dashboard may drop a quiet connection; the job knows nothing of it.
+                # The dashboard may close a quiet connection; this does not affect the job.
                 logger.info("the log of job %s is followed again: %s", job, error)
             if has_ended:
                 return exit_code(client, job)

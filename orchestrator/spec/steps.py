@@ -146,7 +146,7 @@ class StepBuilder:
         return known
 
     def _manifest(self, data: DataSpec) -> str:
-        # These fields alone say which clips there are, so a grid over frames or crops asks once.
+        # Only these fields decide the manifest, so a grid over frames or crops needs one manifest.
         key = (data.name, data.root, data.annotations, data.train, data.val, data.classes, str(data.allow_missing))
         if key not in self.manifests:
             self.manifests[key] = self.manifest_of(data)

@@ -40,7 +40,7 @@ def check(kind: Any, tree: object, *, name: str = "") -> Any:
     BadInput with the deepest wrong value.
     """
     try:
-        # As JSON, because strict mode takes no list for a tuple from Python objects.
+        # As JSON, because strict mode does not accept a list for a tuple in Python objects.
         return _adapter(kind).validate_json(json.dumps(tree))
     except ValidationError as error:
         details = max(error.errors(), key=lambda details: len(details["loc"]))

@@ -50,7 +50,7 @@ class Estimate:
         return _text(self, unit, signed, average)
 
 
-# Both are kept: a table asks for them several times for each of its files.
+# Cached: a table asks for both several times for each of its files.
 @cache
 def _text(estimate: Estimate, unit: str, signed: bool, average: bool) -> str:
     values, mean, half_width = estimate.values, estimate.mean, estimate.half_width

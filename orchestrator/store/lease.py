@@ -57,7 +57,7 @@ class LeaseBlob:
             wanted = decide(present)
             if wanted == present:
                 return wanted
-            # A lease given back stays as null: not every server takes a condition on a deletion.
+            # A returned lease stays as null, since not every server supports a condition on a deletion.
             new = json.dumps(None if wanted is None else asdict(wanted)).encode()
             is_new = version is None
             if self.blobs.create(self.key, new) if is_new else self.blobs.replace(self.key, new, str(version)):
@@ -73,7 +73,7 @@ def _lease(content: bytes | None) -> Lease | None:
     try:
         value = None if content is None else json.loads(content)
     except ValueError:
-        return None  # writes are atomic, so this is a disk's damage; the next taker replaces it
+        return None  # writes are atomic, so the disk is damaged; the next taker replaces it
     return None if value is None else Lease(Owner(**value["owner"]), value["counter"], value["since"])
 
 

@@ -91,7 +91,7 @@ class ObjectBlobs:
     def check(self) -> None:
         """Raise BadInput unless objects can be listed, read and written here, and conditions on writes are obeyed."""
         try:
-            self.folders("")  # a bucket that is not there lists with an error, and reads like an empty one
+            self.folders("")  # listing a missing bucket is an error; reading it looks like an empty one
             self.create(MARKER, b"")
             heeds_absence = not self.create(MARKER, b"")
             heeds_match = not self.replace(MARKER, b"", f'"{uuid.uuid4().hex}"')

@@ -27,7 +27,7 @@ def store_of(address: str) -> Store:
     """The store at an address. A bucket is not contacted."""
     if not is_bucket(address):
         return Store(Path(address))
-    from orchestrator.store.object_blobs import ObjectBlobs, endpoint  # a client that a folder has no need of
+    from orchestrator.store.object_blobs import ObjectBlobs, endpoint  # a folder does not need the client
 
     name = hashlib.sha256(f"{endpoint()} {address.rstrip('/')}".encode()).hexdigest()[:16]
     home = _cache() / name

@@ -44,7 +44,7 @@ def _fields(store: Store, step_id: str) -> tuple[dict[str, Any], dict[str, Any]]
     payload = dict(known["payload"])
     recorded = {key: value for key, value in known["recipe"].items() if key != "teacher"}
     if not payload.get("teacher"):
-        recorded.pop("kd", None)  # of no meaning without a teacher
+        recorded.pop("kd", None)  # no meaning without a teacher
     teacher = payload.get("teacher")
     if isinstance(teacher, str) and (taught := store.identity(short(teacher))) is not None:
         payload["teacher"] = {"id": short(teacher), **taught["payload"]}

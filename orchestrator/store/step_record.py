@@ -267,7 +267,7 @@ def _params(step: Step, *, steps: Mapping[str, Step]) -> dict[str, str]:
     """The step's identity by dotted key; the teacher's keys begin with `teacher.`. These values never change in a
     run."""
     teacher = steps.get(step.teacher_id or "")
-    # Without distillation no field of it is identity; a level of its own lets MLflow group by it.
+    # Without distillation, no KD field is in the identity. The level `none` lets MLflow group runs by level.
     payload = {"kd": {"level": "none"}, **step.payload}
     if teacher is not None:
         payload["teacher"] = dict(teacher.payload)

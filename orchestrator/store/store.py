@@ -99,7 +99,7 @@ class Store(StepRecords):
 
     def newest_manifest(self, data_name: str) -> Path | None:
         """The newest manifest of a data set's name, as a file on this machine."""
-        length = len(_manifest_key(data_name, "?" * 16))  # another data set's name may go on after ours
+        length = len(_manifest_key(data_name, "?" * 16))  # another data set's name may begin with ours
         start = f"manifests/{data_name}-"
         found = [
             each for each in self.blobs.entries("manifests") if each.key.startswith(start) and len(each.key) == length
@@ -232,7 +232,7 @@ class _LeasedBlobs:
 
     def delete(self, keys: Iterable[str]) -> None:
         doomed = list(keys)
-        for key in doomed[:1]:  # of one step, as everything that a training deletes
+        for key in doomed[:1]:  # all keys belong to one step, as in every deletion of a training
             self._check(key)
         self._blobs.delete(doomed)
 

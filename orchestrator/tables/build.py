@@ -153,7 +153,7 @@ class _Seeds:
     def entry(self, row: str, column: Column) -> Entry:
         values = self.values(row, column.key)
         records = [record for seed in values if (record := self._record(row, seed))]
-        # A cost is of a clip too, so of all the views that the step's own protocol takes.
+        # The cost of a clip also includes all views of the step's own protocol.
         depends = column.key.startswith("test/") or column.key in PER_CLIP
         protocols = {column.protocol or record.protocol or "" for record in records if depends}
         devices = {record.device for record in records if record.device and column.key == "clips/s"}

@@ -35,7 +35,7 @@ def stale(files: Mapping[str, str | bytes], folder: Path) -> Iterator[str]:
         path = folder / name
         if not path.is_file():
             yield f"{path}: stale, it was never built; run `reskd tables`"
-        # A figure's bytes are matplotlib's; what it is drawn from stands in the tables.
+        # Figures are not compared: their bytes depend on matplotlib, and their numbers are in the tables.
         elif isinstance(content, str) and path.read_bytes() != content.encode():
             yield f"{path}: stale, it differs from what would be built now; run `reskd tables`"
 

@@ -94,7 +94,7 @@ def make_column(
     is_comparable = beside.data == data_name and beside.measured == plain_key(key)
     metric = beside.measured.removeprefix("test/")
     shown = ACCURACIES.get(metric, metric)
-    # MLflow cuts long headings at their end, so whose figure it is comes first.
+    # MLflow cuts long headings at their end, so the source of the figure comes first.
     of_what = shown if beside.data == data_name else f"{published.data_sets[beside.data]} {shown}"
     return replace(
         column,

@@ -37,7 +37,7 @@ def unlike_published(
             headings_of.setdefault(tuple(rows), []).append(heading)
         for shared, headings in headings_of.items():
             yield f"Not as published: {what} ({' and '.join(headings)} of {', '.join(shared)})."
-    # What only some of the rows share with the paper is said of the others, above.
+    # Facts that are equal for some rows only are not listed here; the sentences above name the other rows.
     odd = {(heading, what.split()[0]) for what, rows_of in unlike.items() for heading in rows_of}
     kept = {heading: [what for what in same if (heading, what) not in odd] for heading, same in alike.items()}
     shown = [f"{heading}: {', '.join(same)}" for heading, same in kept.items() if same]

@@ -133,7 +133,7 @@ class Publisher:
         check_database(self.tracking_uri)
         started = time.monotonic()
         try:
-            # Two processes that open a new database at once leave it half made for ever; the client opens it.
+            # The client opens the database. Two processes that open a new one together would leave it incomplete.
             with only_writer(self._store):
                 self._client = MlflowClient(tracking_uri=self.tracking_uri)
                 self.experiment_id = self._experiment()
@@ -301,7 +301,7 @@ class Publisher:
         }
         found = client.get_experiment_by_name(name)
         if found is None:
-            # A server decides itself; without one MLflow would take the folder that this process happens to be in.
+            # A server chooses the artifact folder. Without a server, MLflow would use the current folder.
             location = self._store.artifacts.as_uri() if self.tracking_uri.startswith(SQLITE) else None
             try:
                 return client.create_experiment(name, artifact_location=location, tags=tags)
@@ -360,7 +360,7 @@ class Publisher:
             )
             self._run_ids[content.record.step_id] = run.info.run_id
         elif COMPLETE_TAG in run.data.tags and state != "done":
-            return  # done once, perhaps from another store: equal ids have equal results, so it stays as it is
+            return  # it is done, perhaps from another store: equal ids have equal results, so it is not changed
         run_id = run.info.run_id
         self._write_identity(content, run)
         for epoch, rows in new_epochs(content, run.data.tags):

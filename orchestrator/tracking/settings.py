@@ -38,8 +38,8 @@ def configure() -> None:
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # tells of every table that it makes
-    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # warns of every retry
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # logs every table that it creates
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # logs a warning at every retry
 
 
 def check_database(uri: str) -> None:
@@ -90,7 +90,7 @@ def note_of(report: str, *, page: str, links: Mapping[str, str] | None = None) -
     `links`, words -> address, follow the heading.
     """
     heading, line_end, rest = report.partition("\n")
-    heading = re.sub("^# (.*)", r"**\1**", heading)  # of a note folded up one line is seen, and of a heading half of it
+    heading = re.sub("^# (.*)", r"**\1**", heading)  # collapsed, it shows one line, or half a heading
     if links:
         listed = " · ".join(f"[{words}]({address})" for words, address in links.items())
         line_end = f"\n\n{listed}\n"

@@ -23,9 +23,9 @@ SETTINGS = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
-    # A file of the folder that a person is in must not stand in for one of its packages.
+    # A file in the current folder must not be imported instead of one of the server's packages.
     "PYTHONSAFEPATH": "1",
-    # Of its packages, meant for its authors. What fails is an error, and errors are shown.
+    # Warnings of its packages are for their authors. Errors are still shown.
     "PYTHONWARNINGS": "ignore",
 }
 QUIET = "--log-level warning --no-access-log"
@@ -51,7 +51,7 @@ def serve(store: Store, *, port: int, console: Console) -> int:
     command += ["--backend-store-uri", uri, "--registry-store-uri", uri]
     command += ["--artifacts-destination", str(store.artifacts), "--uvicorn-opts", QUIET]
     console.print("starting MLflow ...", markup=False)
-    # A session of its own, so that Ctrl-C reaches us alone and all of the server's processes are then ended by us.
+    # In its own session, so that Ctrl-C reaches only this process, which then ends all of the server's processes.
     server = subprocess.Popen(command, env={**os.environ, **SETTINGS}, start_new_session=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

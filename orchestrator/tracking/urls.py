@@ -6,7 +6,7 @@ from orchestrator.tracking.saved_views import BY_LEVEL, COST, FAILURES, RESULTS
 
 QUESTION_TAG = "reskd.question"
 """Tag that every sweep's experiment has, and no other experiment."""
-# Without it MLflow opens its pages for language models, which show none of what we publish.
+# Without it, MLflow opens its pages for language models, which do not show our runs.
 WORKFLOW = "workflowType=machine_learning"
 
 

@@ -70,7 +70,7 @@ def mean_complexity(
 
 def _elements(kernel: Kernel) -> int:
     """Number of element-wise operations of a kernel in one of these layers; 0 for other layers."""
-    if kernel.packet is aten.as_strided_:  # an average over all pixels ends with it; it computes nothing
+    if kernel.packet is aten.as_strided_:  # the last part of an average over all pixels; it computes nothing
         return 0
     if issubclass(kernel.module, NORMS):
         return 2 * num_elements(kernel.outputs[0])

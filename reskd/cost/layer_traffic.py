@@ -91,7 +91,7 @@ def _layer(kernel: Kernel) -> Layer:
     read = [shape for shape in kernel.inputs if shape]
     weights, outputs = 0, kernel.outputs
     if kind in ("product", "norm") or packet is aten.native_layer_norm:
-        # Parameters, or what is made of them: they hold no batch. Attention's products (bmm) have none.
+        # Parameters and tensors made from them have no batch axis. Attention's products (bmm) have no parameters.
         first = 1 if packet is aten.addmm else 0
         is_weighted = packet not in (aten.bmm, aten.baddbmm)
         weights = num_elements(*read[:first], *read[first + 1 :]) if is_weighted else 0

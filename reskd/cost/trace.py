@@ -96,7 +96,7 @@ def evaluation_kernels(
 
     The model keeps its parameters, its device and each module's mode.
     """
-    # Inference mode is left, since torch does not take composite operators (conv2d, linear) apart in it.
+    # Leave inference mode, in which torch does not split composite operators (conv2d, linear).
     with torch.inference_mode(False), torch.no_grad():
         tensors = (*model.named_parameters(), *model.named_buffers())
         on_meta = {name: torch.empty_like(value, device="meta") for name, value in tensors}

@@ -76,7 +76,7 @@ def load_teacher(
             f"the data set has {len(classes)} ({_few(classes)}); they must be the same, in the same order"
         )
     spec = ModelSpec(**content["model_spec"])
-    # The stored spec says where its training began; the weights themselves are in this file.
+    # The stored spec names the initial weights of the teacher's training; the trained ones are in this file.
     model = build_model(
         ModelSpec(**{**content["model_spec"], "weights": "none"}),
         num_classes=len(classes),

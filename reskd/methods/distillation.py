@@ -28,8 +28,9 @@ class Level:
     """Whether student and teacher must have the same number of maps in time."""
 
 
-# KL weights: unpublished, so 1; the pixel-level weights are the official code's, whose 200 on a mean over
-# elements, 400 classes among them, is 0.5 here on the sum over classes; the temperature's square is in both.
+# The weights of clip and frame are unpublished, so they are 1. Those of pixel and pixel_kl are the official code's. Its
+# 200 for the pixel KL is on a mean over elements, also over 400 classes; on a sum over classes this is 0.5. Both include
+# the temperature's square.
 LEVELS: dict[KDLevel, Level] = {
     "clip": Level(weight=1.0),
     "frame": Level(weight=1.0, same_time=True),

@@ -124,8 +124,8 @@ def _imagenet(network: str) -> dict[str, str]:
 
 
 def _kinetics(network: str) -> dict[str, str]:
-    # R3D-18 and MViTv2-S saw pixels normalised by other means and deviations than ImageNet's, which every clip here is;
-    # Video Swin saw the same.
+    # R3D-18 and MViTv2-S were trained with another normalisation than ImageNet's, which all clips here have;
+    # Video Swin was trained with ImageNet's.
     return {"kinetics_v1": f"{network}_Weights.KINETICS400_V1"}
 
 

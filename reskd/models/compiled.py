@@ -30,7 +30,7 @@ def compiled(model: VideoModel, *, trial: Callable[[Forward], object], who: str)
         trial(made)
     except torch.OutOfMemoryError:
         raise
-    except Exception as error:  # whatever a compiler, or the lack of one, comes up with
+    except Exception as error:  # compilers, and missing ones, raise many types
         reason = str(error).strip().splitlines() or [""]
         logger.warning("%s goes on without torch.compile: %s: %s", who, type(error).__name__, reason[0])
         return model

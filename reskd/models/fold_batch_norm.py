@@ -31,7 +31,7 @@ def fold_batch_norm(model: VideoModel) -> VideoModel:
         assert isinstance(norm, NORMS)
         assert norm.running_mean is not None
         assert norm.running_var is not None
-        # In place: a convolution of ours may share an object with its siblings, which a copy of it would lose.
+        # In place: our convolutions may share an object, which a copy would lose.
         conv.weight, conv.bias = fuse_conv_bn_weights(
             conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
         )
@@ -51,7 +51,7 @@ def _pairs(backbone: nn.Module) -> list[tuple[str, str]]:
     output."""
     try:
         graph = _Tracer().trace(backbone)
-    except Exception as error:  # what a forward does with a proxy in it has no common type
+    except Exception as error:  # errors of a forward with a proxy have no common type
         raise TypeError(f"torch.fx cannot trace the backbone ({error}), so its batch norm is not folded") from error
     modules = dict(backbone.named_modules())
     calls = [node for node in graph.nodes if node.op == "call_module"]

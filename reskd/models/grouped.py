@@ -111,7 +111,7 @@ class GroupedBatchNorm(_BatchNorm):
             momentum=norm.momentum,
             affine=norm.affine,
             track_running_stats=norm.track_running_stats,
-            device="meta",  # nothing is filled; the tensors move in
+            device="meta",  # no memory is used; the replaced layer's tensors are set below
         )
         self.weight, self.bias = norm.weight, norm.bias
         self.running_mean, self.running_var = norm.running_mean, norm.running_var
@@ -230,5 +230,5 @@ def _rate(module: nn.Module) -> float:
     """The rate of a pure dropout layer; 0 for any other layer."""
     if isinstance(module, _DropoutNd | StochasticDepth):
         return float(module.p)
-    # timm's, without importing timm, has no type to ask for.
+    # timm's DropPath is found by its name, since timm is not imported here.
     return float(getattr(module, "drop_prob", 0.0) or 0.0) if type(module).__name__ == "DropPath" else 0.0

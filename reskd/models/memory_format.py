@@ -26,7 +26,7 @@ def vector_views(vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
     """Cut a vector into views with the shapes and memory layouts of these tensors, one after another."""
     pieces = vector.split([tensor.numel() for tensor in like])
     return [
-        # A fused optimiser walks through memory, and must meet a gradient's elements as it meets the parameter's.
+        # A fused optimiser reads memory in order, so gradient and parameter must have the same layout.
         piece.as_strided(tensor.shape, tensor.stride()) if _fills_its_memory(tensor) else piece.view_as(tensor)
         for piece, tensor in zip(pieces, like, strict=True)
     ]

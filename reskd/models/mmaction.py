@@ -56,7 +56,7 @@ def _our_name(key: str, own: Mapping[str, Any]) -> str:
     if "backbone.features.0.0.weight" in own:
         return _mobilenet_name(key, own)
     if "backbone.patch_embed.proj.weight" in own:
-        # Blocks of stage i are features 2 i, the merging of patches after it 2 i + 1.
+        # features[2 i] holds the blocks of stage i, features[2 i + 1] the patch merging after it.
         key = re.sub(r"\.layers\.(\d)\.blocks\.", lambda found: f".features.{2 * int(found[1])}.", key)
         key = re.sub(r"\.layers\.(\d)\.downsample\.", lambda found: f".features.{2 * int(found[1]) + 1}.", key)
         return _by(SWIN, key)

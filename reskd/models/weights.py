@@ -74,7 +74,7 @@ def load_named_weights(model: VideoModel, weights: str, *, file_name: str, name:
     cached = Path(torch.hub.get_dir(), "checkpoints", file.url.rpartition("/")[2])
     try:
         state = file.get_state_dict(progress=False, check_hash=True, map_location="cpu", weights_only=True)
-    except Exception as error:  # no network, a proxy's answer, a wrong hash, a torn file: one way out for all
+    except Exception as error:  # no internet, a wrong hash, an incomplete file: the way out is the same
         raise BadInput(
             f"model.weights: {weights!r}: {file.url} could not be fetched or read ({error}); "
             f"put that file at {cached} (TORCH_HOME moves the folder; delete an incomplete file there first), "
@@ -97,10 +97,10 @@ def load_weights_file(model: VideoModel, path: Path, *, name: str) -> Loaded:
     if not path.is_file():
         names = ", ".join(map(repr, ["none", *NAMED_WEIGHTS]))
         raise BadInput(f"model.weights: {str(path)!r} is no file here; give an existing file or one of {names}")
-    data = io.BytesIO(path.read_bytes())  # read first: an error of the file system stays the OSError it is
+    data = io.BytesIO(path.read_bytes())  # read first, so that a file-system error stays an OSError
     try:
         content = torch.load(data, map_location="cpu", weights_only=True)
-    except Exception as error:  # what torch.load raises on a torn or foreign file has no common type
+    except Exception as error:  # torch.load's errors for damaged or foreign files have no common type
         reason = str(error).partition("\n")[0]
         raise BadInput(
             f"{path}: model.weights: torch.load(weights_only=True) does not read it ({reason}); "

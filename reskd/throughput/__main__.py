@@ -87,7 +87,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         torch.set_num_threads(options.threads)
     is_cuda = chosen_device(options.device).type == "cuda"
     torch.backends.cudnn.benchmark = True  # the fastest algorithm, on every path
-    # A graph recorded by hand needs a GPU; where a person asks for it on a CPU the file says why it was not one.
+    # A CUDA graph needs a GPU. If a user asks for one on a CPU, the file says why it was not used.
     paths = options.paths or [name for name, path in PATHS.items() if is_cuda or path.engine != "graph"]
     return Plan(
         model=options.model,

@@ -73,7 +73,7 @@ def _product_flops(device: torch.device, precision: Precision, *, seconds: float
             took = _median(partial(torch.mm, left, right), device, seconds=seconds / 4)
             best = max(best, 2 * side**3 / took)
             if 8 * took > seconds / REPEATS:
-                break  # the next one would not be repeated within the seconds
+                break  # a larger product could not be repeated within the time
             side *= 2
     return best
 

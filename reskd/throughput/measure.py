@@ -65,7 +65,7 @@ def measure_throughput(
             f"got {resolution}, {num_frames}, {batch_size} and {repeats}"
         )
     device = parameter.device
-    generator = torch.Generator(device).manual_seed(0)  # its own, so that a training's draws stay where they were
+    generator = torch.Generator(device).manual_seed(0)  # its own, so that a training's draws do not change
     shape = (batch_size, num_frames, 3, resolution, resolution)
     clips = torch.randn(shape, generator=generator, device=device).to(parameter.dtype)
     with evaluating(model), torch.inference_mode():

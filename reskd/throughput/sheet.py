@@ -168,7 +168,7 @@ def _measure(
     clips = network.clips(batch_size=batch_size, num_frames=plan.num_frames, resolution=resolution)
     is_cuda = network.device.type == "cuda"
     if is_cuda:
-        torch.cuda.empty_cache()  # what other batch sizes left behind fits none of this one's tensors
+        torch.cuda.empty_cache()  # cached memory of other batch sizes does not fit this one's tensors
         torch.cuda.reset_peak_memory_stats(network.device)
     start = time.perf_counter()
     forward, engine, refusal = _start(network, clips, plan)

@@ -63,7 +63,7 @@ class Member:
         self.failure: Failure | None = None
         self.scaler = LossScaler() if recipe.precision == "fp16" else None
         self._grouping: Grouping | None = None
-        self.teacher_classifier: nn.Linear | None = None  # the cohort gives it: a term may go through it
+        self.teacher_classifier: nn.Linear | None = None  # set by the cohort; a loss term may use it
         self._error: Failure | None = None
         torch.manual_seed(seed_of("init", recipe.model_seed))
         model = build_model(recipe.model, num_classes=num_classes, num_frames=recipe.data.num_frames)
@@ -139,7 +139,7 @@ class Member:
                 output = network(view)
             torch.stack([part.float().sum() for part in output]).sum().backward()
 
-        unused = copy.copy(self._unused)  # the trial says nothing of what the losses reach
+        unused = copy.copy(self._unused)  # the trial does not show which parameters the losses reach
         self.begin()
         self._forward = compiled(self.model, trial=learn, who=f"step {self.step_id}")
         self.begin_again()
@@ -217,12 +217,12 @@ class Member:
         try:
             with inside:
                 task_loss, kd_loss = self.losses(view, labels, taught)
-            # Each is a mean over the pass; what is added up are the groups' own means.
+            # Each loss is a mean over the pass; the sum over its groups is needed.
             loss = (task_loss + self.recipe.kd.effective_weight * kd_loss) * num_groups
             (loss if self.scaler is None else loss * self.scaler.scale).backward()
         except (CannotGroup, torch.OutOfMemoryError):
             raise
-        except Exception as error:  # any fault of this member; the others go on
+        except Exception as error:  # any error of this member; the others continue
             self._error = Failure(step, f"{type(error).__name__}: {error}", traceback.format_exc())
             return False
         self._losses += num_groups * torch.stack([task_loss.detach(), kd_loss.detach()])
@@ -294,7 +294,7 @@ class Member:
         self._write_statistics(1 if self.recipe.optim.running_stats == "first" else num_groups)
         rate = learning_rate(self.recipe.optim, step, steps_per_epoch=self.steps_per_epoch)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate * group.get("lr_factor", 1.0)  # a checkpoint from before factors has none
+            group["lr"] = rate * group.get("lr_factor", 1.0)  # older checkpoints have no factor
         self.optimizer.step()
         if self.scaler is not None:
             self.scaler.took()
@@ -318,13 +318,13 @@ class Member:
     def leave(self, failure: Failure) -> None:
         """Take no further training steps."""
         self.failure = failure
-        self.optimizer.state.clear()  # its memory goes to the members that stay
+        self.optimizer.state.clear()  # frees its memory for the remaining members
 
     def _write_statistics(self, divisor: int) -> None:
         for statistic, total in zip(self._statistics, self._sums, strict=True):
             statistic.copy_(total / divisor)
         for counter, old in zip(self._counters, self._old_counters, strict=True):
-            counter.copy_(old + 1)  # one step, however many groups it had
+            counter.copy_(old + 1)  # one training step, whatever its number of groups
 
     def state(self) -> dict[str, Any]:
         """Everything that a resume needs, except the data's seeds. The teacher is not in it."""

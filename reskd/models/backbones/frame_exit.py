@@ -56,7 +56,7 @@ class Gate(nn.Module):
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
-        # One for both, as in the official code: so the first gate, which has nothing before it, uses it all too.
+        # One layer for both inputs, as in the official code. So the first gate, without earlier features, uses it too.
         self.reduce = nn.Sequential(
             nn.Linear(num_features, GATE_WIDTH), nn.ReLU(), nn.Linear(GATE_WIDTH, GATE_WIDTH), nn.ReLU()
         )

@@ -26,7 +26,7 @@ class TimmModel(VideoModel):
         """(B, T, 3, r, r) normalised frames -> (B * T, C, h, w)."""
         try:
             features: Tensor = self.backbone(clips.flatten(0, 1))[-1]
-        except AssertionError as error:  # so timm refuses a size that a network is not made for
+        except AssertionError as error:  # timm's error for a frame size that the network cannot take
             raise BadInput(f"model.resolution does not suit {self.name!r}: {error}") from error
         return features.permute(0, 3, 1, 2) if self._channels_last else features
 

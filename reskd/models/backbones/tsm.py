@@ -58,7 +58,7 @@ class ShiftedConv2d(nn.Conv2d):
             dilation=(conv.dilation[0], conv.dilation[1]),
             groups=conv.groups,
             bias=conv.bias is not None,
-            device="meta",  # no second weights are drawn; the first ones move in
+            device="meta",  # no new weights are drawn; the replaced layer's are used
         )
         self.weight, self.bias = conv.weight, conv.bias
         self.clip = clip

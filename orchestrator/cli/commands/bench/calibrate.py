@@ -46,7 +46,7 @@ def calibrate(
     found = profile_name_of(here, folder=opened.devices)
     if found is None and name is None:
         raise BadInput(f"--name is missing: {here} has no shipped profile whose name it could take")
-    # Not what an earlier call measured, where there is a shipped one to go back to.
+    # Start from the shipped profile if there is one, not from an earlier measurement.
     base = shipped_profiles().get(found or DEFAULT_GPU) or load_profile(str(found), folder=opened.devices)
     decode = decode_cost(data_specs(data, data=None)[0], is_long=long) if data else {}
     with console.status("measuring") as status:

@@ -25,5 +25,5 @@ def schema(
     except OSError as error:
         raise BadInput(f"{file}: cannot be written ({error.strerror}); name another file") from error
     console.print(f"wrote {file}; first line of a sweep file, for editors with a YAML language server:", markup=False)
-    # Alone on its line and never wrapped, so that it can be copied.
+    # On its own line without wrapping, so that it can be copied.
     print(f"# yaml-language-server: $schema={file.absolute()}")

@@ -31,7 +31,7 @@ class Box:
         return (self.right - self.left) * (self.top - self.bottom)
 
     def nearest(self, point: Point) -> Point:
-        """The box's point that is nearest to another."""
+        """The box's point that is nearest to the given point."""
         return min(max(point[0], self.left), self.right), min(max(point[1], self.bottom), self.top)
 
     def shared(self, other: Box) -> float:
@@ -65,7 +65,8 @@ def _candidates(mark: Point, size: Point) -> Iterator[Box]:
 
 
 def _covered(box: Box, taken: Sequence[Box], frame: Box) -> float:
-    """The area that a label at this place would cover, or lose outside the frame, in whole units, so that rounding does
-    not decide.
+    """The area that a label at this place would cover, or lose outside the frame.
+
+    It is in whole units, so that rounding cannot decide.
     """
     return round(sum(box.shared(other) for other in taken) + box.area - box.shared(frame))

@@ -1,6 +1,6 @@
-"""Named pieces of content, in a folder or in an object store: the few operations that a record is built from.
+"""Named pieces of content ("blobs") in a folder or in an object store, with the few operations that the store needs.
 
-Names ("keys") are paths below one place, with "/" between their parts. A piece is read and written whole.
+Names ("keys") are relative paths with "/" between their parts. A blob is read and written as a whole.
 """
 
 from __future__ import annotations
@@ -18,82 +18,85 @@ from typing import Protocol
 from reskd.files import write_atomic
 
 LOCK = "lease.lock"
-"""The file that conditional writes in a folder lock; the name that stores have had from the beginning."""
+"""The file that is locked for conditional writes in a folder. Its name cannot change, since existing stores use it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One piece as a listing shows it."""
+    """One blob in a listing."""
 
     key: str
     modified: float
-    """When it was last written, in seconds; only compared with others of the same place."""
+    """Time of the last write in seconds. Compare it only with others of the same place."""
 
 
 class Blobs(Protocol):
-    """A place that holds pieces of content by key.
+    """A place that holds blobs by key.
 
-    Errors: OSError when the place does not answer or refuses. A piece that is not there is no error.
+    Raises OSError if the place does not answer or refuses. A missing blob is not an error.
     """
 
     @property
     def address(self) -> str:
-        """What leads here again: a folder's path, or the URL of a bucket and prefix."""
+        """The folder's path, or the URL of bucket and prefix."""
         ...
 
     def where(self, key: str) -> str:
-        """A key with its place, as people and other machines read it."""
+        """A key with its place, for users and for other machines."""
         ...
 
     def local(self, key: str) -> Path:
-        """The piece as a file on this machine, as new as it is now; FileNotFoundError where there is none."""
+        """The blob as an up-to-date file on this machine. Raises FileNotFoundError if there is no such blob."""
         ...
 
     def read(self, key: str) -> bytes | None:
-        """The content, None where there is none."""
+        """The content; None if there is no such blob."""
         ...
 
     def read_version(self, key: str) -> tuple[bytes | None, str | None]:
-        """The content and a mark that changes with it, for `replace`; both None where there is none."""
+        """(content, version) for `replace`. The version changes with the content.
+
+        Both are None if there is no such blob.
+        """
         ...
 
     def exists(self, key: str) -> bool: ...
 
     def write(self, key: str, content: bytes) -> None:
-        """Put the content there; a reader sees the old content or the new one, never a part."""
+        """Write the content. A reader sees the old content or the new one, never a part."""
         ...
 
     def create(self, key: str, content: bytes) -> bool:
-        """Write unless there is something; whether it was written. One of many at once succeeds."""
+        """Write if there is no such blob. Returns whether it was written; of several callers, one succeeds."""
         ...
 
     def replace(self, key: str, content: bytes, version: str) -> bool:
-        """Write if what is there is still that version; whether it was written."""
+        """Write if the version is still the same. Returns whether it was written."""
         ...
 
     def entries(self, folder: str) -> list[Entry]:
-        """The pieces directly in a folder, by key."""
+        """The blobs directly in a folder, by key."""
         ...
 
     def folders_with(self, folder: str, name: str) -> list[str]:
-        """The names of the folders in ``folder`` that hold a piece of this name, sorted."""
+        """Names of the folders in ``folder`` that hold a blob with this name, sorted."""
         ...
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Remove pieces; those that are not there count as removed."""
+        """Delete blobs. Missing ones are ignored."""
         ...
 
     def delete_folder(self, folder: str, *, last: str | None = None) -> None:
-        """Remove everything below a folder, the key ``last`` at the end."""
+        """Delete everything below a folder; the key ``last`` is deleted last."""
         ...
 
     def delete_leftovers(self, folder: str) -> None:
-        """Remove what killed writes left directly in a folder."""
+        """Delete the remains of interrupted writes directly in a folder."""
         ...
 
 
 class FolderBlobs:
-    """Pieces as files below one folder."""
+    """Blobs as files below one folder."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -103,7 +106,7 @@ class FolderBlobs:
         return str(self.root)
 
     def path(self, key: str) -> Path:
-        """The file that holds a piece."""
+        """The file of a blob."""
         return self.root / key
 
     def where(self, key: str) -> str:
@@ -180,7 +183,7 @@ def _version(content: bytes) -> str:
 
 @contextlib.contextmanager
 def _exclusive(path: Path) -> Iterator[None]:
-    """One process and thread at a time for a folder's conditional writes; the system frees a dead one's lock."""
+    """Hold the folder's lock: one process and thread at a time. If the holder dies, the system frees the lock."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path.with_name(LOCK), "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -37,7 +37,7 @@ NUM_KEPT_CHECKPOINTS = 2
 
 
 class Sink(Protocol):
-    """Where a training puts what it has; called by rank 0 alone, except for the readers."""
+    """The place where a training stores its results. Rank 0 alone writes; all ranks may read."""
 
     def start(self, step_id: str, info: Json, *, afresh: bool) -> Json: ...
     def epochs(self, step_id: str) -> tuple[int, ...]: ...
@@ -53,8 +53,8 @@ class Sink(Protocol):
 
 
 def state_hash(state: Mapping[str, Tensor]) -> str:
-    """sha256 over names, dtypes, shapes and bytes of parameters and buffers: equal only when every bit is."""
-    import torch  # here and below: whoever only asks what is in a folder need not wait for it
+    """sha256 over names, dtypes, shapes and bytes of all parameters and buffers. Equal only if every bit is equal."""
+    import torch  # here and below, since reading a folder's records does not need torch
 
     digest = hashlib.sha256()
     for name in sorted(state):
@@ -65,7 +65,7 @@ def state_hash(state: Mapping[str, Tensor]) -> str:
 
 
 def serialise(value: Json) -> bytes:
-    """What `parse` reads back."""
+    """Bytes that `parse` can read."""
     import torch
 
     buffer = io.BytesIO()
@@ -74,7 +74,7 @@ def serialise(value: Json) -> bytes:
 
 
 def parse(content: bytes, *, where: str, what: str) -> Json:
-    """The dict that `serialise` made bytes of; BadInput, naming `where` it came from, for anything else."""
+    """The dict that `serialise` wrote. Raises BadInput for anything else; ``where`` names its source in the message."""
     import torch
 
     try:
@@ -89,7 +89,7 @@ def parse(content: bytes, *, where: str, what: str) -> Json:
 
 
 def load_weights(path: Path) -> Json:
-    """The content of a `weights.pt`: model, model_spec, classes, num_frames, step_id. Runs no code from the file."""
+    """The content of a `weights.pt`: model, model_spec, classes, num_frames, step_id. The file cannot run code."""
     if not path.is_file():
         raise BadInput(f"{path}: no such weights file; was the step that makes it removed?")
     content = parse(path.read_bytes(), where=str(path), what="weights file")
@@ -99,41 +99,45 @@ def load_weights(path: Path) -> Json:
 
 
 def metrics_line(epoch: int, metrics: Mapping[str, float]) -> Json:
-    """An epoch's line. Plain floats: a checkpoint is read with weights_only, which takes no numpy scalars."""
+    """The line of one epoch in metrics.jsonl. Values become plain floats, since weights_only cannot load numpy
+    scalars."""
     numbers = {name: float(value) for name, value in metrics.items()}
     return {"epoch": epoch, "time_ms": int(time.time() * 1000), "metrics": numbers}
 
 
 def packed(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """Arrays as the content of an .npz file."""
+    """The bytes of an .npz file with these arrays."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
 
 
 def file_name_of(device: str) -> str:
-    """A device's name as a file's."""
+    """A file name made from a device's name."""
     return "".join(letter if letter.isalnum() else "-" for letter in device)
 
 
 class StepRecords:
-    """The records of steps, as this module's head lists them, under ``<prefix><step id>/`` of a place."""
+    """The files of steps, as listed at the top of this module, under ``<prefix><step id>/`` in ``blobs``."""
 
     def __init__(self, blobs: Blobs, *, prefix: str = "") -> None:
         self.blobs = blobs
         self.prefix = prefix
 
     def place(self, step_id: str) -> str:
-        """Where a step lies, for people."""
+        """The place of a step's files, for messages."""
         return self.blobs.where(self._step(step_id))
 
     def folder(self, step_id: str) -> Path:
-        """A step's folder; asked only where the records are known to lie in one."""
+        """A step's folder. Only for records that are known to be in a folder, not in a bucket."""
         assert isinstance(self.blobs, FolderBlobs), f"{self.blobs.address} is no folder"
         return self.blobs.path(self._step(step_id))
 
     def start(self, step_id: str, info: Json, *, afresh: bool) -> Json:
-        """Record how a step started; a resume, which is not afresh, gets the record of that start back."""
+        """Record the start of a step, and return the record.
+
+        With ``afresh`` false (a resume), return the first start's record.
+        """
         before = None if afresh else self.started(step_id)
         if before is None:
             self._write(step_id, "start.json", info)
@@ -143,12 +147,12 @@ class StepRecords:
         return self._read(step_id, "start.json")
 
     def epochs(self, step_id: str) -> tuple[int, ...]:
-        """Finished epochs (counted from 1) whose checkpoints are held, oldest first."""
+        """Epochs (counted from 1) with a checkpoint, oldest first."""
         names = [Path(entry.key).name for entry in self.blobs.entries(f"{self._step(step_id)}/checkpoints")]
         return tuple(sorted(int(name[len("epoch_") : -len(".pt")]) for name in names if name.endswith(".pt")))
 
     def load(self, step_id: str, epoch: int) -> Json:
-        """A checkpoint; BadInput when it is damaged or was written by another recipe."""
+        """Load a checkpoint. Raises BadInput if it is damaged or belongs to another step."""
         key = self._checkpoint(step_id, epoch)
         content, where = self.blobs.read(key), self.blobs.where(key)
         if content is None:
@@ -159,7 +163,7 @@ class StepRecords:
         return state
 
     def rewind(self, step_id: str, epoch: int) -> None:
-        """Forget everything after an epoch: what a resume from that epoch will do again."""
+        """Delete checkpoints and metrics of later epochs, which a resume from ``epoch`` will train again."""
         self.blobs.delete(self._checkpoint(step_id, held) for held in self.epochs(step_id) if held > epoch)
         self.blobs.delete_leftovers(f"{self._step(step_id)}/checkpoints")
         lines = [line for line in self._lines(step_id) if line["epoch"] <= epoch]
@@ -168,14 +172,14 @@ class StepRecords:
         self._write_lines(step_id, lines)
 
     def save(self, step_id: str, epoch: int, state: Json, metrics: Mapping[str, float]) -> None:
-        """Checkpoint, then its line, then the oldest checkpoints go."""
+        """Write the checkpoint, then its line of metrics, then delete the oldest checkpoints."""
         line = metrics_line(epoch, metrics)
         self.blobs.write(self._checkpoint(step_id, epoch), serialise({**state, "step_id": step_id, "line": line}))
         self._write_lines(step_id, [*self._lines(step_id), line])
         self.blobs.delete(self._checkpoint(step_id, old) for old in self.epochs(step_id)[:-NUM_KEPT_CHECKPOINTS])
 
     def metrics(self, step_id: str) -> list[Json]:
-        """Lines ``{epoch, time_ms, metrics}`` that a checkpoint backs, or all of a step that has ended."""
+        """Lines ``{epoch, time_ms, metrics}`` up to the newest checkpoint; all lines if the step has ended."""
         newest = max(self.epochs(step_id), default=0)
         has_ended = self.is_finished(step_id) or self.pruned(step_id) is not None
         return [line for line in self._lines(step_id) if has_ended or line["epoch"] <= newest]
@@ -185,10 +189,10 @@ class StepRecords:
         if content is None:
             return self._lines_of_old_buckets(step_id)
         lines = content.decode().splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]  # a torn last line is no line
+        return [json.loads(line) for line in lines if line.endswith("\n")]  # an incomplete last line is ignored
 
     def _lines_of_old_buckets(self, step_id: str) -> list[Json]:
-        """Earlier versions wrote an object for each epoch into a bucket."""
+        """Lines of earlier versions, which wrote one object per epoch into a bucket."""
         found = [self.blobs.read(entry.key) for entry in self.blobs.entries(f"{self._step(step_id)}/metrics")]
         return [json.loads(content) for content in found if content is not None]
 
@@ -197,12 +201,12 @@ class StepRecords:
         self.blobs.write(f"{self._step(step_id)}/metrics.jsonl", content.encode())
 
     def write_evaluation(self, step_id: str, name: str, record: Json, arrays: Mapping[str, np.ndarray]) -> None:
-        """An evaluation record under its protocol's name, and what it was computed from."""
+        """Write an evaluation record and the arrays behind it, under the protocol's name."""
         self.blobs.write(f"{self._step(step_id)}/eval/{name}.npz", packed(arrays))
         self._write(step_id, f"eval/{name}.json", record)
 
     def evaluations(self, step_id: str) -> dict[str, Json]:
-        """Protocol name -> record."""
+        """Protocol name -> evaluation record."""
         return {Path(name).stem: record for name, record in self._records(step_id, "eval").items()}
 
     def logits(self, step_id: str, name: str) -> dict[str, np.ndarray]:
@@ -218,7 +222,7 @@ class StepRecords:
         self._write(step_id, f"throughput/{file_name_of(str(record['device']))}.json", record)
 
     def newest_throughput(self, step_id: str) -> Json | None:
-        """The last measurement; figures of two devices are never mixed."""
+        """The newest measurement. Measurements on different devices are never mixed."""
         found = self.blobs.entries(f"{self._step(step_id)}/throughput")
         newest = max(found, key=lambda entry: (entry.modified, entry.key), default=None)
         return None if newest is None else self._json(newest.key)
@@ -228,16 +232,16 @@ class StepRecords:
         self._write(step_id, "failed.json", record)
 
     def failure(self, step_id: str) -> Json | None:
-        """Why a step cannot be trained, None where nothing says so."""
+        """The record of why a step cannot be trained; None if there is none."""
         found = self._read(step_id, "failed.json")
         return None if found is None or _is_old_split(found) else found
 
     def split(self, step_id: str, record: Json) -> None:
-        """Record that memory did not do for a step beside the others of its job: ``{reason, together, ...}``."""
+        """Record that memory was too small for all members of the step's job: ``{reason, together, ...}``."""
         self._write(step_id, "split.json", record)
 
     def to_split(self, step_id: str) -> Json | None:
-        """Why the step's job must be cut in parts, None where nothing says so."""
+        """The record of why the step's job must be split into smaller jobs; None if there is none."""
         found = self._read(step_id, "split.json")
         if found is None:
             old = self._read(step_id, "failed.json")
@@ -245,11 +249,11 @@ class StepRecords:
         return found
 
     def forget_failure(self, step_id: str) -> None:
-        """Let a step be tried again: neither its failure nor that its job was too large counts any more."""
+        """Delete the records of a failure and of a split, so that the step is tried again."""
         self.blobs.delete(f"{self._step(step_id)}/{name}" for name in ("failed.json", "split.json"))
 
     def prune(self, step_id: str, record: Json) -> None:
-        """Record that a step was stopped early, on purpose: ``{reason, epoch, ...}``. Its checkpoints go."""
+        """Record that early stopping ended a step: ``{reason, epoch, ...}``. Its checkpoints are deleted."""
         self._write(step_id, "pruned.json", record)
         self.blobs.delete_folder(f"{self._step(step_id)}/checkpoints")
 
@@ -257,17 +261,18 @@ class StepRecords:
         return self._read(step_id, "pruned.json")
 
     def weights(self, step_id: str) -> Path:
-        """A finished step's trained model, as a file on this machine."""
+        """The weights file of a finished step, on this machine."""
         return self.blobs.local(f"{self._step(step_id)}/weights.pt")
 
     def finish(self, step_id: str, weights: Json, record: Json) -> None:
-        """Weights, then DONE, once; after that the checkpoints are of no use. LeaseLost where another run was first."""
+        """Write weights, then DONE, then delete the checkpoints. Raises LeaseLost if another run has finished the
+        step."""
         done, content = f"{self._step(step_id)}/DONE.json", json_bytes(record)
         taken = LeaseLost(f"{self.blobs.where(done)}: another run has finished this step")
         if self.is_finished(step_id):
             raise taken
         self.blobs.write(f"{self._step(step_id)}/weights.pt", serialise(weights))
-        # Ours may be there although it was refused: a write whose answer was lost is sent again.
+        # Our own DONE may exist although the write was refused: after a lost answer, a write is sent again.
         if not self.blobs.create(done, content) and self.blobs.read(done) != content:
             raise taken
         self.blobs.delete_folder(f"{self._step(step_id)}/checkpoints")
@@ -296,18 +301,18 @@ class StepRecords:
         self.blobs.write(f"{self._step(step_id)}/{name}", json_bytes(value))
 
     def _records(self, step_id: str, folder: str) -> dict[str, Json]:
-        """File name -> record, of the JSON files of a step's folder."""
+        """File name -> content, for the JSON files in a folder of the step."""
         keys = [entry.key for entry in self.blobs.entries(f"{self._step(step_id)}/{folder}")]
         return {Path(key).name: self._json(key) or {} for key in keys if key.endswith(".json")}
 
 
 class FolderSink(StepRecords):
-    """The records of steps in a folder of their own: ``root/<step id>/...``."""
+    """The files of steps in a folder: ``root/<step id>/...``."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(FolderBlobs(root))
 
 
 def _is_old_split(failure: Json) -> bool:
-    """Earlier versions recorded as a failure, of a number of steps, that a job was too large for the memory."""
+    """Whether this is a split. Earlier versions recorded a split as a failure of several steps together."""
     return int(failure.get("together", 1)) > 1

@@ -1,24 +1,24 @@
-"""Errors that a person can mend: each message names the file or field, the value, and the way out."""
+"""Errors that a user can correct. Each message names the file or field, the value, and the way out."""
 
 from __future__ import annotations
 
 
 class ReskdError(Exception):
-    """Base of every error that reskd raises on purpose."""
+    """Base class of every error that reskd raises on purpose."""
 
 
 class BadInput(ReskdError, ValueError):
-    """A value that a person gave is wrong; nothing was started."""
+    """A value from the user is wrong. Nothing was started."""
 
 
 class LeaseLost(ReskdError):
-    """Another run has taken this step over; whatever this one would write now is not its own to write."""
+    """Another run has taken over this step, so this run must not write to it any more."""
 
 
 class DecodeError(ReskdError):
-    """A video's own content does not decode with this backend; trying again gives the same.
+    """The content of a video does not decode with this backend. Another try gives the same result.
 
-    File system errors are not decode errors: they stay the ``OSError`` they are.
+    Errors of the file system are not decode errors; they stay OSErrors.
     """
 
     def __init__(self, path: str, reason: str) -> None:
@@ -31,12 +31,12 @@ class DecodeError(ReskdError):
 
 
 class VideoOpenError(DecodeError):
-    """Not a video, no video stream, or no frames at all."""
+    """The file is no video, or has no video stream or no frames."""
 
 
 class VideoReadError(DecodeError):
-    """The file opens, but a frame that was asked for does not decode."""
+    """The file opens, but a requested frame does not decode."""
 
 
 class TooManyDamaged(ReskdError):
-    """More clips of a split do not decode than the recipe allows."""
+    """More clips of a split fail to decode than the recipe allows."""

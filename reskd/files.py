@@ -1,4 +1,4 @@
-"""Files written so that a reader, or a crash, sees the old content or the new one, never a part. Needs no torch."""
+"""Atomic file writes: after a crash, a reader sees the old content or the new one, never a part. Needs no torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Json = dict[str, Any]
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write beside the file, then rename over it; an error, a full disk say, leaves nothing beside it."""
+    """Write a file beside the target, then rename it. After an error, such as a full disk, no extra file remains."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -32,12 +32,12 @@ def write_json(path: Path, value: object) -> None:
 
 
 def json_bytes(value: object) -> bytes:
-    """The value as the JSON text that all our files have."""
+    """The value as JSON text in the form that all our files use."""
     return json.dumps(value, indent=1, sort_keys=True).encode()
 
 
 def read_json(path: Path) -> Json | None:
-    """The file's object, or None where there is no file; BadInput where it is no JSON."""
+    """The JSON object in a file; None if there is no file. Raises BadInput if the file is not JSON."""
     try:
         with open(path, "rb") as file:  # of thousands, Path.read_text takes half as long again
             content = file.read()
@@ -47,7 +47,7 @@ def read_json(path: Path) -> Json | None:
 
 
 def parse_json(content: bytes, *, where: str) -> Json:
-    """The object that JSON text holds; BadInput, naming ``where`` it stands, for anything that is no JSON."""
+    """The object in a JSON text. Raises BadInput for anything else; ``where`` names its source in the message."""
     try:
         value: Json = json.loads(content)
     except json.JSONDecodeError as error:
@@ -56,7 +56,7 @@ def parse_json(content: bytes, *, where: str) -> Json:
 
 
 def json_files(folder: Path) -> list[Path]:
-    """A folder's JSON files by name, none where there is no folder. Path.glob would take several times as long."""
+    """A folder's JSON files, sorted by name; empty if there is no folder. Path.glob would be several times slower."""
     try:
         names = os.listdir(folder)
     except FileNotFoundError:

@@ -14,7 +14,7 @@ CROPS = (1, 3)
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """An evaluation protocol. It is recorded by itself and does not change what is trained."""
+    """An evaluation protocol. It is stored with each evaluation and does not change what is trained."""
 
     split: str = "val"
     num_frames: int = 16

@@ -1,8 +1,8 @@
-"""What one training is: a Recipe. Teachers, students and baselines are all the same type.
+"""A Recipe describes one training. Teachers, students and baselines all have this type.
 
-Every field is part of a step's identity unless its metadata says ``identity=False``; such a field cannot
-change what is trained. A sentence under each field says what it does; the checks sit beside it. What belongs to one
-method, KDSpec and the fields that ModelSpec inherits, stands in that method's file in reskd/methods/.
+Every field counts in a step's identity unless its metadata says ``identity=False``; such a field cannot change what is
+trained. A sentence under each field describes it; checks are beside it. Fields of a single method, such as KDSpec and
+those that ModelSpec inherits, are in that method's file in reskd/methods/.
 """
 
 from __future__ import annotations
@@ -37,57 +37,58 @@ AnnotationFormat = Literal["csv", "folders", "activitynet", "fcvid", "kinetics",
 Precision = Literal["fp32", "tf32", "bf16", "fp16", "fp64"]
 
 RECIPE_VERSION = 1
-"""Raised by hand when the same recipe would train something else than before."""
+"""Increase it by hand if the same recipe would train something else than before."""
 
 NAMED_WEIGHTS = ("imagenet_v1", "kinetics_v1")
-"""Values of model.weights that are torchvision's; `none` and these are no file."""
+"""Values of model.weights that name torchvision's files. All others, except `none`, are paths."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataSpec:
-    """Which clips, and how a clip becomes one uint8 crop."""
+    """Which clips are used, and how a clip becomes one uint8 crop."""
 
     name: str = not_identity("videos")
-    """The data set's name; the folder under $RESKD_DATA when `root` is not given."""
+    """The data set's name, and its folder in $RESKD_DATA if `root` is not given."""
     root: str | None = not_identity(None)
-    """Folder that the annotation paths are relative to, on this machine."""
+    """Folder on this machine that contains the data set. Annotation paths are relative to it."""
     annotations: AnnotationFormat = not_identity("csv")
-    """How labels are written; what they say is in the manifest, so the form is no identity.
-    csv: path,label[,label...]; folders: train and val hold a folder of videos for each class; activitynet: train and
-    val name its JSON, whose subsets are the splits; fcvid, kinetics, mini_kinetics, ssv2, ssv1: as docs/datasets.md
-    says of each. Videos are found by name anywhere under the root."""
+    """Annotation format. It is not part of the identity, since the manifest holds what the annotations say. csv:
+    path,label[,label...]; folders: train and val are folders with a folder of videos for each class; activitynet: train
+    and val name its JSON, whose subsets are the splits; fcvid, kinetics, mini_kinetics, ssv2, ssv1: see
+    docs/datasets.md. Videos are found by name anywhere under the root."""
     train: str = not_identity("train.csv")
-    """Annotation file, or folder, of the training split, relative to the root."""
+    """Annotation file (or folder) of the training split, relative to the root."""
     val: str = not_identity("val.csv")
-    """Annotation file, or folder, of the validation split."""
+    """Annotation file (or folder) of the validation split, relative to the root."""
     classes: str | None = not_identity(None)
-    """File with one class name a line, in order; without it, the training labels sorted."""
+    """File with one class name per line, in order. Without it, the classes are the sorted training labels."""
     allow_missing: float = not_identity(0.0)
-    """Videos of a split that may be missing: a share below 1, a number from 1 on. They are counted, named and left out;
-    which clips there are is in the manifest."""
+    """How many videos of a split may be missing: a share if below 1, else a number. Missing videos are counted, named
+    and left out. The manifest holds the clips that exist."""
     max_damaged: float = not_identity(0.01)
-    """Share of a split that may fail to decode before the run stops."""
+    """Largest share of a split that may fail to decode. Above it, the run stops."""
     decode: Literal["pyav", "decord", "torchcodec"] = "pyav"
-    """Decode backend; part of identity, since backends may differ in the frames they return. pyav is exact; decord
-    and torchcodec refuse files that they would read wrongly. A folder of .jpg or .png frames is read alike by all."""
+    """Decode backend. It is part of the identity, since backends may return different frames. pyav is exact; decord and
+    torchcodec refuse files that they would read wrongly. Folders of .jpg or .png frames are read in the same way by
+    all."""
     num_frames: int = 16
-    """Frames of a clip."""
+    """Number of frames in a clip."""
     sampling: Literal["segments", "dense"] = added("segments")
-    """segments: one frame in each of num_frames uniform segments of the video (TSN, TSM); dense: num_frames frames,
-    frame_stride apart, from one place of it (SlowOnly, Swin)."""
+    """segments: one frame from each of num_frames uniform segments of the video (TSN, TSM). dense: num_frames frames,
+    frame_stride apart, from one place in the video (SlowOnly, Swin)."""
     frame_stride: int = added(1)
-    """dense only: from one frame of a clip to the next."""
+    """For dense only: distance between two frames of a clip."""
     short_side: int = 256
-    """Pixels of the shorter side before cropping."""
+    """Shorter side of a frame in pixels, before cropping."""
     crop_size: int = 224
-    """Pixels of the square crop that every model takes its input from."""
+    """Side of the square crop in pixels. Every model gets its input from this crop."""
     crop: Literal["multi_scale", "random_resized"] = added("multi_scale")
-    """In training. multi_scale: sides from crop_scales, at one of 13 places; random_resized: 8 to 100 % of the area,
-    sides 3:4 to 4:3, anywhere."""
+    """Crop in training. multi_scale: sides from crop_scales, at one of 13 places. random_resized: 8 to 100 % of the
+    area, with sides from 3:4 to 4:3, at any place."""
     crop_scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
-    """multi_scale only: sides as shares of the short side."""
+    """For multi_scale only: sides as shares of the shorter side."""
     flip: bool = True
-    """Mirror half of the training clips; off where direction is the label."""
+    """Mirror half of the training clips. Set it to false if direction matters for the label."""
 
     def __post_init__(self) -> None:
         require(self.num_frames >= 1, "data.num_frames", self.num_frames, "at least 1")
@@ -118,30 +119,30 @@ class DataSpec:
 
     @property
     def stride(self) -> int | None:
-        """From frame to frame of a dense clip; None where frames come from segments."""
+        """Distance between frames of a dense clip; None if frames come from segments."""
         return self.frame_stride if self.sampling == "dense" else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelSpec(FrameExitFields):
-    """A network and the frame size it works on."""
+    """A network and its input resolution."""
 
     name: str = "tsn_resnet50"
     """A key of MODELS in reskd/models/catalogue.py, or timm:<name>."""
     resolution: int = 224
-    """Pixels of the square input; taken from the crop by bilinear resize."""
+    """Side of the square input in pixels. The crop is resized to it bilinearly."""
     weights: str = "none"
-    """Initial weights: none, imagenet_v1 (torchvision's IMAGENET1K_V1, inflated for SlowOnly and Swin), kinetics_v1
-    (torchvision's KINETICS400_V1, of its 3-D networks), or a file."""
+    """Initial weights: none; imagenet_v1 (torchvision's IMAGENET1K_V1, inflated for SlowOnly and Swin); kinetics_v1
+    (torchvision's KINETICS400_V1, for its 3-D networks); or the path of a file."""
     dropout: float = 0.5
-    """Before the last linear layer, on the clip's features."""
+    """Dropout rate on the clip's features, before the last linear layer."""
     antialias: bool = False
-    """Antialias in the resize to `resolution`; the official code does without."""
+    """Whether the resize to `resolution` uses antialiasing; false in the official code."""
     enlarge_to: int | None = added(None)
-    """Pixels that the frames of `resolution` are enlarged to, bilinear, before the network; null: as they are."""
+    """Enlarge the frames of `resolution` bilinearly to this many pixels before the network; null: do not enlarge."""
     stride: int | None = added(None)
-    """Pixels between cells of the last map; null: the network's own. A 2-D ResNet's 32 may become 16, its pooling
-    then being of stride 1."""
+    """Stride of the last map in pixels. null: the network's own. A 2-D ResNet's 32 may become 16; its max pooling then
+    has stride 1."""
 
     def __post_init__(self) -> None:
         require(self.resolution >= 1, "model.resolution", self.resolution, "at least 1")
@@ -150,13 +151,14 @@ class ModelSpec(FrameExitFields):
         require(
             is_larger, "model.enlarge_to", self.enlarge_to, f"more than model.resolution ({self.resolution}) or null"
         )
-        # What says nothing new would be another step that trains the very same.
+        # Otherwise a value without effect would give another step id for the same training.
         require(self.stride != 32, "model.stride", self.stride, "16, or null for the network's own 32")
         self.check_exits(self.name)
 
     @property
     def words(self) -> str:
-        """`tsn_resnet50 at 112 px`, with `enlarged to 224 px` and `stride 16` where they are so."""
+        """The model in words, such as `tsn_resnet50 at 112 px`; where set, with `enlarged to 224 px` and `stride
+        16`."""
         enlarged = [] if self.enlarge_to is None else [f"enlarged to {self.enlarge_to} px"]
         stride = [] if self.stride is None else [f"stride {self.stride}"]
         more = ", ".join([*enlarged, *stride])
@@ -164,7 +166,7 @@ class ModelSpec(FrameExitFields):
 
     @property
     def input_size(self) -> int:
-        """Pixels of the square that the network itself takes."""
+        """Side in pixels of the square that the network receives."""
         return self.resolution if self.enlarge_to is None else self.enlarge_to
 
 
@@ -176,32 +178,35 @@ class OptimSpec:
     lr: float = 0.01
     """Peak learning rate."""
     momentum: float = 0.9
-    """SGD only."""
+    """Momentum; for SGD only."""
     nesterov: bool = False
-    """SGD only."""
+    """Nesterov momentum; for SGD only."""
     backbone_lr: float = added(1.0)
-    """The backbone's learning rate as a multiple of lr, which the classifier has."""
+    """Learning rate of the backbone as a multiple of lr; the classifier has lr."""
     weight_decay: float = 1e-4
     decay: Literal["all", "weights"] = added("all")
-    """What weight_decay is on: every parameter, batch norm and biases too, as in the official code, or only those of
-    two dimensions and more."""
+    """Parameters with weight decay. all: every parameter, also batch norm and biases, as in the official code. weights:
+    only those with two or more dimensions."""
     schedule: Literal["cosine", "step", "onecycle"] = "cosine"
-    """cosine: by epoch, to zero; step: times gamma at each milestone; onecycle: up from lr/25, down to lr/250000."""
+    """cosine: falls to zero, epoch by epoch. step: multiplied by gamma at each milestone. onecycle: rises from lr/25,
+    then falls to lr/250000."""
     milestones: tuple[int, ...] = added(())
-    """step only: epochs, counted from 0, at whose start the rate falls."""
+    """For step only: epochs, counted from 0, at whose start the rate falls."""
     gamma: float = added(0.1)
-    """step only: what the rate is multiplied by at each milestone."""
+    """For step only: factor of the rate at each milestone."""
     warmup_epochs: float = 0.0
-    """cosine, step: linear rise from a tenth of lr; onecycle: its rising part, 0 meaning 30 % of the epochs."""
+    """cosine, step: epochs of a linear rise from a tenth of lr. onecycle: epochs of the rise; 0 means 30 % of all
+    epochs."""
     epochs: int = 50
     batch_size: int = 64
-    """Clips of one step, over all workers."""
+    """Number of clips in one training step, over all workers."""
     group_size: int = 8
-    """Clips whose batch-norm statistics are shared; also the micro-batch. Divides batch_size."""
+    """Number of clips that share batch-norm statistics. It must divide batch_size."""
     running_stats: Literal["mean", "first"] = "mean"
-    """Batch norm's new running statistics: mean over the step's groups, or group 0's (official)."""
+    """New running statistics of batch norm. mean: the mean over the step's groups. first: those of group 0 (official
+    code)."""
     clip_norm: float | None = None
-    """Largest L2 norm of the gradient; none: no clipping."""
+    """Largest L2 norm of the gradient; null: no clipping."""
 
     def __post_init__(self) -> None:
         require(self.lr > 0, "optim.lr", self.lr, "positive")
@@ -251,16 +256,16 @@ class OptimSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvalSpec:
-    """How a step is watched and judged; never part of what is trained."""
+    """How a step is validated and tested. These fields do not change what is trained."""
 
     every: int = not_identity(1)
-    """Epochs between two validations; the last epoch is always validated."""
+    """Validate after this many epochs each time. The last epoch is always validated."""
     metric: Literal["top1", "mAP"] = not_identity("top1")
-    """What `reskd status` shows of a step."""
+    """The metric that `reskd status` shows."""
     views: str = not_identity("1x1")
-    """Temporal views x crops of the test that ends the training, such as 10x3; validations on the way take one."""
+    """Temporal views x crops of the final test, such as 10x3. Validations during training use one view."""
     twice: bool = not_identity(False)
-    """In that test every temporal view twice: from the middle of its segments and from their beginning."""
+    """Take every temporal view of the final test twice: from the middle and from the start of its segments."""
 
     def __post_init__(self) -> None:
         require(self.every >= 1, "eval.every", self.every, "at least 1")
@@ -269,15 +274,15 @@ class EvalSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checkpoint:
-    """A trained model from a file: what `weights.pt` of a finished step holds."""
+    """A trained model from a file with the content of a finished step's `weights.pt`."""
 
     checkpoint: str
-    """Path of the file; its content hash is its identity."""
+    """Path of the file. Its content's hash counts in the identity."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """Everything that decides what one step trains."""
+    """Everything that determines the result of one step's training."""
 
     data: DataSpec = field(default_factory=DataSpec)
     model: ModelSpec = field(default_factory=ModelSpec)
@@ -285,14 +290,14 @@ class Recipe:
     optim: OptimSpec = field(default_factory=OptimSpec)
     eval: EvalSpec = field(default_factory=EvalSpec)
     teacher: Recipe | Checkpoint | None = None
-    """Trained first, then frozen; only its own recipe or file, never a name."""
+    """The teacher, as a recipe or a file. It is trained first and then frozen."""
     precision: Precision = "fp32"
-    """fp32 with TF32 off; tf32 (on a CPU the same as fp32); bf16 autocast; fp16 autocast with a loss scale, a step
-    whose gradient overflows being skipped (on a CPU a hundred times slower); fp64 for checks of the numerics."""
+    """fp32: TF32 off. tf32: on a CPU the same as fp32. bf16: autocast. fp16: autocast with a loss scale; a training
+    step whose gradient overflows is skipped (on a CPU a hundred times slower). fp64: for numerical checks."""
     data_seed: int = 0
-    """Decides order, sampled frames, crops and flips."""
+    """Seed of the clips' order, sampled frames, crops and flips."""
     model_seed: int = 0
-    """Decides initial weights and dropout."""
+    """Seed of the initial weights and of dropout."""
 
     def __post_init__(self) -> None:
         for name, seed in (("data_seed", self.data_seed), ("model_seed", self.model_seed)):
@@ -321,7 +326,7 @@ class Recipe:
 
     @property
     def test_protocol(self) -> Protocol:
-        """What the training is judged by at its end: its own frames and sampling, and `eval.views`."""
+        """The protocol of the final test: the frames and sampling of training, with the views of `eval`."""
         views, crops = parse_views(self.eval.views, what="eval.views")
         return Protocol(
             num_frames=self.data.num_frames,
@@ -333,10 +338,10 @@ class Recipe:
 
     @property
     def has_teacher(self) -> bool:
-        """Whether a teacher takes part at all; with kd none the field is dead."""
+        """Whether a teacher is used. With kd.level none, the field `teacher` has no effect."""
         return self.kd.level != "none"
 
 
 def without_teacher(recipe: Recipe) -> Recipe:
-    """The recipe with its KD fields and teacher put back to their defaults."""
+    """The recipe with default KD fields and without a teacher."""
     return replace(recipe, kd=KDSpec(), teacher=None)

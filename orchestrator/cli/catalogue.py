@@ -49,7 +49,7 @@ class Command:
     example: str
     """Shown below the help."""
     name: str | None = None
-    """None: the function's name, with - for _."""
+    """None: the function's name, with - instead of _."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ COMMANDS: tuple[Command | CommandGroup, ...] = (
     Command(predict, "reskd predict 3f2a ~/videos --csv classes.csv"),
     CommandGroup(
         "figures",
-        "What steps look at; a sweep's curves, gains by class and costs.",
+        "Draw what networks look at, learning curves, gains by class, and accuracy against cost.",
         (
             Command(erf, "reskd figures erf 3f2a 77c1 --clips 16"),
             Command(gradcam, "reskd figures gradcam 3f2a 77c1 --videos clip.mp4 --class swimming"),
@@ -95,7 +95,7 @@ COMMANDS: tuple[Command | CommandGroup, ...] = (
     ),
     CommandGroup(
         "bench",
-        "Measurements of this and other machines.",
+        "Measure this machine, or import measurements of another.",
         (
             Command(import_file, "reskd bench import h200.json", name="import"),
             Command(calibrate, "reskd bench calibrate --data sweeps/demo.yaml"),
@@ -110,7 +110,7 @@ COMMANDS: tuple[Command | CommandGroup, ...] = (
     Command(doctor, "reskd doctor --store /shared/reskd"),
     CommandGroup(
         "data",
-        "Make the demo's videos, check your own.",
+        "Check, pack and measure your videos, or make the demo's.",
         (
             Command(make_demo, "reskd data make-demo data/demo"),
             Command(bench, "reskd data bench sweeps/your_videos.yaml data/packed --clips-per-s 300"),

@@ -14,9 +14,9 @@ error_console = make_console(stderr=True)
 
 
 def program_name() -> str:
-    """How this program was called, so that the commands it prints can be typed where the person is.
+    """The name by which this program was called. Commands that it prints use this name, so that they can be copied.
 
-    A submitted job is `python -m orchestrator`, and its log is read where `reskd` is installed.
+    A submitted job is called as `python -m orchestrator`; its log is read where `reskd` is installed.
     """
     called = Path(sys.argv[0])
     if called.name == "__main__.py":

@@ -1,4 +1,4 @@
-"""What this machine has of what reskd needs, each thing tried rather than looked up, and what to do where it fails."""
+"""Checks that this machine has what reskd needs. Each check really uses the thing; a failed check says what to do."""
 
 from __future__ import annotations
 
@@ -18,31 +18,32 @@ from orchestrator.store.open import CACHE_VARIABLE, address_of, is_bucket, store
 from reskd.errors import BadInput
 
 PYTHONS = ((3, 11), (3, 14))
-"""From the first, before the second, as pyproject.toml has it."""
+"""Supported Python versions, as in pyproject.toml: at least the first, below the second."""
 MIN_FREE_GIB = 5.0
-"""A demo store is under 1 GiB; a ResNet-50 sweep of the paper's size keeps two checkpoints of 0.3 GiB for each step."""
+"""Free disk space that a store needs. A demo store is below 1 GiB; a ResNet-50 sweep of the paper's size keeps two
+checkpoints of 0.3 GiB for each step."""
 IMPORT_TIMEOUT_S = 120.0
 INSTALL = "make a new environment with `make demo`, or: pip install -c constraints.txt -e ."
 OTHER_STORE = "name another store with --store or RESKD_STORE"
 
 SIDE = 64
 BRIGHTNESSES = tuple(range(32, 224, 24))
-"""Brightness of each frame of the clip that the decoders are tried on."""
+"""Brightness of each frame of the clip with which the decoders are tested."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One thing looked at."""
+    """The result of one check."""
 
     what: str
     verdict: Literal["ok", "note", "missing"]
-    """note: works without it; missing: needed."""
+    """note: reskd works without it; missing: reskd needs it."""
     found: str
     do: str = ""
 
 
 def examine(store: str | None) -> list[Finding]:
-    """Everything, in the order a person would mend it; store: as --store names it."""
+    """All checks, in the order in which their failures should be corrected. ``store`` is what --store gives."""
     return [
         _python(),
         _tried("torch", _torch, do=INSTALL),
@@ -68,7 +69,7 @@ def _python() -> Finding:
 
 
 def _tried(what: str, attempt: Callable[[], str], *, do: str) -> Finding:
-    """What the attempt says, or how it failed: here any exception is an answer."""
+    """The attempt's message, or the error with which it failed. Any exception is an answer here."""
     try:
         return Finding(what=what, verdict="ok", found=attempt())
     except Exception as error:
@@ -107,7 +108,7 @@ def _built() -> str:
 
 
 def _decoders() -> list[Finding]:
-    """pyav is needed; the others are choices."""
+    """Check the decoders: pyav is needed, the others are optional."""
     try:
         from reskd.data.decode.dispatch import BACKENDS
     except Exception as error:
@@ -146,7 +147,7 @@ def _read_back(backend: str) -> str:
 
 
 def _imports(what: str, module: str) -> Finding:
-    """In a process of its own: what fails or hangs there is told here, and nothing is left loaded."""
+    """Import a module in a separate process, so that a crash or hang is reported and nothing stays loaded."""
     code = f"import {module}; print({module}.__version__)"
     try:
         result = subprocess.run(
@@ -161,7 +162,8 @@ def _imports(what: str, module: str) -> Finding:
 
 
 def store_findings(named: str | None) -> list[Finding]:
-    """Space where the store is, or would be made; whether a bucket answers, and space in its cache on this machine."""
+    """Free space at the place of the store, which need not exist yet. For a bucket: whether it answers, and free space
+    in its cache on this machine."""
     try:
         address = address_of(named)
     except BadInput as error:
@@ -200,5 +202,5 @@ def _one_line(error: Exception) -> str:
 
 
 def is_fit(findings: Sequence[Finding]) -> bool:
-    """Whether everything needed is there."""
+    """Whether nothing needed is missing."""
     return all(finding.verdict != "missing" for finding in findings)

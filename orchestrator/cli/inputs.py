@@ -1,7 +1,4 @@
-"""The store and the sweeps that a command names, opened.
-
-What takes seconds to import is imported in the functions, once a command needs it.
-"""
+"""Opens the store and the sweeps that a command names. Slow imports are inside the functions that need them."""
 
 from __future__ import annotations
 
@@ -23,7 +20,8 @@ def open_store(folder: str | None) -> Store:
 
 
 def open_sweep(sweep: Path, changes: list[str] | None, store: Store, *, no_cohorts: bool = False) -> Prepared:
-    """The sweep with the changes of --set, bound to its data and the store; BadInput for what is wrong in it."""
+    """The sweep with the changes of --set, bound to its data and the store. Raises BadInput if anything is wrong in
+    it."""
     from orchestrator.experiment.bound_sweep import prepare
 
     return prepare(sweep, changes=[*(changes or []), *(["cohort.enabled=false"] if no_cohorts else [])], store=store)
@@ -32,7 +30,10 @@ def open_sweep(sweep: Path, changes: list[str] | None, store: Store, *, no_cohor
 def open_sweeps(
     paths: list[Path], changes: list[str] | None, store: Store, *, no_cohorts: bool = False, smoke: bool = False
 ) -> list[Prepared]:
-    """The sweeps, each once; or their smoke forms, in a store of their own and with the changes in their files."""
+    """The sweeps, each once.
+
+    With ``smoke``: their smoke forms in a separate store; --set has already changed their files.
+    """
     from orchestrator.experiment.one_schedule import refuse_same_names
 
     paths = list(dict.fromkeys(paths))

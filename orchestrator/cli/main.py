@@ -1,4 +1,4 @@
-"""The command line. Exit codes: 0 done, 1 something failed, 2 bad input, 3 interrupted and resumable."""
+"""Train and compare video models. Exit codes: 0 done, 1 something failed, 2 bad input, 3 interrupted and resumable."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from reskd.errors import BadInput, ReskdError
 
 
 def _add(app: typer.Typer, entries: Sequence[Command | CommandGroup]) -> None:
-    """Typer lists an app's commands before its groups; each as an app of its own keeps the order of the list."""
+    """Add a command. Typer lists commands before groups; as each is its own app, the order of the list is kept."""
     for entry in entries:
         if isinstance(entry, CommandGroup):
             group = typer.Typer(no_args_is_help=True)
@@ -30,7 +30,7 @@ def _add(app: typer.Typer, entries: Sequence[Command | CommandGroup]) -> None:
 
 
 def _help(function: Callable[..., None]) -> str:
-    """The docstring with each paragraph on one line, since `--help` breaks lines where the terminal ends."""
+    """The docstring with each paragraph on one line, so that `--help` wraps lines at the terminal's width."""
     paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
@@ -44,9 +44,9 @@ _add(app, COMMANDS)
 
 
 def main() -> None:
-    """The console script: errors that a person can mend are one message, never a traceback."""
-    # Plans and tables of thousands of steps are many small objects that live to the end: looking through them again
-    # and again took a fifth of a command's time where it was measured.
+    """The console script. An error that a user can correct is printed as one message, without a traceback."""
+    # Plans and tables of thousands of steps are many small objects that live to the end. Repeated garbage
+    # collections of them took a fifth of a command's time in a measurement.
     gc.set_threshold(100_000, 50, 100)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     configure_mlflow()
@@ -55,7 +55,7 @@ def main() -> None:
     except BadInput as error:
         error_console.print(f"reskd: {error}", markup=False, soft_wrap=True)
         sys.exit(2)
-    except (ReskdError, ConnectionError) as error:  # the latter from a store in S3 that went away
+    except (ReskdError, ConnectionError) as error:  # ConnectionError: such as a store in S3 that does not answer
         error_console.print(f"reskd: {error}", markup=False, soft_wrap=True)
         sys.exit(1)
     except SystemExit as stop:  # typer turns Ctrl-C into 130

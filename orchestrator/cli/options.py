@@ -1,4 +1,4 @@
-"""Arguments and options that several commands have."""
+"""Arguments and options that several commands share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 SweepFile = Annotated[Path, typer.Argument(help="A sweep file, such as sweeps/demo.yaml.")]
-SweepFiles = Annotated[list[Path], typer.Argument(help="Sweep files; several of them together.")]
+SweepFiles = Annotated[list[Path], typer.Argument(help="One or more sweep files.")]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", help="Change one value of the sweep: --set optim.lr=0.02. Repeatable.")
 ]
@@ -17,7 +17,7 @@ StoreFolder = Annotated[
     typer.Option(
         "--store",
         metavar="PATH",
-        help="Folder, or s3://bucket/prefix, of everything trained. Default: $RESKD_STORE, else ./store.",
+        help="The store: a folder or s3://bucket/prefix. Default: $RESKD_STORE, else ./store.",
     ),
 ]
 TrackingUri = Annotated[
@@ -25,33 +25,40 @@ TrackingUri = Annotated[
     typer.Option(
         "--tracking-uri",
         envvar="MLFLOW_TRACKING_URI",
-        help="An MLflow server. Default: SQLite in the store's folder.",
+        help="Address of an MLflow server. Default: an SQLite database in the store's folder.",
     ),
 ]
 Device = Annotated[
     str | None,
     typer.Option(
-        "--device", help="Estimate for cpu, a100, h100, h200 or a profile of the store's. Default: what is here."
+        "--device",
+        help="Estimate for this device: cpu, a100, h100, h200 or a profile in <store>/devices. Default: this machine.",
     ),
 ]
 Devices = Annotated[
     float | None,
     typer.Option(
-        "--devices", min=0.01, help="Estimate for so many of them (of a cpu, cores). Default: resources.max_*."
+        "--devices",
+        min=0.01,
+        help="Estimate for this number of devices (for cpu: cores). Default: resources.max_gpus or max_cpus.",
     ),
 ]
 ClipsAre = Annotated[
-    str, typer.Option("--clips", help="What is decoded: packed JPEG, short (10 s) or long (2 min, 720p) videos.")
+    str,
+    typer.Option("--clips", help="Estimate for this kind of video: packed (JPEG), short (10 s) or long (2 min, 720p)."),
 ]
 Budget = Annotated[
     float | None,
-    typer.Option("--budget-gpu-hours", min=0, help="Refuse what is expected to take more (of a cpu, core-hours)."),
+    typer.Option(
+        "--budget-gpu-hours", min=0, help="Stop if the estimate is above this number of GPU-hours (cpu: core-hours)."
+    ),
 ]
-NoCohorts = Annotated[bool, typer.Option("--no-cohorts", help="Every step in a job of its own.")]
+NoCohorts = Annotated[bool, typer.Option("--no-cohorts", help="Train each step in its own job.")]
 Smoke = Annotated[
     bool,
     typer.Option(
-        "--smoke", help="The sweep cut down to two steps on drawn videos, in a fresh store under <store>/smoke."
+        "--smoke",
+        help="Try a small form: small networks and generated videos, in a new store under <store>/smoke.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

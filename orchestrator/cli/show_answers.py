@@ -1,4 +1,4 @@
-"""Answers as a person reads them: the chain behind an entry, the differences of two steps."""
+"""Prints what an entry is based on, and the differences between two steps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ MAX_SKIPPED = 5
 
 
 def show_chain(chain: Mapping[str, Any], console: Console) -> None:
-    """The entry, then each seed with its step and, indented, the step that taught it; a step is told once."""
+    """Print the entry, then each seed with its step and, indented, the step of its teacher. Each step is printed
+    once."""
     console.print(f"{chain['table']}: {chain['row']}, {chain['column']} ({chain['unit']})", style="bold", markup=False)
     _print(console, f"{chain['value']}")
     for name in ("delta", "published"):
@@ -65,7 +66,7 @@ def _clips(step: Mapping[str, Any]) -> str:
 
 
 def show_differences(found: Sequence[Difference], console: Console, *, ids: tuple[str, str]) -> None:
-    """Fields of identity first; what is only recorded is dim."""
+    """Print the fields of identity first. Fields that are only recorded are dim."""
     if ids[0] == ids[1]:
         console.print(f"{ids[0]} is one step")
         return
@@ -77,7 +78,9 @@ def show_differences(found: Sequence[Difference], console: Console, *, ids: tupl
         table.add_row(*(Text(text, style=style) for text in (one.field, _value(one.first), _value(one.second))))
     console.print(table)
     num_counting = sum(one.counts for one in found)
-    console.print(f"{num_counting} fields make them two steps; {len(found) - num_counting} more are only recorded")
+    console.print(
+        f"{num_counting} fields make them different steps; {len(found) - num_counting} more are only recorded"
+    )
 
 
 def _value(value: Any) -> str:

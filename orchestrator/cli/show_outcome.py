@@ -1,4 +1,4 @@
-"""How a run ended, and what to type next."""
+"""Prints how a run ended, and which command to type next."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def show_outcome(
     prepared: Prepared, outcome: Outcome, publishers: Sequence[Publisher], console: Console, *, program: str
 ) -> None:
-    """How it ended and what to type next."""
+    """Print how the run ended and which command to type next."""
     command = shlex.join([program, *sys.argv[1:]])
     total = outcome.num_done + len(outcome.failed) + len(outcome.unfinished)
     pruned = f"{outcome.num_pruned} stopped early, " if outcome.num_pruned else ""
@@ -37,34 +37,36 @@ def show_outcome(
     if outcome.failed:
         console.print(f"try failed steps again:  {command} --retry-failed", markup=False)
     if outcome.given_up:
-        console.print(f"given up: {len(outcome.given_up)} steps whose jobs ended without a reason", style="red")
+        console.print(
+            f"given up: {len(outcome.given_up)} steps whose jobs ended without a recorded reason", style="red"
+        )
     for step_id, reason in outcome.held.items():
         console.print(step_line(name_and_seed(prepared.steps[step_id]), step_id, "held", reason))
     if outcome.held and not outcome.interrupted:
-        console.print(f"{len(outcome.held)} steps are another run's; when it has ended, type again:  {command}")
+        console.print(f"another run trains {len(outcome.held)} steps; when it has ended, type again:  {command}")
     elif outcome.unfinished:
         what = "stopped" if outcome.interrupted else "some jobs ended without finishing"
         log = f" (log: {outcome.log})" if outcome.log else ""
-        console.print(f"{what}{log}; nothing finished is lost. Go on with:  {command}", markup=False, soft_wrap=True)
+        console.print(f"{what}{log}; nothing finished is lost. Continue with:  {command}", markup=False, soft_wrap=True)
     for line in dict.fromkeys(browse_line(prepared, publisher, program=program) for publisher in publishers):
         console.print(line, markup=False, soft_wrap=True)
 
 
 def estimate_lines(prepared: Prepared, jobs: Sequence[Job]) -> list[str]:
-    """The estimate of each job that ran from its first epoch to its end, beside the seconds it took."""
+    """For each job that ran from its first epoch to its end: the estimated and the measured time."""
     lines = []
     for job in jobs:
         records = [prepared.store.done(step_id) for step_id in job.members]
         took = [record for record in records if record is not None and "device_s" in record]
         if len(took) == len(job.members) and not job.resume_from:
             measured = sum(record["device_s"] for record in took) / job.workers
-            words = f"{duration(job.cost)} estimated, {duration(measured)} taken after its start"
+            words = f"{duration(job.cost)} estimated, {duration(measured)} measured after its start"
             lines.append(f"{job.id}: {words} ({label(job, prepared.steps)})")
     return lines
 
 
 def browse_line(prepared: Prepared, publisher: Publisher, *, program: str) -> str:
-    """What to type or open to see the runs in MLflow."""
+    """The command or the address that shows the runs in MLflow."""
     if not publisher.tracking_uri.startswith("sqlite:"):
         return f"browse:  {publisher.experiment_url}"
     store_option = "" if prepared.store.is_default else f" --store {prepared.store.address}"

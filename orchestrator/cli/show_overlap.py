@@ -1,4 +1,4 @@
-"""The sum of several sweeps as a person reads it."""
+"""Prints what several sweeps share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from orchestrator.plan.plan import Plan
 
 
 def show_overlap(overlap: Overlap, console: Console, *, num_sweeps: int) -> None:
-    """Which cells share a step, seeds of the same rows on one line, and the numbers over all the sweeps."""
+    """Print which cells share a step (seeds of the same rows on one line), and the numbers over all sweeps."""
     console.print(f"\n{num_sweeps} sweeps together", style="bold")
     if overlap.shared:
         table = Table(box=None, pad_edge=False)
@@ -22,14 +22,14 @@ def show_overlap(overlap: Overlap, console: Console, *, num_sweeps: int) -> None
             table.add_row(Text(name), ", ".join(str(step.seed) for step in steps), Text(answers))
         console.print(table)
     counts = ", ".join(f"{number} {verdict}" for verdict, number in overlap.counts.items())
-    saved = f", of {overlap.num_asked} that the files ask for," if overlap.num_asked > overlap.num_steps else ","
+    saved = f", of {overlap.num_asked} in the files together," if overlap.num_asked > overlap.num_steps else ","
     console.print(f"{overlap.num_cells} cells, {overlap.num_steps} steps{saved} each counted once: {counts}")
     both = "" if overlap.num_taught + overlap.num_teachers <= overlap.num_steps else " (some do both)"
     console.print(f"{overlap.num_taught} have a teacher, {overlap.num_teachers} teach others{both}")
 
 
 def show_together(together: Plan | None, apart: str | None, console: Console) -> None:
-    """What `reskd run` of all of them would take, or why it cannot."""
+    """Print the estimate for one `reskd run` of all the sweeps, or why they cannot run together."""
     if together is not None:
         show_forecast(together.forecast, console, what=f"{len(together.jobs)} jobs in one schedule: ")
     if apart is not None:
@@ -37,7 +37,7 @@ def show_together(together: Plan | None, apart: str | None, console: Console) ->
 
 
 def _by_rows(shared: tuple[SharedStep, ...]) -> dict[tuple[str, str], list[SharedStep]]:
-    """(name, the rows it answers) -> its steps, one a seed."""
+    """(name, the rows that show it) -> its steps, one per seed."""
     found: dict[tuple[str, str], list[SharedStep]] = {}
     for step in shared:
         rows = [f"{sweep}: {row}" for sweep, row, _ in step.cells]

@@ -1,4 +1,4 @@
-"""Plans and forecasts as a person reads them."""
+"""Prints plans and forecasts."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ INDENT = 2
 
 
 def show_plan(prepared: Prepared, plan: Plan, console: Console, *, cells: bool = True) -> None:
-    """The question, every cell's state and why, the jobs in the order they start, and a count."""
+    """Print the question, the state of every cell with the reason, the jobs in their order of start, and a count."""
     console.print(f"{prepared.sweep.name}: {prepared.sweep.question}", style="bold", markup=False)
     for name in prepared.unseen:
-        console.print(f"data not seen here: {name}; step ids are provisional", style="yellow", markup=False)
+        console.print(
+            f"no videos and no manifest of {name} here; step ids are provisional", style="yellow", markup=False
+        )
     show_look(prepared, console)
     if cells:
         console.print(_cells(plan))
@@ -46,7 +48,7 @@ def _cells(plan: Plan) -> Table:
 
 
 def _teachers(prepared: Prepared, plan: Plan) -> Table:
-    """Steps that answer no row."""
+    """A table of the steps that are in no row."""
     table = Table(box=None, pad_edge=False)
     for heading in ("not a row", "seed", "step", "state", "why"):
         table.add_column(heading)
@@ -59,7 +61,7 @@ def _teachers(prepared: Prepared, plan: Plan) -> Table:
 
 
 def _show_jobs(prepared: Prepared, plan: Plan, console: Console) -> None:
-    """Each job's figures on one line, its members and why they are together below it, so that 80 columns hold them."""
+    """Print each job's figures on one line, then its members and why they train together. It fits into 80 columns."""
     console.print(_job_line("job", "workers", "time", "memory", "after"), style="bold")
     for job in plan.jobs:
         figures = _job_line(
@@ -79,7 +81,7 @@ def _job_line(job: str, workers: str, time: str, memory: str, after: str) -> str
 
 
 def show_forecast(found: Forecast, console: Console, *, what: str = "") -> None:
-    """Makespan and device-hours with their ranges, and the least that any schedule takes."""
+    """Print makespan and device-hours with their ranges, and the lower bound on the makespan."""
     hours = [found.device_hours, *found.device_hours_range]
     devices = f"{found.num_devices:g} {'CPU cores' if found.device == 'cpu' else found.device}"
     console.print(
@@ -95,7 +97,7 @@ def show_forecast(found: Forecast, console: Console, *, what: str = "") -> None:
 
 
 def show_notes(found: Forecast, console: Console) -> None:
-    """What the estimate assumes, one thing a line."""
+    """Print the assumptions of the estimate, one per line."""
     console.print("the estimate assumes:", style="dim")
     for note in found.notes:
         console.print(Padding.indent(Text(note, style="dim"), INDENT))

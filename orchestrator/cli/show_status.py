@@ -1,4 +1,4 @@
-"""Each step's state as a person or a program reads it."""
+"""Prints the state of each step, or gives it as plain values."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from orchestrator.store.step_record import children_of, last_lines
 from reskd.files import Json
 
 EXPLAINED = ("waiting", "held", "pruned", "blocked")
-"""Verdicts whose reason the other columns do not show; a failure's is shown with its traceback."""
+"""Verdicts whose reason is printed below the table. The reason of a failure is printed with its traceback."""
 
 
 def show_status(prepared: Prepared, console: Console) -> None:
-    """Every step's state and last figures in a table; below it why steps wait, and what went wrong."""
+    """Print every step's state and last metrics in a table; below it, why steps wait and what went wrong."""
     show_look(prepared, console)
     table = Table(box=None, pad_edge=False)
     for heading in ("step", "name", "seed", "state", "epoch", "loss", "accuracy"):
@@ -48,7 +48,7 @@ def show_status(prepared: Prepared, console: Console) -> None:
 
 
 def status_rows(prepared: Prepared) -> list[dict[str, Any]]:
-    """Each step as plain values: verdict, epochs, last metrics, damaged clips, failure."""
+    """Plain values for each step: verdict, epochs, last metrics, damaged clips, failure."""
     plan, rows = prepared.plan(), []
     for step in prepared.steps.values():
         found, store = plan.steps[step.id], prepared.store
@@ -74,7 +74,7 @@ def status_rows(prepared: Prepared) -> list[dict[str, Any]]:
 
 
 def _reasons(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Why steps wait, are held, or will not be trained -> those of which this is so."""
+    """Reason -> names of the steps that it holds for; of waiting, held, pruned and blocked steps."""
     found: dict[str, list[str]] = {}
     for row in rows:
         if row["verdict"] in EXPLAINED:
@@ -99,4 +99,4 @@ def _show_trouble(row: Mapping[str, Any], console: Console) -> None:
     if row["traceback"]:
         console.print(last_lines(row["traceback"]), style="red", markup=False, soft_wrap=True)
     if row["waiting"]:
-        console.print(f"waiting on it: {'; '.join(row['waiting'])}", style="red", markup=False)
+        console.print(f"waiting for it: {'; '.join(row['waiting'])}", style="red", markup=False)

@@ -1,4 +1,4 @@
-"""Verdicts, times and sizes in few words, the same in every command."""
+"""Formats verdicts, durations and sizes in the same way for every command."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ MAX_SHOWN_ERRORS = 5
 
 
 def step_line(what: str, step_id: str, verdict: str, reason: str) -> Text:
-    """A step on one line, its verdict in colour."""
+    """A step on one line, with its verdict in colour."""
     return Text.assemble(f"{what}  {step_id}  ", (verdict, STYLES[verdict]), f"  {reason}")
 
 
 def duration(seconds: float, *, between: tuple[float, float] | None = None) -> str:
-    """4 s, 12 min, 3.4 h or 26 h; with a range, whose ends have the same unit: 21 min (16 to 31)."""
+    """A duration such as 4 s, 12 min, 3.4 h or 26 h. With a range in the same unit: 21 min (16 to 31)."""
     if seconds < 90:
         size, unit, decimals = 1, "s", 0
     elif seconds < 5400:
@@ -36,5 +36,5 @@ def duration(seconds: float, *, between: tuple[float, float] | None = None) -> s
 
 
 def memory(num_bytes: float) -> str:
-    """13.3 GB, or 47 MB below a gigabyte."""
+    """A size such as 13.3 GB; in MB if it is below 1 GB."""
     return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"

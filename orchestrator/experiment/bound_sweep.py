@@ -30,7 +30,7 @@ from reskd.recipe import DataSpec
 
 @dataclass(frozen=True)
 class Prepared:
-    """A sweep, its steps with their ids, and what is known of its data."""
+    """A sweep, its steps with their ids, and the manifests of its data sets."""
 
     sweep: Sweep
     store: Store
@@ -38,14 +38,18 @@ class Prepared:
     manifests: dict[str, Manifest]
     """Manifests by sha256. A step's payload holds its sha256."""
     unseen: tuple[str, ...] = field(default=())
-    """Data sets without videos or manifest here. Steps that need them have provisional ids."""
+    """Names of data sets with no videos on this machine and no manifest in the store. Their steps have provisional
+    ids."""
     possible: dict[str, Step] = field(default_factory=dict)
-    """With `seeds: auto`, the steps of every seed up to the limit; `steps` are those that are wanted now."""
+    """With `seeds: auto`, the steps of every seed up to the limit. `steps` are those that are wanted now."""
     look: Look | None = None
-    """Where the comparison of `seeds: auto` stands."""
+    """The state of the comparison of `seeds: auto`."""
 
     def grown(self) -> Prepared:
-        """The sweep with the seeds that `seeds: auto` needs by the store's results; itself without that rule."""
+        """The sweep with as many seeds as `seeds: auto` asks for, given the results in the store.
+
+        Without `seeds: auto`, the sweep itself.
+        """
         sweep, auto = self.sweep, self.sweep.auto
         if auto is None:
             return self
@@ -57,7 +61,8 @@ class Prepared:
         return replace(self, sweep=grown, steps=steps_of(self.possible, grown.cells), look=look)
 
     def look_dict(self) -> dict[str, Any]:
-        """`sequential`: the rule and where it stands, in plain values; nothing without such a rule."""
+        """Plain values of the `seeds: auto` rule and its state, under the key `sequential`; empty without such a
+        rule."""
         if self.sweep.auto is None or self.look is None:
             return {}
         return {"sequential": {**asdict(self.sweep.auto), **asdict(self.look)}}
@@ -66,25 +71,25 @@ class Prepared:
         return self.manifests[step.payload["manifest_sha256"]]
 
     def manifest_reference(self, step: Step) -> str:
-        """A step's manifest as a worker on another machine may ask the store for it."""
+        """The reference by which a worker on another machine gets the step's manifest from the store."""
         return self.store.manifest_reference(step.recipe.data.name, step.payload["manifest_sha256"])
 
     def plan(self, *, retry_failed: bool = False, own: str | None = None, asked: Asked | None = None) -> Plan:
-        """What is missing, from what the store says now; leases of run `own` count as free."""
+        """The plan from the current state of the store. Leases of the run ``own`` count as free."""
         status = {step_id: self.store.status(step_id, own=own) for step_id in self.steps}
         costs = self.costs(asked, finished={step_id: found.done for step_id, found in status.items() if found.done})
         devices = num_devices(self.sweep.resources, costs, asked=asked)
         return make_plan(self.sweep, self.steps, status, costs=costs, num_devices=devices, retry_failed=retry_failed)
 
     def refuse(self, found: Forecast, *, budget: float | None = None) -> None:
-        """BadInput for jobs that cost more than they may, or that no device holds."""
+        """Raise BadInput if the jobs exceed the budget, or if no device has enough memory for one of them."""
         limit = budget if budget is not None else self.sweep.resources.budget_gpu_hours
         found.refuse_above(limit, where=str(self.sweep.path))
         if not found.is_guess:  # a guessed device refuses nothing
             found.refuse_too_large(where=str(self.sweep.path))
 
     def costs(self, asked: Asked | None = None, *, finished: Mapping[str, Json]) -> Costs:
-        """Estimates for the device at hand, or for the one asked for; corrected by DONE records of finished steps."""
+        """Estimates for this machine's device or the one asked for, corrected by the DONE records of finished steps."""
         return costs_of(
             self.sweep.resources,
             self.steps,
@@ -96,7 +101,8 @@ class Prepared:
 
 
 def prepare(path: Path, *, changes: Sequence[str] = (), store: Store) -> Prepared:
-    """Load a sweep file and give its steps their ids; BadInput for anything wrong with file or data."""
+    """Load a sweep file and give its steps their ids. Raises BadInput if anything is wrong with the file or the
+    data."""
     sweep = load(path, changes=changes)
     check_tables(sweep, load_published())
     manifests: dict[str, Manifest] = {}
@@ -139,7 +145,7 @@ def _manifest(spec: DataSpec, store: Store) -> Manifest | None:
 
 
 def check_before_start(prepared: Prepared) -> None:
-    """What can be known to fail before any worker starts; BadInput with the way out."""
+    """Check everything that can be checked before any worker starts. Raises BadInput with the way out."""
     from orchestrator.experiment.check_networks import check_models  # builds networks
 
     with naming(str(prepared.sweep.path)):

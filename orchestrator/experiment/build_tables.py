@@ -1,4 +1,4 @@
-"""A sweep's tables from its runs, as files and on the terminal; `reskd tables`, and the end of `reskd run`."""
+"""Builds a sweep's tables as files and on the terminal, for `reskd tables` and for the end of `reskd run`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def rebuild(
     as_json: bool,
     console: Console,
 ) -> int:
-    """Every sweep's tables, then those whose key several sweeps have, joined; 1 when a check finds something."""
+    """Build each sweep's tables, then join those with the same key. Returns 1 if a check finds something, else 0."""
     if links is not None and not links.startswith(("http://", "https://")):
         raise BadInput(f"--links: {links!r} is no address of a web server; write it as http://127.0.0.1:5000")
     groups: list[list[Table]] = []
@@ -68,7 +68,7 @@ def rebuild(
         return 1 if found else 0
     shown = [table for built in groups for table in built] + joined
     if as_json:
-        # A line for each table: indented, thousands of entries take a second and more.
+        # One line per table, since indented JSON of thousands of entries takes more than a second.
         print("[" + ",\n".join(json.dumps(table_dict(table)) for table in shown) + "]")
         return 0
     _show(shown, prepared, has_joined=bool(joined), console=console)
@@ -101,7 +101,7 @@ def write_tables(
     publishers: Sequence[Publisher],
     console: Console,
 ) -> None:
-    """The end of a run: files, MLflow, terminal."""
+    """Write the tables at the end of a run: as files, to MLflow, and on the terminal."""
     groups = [build_tables(one, found) for one, found in zip(prepared, records, strict=True)]
     for one, built, found, publisher in zip(prepared, groups, records, publishers, strict=True):
         _write(one, built, found, publisher=publisher)

@@ -1,4 +1,4 @@
-"""Whether a sweep's networks can do what its rows ask of them, tried on shapes alone before anything starts."""
+"""Checks before the start, on shapes alone, that the networks of a sweep can do what its rows ask for."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ from reskd.recipe import ModelSpec, Recipe
 
 
 def check_models(steps: Mapping[str, Step], classes_of: Callable[[Step], tuple[str, ...]]) -> None:
-    """Run each network of the steps once, on one clip of its resolution; nothing is computed or fetched.
+    """Check each network of the steps with one clip on torch's meta device. Nothing is computed or downloaded.
 
-    ``classes_of`` gives the class names of a step's data. BadInput, naming the row, for a resolution that leaves a
-    network no map, for a student whose maps have other channels or are of another number in time than its teacher's
-    where its level needs them equal, for a teacher that was trained on too few frames to see the student's clips, and
-    for one from a file that knows other classes or wants larger frames than there are.
+    ``classes_of`` gives the class names of a step's data. Raises BadInput, with the name of the row, if
+
+    - a resolution is too small for the network's last map;
+    - student and teacher have maps with other channels or of another number in time, and the KD level needs them equal;
+    - a teacher was trained on too few frames for the student's clips;
+    - a teacher has other classes, or a teacher from a file needs larger frames than data.crop_size.
     """
     map_of, model_in = cache(_last_map), cache(_model_in)
     student_of = {step.teacher_id: step for step in steps.values()}
     for step in steps.values():
         recipe, classes = step.recipe, classes_of(step)
-        # A teacher that is in no row is known to its reader by a student's.
+        # For a teacher that is in no row, the message names the row of a student.
         row, _ = (step if step.cells else student_of[step.id]).cells[0]
         with naming(f"row {row!r}" + ("" if step.cells else ": teacher")):
             num_frames = recipe.data.num_frames
@@ -54,20 +56,20 @@ def check_models(steps: Mapping[str, Step], classes_of: Callable[[Step], tuple[s
 def _refuse_other_classes(theirs: tuple[str, ...], ours: tuple[str, ...], who: str) -> None:
     if theirs != ours:
         raise BadInput(
-            f"{who} knows {len(theirs)} classes, the data has {len(ours)} or names them otherwise; "
-            f"a teacher and its students must have the same classes in one order"
+            f"{who} has {len(theirs)} classes, the student's data has {len(ours)}, or their names differ; "
+            f"a teacher and its students must have the same classes in the same order"
         )
 
 
 def _network(spec: ModelSpec) -> ModelSpec:
-    """What of it decides the last map's shape; networks alike in that are looked at once."""
+    """The fields that decide the shape of the last map. Networks with equal fields are checked once."""
     return ModelSpec(name=spec.name, resolution=spec.resolution, enlarge_to=spec.enlarge_to, stride=spec.stride)
 
 
 def _last_map(spec: ModelSpec, trained_on: int, num_frames: int, num_classes: int) -> LastMap:
-    """A network's last map of clips of num_frames, from one on torch's meta device; BadInput where there is none.
+    """The shape of a network's last map for a clip of ``num_frames`` frames. Raises BadInput if there is no map.
 
-    trained_on: frames of the clips that it is, or was, trained on, which may bound those that it can look at.
+    trained_on: frames of the clips in its training. Some networks cannot look at more.
     """
     with torch.device("meta"):
         model = build_model(spec, num_classes=num_classes, num_frames=trained_on).eval()
@@ -80,13 +82,13 @@ def _last_map(spec: ModelSpec, trained_on: int, num_frames: int, num_classes: in
     except RuntimeError as error:  # most layers refuse a map smaller than themselves
         reason = str(error)
     raise BadInput(
-        f"model.resolution is {spec.resolution}, which leaves {spec.name!r} no last map of {num_frames} frames "
+        f"model.resolution is {spec.resolution}, too small for {spec.name!r} with clips of {num_frames} frames "
         f"({reason}); raise it, or change data.num_frames"
     )
 
 
 def _model_in(path: str, classes: tuple[str, ...], crop_size: int) -> tuple[ModelSpec, int | None]:
-    """The network of a weights file, which takes the place of a teacher's recipe, and the frames it was trained on."""
+    """The network in a teacher's weights file, and the number of frames that it was trained on."""
     content = load_weights(Path(path))
     with naming(path):
         spec: ModelSpec = check(ModelSpec, content["model_spec"], name="model_spec")
@@ -95,6 +97,7 @@ def _model_in(path: str, classes: tuple[str, ...], crop_size: int) -> tuple[Mode
         _refuse_other_classes(tuple(content["classes"]), classes, "this teacher")
         if spec.resolution > crop_size:
             raise BadInput(
-                f"this teacher takes {spec.resolution} pixels, more than data.crop_size = {crop_size}; raise that"
+                f"this teacher takes {spec.resolution} pixels, more than data.crop_size = "
+                f"{crop_size}; raise data.crop_size"
             )
     return spec, content.get("num_frames")

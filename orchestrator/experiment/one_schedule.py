@@ -15,7 +15,7 @@ from orchestrator.spec.sweep import Sweep
 from reskd.errors import BadInput
 
 MAX_NAME = 120
-"""Bytes of a name made of several; a file system ends at 255, and a time or an ending comes after it."""
+"""Most bytes in a name made from several names. A file system allows 255, and a time or an extension is added."""
 
 
 def in_one_schedule(prepared: Sequence[Prepared]) -> Prepared:
@@ -75,19 +75,19 @@ def joined_name(names: Sequence[str]) -> str:
 
 
 def refuse_same_names(paths: Sequence[Path]) -> None:
-    """Raise BadInput for two files with the same name, which would overwrite each other's tables."""
+    """Raise BadInput for two files with the same name: one would overwrite the tables of the other."""
     files: dict[str, Path] = {}
     for path in paths:
         other = files.setdefault(path.stem, path)
         if other != path:
             raise BadInput(
-                f"{other} and {path} are both the sweep {path.stem!r}, under which name its tables and MLflow's "
-                "experiment are kept; rename one of the files"
+                f"{other} and {path} are both the sweep {path.stem!r}, so they would share one "
+                "folder of tables and one experiment in MLflow; rename one of the files"
             )
 
 
 def refuse_apart(sweeps: Sequence[Sweep]) -> None:
-    """Raise BadInput for sweeps whose settings exclude one schedule."""
+    """Raise BadInput if the settings of the sweeps do not allow one common schedule."""
     first, *others = sweeps
     if not others:
         return
@@ -97,23 +97,24 @@ def refuse_apart(sweeps: Sequence[Sweep]) -> None:
             if theirs[name] != value and name != "budget_gpu_hours":  # budgets are added up
                 raise BadInput(
                     f"{other.path}: '{part}.{name}' is {json.dumps(theirs[name])}, and {json.dumps(value)} in "
-                    f"{first.path}; one schedule has one: set it for all of them with --set {part}.{name}=..., or "
-                    "run the files one by one"
+                    f"{first.path}; one schedule needs one value: set it for all of them with --set "
+                    f"{part}.{name}=..., or run the files one by one"
                 )
     for one in sweeps:
         if one.early_stopping is not None:
             raise BadInput(
-                f"{one.path}: 'early_stopping' may stop a step that another sweep wants whole; run this file by itself"
+                f"{one.path}: 'early_stopping' may stop a step that another sweep needs with all its epochs; "
+                "run this file alone"
             )
         if one.resources.groups_per_pass == "auto":
             raise BadInput(
-                f"{one.path}: 'resources.groups_per_pass' is auto, which is by the sweep's own steps, so that other "
-                "files would change how they compute; give a number, or run this file by itself"
+                f"{one.path}: 'resources.groups_per_pass' is auto. It depends on the sweep's own steps, so other files "
+                "would change it; give a number, or run this file alone"
             )
 
 
 def _refuse_other_tests(prepared: Sequence[Prepared]) -> None:
-    """Raise BadInput if two sweeps show the same step in rows but with different final tests."""
+    """Raise BadInput if two sweeps show the same step in rows, but with different final tests."""
     for first, other in combinations(prepared, 2):
         for step_id in first.possible.keys() & other.possible.keys():
             one, two = first.possible[step_id], other.possible[step_id]
@@ -121,6 +122,7 @@ def _refuse_other_tests(prepared: Sequence[Prepared]) -> None:
             if one.cells and two.cells and ours != theirs:
                 raise BadInput(
                     f"{other.sweep.path}: row {name_of(two)!r} and row {name_of(one)!r} of {first.sweep.path} are one "
-                    f"training, judged at its end by {theirs.name} and by {ours.name}; run the files one by one, and "
-                    f"show the other test as a column: test/{theirs.name}/<metric>, after `reskd eval`"
+                    f"training with two different final tests, {theirs.name} and {ours.name}; run "
+                    f"the files one by one, and show the other test as a column: test/{theirs.name}/<metric>, after "
+                    f"`reskd eval`"
                 )

@@ -13,29 +13,29 @@ from orchestrator.spec.steps import Step, name_of
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SharedStep:
-    """A step that several cells show, or several sweeps need."""
+    """A step that belongs to several cells or to several sweeps."""
 
     step_id: str
     name: str
     seed: int
     sweeps: tuple[str, ...]
     cells: tuple[tuple[str, str, int], ...]
-    """(sweep, row, seed); none for a teacher that is in no row."""
+    """(sweep, row, seed) of each cell; empty for a teacher that is in no row."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Overlap:
-    """The sum of several sweeps."""
+    """What several sweeps share."""
 
     num_cells: int
     num_steps: int
-    """Each counted once, whoever asks for it."""
+    """Number of different steps of all sweeps together."""
     num_asked: int
-    """The sweeps' own numbers of steps, added up."""
+    """Sum of the numbers of steps of the single sweeps."""
     num_taught: int
-    """Steps with a teacher."""
+    """Number of steps with a teacher."""
     num_teachers: int
-    """Steps that teach another, in a row or not; the rest are neither taught nor teach."""
+    """Number of steps that are teachers, whether or not they are in a row. The remaining steps are baselines."""
     counts: dict[Verdict, int]
     shared: tuple[SharedStep, ...]
 

@@ -1,4 +1,4 @@
-"""The chain behind one entry of a table: seeds, steps, teachers, data, code and protocol, from the store."""
+"""What an entry of a table is based on: seeds, steps, teachers, data, code and protocol, read from the store."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Chain = dict[str, Any]
 
 
 def chain_of(prepared: Prepared, *, table: str, row: str, column: str) -> Chain:
-    """Plain values: the entry as the table shows it, and for each seed the step, its teachers and what made them.
+    """Plain values: the entry as in the table, and for each seed its step, the teachers, and how they were trained.
 
-    BadInput for a table, row or column that the sweep has not.
+    Raises BadInput if the sweep does not have this table, row or column.
     """
     sweep = prepared.sweep
     where = f"{sweep.path}: "
@@ -75,7 +75,7 @@ def _delta(entry: Entry, *, delta_to: str | None) -> str | None:
 
 
 def _published(entry: Entry, *, heading: str | None, table: str | None, beside: str) -> str | None:
-    """The published figure in words; of another data set or metric with what it is of."""
+    """The published figure in words. For another data set or metric, the words name it."""
     if entry.published is None:
         return None
     warning = "" if heading in (None, "published") else f"; {heading}, does not compare"
@@ -83,7 +83,7 @@ def _published(entry: Entry, *, heading: str | None, table: str | None, beside: 
 
 
 def _link(prepared: Prepared, step: Step, records: dict[str, StepRecord], *, column: str = "") -> Chain:
-    """One step of the chain, and the step that taught it."""
+    """One step of the chain, and its teacher's step."""
     store, record = prepared.store, records.get(step.id)
     started, done = store.started(step.id) or {}, store.done(step.id) or {}
     protocol = protocol_in(column) or done.get("protocol")

@@ -1,4 +1,4 @@
-"""Finished steps evaluated again under other protocols: a record beside the old one, decoded once for all of them."""
+"""Evaluates finished steps again under other protocols. Steps with the same clips share one decode pass."""
 
 from __future__ import annotations
 
@@ -24,25 +24,26 @@ from reskd.protocol import Protocol
 from reskd.recipe import Checkpoint, DataSpec, Recipe
 
 OnPass = Callable[[str, int], Callable[[int], None]]
-"""Called with a pass's words and its number of clips; gives what to call with the clips done."""
+"""Called with a description of a pass and its number of clips. Returns the function that gets the number of clips
+done."""
 
 
 @dataclass
 class Outcome:
-    """What became of each step, by its id."""
+    """The result for each step, by its id."""
 
     protocols: dict[str, Protocol] = field(default_factory=dict)
     judged: list[str] = field(default_factory=list)
     present: list[str] = field(default_factory=list)
-    """Judged so before; nothing was done."""
+    """Steps that already had a record of this protocol."""
     held: dict[str, str] = field(default_factory=dict)
-    """Somebody else writes them now: who."""
+    """Steps that another process writes now -> that process."""
     unfit: dict[str, str] = field(default_factory=dict)
-    """Cannot be judged so: why."""
+    """Steps that cannot be evaluated by this protocol -> the reason."""
 
 
 def stored_recipe(store: Store, step_id: str) -> Recipe:
-    """The recipe that a step on record was trained by."""
+    """The recipe of a step in the store. Raises BadInput if none is stored."""
     identity = store.identity(step_id)
     if identity is None:
         raise BadInput(f"{store.place(step_id)}: there is no recipe.json, so what was trained is unknown")
@@ -60,12 +61,13 @@ def reevaluate(
     loader_workers: int = 0,
     on_pass: OnPass | None = None,
 ) -> Outcome:
-    """Judge finished steps by (temporal views, crops) of num_frames, each step's own number without one.
+    """Evaluate finished steps with ``views``, (temporal views, crops), of ``num_frames`` frames; None: as in training.
 
-    Steps whose network cannot look at so many frames are named and left out; BadInput where none is left. Frames are
-    sampled as the step's own recipe says; ``twice`` takes every temporal view a second time. Steps that
-    have that record already are left alone. recipes say where the videos are: those must be the very ones of the
-    step. BadInput otherwise, and as `judge_again` does.
+    Frames are sampled as the step's own recipe says. ``twice`` takes every temporal view a second time. Steps that have
+    such a record already are left unchanged. Steps whose network cannot take this many frames are left out and named.
+    The data root in ``recipes`` says where the videos are; they must be the ones that the step was trained on.
+
+    Raises BadInput if no step is left or the videos are others, and the errors of `judge_again`.
     """
     outcome = Outcome()
     passes: dict[PassKey, list[str]] = {}
@@ -115,7 +117,7 @@ def _judge_pass(
     loader_workers: int,
     on_pass: OnPass | None,
 ) -> None:
-    """One pass over the videos for steps that share it, their leases held from before it to after it."""
+    """Evaluate steps in one pass over the videos. Their leases are held during the pass."""
     with ExitStack() as stack:
         held = stack.enter_context(leases())
         mine = []
@@ -150,7 +152,7 @@ def _finished(store: Store, step_id: str, recipe: Recipe) -> Finished:
 
 
 def _teacher(store: Store, step_id: str, recipe: Recipe) -> Path | None:
-    """The weights of the teacher that a student had, None where it had none or they are no longer here."""
+    """The weights file of the student's teacher; None if it had no teacher or the file no longer exists."""
     if not recipe.has_teacher:
         return None
     if isinstance(recipe.teacher, Checkpoint):
@@ -174,13 +176,13 @@ def _manifest_sha256(store: Store, step_id: str) -> str:
 def _check_data(store: Store, step_id: str, data: DataSpec, manifest: Manifest) -> None:
     if manifest.sha256 != _manifest_sha256(store, step_id):
         raise BadInput(
-            f"{data_root(data)}: other videos or labels than step {step_id} was trained on; "
-            "name the folder that holds those with --data-root, or train on these with `reskd run`"
+            f"{data_root(data)}: its videos or labels differ from those that step {step_id} was trained on; "
+            "name the folder of those with --data-root, or train on these with `reskd run`"
         )
 
 
 def with_root(recipes: Iterable[tuple[str, Recipe]], root: Path | None) -> dict[str, Recipe]:
-    """The recipes, their videos read from another folder where one is named; that is never identity."""
+    """The recipes with another folder of videos, if one is given. The folder is never part of the identity."""
     if root is None:
         return dict(recipes)
     return {step_id: replace(recipe, data=replace(recipe.data, root=str(root))) for step_id, recipe in recipes}

@@ -1,4 +1,4 @@
-"""A sweep's results as a DataFrame, from its file and where its steps are on record."""
+"""Returns a sweep's results as a DataFrame, from its sweep file and from the store or MLflow."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def results(
 
 
 def results_of(prepared: Prepared, *, source: str, tracking_uri: str | None) -> DataFrame:
-    """The same of a sweep that is bound to its store."""
+    """The same for a sweep that is already bound to its store."""
     if source == "store":
         records = records_from_store(prepared.store, prepared.steps)
     elif source == "mlflow":

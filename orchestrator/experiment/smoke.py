@@ -1,4 +1,4 @@
-"""A sweep cut down to seconds: the same rows and tables, small networks, two steps, drawn videos in the same format."""
+"""Makes the smoke form of a sweep: the same rows and tables, small networks, two training steps, generated videos."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from reskd.models.catalogue import find_network
 from reskd.recipe import DataSpec, Recipe
 
 SIZE = 64
-"""Pixels of the crop; a resolution keeps its share of the sweep's own crop."""
+"""Side of the crop in pixels. A resolution keeps its ratio to the sweep's own crop."""
 MIN_RESOLUTION = 16
 SEED = 0
 
@@ -42,15 +42,17 @@ FIXED: Flat = {
     "optim.group_size": 2,
     "eval.every": 1,
 }
-"""Values in place of the sweep's; four training videos make two steps."""
+"""Values that replace the sweep's. Four training videos make two training steps."""
 
 
 def cut_down(paths: Sequence[Path], *, changes: Sequence[str], store: Store) -> list[tuple[Path, Store]]:
-    """The smoke forms of sweeps as files in a new folder under ``<store>/smoke``, and the store that they share there.
+    """Write the smoke forms of sweeps into a new folder under ``<store>/smoke``.
 
-    Each is ``<stem>_smoke.yaml`` beside its data set, so that nothing in it can be taken for the real sweep's.
-    BadInput for whatever `load` refuses in a sweep itself, for networks that do not suit each other there, and for
-    sweeps that cannot run together as they are.
+    Returns the files and their common store.
+
+    Each file is ``<stem>_smoke.yaml`` beside its data set, so that it cannot be mistaken for the real sweep. Raises
+    BadInput for a sweep that `load` refuses, for networks that do not fit together in the smoke form, and for sweeps
+    that cannot run in one schedule.
     """
     sweeps = [load(path, changes=changes) for path in paths]
     refuse_apart(sweeps)
@@ -76,7 +78,10 @@ def _cut_down(sweep: Sweep, *, changes: Sequence[str], folder: Path) -> Path:
 
 
 def _refuse_unfit(sweep: Sweep) -> None:
-    """What few frames and small networks would hide; rows that need files of weights, which may be elsewhere, apart."""
+    """Check networks with the real numbers of frames.
+
+    Rows that need weights files, which may be elsewhere, are left out.
+    """
 
     def is_self_made(recipe: Recipe) -> bool:
         teacher = recipe.teacher if recipe.has_teacher else None
@@ -117,9 +122,11 @@ def _small_file(file: SweepFile, *, name: str, data: DataSpec, crop_size: int) -
 
 
 def _spelt_out(base: Flat, changes: Flat) -> Flat:
-    """A row's changes; of one with a named recipe of its own every value, and its teacher's, who is made from it.
+    """A row's changes.
 
-    What the base's recipe says and its own does not goes back to the default, since the small base has it too.
+    A row with its own named recipe gets every value, also for its teacher, which is derived from the row.
+
+    A value that the base's recipe sets and the row's recipe does not set returns to its default.
     """
     if RECIPE not in changes:
         return changes
@@ -134,12 +141,12 @@ def _spelt_out(base: Flat, changes: Flat) -> Flat:
 
 
 def _without_expectations(table: object) -> object:
-    """Numbers that mean nothing are not compared with what the sweep expects."""
+    """The table without expectations, since the numbers of a smoke run mean nothing."""
     return {name: value for name, value in table.items() if name != "expect"} if isinstance(table, dict) else table
 
 
 def _small(flat: Flat, *, crop_size: int) -> Flat:
-    """Without what is fixed, the data set and a checkpoint; networks and resolutions made small."""
+    """The values without fixed ones, data set and checkpoint, and with small networks and resolutions."""
     small: Flat = {}
     for key, value in flat.items():
         field = key.removeprefix("teacher.")

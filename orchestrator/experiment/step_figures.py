@@ -1,4 +1,4 @@
-"""What finished steps look at: sheets of receptive fields and of Grad-CAM, from their weights in the store."""
+"""Draws what finished steps look at: sheets of receptive fields and of Grad-CAM, from their weights in the store."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from reskd.protocol import counted
 from reskd.recipe import Recipe
 
 BATCH = 8
-"""Clips whose gradients are held at once."""
+"""Number of clips per batch; their gradients are in memory together."""
 ID_LENGTH = 8
 """Characters of a step's id in a file name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Network:
-    """A finished step's model and what to call it."""
+    """The model of a finished step, and its name in a figure."""
 
     step_id: str
     words: str
@@ -43,7 +43,7 @@ class Network:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NamedClip:
-    """A clip as a test crop, uint8 (T, 3, S, S), where it is from and its classes where they are known."""
+    """A test crop, uint8 (T, 3, S, S), with its source and, if they are known, its classes."""
 
     name: str
     pixels: Tensor
@@ -51,28 +51,34 @@ class NamedClip:
 
 
 def open_networks(store: Store, prefixes: Sequence[str]) -> list[Network]:
-    """Finished steps by their first letters; BadInput unless all are fed the same clips."""
+    """The models of finished steps, named by the first letters of their ids.
+
+    Raises BadInput unless all take the same clips.
+    """
     networks = [_open(store, finished_step(store, prefix)) for prefix in dict.fromkeys(prefixes)]
     first = networks[0]
     for other in networks[1:]:
         for name in ("num_frames", "stride", "short_side", "crop_size", "decode", "classes"):
             if getattr(other.trained.card, name) != getattr(first.trained.card, name):
-                raise BadInput(f"steps {first.step_id} and {other.step_id} differ in {name}; name steps of equal clips")
+                raise BadInput(
+                    f"steps {first.step_id} and {other.step_id} differ in {name}; name steps with the same clips"
+                )
     return networks
 
 
 def named_clips(paths: Sequence[Path], network: Network) -> list[NamedClip]:
-    """Video files, and the videos in folders; BadInput for one that does not decode."""
+    """Clips from video files and from the videos in folders. Raises BadInput for a video that does not decode."""
     return [NamedClip(name=path.name, pixels=_read(path, network)) for path in find_videos(paths)]
 
 
 def validation_clips(store: Store, network: Network, *, num: int, root: Path | None = None) -> list[NamedClip]:
-    """So many clips of the step's validation split, evenly over its list; root: where the videos lie now."""
+    """This number of clips of the step's validation split, evenly spaced in its list. root: where the videos are
+    now."""
     data = stored_recipe(store, network.step_id).data
     sha256 = (store.identity(network.step_id) or {})["payload"]["manifest_sha256"]
     path = store.local(store.manifest_reference(data.name, sha256))
     if not path.is_file():
-        raise BadInput(f"{path}: the manifest of step {network.step_id} is not there; name videos with --videos")
+        raise BadInput(f"{path}: the manifest of step {network.step_id} is missing; name videos with --videos")
     manifest = read_manifest(path)
     folder = root or root_of(data)
     if not folder.is_dir():
@@ -92,7 +98,8 @@ def validation_clips(store: Store, network: Network, *, num: int, root: Path | N
 def write_fields(
     networks: Sequence[Network], clips: Sequence[NamedClip], folder: Path, *, place: tuple[float, float] = PLACE
 ) -> list[Path]:
-    """One sheet: each network's effective receptive field at one place of the picture, over all clips."""
+    """Write one sheet with each network's effective receptive field at one place of the frame, averaged over all
+    clips."""
     fields = []
     for network in networks:
         with torch.no_grad():
@@ -121,7 +128,10 @@ def write_cams(
     layer: str | None = None,
     class_name: str | None = None,
 ) -> list[Path]:
-    """A sheet for each clip: its frames, and where each network saw the class, by default the one it predicts."""
+    """Write one sheet per clip: its frames, and the regions that support a class.
+
+    The default class is the one that each network predicts.
+    """
     classes = networks[0].trained.card.classes
     if class_name is not None and class_name not in classes:
         raise BadInput(f"--class {class_name!r} is not a class of these steps{did_you_mean(class_name, classes)}")
@@ -138,7 +148,7 @@ def write_cams(
             rows.append(Seen(words=f"{network.words}\n{says}", maps=found.maps[0]))
         truth = f", class {' and '.join(clip.labels)}" if clip.labels else ""
         note = (
-            f"Light where {layer or 'the last map'} speaks for "
+            f"Light where {layer or 'the last map'} supports "
             f"{repr(class_name) if class_name else 'the class that the network predicts'}; each row has a scale of its "
             "own, from 0 to its largest value in the clip."
         )
@@ -149,7 +159,7 @@ def write_cams(
 
 
 def step_words(recipe: Recipe) -> str:
-    """`tsn_mini10 at 24 px, pixel-level distillation from tsn_mini18 at 64 px, seed 0`."""
+    """A step in words, such as `tsn_mini10 at 24 px, pixel-level distillation from tsn_mini18 at 64 px, seed 0`."""
     words = [f"{recipe.model.name} at {recipe.model.resolution} px"]
     if isinstance(recipe.teacher, Recipe) and recipe.has_teacher:
         teacher = recipe.teacher.model
@@ -172,7 +182,7 @@ def _read(path: Path, network: Network) -> Tensor:
 
 
 def _seen(network: Network, clips: Sequence[NamedClip]) -> Tensor:
-    """(B, T, 3, r, r): the clips as the network sees them."""
+    """The clips as the network gets them: (B, T, 3, r, r)."""
     dtype = next(network.trained.model.parameters()).dtype
     pixels = torch.stack([clip.pixels for clip in clips])
     return ModelInputs(pixels, device=torch.device("cpu"), dtype=dtype).of(network.trained.spec)

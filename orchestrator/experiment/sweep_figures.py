@@ -1,4 +1,4 @@
-"""A sweep's figures: those that its tables' `plot` asks for as parts of the report, and each one on its own."""
+"""Draws the figures of a sweep: those that the `plot` of its tables asks for, or a single kind."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def with_figures(tables: Sequence[Table], prepared: Prepared) -> list[Table]:
-    """The tables with the figures that `plot` asks for beside accuracy_vs_gmacs, from the store's own files."""
+    """The tables with the figures that `plot` asks for, from the store's files. accuracy_vs_gmacs is made elsewhere."""
     found = []
     for table in tables:
         spec = prepared.sweep.tables[table.key]
@@ -42,7 +42,10 @@ def with_figures(tables: Sequence[Table], prepared: Prepared) -> list[Table]:
 
 
 def write_sweep_figures(prepared: Prepared, kind: PlotKind, folder: Path) -> list[Path]:
-    """One kind of figure of a sweep, whatever its tables ask for; BadInput where there is nothing to draw yet."""
+    """Write one kind of figure of a sweep, whatever its tables ask for.
+
+    Raises BadInput if there is no data to draw yet.
+    """
     sweep = prepared.sweep
     figures: list[Figure] = []
     if kind == "learning_curves":
@@ -56,7 +59,9 @@ def write_sweep_figures(prepared: Prepared, kind: PlotKind, folder: Path) -> lis
     else:
         figures = _costs(prepared)
     if not figures:
-        raise BadInput(f"{sweep.path}: nothing to draw yet in {prepared.store.address}; `reskd run` it first")
+        raise BadInput(
+            f"{sweep.path}: nothing to draw yet in {prepared.store.address}; train it first with `reskd run`"
+        )
     for figure in figures:
         write_atomic(folder / figure.file, figure.png())
     return [folder / figure.file for figure in figures]

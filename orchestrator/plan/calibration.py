@@ -1,4 +1,4 @@
-"""`reskd bench calibrate`: a device profile of this machine, measured instead of looked up."""
+"""`reskd bench calibrate`: measures this machine and makes a device profile."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ if TYPE_CHECKING:
 
 NETWORKS = ("tsn_resnet50", "tsn_resnet18", "tsn_mobilenet_v2")
 NUM_CLIPS = 32
-"""Clips that are decoded to see what one costs."""
+"""Number of clips that are decoded to measure the cost of one."""
 LAUNCH_BOUND = 0.5
-"""Share of a pass that starting its kernels takes, from which on it says nothing of the kernels."""
+"""If starting the kernels takes at least this share of a pass, the pass is not used to measure their efficiency."""
 
 
 def measure_here(
     device: torch.device, *, seconds: float, on_progress: Callable[[str], None]
 ) -> tuple[Peaks, list[MeasuredPass]]:
-    """Peaks of this device, and passes of the paper's networks: on a CPU small groups, in float32; on a GPU groups of 8
-    clips of 16 frames, in bfloat16. Each measurement takes about ``seconds``.
+    """Measure the peaks of this device, and passes of the paper's networks. Each measurement takes about ``seconds``.
+
+    On a CPU the passes use small groups in float32; on a GPU, groups of 8 clips of 16 frames in bfloat16.
     """
     from reskd.throughput.device_peaks import measure_pass, measure_peaks
 
@@ -66,9 +67,11 @@ def calibrated(
     decode_core_ms: Mapping[ClipKind, float],
     source: str,
 ) -> DeviceProfile:
-    """``base`` with what was measured; a mode's efficiency is the median of roofline / measured over its passes.
+    """``base`` with the measured values.
 
-    Passes that mostly start kernels are left out: plans reckon their launches apart.
+    A mode's efficiency is the median of roofline time / measured time over its passes.
+
+    Passes that mostly start kernels are left out, since plans count launches separately.
     """
     profile = replace(
         base,
@@ -90,21 +93,21 @@ def calibrated(
 
 
 def write_profile(profile: DeviceProfile, path: Path) -> None:
-    """Write a profile as orchestrator.plan.device_profiles reads it."""
+    """Write a profile as a file that `orchestrator.plan.device_profiles` reads."""
     values = asdict(profile) | {"matches": list(profile.matches)}
     head = "# Written by `reskd bench calibrate`; remove it to go back to the shipped profile. Fields: devices.yaml.\n"
     write_atomic(path, head + yaml.safe_dump(_rounded(values), sort_keys=False))
 
 
 def _rounded(value: object) -> object:
-    """Four digits: more were not measured."""
+    """Rounded to four digits, since the measurement is not more exact."""
     if isinstance(value, dict):
         return {key: _rounded(part) for key, part in value.items()}
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def decode_cost(spec: DataSpec, *, is_long: bool) -> dict[ClipKind, float]:
-    """Milliseconds of one core for 16 frames of a data set's training clips, by what they are to a profile."""
+    """Core-milliseconds for 16 frames of a data set's training clips, by the profile's kinds of clips."""
     from reskd.data.annotations import data_root
     from reskd.data.clip_cost import measure_split
     from reskd.data.manifest import build_manifest
@@ -116,7 +119,7 @@ def decode_cost(spec: DataSpec, *, is_long: bool) -> dict[ClipKind, float]:
 
 
 def source_of(device_name: str, *, is_gpu: bool) -> str:
-    """A profile's note of where and when it was measured."""
+    """The profile's note about where and when it was measured."""
     import torch
 
     how = "" if is_gpu else ", one core"

@@ -45,7 +45,7 @@ def why_apart(cohort: Cohort, others: Sequence[Cohort], *, limit: int) -> str:
             words = "a member without a teacher need not wait for one"
         else:
             words = "cut, so that they run side by side or fit in memory"
-        # Teachers and students are always apart, so any other difference is more useful.
+        # Teachers and students are never in one job, so any other difference is more useful.
         is_natural = not keys and ("teaches" in words or _has_teacher(cohort) != _has_teacher(other))
         found.append((2 if is_natural else len(keys), words))
     return min(found, key=lambda one: one[0])[1]

@@ -39,11 +39,11 @@ def split_cohorts(
 
     best = [part for cohort in cohorts for part in _cut(cohort, seconds=time, is_fine=fits)]
     if max(map(devices, best), default=0.0) > num_devices:
-        return best  # nothing can run as it is declared; who runs it says so
+        return best  # the jobs cannot run with the declared resources; `run` reports it
     found = _schedule(best, seconds=time, devices=devices, num_devices=num_devices)
     start, longest = best, max(map(time, best), default=0.0)
     for share in SHARES:
-        # No cut lowers the work, so none can end before that is done.
+        # No cut reduces the total work, which bounds the makespan from below.
         if found.makespan * (1 - LEAST_GAIN) <= found.work / num_devices:
             break
         limit = longest / share

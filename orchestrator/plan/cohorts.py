@@ -85,7 +85,7 @@ def _form_from(alike: Sequence[Candidate], *, needed: Collection[str | None], li
     students = [member for member in alike if member.step.recipe.has_teacher]
     taught = [cohort for same in _alike(students, by=_teacher_key) for cohort in _pack(same, limit=limit)]
     taught.sort(key=lambda cohort: cohort[0].is_waiting)
-    # Teachers first, so that they share few cohorts; then the smallest cohorts look for a ride first.
+    # Teachers first, so that they share few cohorts. Then the smallest cohorts are merged first.
     plain = sorted((member for member in alike if not member.step.recipe.has_teacher), key=is_needed, reverse=True)
     apart: list[Cohort] = []
     for cohort in sorted(_pack(plain, limit=limit), key=len):

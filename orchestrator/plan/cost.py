@@ -1,4 +1,4 @@
-"""What a job costs on a device: layer shapes -> operations and bytes -> seconds and memory; nothing is run."""
+"""Estimates what a job costs on a device: layer shapes -> operations and bytes -> seconds and memory. Runs nothing."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ if TYPE_CHECKING:
     from reskd.cost.layer_traffic import Layer, Trace
 
 BYTES: dict[Precision, int] = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2, "fp64": 8}
-"""Bytes of one activation."""
+"""Bytes per activation, by precision."""
 FRAMES_OF_DECODE = 16
-"""Frames of the clip that a profile's decode_core_ms is of."""
+"""Number of frames in the clip that a profile's decode_core_ms refers to."""
 SHARE_OF_MEMORY = 0.8
-"""Share of a device's memory that an estimate may fill where nothing forces it: kernels need workspaces too."""
+"""Largest share of a device's memory that an estimate may fill; kernels need workspaces too."""
 MAX_CLIPS_OF_A_PASS = 64
-"""1,024 frames of 16 a clip: the batch that reskd.cost.roofline reckons with."""
+"""64 clips of 16 frames are 1,024 frames: the batch of `reskd.cost.roofline`."""
 UNCERTAINTY = (0.75, 1.5)
-"""Range around an estimate that no finished job has corrected: efficiencies of 0.8 and 0.4, around 0.6, give it."""
+"""Range around an estimate before any finished job corrects it. It corresponds to efficiencies of 0.8 and 0.4 around
+0.6."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClipCounts:
-    """Clips of a data set."""
+    """Number of clips in each split of a data set."""
 
     train: int
     val: int
@@ -37,22 +38,22 @@ class ClipCounts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobEstimate:
-    """What a job is expected to take."""
+    """The expected cost of a job."""
 
     seconds: float
     device_seconds: float
-    """Seconds of all its devices together; on a cpu, of all its cores."""
+    """Seconds of all its devices added up; for a cpu, of all its cores."""
     memory_bytes: float
-    """Memory of one worker's device, one group at a time."""
+    """Memory of one worker's device, with one group per pass."""
     step_ms: float
-    """Milliseconds of one step of its first epoch, of all members together."""
+    """Milliseconds of one training step in its first epoch, for all members together."""
     bound: str
-    """What a step waits for: compute, decode or launches."""
+    """What limits a training step: compute, decode or launches."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Costs:
-    """Estimates for one device; pure, and the same for the same arguments."""
+    """Estimates for one device. The same arguments give the same estimates."""
 
     device: str
     """The profile's name."""
@@ -60,29 +61,29 @@ class Costs:
     clips: Callable[[Step], ClipCounts]
     clip_kind: ClipKind = "packed"
     factor: float = 1.0
-    """Measured / estimated seconds of finished jobs on such devices."""
+    """Measured / estimated seconds of finished jobs on such a device; it multiplies each estimate."""
     num_corrected: int = 0
-    """Finished jobs that the factor is from."""
+    """Number of finished jobs behind the factor."""
     spread: tuple[float, float] = UNCERTAINTY
-    """Factors that make the range around an estimate."""
+    """Factors that give the range around an estimate."""
     is_guess: bool = False
-    """Whether the device is neither here nor named."""
+    """Whether the device was neither found nor named."""
     notes: tuple[str, ...] = field(default=())
-    """Where a figure rests on an assumption."""
+    """The assumptions of the figures."""
 
     def devices_of(self, workers: int, resources: Resources) -> float:
-        """Devices that a job holds: GPUs, or cores."""
+        """Number of devices that a job holds: GPUs, or for a cpu its cores."""
         return workers * self._devices_of_worker(resources)
 
     def _devices_of_worker(self, resources: Resources) -> float:
         return resources.cpus_per_worker if self.profile.kind == "cpu" else resources.gpus_per_worker or 1.0
 
     def job(self, steps: Sequence[Step], *, workers: int, resources: Resources, resume_from: int = 0) -> JobEstimate:
-        """A job of these steps, which agree as members of a cohort do, from an epoch on.
+        """The estimate for a job of these steps, starting after epoch ``resume_from``.
 
-        Seconds are the sum over epochs of training and validation, and of the final test; a step's are
-        max(teacher's forward + the members' training, decode, launches). Decoding in the worker itself
-        (loader_workers 0) adds to the rest. What workers say to each other is taken as free.
+        The steps must fit into one cohort. The seconds are those of all epochs of training, of validations, and of the
+        final test. A training step takes max(teacher's forward + training of all members, decode, launches). Without
+        loader processes, the worker decodes itself, and the decode time is added. Communication is counted as free.
         """
         recipe = steps[0].recipe
         clips = self.clips(steps[0])
@@ -112,7 +113,7 @@ class Costs:
     def _step(
         self, recipes: Sequence[Recipe], *, workers: int, resources: Resources, speed: float
     ) -> tuple[float, str]:
-        """Seconds of one step of these members on each worker's groups, and what it waits for."""
+        """Seconds of one training step of these members on one worker's groups, and what limits it."""
         optim = recipes[0].optim
         compute, launches = self._device_seconds(recipes, groups=max(1, optim.num_groups // workers))
         compute /= speed
@@ -124,32 +125,35 @@ class Costs:
         return found[bound], bound
 
     def _device_seconds(self, recipes: Sequence[Recipe], *, groups: int) -> tuple[float, float]:
-        """Seconds of one device in one step: to compute, and to start the kernels."""
+        """Seconds of one device in one training step: (for computing, for starting the kernels)."""
         compute, kernels = 0.0, 0
         for spec, num_frames, mode in passes(recipes):
             size = recipes[0].optim.group_size
             compute += groups * self.pass_seconds(spec, num_frames, size, recipes[0].precision, mode)
             kernels += groups * num_kernels(network_key(spec, num_frames), mode)
-        # A step of the optimiser reads weight, gradient and moment of each parameter and writes two of them.
+        # The optimiser reads weight, gradient and moment of each parameter, and writes two of them.
         numbers = sum(_trace(recipe.model, num_frames=recipe.data.num_frames).num_params for recipe in recipes)
         return compute + 20 * numbers / self.profile.bytes_per_s, kernels * self.profile.launch_s
 
     def clips_per_s(self, recipe: Recipe) -> float:
-        """Clips a second that one device trains this recipe on, alone, where no clip has to be waited for."""
+        """Clips per second that one device trains this recipe on, alone, if decoding is never the limit."""
         return recipe.optim.batch_size / max(self._device_seconds([recipe], groups=recipe.optim.num_groups))
 
     def pass_seconds(self, spec: ModelSpec, num_frames: int, num_clips: int, precision: Precision, mode: Mode) -> float:
-        """Seconds of one device for a network on so many clips at once."""
+        """Seconds of one device for one pass of a network over this many clips."""
         peak, moved = self.profile.flops[precision], self.profile.bytes_per_s
         ideal = roofline_seconds(network_key(spec, num_frames), num_clips, BYTES[precision], mode, peak, moved)
         return ideal / self.profile.efficiency[mode]
 
     def _decode_s(self, recipe: Recipe) -> float:
-        """Seconds of one core to decode one clip."""
+        """Core-seconds to decode one clip."""
         return self.profile.decode_core_ms[self.clip_kind] / 1000 * recipe.data.num_frames / FRAMES_OF_DECODE
 
     def _judged_clip(self, recipe: Recipe, resources: Resources, *, speed: float) -> float:
-        """Seconds of one worker to decode and classify one clip; the teacher's own answers are made once a job."""
+        """Seconds of one worker to decode and classify one validation clip.
+
+        The teacher's logits, made once per job, are ignored.
+        """
         optim, num_frames = recipe.optim, recipe.data.num_frames
         forward = self.pass_seconds(recipe.model, num_frames, optim.group_size, recipe.precision, "eval")
         launches = num_kernels(network_key(recipe.model, num_frames), "eval") * self.profile.launch_s
@@ -157,8 +161,10 @@ class Costs:
         return max(max(forward / speed, launches) / optim.group_size, decode)
 
     def memory(self, steps: Sequence[Step], *, groups_per_pass: int = 1) -> float:
-        """Bytes of one device: the members' states, the teacher's weights and what it hands on of a pass, and the
-        largest member's activations of one. Workspaces of kernels are not in it.
+        """Bytes on one device for these members.
+
+        They are: the members' states, the teacher's weights and outputs of one pass, and the largest member's
+        activations of one pass. Workspaces of kernels are not included.
         """
         recipe = steps[0].recipe
         size, group = BYTES[recipe.precision], recipe.optim.group_size * groups_per_pass
@@ -178,8 +184,9 @@ class Costs:
         return state + taught + size * group * max(network.saved for network in members)
 
     def groups_per_pass(self, steps: Sequence[Step], *, beside: int, workers: int) -> int:
-        """The most groups in a pass, a power of two, for which each of these steps has room in a cohort of ``beside``
-        of its like; 1 where the device's memory is not known.
+        """The largest number of groups per pass, a power of two, for which each step fits into memory in a full cohort.
+
+        The cohort has ``beside`` members like the step itself. The result is 1 if the device's memory is not known.
         """
         limit = self.profile.memory_bytes
         alike = {(step.recipe.model, step.recipe.kd.level, step.teacher_id, step.recipe.optim): step for step in steps}
@@ -202,17 +209,17 @@ class Costs:
 
 
 def _state_bytes(recipe: Recipe) -> int:
-    """Bytes of a parameter's state: weight, gradient, the optimiser's moments, and a copy to compute with."""
+    """Bytes per parameter for weight, gradient, the optimiser's moments, and a copy in the type of the computation."""
     full = 8 if recipe.precision == "fp64" else 4
     copy = BYTES[recipe.precision] if recipe.precision in ("bf16", "fp16") else 0
     return full * (4 if recipe.optim.name == "adamw" else 3) + copy
 
 
 def passes(recipes: Sequence[Recipe]) -> Iterator[tuple[ModelSpec, int, Mode]]:
-    """(network, frames, mode) of everything that runs on one group: the teacher once, and each member."""
+    """(network, frames, mode) of each pass over one group: the teacher's, if any, and one for each member."""
     taught = next((recipe for recipe in recipes if recipe.has_teacher), None)
     if taught is not None:
-        # A checkpoint's network is not known before it is opened: as one's own, on the whole crop.
+        # A checkpoint's network is unknown until it is opened. The student's network on the whole crop is assumed.
         own = ModelSpec(name=taught.model.name, resolution=taught.data.crop_size)
         spec = taught.teacher.model if isinstance(taught.teacher, Recipe) else own
         yield spec, taught.data.num_frames, "eval" if taught.kd.teacher_mode == "eval" else "batch"
@@ -221,10 +228,11 @@ def passes(recipes: Sequence[Recipe]) -> Iterator[tuple[ModelSpec, int, Mode]]:
 
 
 def kernel_passes(layer: Layer, mode: Mode) -> Iterator[tuple[float, int, int]]:
-    """(operations, elements of activations, elements of weights) of each time that a layer's data is gone through.
+    """(operations, elements of activations, elements of weights) for each time that a layer reads and writes its data.
 
-    Good kernels are assumed: ReLU and residual are in the kernel before them, which reads the residual; batch norm is
-    folded away in mode `eval`, else it reads twice and writes once, and backward reads four times and writes once.
+    Good kernels are assumed: ReLU and residual addition are fused into the kernel before them, which reads the
+    residual. Batch norm is folded in mode `eval`. Otherwise it reads twice and writes once; its backward reads four
+    times and writes once.
     """
     moved = layer.inputs + layer.outputs
     if layer.kind == "product":
@@ -243,7 +251,7 @@ def kernel_passes(layer: Layer, mode: Mode) -> Iterator[tuple[float, int, int]]:
 
 
 NetworkKey = tuple[str, int | None, int, int]
-"""Name, stride, pixels and frames: what a trace depends on."""
+"""(name, stride, pixels, frames): the values that a trace depends on."""
 
 
 def network_key(spec: ModelSpec, num_frames: int) -> NetworkKey:
@@ -265,7 +273,8 @@ def _traced(key: NetworkKey) -> Trace:
 def roofline_seconds(
     key: NetworkKey, num_clips: int, bytes_each: int, mode: Mode, flops_per_s: float, bytes_per_s: float
 ) -> float:
-    """The least that a device of these peaks needs: of each pass the larger of its operations' and its bytes' time."""
+    """Lower bound on the seconds by the roofline: the sum over kernels of the larger of compute time and memory
+    time."""
     return sum(
         max(flops * num_clips / flops_per_s, bytes_each * (activations * num_clips + weights) / bytes_per_s)
         for layer in _traced(key).layers
@@ -275,5 +284,5 @@ def roofline_seconds(
 
 @cache
 def num_kernels(key: NetworkKey, mode: Mode) -> int:
-    """Kernels that torch starts one by one; a training step starts about three for each of its forward."""
+    """Number of kernels that torch starts one by one. Training starts about three for each kernel of a forward."""
     return (3 if mode == "train" else 1) * len(_traced(key).layers)

@@ -1,4 +1,4 @@
-"""The Costs of a sweep: which device, how many clips, and what finished steps say of earlier estimates."""
+"""Chooses the inputs of `Costs` for a sweep: the device, the numbers of clips, and the correction by finished jobs."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ PUBLISHED_CLIPS = {
     "ssv2": ClipCounts(168_913, 24_777),
     "ssv1": ClipCounts(86_017, 11_522),
 }
-"""Clips by annotation format, as the data sets' papers count them: for plans without videos and manifests."""
+"""Number of clips by annotation format, from the data sets' papers. Used if there are neither videos nor a manifest."""
 UNKNOWN_CLIPS = ClipCounts(10_000, 1_000)
 DEFAULT_GPU = "h100"
 MIN_FOR_SPREAD = 3
 LEAST_SPREAD = 0.1
-"""Least range around an estimate that finished jobs have corrected, as a share of it."""
+"""Smallest relative range around an estimate that finished jobs have corrected."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Asked:
-    """Assumptions that a person asks of a plan; None: as it is here, or as the sweep says."""
+    """Assumptions from the command line. None: use this machine's value or the sweep's."""
 
     device: str | None = None
     devices: float | None = None
@@ -44,7 +44,7 @@ class Asked:
 
 
 def asked_of(*, device: str | None, devices: float | None, clips: str) -> Asked:
-    """The assumptions named on the command line; BadInput for a kind of clips that there is not."""
+    """The assumptions from the command line. Raises BadInput for an unknown kind of clips."""
     kinds = get_args(ClipKind)
     if clips not in kinds:
         raise BadInput(f"--clips: {clips!r} is not one of {', '.join(kinds)}")
@@ -60,10 +60,10 @@ def costs_of(
     records: Mapping[str, Json] | None = None,
     asked: Asked | None = None,
 ) -> Costs:
-    """Estimates for the device that is asked for, that the sweep names or that is here.
+    """Estimates for the device from the command line, else from the sweep, else of this machine.
 
-    ``folder`` holds profiles that go before the shipped ones; ``records`` are DONE records of finished
-    steps of the sweep, by step id.
+    ``folder`` holds profiles that take precedence over the shipped ones. ``records`` are the DONE records of the
+    sweep's finished steps, by step id.
     """
     asked = asked or Asked()
     named = asked.device or resources.device or _device_here(resources, folder)
@@ -92,7 +92,7 @@ def costs_of(
 
 
 def _device_here(resources: Resources, folder: Path | None) -> str | None:
-    """The profile of what this machine would train on; None without a GPU that has one."""
+    """The profile of this machine's training device; None if there is no GPU with a profile."""
     if not resources.gpus_per_worker:
         return "cpu"
     import torch
@@ -101,7 +101,7 @@ def _device_here(resources: Resources, folder: Path | None) -> str | None:
 
 
 def num_devices(resources: Resources, costs: Costs, *, asked: Asked | None = None) -> float:
-    """Devices that may work at a time: as asked, as declared, or as this machine has."""
+    """Number of devices that may work at the same time: as asked for, else as the sweep says, else as found here."""
     if asked is not None and asked.devices is not None:
         return asked.devices
     if costs.profile.kind == "cpu":
@@ -117,11 +117,11 @@ def num_devices(resources: Resources, costs: Costs, *, asked: Asked | None = Non
 
 def _assumed(data: DataSpec) -> tuple[ClipCounts, str]:
     counts = PUBLISHED_CLIPS.get(data.annotations, UNKNOWN_CLIPS)
-    return counts, f"{data.name}: not seen here, {counts.train} training and {counts.val} validation clips are assumed"
+    return counts, f"{data.name}: no videos here; {counts.train} training and {counts.val} validation clips are assumed"
 
 
 def corrected(costs: Costs, records: Mapping[str, Json], steps: Mapping[str, Step], *, resources: Resources) -> Costs:
-    """Costs times the median of measured / estimated over finished jobs on such a device, as they are without any."""
+    """The costs multiplied by the median of measured / estimated time of finished jobs; unchanged if there are none."""
     ratios = [job.measured_s / job.estimated_s for job in finished_jobs(costs, records, steps, resources=resources)]
     if not ratios:
         return costs
@@ -138,7 +138,7 @@ def corrected(costs: Costs, records: Mapping[str, Json], steps: Mapping[str, Ste
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinishedJob:
-    """Steps that were trained together, and how long that was thought to take."""
+    """Steps that were trained together, with the measured and the estimated time of the job."""
 
     members: tuple[str, ...]
     measured_s: float
@@ -148,10 +148,10 @@ class FinishedJob:
 def finished_jobs(
     costs: Costs, records: Mapping[str, Json], steps: Mapping[str, Step], *, resources: Resources
 ) -> list[FinishedJob]:
-    """Jobs on devices of the profile's kind all of whose seconds are on record.
+    """Jobs on devices of the profile's kind for which all seconds are recorded.
 
-    Members of a job have one start and one host. Their device seconds are equal shares, so their sum is the job's,
-    of which the time before the first step is no part.
+    Members of a job have the same start time and host. Their device seconds are equal shares, so the sum is the job's.
+    It does not include the time before the first training step.
     """
     groups: dict[tuple[object, ...], list[str]] = {}
     for step_id, record in records.items():

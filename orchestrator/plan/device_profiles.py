@@ -1,4 +1,4 @@
-"""Device profiles: shipped in devices.yaml, or a file of the same fields in the store's folder `devices`."""
+"""Device profiles: the shipped ones in devices.yaml, or files with the same fields in ``<store>/devices``."""
 
 from __future__ import annotations
 
@@ -18,35 +18,36 @@ SHIPPED = Path(__file__).parent / "devices.yaml"
 GPU_MAKERS = ("NVIDIA", "Tesla", "GeForce", "Radeon")
 
 Mode = Literal["eval", "batch", "train"]
-"""A forward with folded batch norm; one with the statistics of its group; forward, backward and optimiser."""
+"""eval: forward with folded batch norm. batch: forward with batch statistics. train: forward, backward and
+optimiser."""
 ClipKind = Literal["packed", "short", "long"]
-"""Packed JPEG; videos of about 10 seconds; of about 2 minutes at 720p."""
+"""packed: JPEG frames. short: videos of about 10 seconds. long: videos of about 2 minutes at 720p."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeviceProfile:
-    """What one device can do; a profile of a cpu is about one core."""
+    """The speeds and the memory of one device. The profile of a cpu describes one core."""
 
     kind: Literal["cpu", "gpu"]
     matches: tuple[str, ...]
-    """Whole words of the names that such a device gives itself; `reskd.cost.gpu_peaks.is_named` has the rule."""
+    """Words of the names that such a device reports; see `reskd.cost.gpu_peaks.is_named`."""
     flops: dict[Precision, float]
-    """Floating-point operations a second, by precision."""
+    """Floating-point operations per second, by precision."""
     bytes_per_s: float
     efficiency: dict[Mode, float]
-    """Share of the roofline that is reached."""
+    """Share of the roofline that passes reach, by mode."""
     launch_s: float
     """Seconds to start one kernel."""
     start_s: float
-    """Seconds from a job's start to its first step."""
+    """Seconds from the start of a job to its first training step."""
     memory_bytes: float | None
-    """null: unknown, so nothing is refused for it."""
+    """null: unknown, so no job is refused for its memory."""
     decode_core_ms: dict[ClipKind, float]
-    """Milliseconds of one core for a clip of 16 frames."""
+    """Core-milliseconds to decode a clip of 16 frames, by kind of clip."""
     source: str = "shipped, not measured here"
 
     def is_of(self, device: str) -> bool:
-        """Whether it is the profile of a device with this name; a cpu's without `matches` is of any processor."""
+        """Whether a device with this name has this profile. A cpu profile without `matches` fits every processor."""
         if self.matches:
             return any(is_named(part, device) for part in self.matches)
         return self.kind == "cpu" and not any(maker in device for maker in GPU_MAKERS)
@@ -62,7 +63,7 @@ class DeviceProfile:
 
 
 def load_profile(name: str, *, folder: Path | None = None) -> DeviceProfile:
-    """The profile in ``folder`` (``<name>.yaml``) or the shipped one; BadInput where neither is."""
+    """The profile in ``folder`` (``<name>.yaml``), else the shipped one. Raises BadInput if there is none."""
     measured = folder / f"{name}.yaml" if folder else None
     if measured is not None and measured.is_file():
         with naming(str(measured)):
@@ -78,7 +79,7 @@ def load_profile(name: str, *, folder: Path | None = None) -> DeviceProfile:
 
 @cache
 def shipped_profiles() -> dict[str, DeviceProfile]:
-    """The profiles of devices.yaml by name, with the peaks and names of `reskd.cost.gpu_peaks` filled in."""
+    """The profiles of devices.yaml by name. Peaks and names come from `reskd.cost.gpu_peaks`."""
     with naming(str(SHIPPED)):
         written = read_yaml(SHIPPED)
         filled = {name: _with_peaks(name, fields) for name, fields in written.items()}
@@ -87,7 +88,7 @@ def shipped_profiles() -> dict[str, DeviceProfile]:
 
 
 def _with_peaks(name: str, fields: dict[str, Any]) -> dict[str, Any]:
-    """A written profile with the known peaks of its device; TypeError for a field that is in both places."""
+    """A written profile with the known peaks of its device. Raises TypeError if a field is in both places."""
     if name not in DEVICE_PEAKS:
         return fields
     peaks = DEVICE_PEAKS[name]
@@ -96,8 +97,10 @@ def _with_peaks(name: str, fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def profile_name_of(device: str, *, folder: Path | None = None) -> str | None:
-    """The profile of a device by the name that it gives itself, of those in ``folder``, then of the shipped ones that
-    no file there replaces; `cpu` for what names no GPU maker.
+    """The profile's name for a device that reports ``name``: from ``folder``, else from those shipped profiles that no
+    file there replaces.
+
+    The result is `cpu` if ``name`` contains no GPU maker.
     """
     own = sorted(folder.glob("*.yaml")) if folder and folder.is_dir() else []
     profiles = {path.stem: load_profile(path.stem, folder=folder) for path in own}

@@ -179,7 +179,11 @@ def _settled(
             if step.cells and all(row in may_stop for row, _ in step.cells):
                 settle(step, "pruned", reason)
             else:
-                settle(step, "failed", f"another sweep {reason}; `reskd rm {step.id}`, then this sweep trains it whole")
+                settle(
+                    step,
+                    "failed",
+                    f"another sweep {reason}; `reskd rm {step.id}`, then this sweep trains all its epochs",
+                )
         elif state == "held":
             settle(step, "held", f"being trained by {has[step.id].holder or 'another run'}")
         elif not step.cells and step.id not in wanted:
@@ -201,8 +205,9 @@ def _other_test(step: Step, status: StepStatus) -> str:
         return ""
     twice = " --twice" if asked.twice else ""
     return (
-        f", judged by {status.protocol} where the sweep now asks for {asked.name}: "
-        f"`reskd eval {step.id} --views {asked.num_views}x{asked.num_crops}{twice}`, and a column test/{asked.name}/..."
+        f", tested by {status.protocol}, but the sweep now asks for {asked.name}: run "
+        f"`reskd eval {step.id} --views {asked.num_views}x{asked.num_crops}{twice}` and add a "
+        f"column test/{asked.name}/..."
     )
 
 
@@ -212,7 +217,7 @@ def _job(cohort: Cohort, job_of: Mapping[str, str], resources: Resources, costs:
     teacher_id = student.teacher_id if student else None
     resume_from = max(common_epochs(cohort))
     workers = cohort[0].workers
-    who = f"step {steps[0].id}, started with {workers} and to go on with as many," if resume_from else "a job"
+    who = f"step {steps[0].id}, started with {workers} workers and resumed with as many," if resume_from else "a job"
     resources.refuse_too_large(workers, who=who)
     estimate = _estimate(cohort, resources, costs)
     return Job(
@@ -247,9 +252,9 @@ def _verdict(step: Step, job: Job, has: Mapping[str, StepStatus]) -> StepPlan:
     verdict: Verdict = "resume" if job.resume_from else "train"
     reasons = []
     if job.resume_from:
-        reasons.append(f"goes on after epoch {job.resume_from} of {step.recipe.optim.epochs}")
+        reasons.append(f"resumes after epoch {job.resume_from} of {step.recipe.optim.epochs}")
     if status.state == "failed":
-        reasons.append(f"tried again, it failed before: {status.reason or 'no reason recorded'}")
+        reasons.append(f"tried again; it failed before: {status.reason or 'no reason recorded'}")
     if teacher is not None and teacher.state != "done":
         verdict = "waiting"
         whose = "its teacher" if step.teacher_id else "the teacher of its job,"

@@ -1,4 +1,4 @@
-"""What `reskd run` shows while it runs: a table on a terminal, plain lines elsewhere."""
+"""The progress display of `reskd run`: a live table on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ class _Line:
 
     @property
     def share(self) -> float:
-        """How much of the job is done, from its epochs."""
+        """Share of the job's epochs that are finished."""
         if self.progress.state == "done":
             return 1.0
         return self.progress.epoch / self.progress.num_epochs if self.progress.num_epochs else 0.0
 
 
 class Board:
-    """Jobs and how far they are; give its `update` to run_jobs as on_event."""
+    """The progress of all jobs. Pass its `update` to run_jobs as on_event."""
 
     def __init__(self, jobs: Sequence[Job], steps: Mapping[str, Step], console: Console) -> None:
         self._console = console
         self._started = time.monotonic()
         self._steps = steps
         self._lines = {job.id: self._line(job) for job in jobs}
-        # Live would else take sys.stdout over, and Ray's chatter with it, out of the log file.
+        # Otherwise Live would take over sys.stdout, and Ray's output would not go to the log file.
         live = Live(self, console=console, refresh_per_second=2, redirect_stdout=False, redirect_stderr=False)
         self._live = live if console.is_terminal else None
 
@@ -85,7 +85,7 @@ class Board:
             self._console.print(f"{clock(time.monotonic() - self._started)}  {self._plain(line)}", markup=False)
 
     def _is_due(self, line: _Line) -> bool:
-        """Plain lines: about ten a job."""
+        """Whether to print a line now. Each job gets about ten lines."""
         progress = line.progress
         return progress.epoch - line.reported >= max(1, progress.num_epochs // 10)
 
@@ -97,7 +97,7 @@ class Board:
         return f"{text}  [{self.summary()}]"
 
     def summary(self) -> str:
-        """Jobs done, running and waiting, and the time left at the pace so far."""
+        """Numbers of jobs that are done, running and waiting, and the expected remaining time."""
         states = [line.progress.state for line in self._lines.values()]
         counts = [(states.count(state), state) for state in ("done", "running", "waiting", "failed", "blocked")]
         parts = [f"{number} {state}" for number, state in counts if number]
@@ -129,7 +129,7 @@ class Board:
 
 
 def label(job: Job, steps: Mapping[str, Step]) -> str:
-    """A job in words: its seed, its teacher, its members."""
+    """A job in words: its seed, its members, its teacher."""
     members = [step for step_id, step in steps.items() if step_id in job.members]  # in the sweep's order
     seeds = sorted({member.recipe.seed for member in members})
     names = ", ".join(name_of(member) for member in members)
@@ -139,13 +139,13 @@ def label(job: Job, steps: Mapping[str, Step]) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Minutes and seconds, 3:07."""
+    """A time in minutes and seconds, such as 3:07."""
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes}:{rest:02d}"
 
 
 def show_look(prepared: Prepared, console: Console) -> None:
-    """Where the comparison of `seeds: auto` stands, if the sweep has one."""
+    """Print the state of the comparison of `seeds: auto`, if the sweep has one."""
     if prepared.sweep.auto is not None and prepared.look is not None:
         text = f"{prepared.sweep.name}: {sentence(prepared.look, prepared.sweep.auto)}"
         console.print(text, style="cyan", markup=False, highlight=False)

@@ -1,4 +1,4 @@
-"""Whether a worker node of the cluster sees the same store and videos as the process that plans."""
+"""Checks that a worker node of the cluster sees the same store and videos as the planning process."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ HEAD_MARK = "node:__internal_head__"
 
 
 def find_fault(address: str, note: str, roots: Sequence[str]) -> str | None:
-    """What is wrong with the store and the folders on the machine that this runs on; None where all is well.
+    """Return what is wrong with the store and the folders on this machine, or None.
 
-    `note` is the key of a piece that the planning process has written into the store, its own name inside: a folder
-    of the same path that is not shared lacks it.
+    ``note`` is the key of a piece that the planning process has written into the store. A folder that has the same path
+    but is not shared does not hold it.
     """
     here = os.uname().nodename
     try:
@@ -49,14 +49,16 @@ def find_fault(address: str, note: str, roots: Sequence[str]) -> str | None:
 
 
 def worker_nodes(nodes: Sequence[dict[str, Any]]) -> list[str]:
-    """Ids of living nodes other than the head, out of what ``ray.nodes()`` returns."""
+    """Ids of living nodes other than the head, from the output of ``ray.nodes()``."""
     return [node["NodeID"] for node in nodes if node["Alive"] and HEAD_MARK not in node["Resources"]]
 
 
 def check_on_worker(store: Store, roots: Sequence[str]) -> None:
-    """A small task on a worker node tries the store and looks for the videos; BadInput with what to set.
+    """Run a small task on a worker node that tests the store and looks for the videos.
 
-    With no worker node up (a cluster that scales from zero) there is nobody to ask, which is logged.
+    Raises BadInput with what to set.
+
+    If no worker node is up (a cluster that scales from zero), nothing can be checked, and the log says so.
     """
     nodes = worker_nodes(ray.nodes())
     if not nodes:
@@ -71,7 +73,7 @@ def check_on_worker(store: Store, roots: Sequence[str]) -> None:
     except ray.exceptions.RayError as error:
         raise BadInput(
             f"worker node {nodes[0][:8]} could not check the store: {str(error).strip().splitlines()[-1]}; "
-            f"does its image hold what constraints.txt lists?"
+            f"does its image have the packages of constraints.txt?"
         ) from error
     finally:
         store.blobs.delete([note])

@@ -1,4 +1,4 @@
-"""The consoles that everything is printed through."""
+"""Makes the consoles that print all output."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import TextIO
 from rich.console import Console
 
 PIPE_WIDTH = 160
-"""Columns where the output is no terminal: wide, so that tables in a log keep their lines whole."""
+"""Width, in columns, of output that is not a terminal. It is large, so that lines of tables in a log are not broken."""
 
 
 def make_console(file: TextIO | None = None, *, stderr: bool = False) -> Console:
-    """A console for a stream; plain and wide where that is no terminal."""
+    """A console for a stream; without colours and wide if the stream is not a terminal."""
     plain = Console(file=file, stderr=stderr, highlight=False)
     if plain.is_terminal or "COLUMNS" in os.environ:
         return plain

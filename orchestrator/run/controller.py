@@ -1,4 +1,4 @@
-"""`reskd run`: bring the store to what the sweep files say, publish on the way, rebuild the tables at the end."""
+"""`reskd run`: trains what the sweeps need, publishes meanwhile, and rebuilds the tables at the end."""
 
 from __future__ import annotations
 
@@ -38,25 +38,26 @@ PUBLISH_EVERY_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended: what is done, what failed, what is left, and who holds what we could not take."""
+    """How a run ended: steps that are done, failed, unfinished, or held by another run."""
 
     num_done: int
     failed: tuple[str, ...]
     unfinished: tuple[str, ...]
     held: dict[str, str]
     given_up: tuple[str, ...]
-    """Steps of jobs that ended again and again without a record of why; typed again, they are tried again."""
+    """Unfinished steps whose jobs ended several times without a recorded reason. The next `reskd run` tries them
+    again."""
     interrupted: bool
     log: Path | None
     wall_s: float
     jobs: tuple[Job, ...] = ()
-    """As they were planned, with their estimates."""
+    """The planned jobs with their estimates."""
     num_pruned: int = 0
-    """Stopped early, as the sweep wants it."""
+    """Number of steps that early stopping ended."""
 
     @property
     def exit_code(self) -> int:
-        """0 done, 1 something failed, 3 interrupted or held elsewhere, and resumable."""
+        """0: done. 1: something failed. 3: interrupted or held by another run; the same command resumes."""
         if self.interrupted:
             return 3
         if self.failed or self.given_up:
@@ -67,11 +68,12 @@ class Outcome:
 def run_sweeps(
     prepared: Sequence[Prepared], *, tracking_uri: str | None, retry_failed: bool, console: Console
 ) -> tuple[list[Prepared], Outcome, list[Publisher]]:
-    """Train what is missing, of several sweeps in one schedule; with `seeds: auto`, seed after seed, until no
-    comparison needs more.
+    """Train what is missing in several sweeps, in one schedule.
 
-    The sweeps with the seeds that they came to, how it ended, and their MLflow. BadInput when nothing can start;
-    everything later is in the outcome.
+    With `seeds: auto`, add seeds until no comparison needs more.
+
+    Returns the sweeps with their final seeds, the outcome, and the MLflow publishers. Raises BadInput if nothing can
+    start; later errors are in the outcome.
     """
     started = time.monotonic()
     while True:
@@ -95,10 +97,12 @@ def run_sweeps(
 def _run_seeds(
     prepared: Sequence[Prepared], *, tracking_uri: str | None, retry_failed: bool, console: Console
 ) -> tuple[Outcome, list[Publisher]]:
-    """Train what is missing of the seeds there are."""
+    """Train the missing steps of the current seeds."""
     for one in prepared:
         if one.unseen:
-            raise BadInput(f"{one.sweep.path}: no videos and no manifest of {', '.join(one.unseen)} here")
+            raise BadInput(
+                f"{one.sweep.path}: no videos and no manifest of {', '.join(one.unseen)} here; set data.root"
+            )
         check_before_start(one)
     publishers = [Publisher(one.store, sweep=one.sweep, steps=one.steps, tracking_uri=tracking_uri) for one in prepared]
     whole = in_one_schedule(prepared)
@@ -114,7 +118,7 @@ def _run_seeds(
                 given_up, interrupted = _train(whole, jobs, held, publishers, log)
         finally:
             held.release()
-            _publish(publishers)  # however it ended, no run stays RUNNING
+            _publish(publishers)  # so that no MLflow run stays RUNNING
     wall_s = time.monotonic() - started
     outcome = _outcome(whole, given_up, interrupted=interrupted, log=log, wall_s=wall_s)
     return replace(outcome, jobs=jobs), publishers
@@ -126,7 +130,7 @@ def _count(jobs: Sequence[Job]) -> str:
 
 
 def _take(prepared: Prepared, held: Leases, *, retry_failed: bool) -> tuple[Job, ...]:
-    """Lease every step that is to be trained, and plan with what we really got."""
+    """Take leases on all steps that are to be trained, and plan with the leases that were obtained."""
     store = prepared.store
     _take_over(prepared, held)
     while True:
@@ -145,7 +149,10 @@ def _take(prepared: Prepared, held: Leases, *, retry_failed: bool) -> tuple[Job,
 
 
 def _take_over(prepared: Prepared, held: Leases) -> None:
-    """Take leases whose counter stands still: their run was on a machine that is gone. A living one moves soon."""
+    """Take leases whose counter does not change, since their run was on a lost machine.
+
+    A living run's counter soon moves.
+    """
     store = prepared.store
     leased = {step_id: store.lease(step_id) for step_id in prepared.steps}
     unclear = [step_id for step_id, lease in leased.items() if lease is not None and not lease.owner.is_visible]
@@ -161,20 +168,20 @@ def _take_over(prepared: Prepared, held: Leases) -> None:
 
 
 def _refuse_too_large(prepared: Prepared, jobs: Sequence[Job], capacity: Capacity) -> None:
-    """A job that never fits would wait for ever."""
+    """Raise BadInput for a job that can never fit, since it would wait forever."""
     for job in jobs:
         if not capacity.fits(job, ()):
             raise BadInput(
                 f"{prepared.sweep.path}: a job takes {job.workers} workers, {job.cpus:g} CPUs and {job.gpus:g} GPUs, "
-                f"but there are {capacity.cpus:g} CPUs and {capacity.gpus:g} GPUs; lower resources.workers, or say "
-                f"what there is with resources.max_cpus and resources.max_gpus"
+                f"but there are {capacity.cpus:g} CPUs and {capacity.gpus:g} GPUs; lower resources.workers, or "
+                f"set resources.max_cpus and resources.max_gpus to what there is"
             )
 
 
 def _train(
     prepared: Prepared, jobs: Sequence[Job], held: Leases, publishers: Sequence[Publisher], log: Path
 ) -> tuple[tuple[str, ...], bool]:
-    """The jobs on Ray, with publishing beside them; steps of jobs that failed, and whether a person stopped it."""
+    """Run the jobs on Ray and publish meanwhile. Returns the steps of failed jobs, and whether the user interrupted."""
     store, resources = prepared.store, prepared.sweep.resources
     facts = provenance()
     configs = {
@@ -217,7 +224,8 @@ def _train(
 
 @contextmanager
 def _interruptible() -> Iterator[threading.Event]:
-    """Set once Ctrl-C or SIGTERM came. The first ends Tune's loop softly, a second one at once."""
+    """Yield an event that Ctrl-C or SIGTERM sets. The first signal lets Tune stop in order; the second stops at
+    once."""
     event = threading.Event()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -240,7 +248,7 @@ def _interruptible() -> Iterator[threading.Event]:
 
 @contextmanager
 def _publishing(publishers: Sequence[Publisher]) -> Iterator[None]:
-    """Write to MLflow what steps have newly stored, from a thread, so that an outage never delays training."""
+    """Publish new content of steps to MLflow from a thread, so that a slow MLflow never delays training."""
     stop = threading.Event()
 
     def loop() -> None:
@@ -257,14 +265,14 @@ def _publishing(publishers: Sequence[Publisher]) -> Iterator[None]:
 
 
 def _publish(publishers: Sequence[Publisher], *, running: bool = False) -> None:
-    """What cannot be published now is published later; training goes on.
+    """Publish what is possible now. The rest is published later, and training continues.
 
-    While it is ``running``, only what it may change is looked at.
+    With ``running``, only steps that the running training may change are looked at.
     """
     for publisher in publishers:
         try:
             if not publisher.publish(publisher.unsettled if running else None):
-                return  # nor would it take the others, and each asks for as long as MLflow's own patience
+                return  # the others would fail too, and each would wait for MLflow's own timeout
         except (ReskdError, OSError) as error:
             logger.warning("not published: %s", error)
 

@@ -1,7 +1,7 @@
-"""The graph inside Ray Tune: hands out the next job whose teachers are DONE in the store and whose workers fit.
+"""The scheduler inside Ray Tune: it starts a job when its teacher is DONE in the store and its workers fit.
 
-Tune knows no dependencies between trials, and a Train run inside a trial takes its workers' resources without
-Tune's knowledge; so both are decided here. Tune schedules, it invents nothing.
+Tune does not know dependencies between trials. A Train run inside a trial reserves its workers' resources without
+Tune's knowledge. So this module decides both, and gives Tune one trial after another.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from orchestrator.store.store import Store
 logger = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 2
-"""Trials of one job before its unfinished steps are given up for this run."""
+"""Number of trials of a job before this run gives up its unfinished steps."""
 
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What the declared machine or cluster can hold at one time."""
+    """The resources that all jobs may use at the same time."""
 
     cpus: float
     gpus: float
@@ -39,7 +39,10 @@ class Capacity:
 
 
 class GraphSearcher(Searcher):
-    """States of the jobs, and which trial runs which job. Plain data, since Tune pickles its searcher."""
+    """The states of the jobs, and which trial runs which job.
+
+    It holds plain data only, since Tune pickles its searcher.
+    """
 
     def __init__(
         self,
@@ -70,16 +73,16 @@ class GraphSearcher(Searcher):
         return True  # nothing here is compared by a metric
 
     def suggest(self, trial_id: str) -> Any:
-        """The next job's config under ``job``, None to be asked again later, or FINISHED."""
+        """The config of the next job under the key ``job``; None: ask again later; FINISHED: no job is left."""
         if self._should_stop is not None and self._should_stop():
-            return Searcher.FINISHED  # with nothing running Tune would not look at signals for minutes
+            return Searcher.FINISHED  # without running trials, Tune would not check signals for minutes
         for job in self.jobs.values():
             if self.states[job.id] == "waiting" and self._is_blocked(job):
                 self.states[job.id] = "blocked"
         waiting = [job for job in self.jobs.values() if self.states[job.id] == "waiting"]
         running = [job for job in self.jobs.values() if self.states[job.id] == "running"]
         if not waiting:
-            # A running job may yet come back as waiting, so the end is only when none is left.
+            # A running job may return to waiting, so the search ends only when no job is left.
             return None if running else Searcher.FINISHED
         for job in waiting:  # in the plan's order: critical path first, then longest
             if self._is_ready(job) and self.capacity.fits(job, running):
@@ -99,16 +102,16 @@ class GraphSearcher(Searcher):
         makers = [maker for maker in self.jobs.values() if teacher in maker.members]
         if makers:
             has_ended = self.states[makers[0].id] in ("failed", "blocked", "done")
-        else:  # another run's, which may have left it
+        else:  # the teacher is another run's, which may have ended
             path = self.store.lease_path(teacher)
             lease = read_lease(path)
             has_ended = lease is None or self._watch.is_stale(path, lease)
-        # The record last: a run that writes it and gives its lease back between two looks has not failed.
+        # DONE is read last: a run may write it and return its lease between these two reads.
         has_failed = self.store.failure(teacher) is not None
         return (has_ended or has_failed) and not self.store.is_finished(teacher)
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
-        """Believe the store, not the trial: a step is done when its DONE record says so."""
+        """Set the job's state from the store, not from the trial's result: a step is done if it has a DONE record."""
         job = self.jobs[self.job_of_trial[trial_id]]
         finished = [self.store.is_finished(step_id) for step_id in job.members]
         pruned = [self.store.pruned(step_id) is not None for step_id in job.members]
@@ -130,9 +133,9 @@ class GraphSearcher(Searcher):
             self.states[job.id] = "failed"
 
     def _split(self, job: Job) -> bool:
-        """Two jobs in place of one that ran out of memory; whether there are.
+        """Replace a job that ran out of memory by two jobs. Returns whether it did.
 
-        Which members train together changes no bit of them, so the parts go on from what the store has.
+        A member's bits do not depend on the other members, so the two jobs resume from the store.
         """
         left = [step_id for step_id in job.members if self.store.to_split(step_id) is not None]
         if len(left) < 2:
@@ -157,7 +160,7 @@ class GraphSearcher(Searcher):
         return True
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the store is what a later run starts from."""
+        """Save nothing: a later run starts from the store."""
         open(checkpoint_path, "w").close()
 
     def restore(self, checkpoint_path: str) -> None:

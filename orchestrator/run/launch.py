@@ -1,4 +1,4 @@
-"""Jobs onto Ray: one Tune trial a job."""
+"""Runs jobs on Ray, one Tune trial per job."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from reskd.runtime.determinism import CUBLAS_VARIABLE, CUBLAS_WORKSPACE
 
 WORKER_START_TIMEOUT_S = 120
 CLUSTER_START_TIMEOUT_S = 900
-"""On a cluster, where machines may have to boot first."""
+"""Time for a job's workers to start on a cluster, where machines may have to boot first."""
 POLL_S = 0.5
-"""Seconds between two looks of Train's controller at its workers; a report waits for the next one."""
+"""Seconds between two polls of the workers by Train's controller. A worker's report waits for the next poll."""
 
 
 def declared_capacity(resources: Resources) -> Capacity:
-    """What the sweep declares; else this machine's cores and no GPU, or without limit on a cluster not yet joined."""
+    """The resources in the sweep; else this machine's cores and no GPU, or no limit before a cluster is joined."""
     unknown = math.inf if joins_cluster() else None
     cpus, gpus = resources.max_cpus, resources.max_gpus
     return Capacity(
@@ -40,9 +40,10 @@ def declared_capacity(resources: Resources) -> Capacity:
 
 
 def cluster_capacity(resources: Resources, present: Mapping[str, float]) -> Capacity:
-    """What the sweep declares, however little of it is up: the cluster scales to what waits. Else what is present.
+    """The resources that the sweep declares, even if fewer are up now, since the cluster can scale up.
 
-    A declared number of GPUs comes with its machines' CPUs, so those are not limited by the ones that are up.
+    For what the sweep does not declare, the resources that are up. If it declares GPUs, CPUs are not limited, since
+    they come with the GPU machines.
     """
     declared = declared_capacity(resources)
     scales = resources.max_gpus is not None
@@ -54,7 +55,7 @@ def cluster_capacity(resources: Resources, present: Mapping[str, float]) -> Capa
 
 @contextmanager
 def ray_session(resources: Resources) -> Iterator[Capacity]:
-    """A Ray of our own on this machine, or the cluster that RAY_ADDRESS names; what may be used of it."""
+    """Start a local Ray, or join the cluster of RAY_ADDRESS. Yields the capacity that may be used."""
     capacity = declared_capacity(resources)
     without_token()
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # orchestrator.run.controller has its own
@@ -86,7 +87,7 @@ def ray_session(resources: Resources) -> Iterator[Capacity]:
 
 
 class _Events(tune.Callback):
-    """Tune's events as Progress; the listener stays behind when Tune pickles its callbacks."""
+    """Turns Tune's events into Progress. The listener is not pickled with Tune's callbacks."""
 
     def __init__(self, searcher: GraphSearcher, listener: Callable[[Progress], None]) -> None:
         self._searcher, self._listener = searcher, listener
@@ -129,12 +130,12 @@ def run_jobs(
     on_event: Callable[[Progress], None],
     should_stop: Callable[[], bool],
 ) -> tuple[str, ...]:
-    """Run jobs in dependency order on the Ray that is connected; steps of the jobs that failed.
+    """Run jobs in the order of their dependencies on the connected Ray. Returns the steps of the failed jobs.
 
-    Returns early, with jobs left waiting or running, when the process is interrupted.
+    If the process is interrupted, it returns early, with jobs that wait or run.
     """
     searcher = GraphSearcher(jobs, store=store, capacity=capacity, configs=configs, should_stop=should_stop)
-    # No CPU: a driver that holds even a hundredth starves two one-CPU workers on two cores.
+    # No CPU: even a hundredth for the driver would block two one-CPU workers on two cores.
     on_head = tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}])
     tune.Tuner(
         tune.with_resources(JobTrial, on_head),

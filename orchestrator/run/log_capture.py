@@ -1,4 +1,4 @@
-"""Ray's and its workers' chatter into a log file, while our own lines still reach the person."""
+"""Writes the output of Ray and its workers into a log file, while our own lines still reach the user."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from orchestrator.run.console import make_console
 
 @contextmanager
 def quiet(log: Path) -> Iterator[Console]:
-    """File descriptors 1 and 2 go to `log`; the console given writes to where 1 went before.
+    """Redirect file descriptors 1 and 2 to ``log``. The yielded console writes to the former output.
 
-    The descriptors, not sys.stdout: Ray's C++ core and its log forwarding write to them directly.
+    Descriptors are used instead of sys.stdout because Ray's C++ core and its log forwarding write to them directly.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()

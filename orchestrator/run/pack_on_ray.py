@@ -1,4 +1,4 @@
-"""`reskd data pack --address`: the videos shared out over a Ray cluster, one task each."""
+"""`reskd data pack --address`: packs on a Ray cluster, one task per video."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ from reskd.data.pack_record import PackSettings, read_settings
 from reskd.errors import BadInput
 
 TASKS_PER_CPU = 2
-"""Handed out at a time: one runs, one waits; an error then ends the packing soon."""
+"""Number of tasks per CPU that are submitted at a time: one runs, one waits. So an error ends the packing soon."""
 MAX_RETRIES = 2
-"""Tries of a task whose process or machine died; the video may be to blame."""
+"""How often a task is repeated when its process or machine dies, since the video may be the cause."""
 
 
 @contextmanager
 def ray_packing(address: str, target: Path) -> Iterator[PackAll]:
-    """`pack`'s way to share videos out over the cluster at ``address``; `local` is a Ray of this machine's own.
+    """The function with which `pack` shares videos out over the cluster at ``address``.
 
-    BadInput where there is none.
+    `local`: a new Ray on this machine.
+
+    Raises BadInput if there is no cluster.
     """
     refuse_unreachable(address, where="--address")
     without_token()
@@ -40,7 +42,7 @@ def ray_packing(address: str, target: Path) -> Iterator[PackAll]:
 
 
 def _pack_all(jobs: Sequence[Job], settings: PackSettings, *, target: Path) -> Iterator[tuple[Job, Packed]]:
-    """Each video with what became of it, in the order in which they are done."""
+    """Yield each video with its result, in order of completion."""
     task = ray.remote(num_cpus=1, max_retries=MAX_RETRIES)(_pack_there)
     waiting, running = iter(jobs), dict[ray.ObjectRef, Job]()
     while True:
@@ -57,7 +59,7 @@ def _result(done: ray.ObjectRef) -> Packed:
     try:
         packed: Packed = ray.get(done)
     except ray.exceptions.RayTaskError as error:
-        raise error.cause from error  # what happened there, as if here
+        raise error.cause from error  # raise an error of the task here
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
         return Packed(None, DIED)
     return packed
@@ -66,7 +68,7 @@ def _result(done: ray.ObjectRef) -> Packed:
 def _pack_there(job: Job, settings: PackSettings, target: Path) -> Packed:
     if read_settings(target) != settings:
         raise BadInput(
-            f"{target}: machine {os.uname().nodename} of the cluster does not see the pack that was begun there; name "
+            f"{target}: machine {os.uname().nodename} of the cluster cannot see the pack that was begun there; name "
             "a folder on storage that all machines share"
         )
     return pack_alone(job, settings)

@@ -1,4 +1,4 @@
-"""Which Ray a process is to use, from its environment; needs no Ray."""
+"""Decides from the environment which Ray a process uses. Does not import Ray."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ CONNECT_S = 10
 
 
 def joins_cluster() -> bool:
-    """Whether RAY_ADDRESS names a cluster; else Ray is started here."""
+    """Whether RAY_ADDRESS names a cluster. Otherwise a local Ray is started."""
     return "RAY_ADDRESS" in os.environ
 
 
 def without_token() -> None:
-    """Before `ray.init`, where the environment says nothing of tokens and names no cluster.
+    """Turn tokens off before `ray.init`, if the environment neither mentions tokens nor names a cluster.
 
-    A local Ray would otherwise write a token file that switches every later `ray start` of this user to tokens.
+    Otherwise a local Ray would write a token file, which switches on tokens for every later `ray start` of this user.
     """
     if not joins_cluster():
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 
 
 def refuse_unreachable(address: str, *, where: str) -> None:
-    """BadInput where nobody answers at host:port; Ray itself tries for minutes, and then ends the process.
+    """Raise BadInput if nothing answers at host:port. Ray itself tries for minutes and then ends the process.
 
-    ``where`` says what the address was given as.
+    ``where`` says where the address was given.
     """
     host, _, port = address.rpartition(":")
     if not host or "/" in address or not port.isdecimal():
@@ -35,4 +35,6 @@ def refuse_unreachable(address: str, *, where: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
     except OSError as error:
-        raise BadInput(f"{where} {address}: nobody answers ({error}); give that of `ray start --head`") from error
+        raise BadInput(
+            f"{where} {address}: nobody answers ({error}); give the address of `ray start --head`"
+        ) from error

@@ -1,4 +1,4 @@
-"""Paths that must mean the same on every machine of a cluster, refused where they cannot."""
+"""Refuses paths that would mean different things on different machines of a cluster."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from reskd.errors import BadInput
 
 
 def refuse_relative_store(folder: str | None) -> None:
-    """BadInput unless --store, or else $RESKD_STORE, is an absolute path."""
+    """Raise BadInput unless --store, else $RESKD_STORE, is an absolute path."""
     chosen = folder or os.environ.get(STORE_VARIABLE)
     if chosen is None:
         raise BadInput(
@@ -26,24 +26,24 @@ def refuse_relative_store(folder: str | None) -> None:
         )
     if not is_bucket(chosen) and not Path(chosen).is_absolute():
         raise BadInput(
-            f"--store {chosen}: a relative path is another folder on every machine of a cluster; give the absolute "
+            f"--store {chosen}: a relative path means another folder on every machine of a cluster; give the absolute "
             f"path of a folder that all its machines share, such as /shared/reskd"
         )
 
 
 def refuse_relative_paths(path: Path, changes: Sequence[str]) -> None:
-    """BadInput where the sweep file or a change names data, weights or a checkpoint by a relative path."""
+    """Raise BadInput if the sweep file or a change has a relative path for data, weights or a checkpoint."""
     for key, value in _paths(apply_changes(split_changes(changes), read_yaml(path))):
         if not Path(value).is_absolute():
             raise BadInput(
-                f"{path}: '{key}' is {value!r}, which a cluster does not know: the sweep file is uploaded alone; give "
+                f"{path}: '{key}' is {value!r}, which is not on the cluster: only the sweep file is uploaded; give "
                 f"the absolute path of a folder that all its machines share (for videos: --set data.root=/shared/..., "
                 f"or leave data.root out and set {DATA_VARIABLE} on the cluster)"
             )
 
 
 def _paths(tree: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Every path, however it is written: nested, dotted, in a list of rows or as an axis of values."""
+    """Every path in the file, in any notation: nested, dotted, in a list of rows, or as values of an axis."""
     if isinstance(tree, dict):
         for name, inner in tree.items():
             yield from _paths(inner, f"{key}.{name}" if key else str(name))

@@ -1,4 +1,4 @@
-"""Sweeps onto a cluster that runs already, as a Ray job: sent, followed, listed, stopped."""
+"""Runs sweeps as a Ray job on an existing cluster: submit, follow, list, stop."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ logger = logging.getLogger(__name__)
 CONNECT_TIMEOUT_S = 10
 POLL_S = 1.0
 BETWEEN = ", "
-"""The names of a job's sweep files; a name may have a blank in it."""
+"""Separator of the sweep files' names in a job's description. A name may contain a space."""
 TALKERS = ("ray", "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk")
-"""Loggers; the last two have levels of their own."""
+"""Loggers to silence. The last two have levels of their own."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobLine:
-    """One job of the cluster's list."""
+    """One job in the cluster's list."""
 
     id: str
     status: str
@@ -51,12 +51,12 @@ class JobLine:
     exit_code: int | None
 
     def is_of(self, name: str) -> bool:
-        """Whether it runs the sweep file of this name."""
+        """Whether the job runs the sweep file with this name."""
         return name == self.sweep or name in self.sweep.split(BETWEEN)
 
 
 def connect(address: str) -> JobSubmissionClient:
-    """A client of the cluster's dashboard, once it has answered; BadInput says what was tried."""
+    """A client of the cluster's dashboard, after it has answered. Raises BadInput with what was tried."""
     parts = urlsplit(address)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise BadInput(f"--address {address}: write the dashboard's address, such as http://host:8265")
@@ -65,7 +65,7 @@ def connect(address: str) -> JobSubmissionClient:
         socket.create_connection((parts.hostname, port), timeout=CONNECT_TIMEOUT_S).close()
     except (OSError, ValueError) as error:  # ValueError: a port that is no number
         raise BadInput(f"--address {address}: nobody answers there ({error}); is Ray's dashboard up?") from error
-    for talker in TALKERS:  # each uploaded and each ignored file is a line otherwise
+    for talker in TALKERS:  # otherwise there is a line for each uploaded or ignored file
         logging.getLogger(talker).setLevel(logging.WARNING)
     with _answers(address):
         try:
@@ -92,7 +92,7 @@ def _first(error: Exception) -> str:
 
 
 def command_of(names: Sequence[str], *, changes: Sequence[str], store: str | None, tracking_uri: str | None) -> str:
-    """What the cluster runs, as a shell reads it; `names` are the sweep files' in the upload."""
+    """The shell command for the cluster. `names` are the names of the sweep files in the upload."""
     words = ["python", "-m", "orchestrator", "run", *names]
     for change in changes:
         words += ["--set", change]
@@ -106,9 +106,10 @@ def command_of(names: Sequence[str], *, changes: Sequence[str], store: str | Non
 def submit(
     paths: Sequence[Path], *, address: str, changes: Sequence[str] = (), store: str | None, tracking_uri: str | None
 ) -> str:
-    """Upload sweep files and both packages and start `run` there; the job's id.
+    """Upload sweep files and both packages, and start `run` on the cluster. Returns the job's id.
 
-    Third-party packages are the image's. Everything that can be checked here is, before anything is sent.
+    Third-party packages must be in the cluster's image. Everything that can be checked here is checked before the
+    upload.
     """
     paths = list(dict.fromkeys(paths))
     refuse_same_names(paths)
@@ -147,7 +148,7 @@ def _slug(text: str) -> str:
 
 
 def follow(client: JobSubmissionClient, job: str, *, write: Callable[[str], None]) -> int:
-    """Write the job's log as it grows until the job ends; its own exit code, 3 where somebody stopped it."""
+    """Print the job's log until the job ends. Returns its own exit code, or 3 if somebody stopped it."""
     log = _Log(write)
     while True:
         with _answers(client.get_address()):
@@ -155,7 +156,7 @@ def follow(client: JobSubmissionClient, job: str, *, write: Callable[[str], None
             try:
                 asyncio.run(log.tail(client, job))
             except (RuntimeError, aiohttp.ClientError) as error:
-                # The dashboard may drop a quiet connection; the job knows nothing of it.
+                # The dashboard may close a quiet connection; this does not affect the job.
                 logger.info("the log of job %s is followed again: %s", job, error)
             if has_ended:
                 return exit_code(client, job)
@@ -163,7 +164,7 @@ def follow(client: JobSubmissionClient, job: str, *, write: Callable[[str], None
 
 
 class _Log:
-    """A job's log, each character written once however often it is followed from its beginning."""
+    """A job's log. Each character is written once, even if the log is read from its beginning again."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write, self._written = write, 0
@@ -188,7 +189,7 @@ def exit_code(client: JobSubmissionClient, job: str) -> int:
 
 
 def find(client: JobSubmissionClient, job: str) -> JobLine:
-    """What the cluster says of one job; BadInput where it knows none of that id."""
+    """The cluster's record of one job. Raises BadInput if the cluster does not know the id."""
     try:
         return _line(client.get_job_info(job))
     except RuntimeError as error:
@@ -201,7 +202,7 @@ def find(client: JobSubmissionClient, job: str) -> JobLine:
 
 
 def message_of(client: JobSubmissionClient, job: str) -> str:
-    """Ray's own sentence on the job, such as why it could not start."""
+    """Ray's message about the job, such as why it could not start."""
     return str(client.get_job_info(job).message or "")
 
 
@@ -224,7 +225,7 @@ def _line(details: object) -> JobLine:
 
 
 def cancel(client: JobSubmissionClient, job: str) -> str:
-    """Ask a job to stop, wait until it has ended; its last status."""
+    """Ask a job to stop, wait until it has ended, and return its last status."""
     if not JobStatus(find(client, job).status).is_terminal():
         with _answers(client.get_address()):
             client.stop_job(job)

@@ -34,7 +34,7 @@ class Draws:
     seed: int = 0
     """Seed of the draws. The sweep's `seeds` multiply the draws."""
     space: dict[str, Any] = field(default_factory=dict)
-    """Key of a recipe -> {distribution: its arguments}."""
+    """Recipe key -> {distribution: its arguments}."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.num <= MAX_DRAWS:

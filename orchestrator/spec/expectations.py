@@ -1,4 +1,4 @@
-"""What a sweep expects of a table's numbers, and where a measured number is not so."""
+"""Expected values of table entries, and the check of measured numbers against them."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from reskd.errors import BadInput
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Expect:
-    """Bounds on one entry's mean over seeds, in the unit of its column; every one that is given must hold."""
+    """Bounds on one entry's mean over seeds, in the unit of its column. All given bounds must hold."""
 
     low: float | None = None
-    """The mean is at least this."""
+    """The mean must be at least this."""
     high: float | None = None
-    """The mean is at most this."""
+    """The mean must be at most this."""
     within: float | None = None
-    """The mean is at most so far from the published figure."""
+    """Largest allowed distance of the mean from the published figure."""
     within_percent: float | None = None
-    """The mean is at most so many percent of the published figure from it."""
+    """Largest allowed distance of the mean from the published figure, in percent of that figure."""
     delta_low: float | None = None
-    """The mean difference to the row `delta_to` is at least this."""
+    """The mean difference to the row `delta_to` must be at least this."""
     delta_high: float | None = None
-    """The mean difference to the row `delta_to` is at most this."""
+    """The mean difference to the row `delta_to` must be at most this."""
 
     def __post_init__(self) -> None:
         names = ("low", "high", "within", "within_percent", "delta_low", "delta_high")
         if all(getattr(self, name) is None for name in names):
-            raise BadInput(f"an expectation says nothing; give it one or more of {', '.join(names)}")
+            raise BadInput(f"an expectation is empty; give it one or more of {', '.join(names)}")
         for name in ("within", "within_percent"):
             value = getattr(self, name)
             if value is not None and value <= 0:

@@ -1,7 +1,7 @@
-"""The JSON schema of sweep files, for editors: made from the dataclasses that the strict checks use.
+"""The JSON schema of sweep files for editors, made from the dataclasses that the strict checks use.
 
-It knows every key, nested and dotted, its type and its sentence. What no schema can say stays with `reskd plan`:
-how values go together, whether rows repeat, whether a key is given both nested and dotted.
+It has every key, nested and dotted, with its type and its description. A schema cannot express every rule. `reskd plan`
+checks the rest: how values fit together, whether rows repeat, whether a key is given both nested and dotted.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def sweep_schema() -> Schema:
 
 
 def _fields(recipe: Schema, definitions: Mapping[str, Schema]) -> Schema:
-    """Every key of a recipe but the teacher's, nested and dotted: `optim`, `optim.lr`, `precision`."""
+    """Every key of a recipe except the teacher's, nested and dotted: `optim`, `optim.lr`, `precision`."""
     fields: Schema = {}
     for name, value in recipe["properties"].items() if "properties" in recipe else _own(recipe, definitions):
         if name in (*NOT_SET_HERE, "teacher"):
@@ -86,14 +86,14 @@ def _fields(recipe: Schema, definitions: Mapping[str, Schema]) -> Schema:
 
 
 def _own(recipe: Schema, definitions: Mapping[str, Schema]) -> Any:
-    """pydantic gives a dataclass that holds itself as a reference to its definition."""
+    """The schema of a dataclass. pydantic gives a reference instead if the dataclass contains itself."""
     definition = _definition(recipe, definitions)
     assert definition is not None, f"no properties in the schema of Recipe: {sorted(recipe)}"
     return definition["properties"].items()
 
 
 def _with_teacher(fields: Schema, seed: Schema | None = None) -> Schema:
-    """The fields, and `teacher`: null, or the changes that make the teacher of the base; dotted too."""
+    """The fields, and `teacher`: null, or changes of the base that give the teacher; also in dotted form."""
     changes = {key: value for key, value in fields.items() if key.split(".")[0] != "kd"}
     checkpoint = {"type": "string", "description": "A file of weights that `reskd` left: the teacher, as it is."}
     inner = {**changes, **(seed or {}), "checkpoint": checkpoint}
@@ -110,7 +110,7 @@ def _with_teacher(fields: Schema, seed: Schema | None = None) -> Schema:
 
 
 def _draws(draws: Schema, changes: Schema) -> Schema:
-    """`rows.draws`: any key of a recipe, each with one of Ray Tune's distributions."""
+    """`rows.draws`: any recipe key, each with one of Ray Tune's distributions."""
     bounds = {
         kind: {"type": "array", "minItems": num or 1, **({"maxItems": num} if num else {})}
         for kind, num in NUM_BOUNDS.items()
@@ -122,7 +122,7 @@ def _draws(draws: Schema, changes: Schema) -> Schema:
 
 
 def _axis(value: Schema) -> Schema:
-    """A list of values, under a nested key a mapping of lists."""
+    """A list of values; for a nested key, a mapping of lists."""
     branches = [branch for branch in value.get("anyOf", [value]) if branch.get("type") != "null"]
     nested = next((branch for branch in branches if "properties" in branch), None)
     listed: Schema = {"type": "array", "items": value, "minItems": 1}
@@ -155,7 +155,10 @@ def _described(schema: Schema) -> Schema:
 
 
 def _plain(value: Schema) -> Schema:
-    """Without pydantic's titles and defaults: what a row leaves out is the base's, not the default."""
+    """The schema without pydantic's titles and defaults.
+
+    A field that a row leaves out has the base's value, not the default.
+    """
     return {key: inner for key, inner in deepcopy(value).items() if key not in ("title", "default")}
 
 
@@ -173,7 +176,7 @@ def _definition(value: Schema, definitions: Mapping[str, Schema]) -> Schema | No
 
 
 def _reached(schema: Any, definitions: Mapping[str, Schema], found: set[str] | None = None) -> set[str]:
-    """Names of the definitions that a schema needs."""
+    """Names of the definitions that a schema uses."""
     found = set() if found is None else found
     if isinstance(schema, Mapping):
         name = schema.get("$ref", "")

@@ -1,7 +1,7 @@
-"""Named recipes: the paper's columns as files, from which a sweep's base or a row can start.
+"""Named recipes: files with the paper's settings, from which a sweep's base or a row can start.
 
-``recipes/<name>.yaml`` holds the official recipe under ``official`` and, under ``controlled``, what its variant
-``<name>_controlled`` changes in it. Values are plain here; whoever uses them checks them as a sweep's own.
+``recipes/<name>.yaml`` has the official recipe under ``official``. Under ``controlled`` it has the changes that make
+the variant ``<name>_controlled``. The values are plain; they are checked like those of a sweep when they are used.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ CONTROLLED = "_controlled"
 
 @dataclass(frozen=True, slots=True)
 class NamedRecipe:
-    """A recipe as a person writes it in a sweep's base."""
+    """A recipe in the form of a sweep's base."""
 
     about: str
-    """The first sentences of its file's comment."""
+    """The first sentences of the comment in its file."""
     layers: tuple[Mapping[str, Any], ...]
-    """Trees of values, each changing the one before."""
+    """Trees of values. Each one changes those before it."""
     text: str
-    """The file."""
+    """The content of the file."""
 
 
 @cache
 def named_recipes() -> Mapping[str, NamedRecipe]:
-    """Every recipe by its name, the controlled variant after its official one."""
+    """All recipes by name. Each controlled variant comes after its official recipe."""
     found: dict[str, NamedRecipe] = {}
     for path in sorted(FOLDER.glob("*.yaml")):
         text = path.read_text(encoding="utf-8")
@@ -49,7 +49,7 @@ def named_recipes() -> Mapping[str, NamedRecipe]:
 
 
 def find(name: str) -> NamedRecipe:
-    """The recipe of that name; BadInput with the nearest where there is none."""
+    """The recipe with this name. Raises BadInput, with the nearest name, if there is none."""
     if name not in named_recipes():
         raise BadInput(f"'recipe' is {shown(name)}, which is not a named recipe{did_you_mean(name, named_recipes())}")
     return named_recipes()[name]

@@ -13,7 +13,7 @@ SECTIONS = ("resources", "cohort", "early_stopping")
 """Sections of a sweep file that say how it runs. They never change what a step trains."""
 
 Changes = dict[str, str]
-"""Key -> value as it was typed, in YAML."""
+"""Key -> value in YAML, as it was typed."""
 
 
 def split_changes(texts: Iterable[str]) -> Changes:
@@ -30,7 +30,7 @@ def split_changes(texts: Iterable[str]) -> Changes:
 
 
 def apply_changes(changes: Changes, tree: Mapping[str, Any]) -> dict[str, Any]:
-    """A sweep file's tree with the changes. A key outside SECTIONS and `seeds` changes the base."""
+    """The sweep file's tree with the changes. A key outside of SECTIONS and `seeds` changes the base."""
     tree = dict(tree)
     for key, text in changes.items():
         section, _, field = key.partition(".")
@@ -47,17 +47,19 @@ def apply_changes(changes: Changes, tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_rule(seeds: object, field: str, text: str) -> object:
-    """`seeds.auto.limit=5` where the file has `seeds: {auto: ...}`."""
+    """The tree with a change such as `seeds.auto.limit=5`. Raises BadInput unless the file has `seeds: {auto: ...}`."""
     rule, _, name = field.partition(".")
     if not isinstance(seeds, dict) or not isinstance(seeds.get(rule), dict) or not name:
         raise BadInput(
-            f"--set seeds.{field}: the sweep has no such rule; write --set seeds=[0,1,2] or give it the rule"
+            f"--set seeds.{field}: not a field of 'seeds.auto' in the sweep file; add that to the file, "
+            f"or write --set seeds=[0,1,2]"
         )
     return {**seeds, rule: {**seeds[rule], name: parse_yaml(text)}}
 
 
 def name_of_changes(changes: Changes) -> str:
-    """What a sweep's name carries: every change that may change results; no slash, since it names folders."""
+    """The part of a sweep's name for its changes: all that may change results. It has no slash, since it names
+    folders."""
     named = [
         f"+{key}={value}".replace("/", "_")
         for key, value in changes.items()
@@ -67,7 +69,7 @@ def name_of_changes(changes: Changes) -> str:
 
 
 def refuse_idle(changes: Changes, rows: Sequence[tuple[str, Flat]]) -> None:
-    """BadInput for a change of the base that every row overrides."""
+    """Raise BadInput for a change of the base that has no effect, because every row sets the same key."""
     for key in changes:
         if all(key in row_changes for _, row_changes in rows):
             raise BadInput(f"--set {key} would change nothing, since every row sets {key!r} itself; edit the rows")

@@ -87,9 +87,9 @@ def _refuse_other_test(known: Step, cell: Cell) -> None:
     ours, theirs = known.recipe.test_protocol, cell.recipe.test_protocol
     if ours != theirs:
         raise BadInput(
-            f"rows {name_of(known)!r} and {cell.row!r} are one training, judged at its end by {ours.name} and by "
-            f"{theirs.name}; keep one of them, and show the other test as a column: test/{theirs.name}/<metric>, after "
-            "`reskd eval`"
+            f"rows {name_of(known)!r} and {cell.row!r} are one training with two different final "
+            f"tests, {ours.name} and {theirs.name}; keep one of them, and show the other "
+            f"test as a column: test/{theirs.name}/<metric>, after `reskd eval`"
         )
 
 
@@ -151,7 +151,7 @@ class StepBuilder:
         return known
 
     def _manifest(self, data: DataSpec) -> str:
-        # These fields alone say which clips there are, so a grid over frames or crops asks once.
+        # Only these fields decide the manifest, so a grid over frames or crops needs one manifest.
         key = (data.name, data.root, data.annotations, data.train, data.val, data.classes, str(data.allow_missing))
         if key not in self.manifests:
             self.manifests[key] = self.manifest_of(data)

@@ -27,7 +27,7 @@ MUST_BE = {
     "dict_type": "a mapping",
     "dataclass_type": "a mapping",
 }
-"""What a value must be, by pydantic's name of the error."""
+"""pydantic's name of an error -> what the value must be."""
 
 field_types: Callable[[Any], dict[str, Any]] = cache(get_type_hints)
 """Cached, since each call of get_type_hints compiles all annotations again."""
@@ -40,7 +40,7 @@ def check(kind: Any, tree: object, *, name: str = "") -> Any:
     BadInput with the deepest wrong value.
     """
     try:
-        # As JSON, because strict mode takes no list for a tuple from Python objects.
+        # As JSON, because strict mode does not accept a list for a tuple in Python objects.
         return _adapter(kind).validate_json(json.dumps(tree))
     except ValidationError as error:
         details = max(error.errors(), key=lambda details: len(details["loc"]))
@@ -48,14 +48,14 @@ def check(kind: Any, tree: object, *, name: str = "") -> Any:
 
 
 def json_schema(kind: Any) -> dict[str, Any]:
-    """pydantic's schema of what `check` takes for a ``kind``."""
+    """pydantic's JSON schema of the values that `check` accepts for a ``kind``."""
     return _adapter(kind).json_schema()
 
 
 def type_of_field(key: str, *, prefix: str = "") -> Any:
-    """The annotation of a dotted field of Recipe; ``prefix`` is what stands before the key in a message.
+    """The annotation of a dotted field of Recipe. Raises BadInput if there is no such field.
 
-    BadInput for a key that is no field.
+    ``prefix`` is put before the key in messages.
     """
     kind: Any = Recipe
     parts = key.split(".")
@@ -71,7 +71,7 @@ def type_of_field(key: str, *, prefix: str = "") -> Any:
 
 
 def did_you_mean(value: str, names: Iterable[str], *, prefix: str = "") -> str:
-    """'; did you mean ...?', or the names there are when none is near."""
+    """A hint for messages: '; did you mean ...?', or the list of names if none is similar."""
     names = list(names)
     nearest = _nearest(value, names)
     return f"; there are {', '.join(names)}" if nearest is None else f"; did you mean {prefix + nearest!r}?"
@@ -99,7 +99,7 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def _set_strict(hint: Any, *, seen: set[Any]) -> None:
-    """pydantic takes a dataclass's configuration from the class alone, so each nested one gets it."""
+    """Make the dataclass and all nested ones strict: pydantic reads this setting from each class alone."""
     if is_dataclass(hint) and hint not in seen:
         seen.add(hint)
         hint.__pydantic_config__ = STRICT  # type: ignore[union-attr]
@@ -110,7 +110,7 @@ def _set_strict(hint: Any, *, seen: set[Any]) -> None:
 
 
 def _sentence(kind: Any, details: Any, name: str) -> str:
-    """One of pydantic's errors in our words; ``name`` is the dotted key of the value, a ``kind``, that it is in."""
+    """One of pydantic's errors in our words. ``name``: the dotted key of the checked value; ``kind``: its type."""
     error, place = details["type"], details["loc"]
     if error == "value_error":
         return str(details["ctx"]["error"])  # the dataclass's own check, which names its field
@@ -132,14 +132,14 @@ def _sentence(kind: Any, details: Any, name: str) -> str:
 
 
 def _inside(hint: Any, part: str | int) -> Any:
-    """The type at a field, key or index of a value of type ``hint``."""
+    """The type of a field, key or index inside a value of type ``hint``."""
     if is_dataclass(hint):
         return field_types(hint)[str(part)]
     return get_args(hint)[1 if get_origin(hint) is dict else 0]
 
 
 def _not_a_field(owner: Any, key: str, *, prefix: str, rest: str = "") -> str:
-    """``key`` is no field of the dataclass ``owner``; ``prefix`` and ``rest`` are what the whole key has around it."""
+    """The message that ``key`` is not a field of ``owner``. ``prefix`` and ``rest`` surround it in the whole key."""
     names = _names(owner) + (["seed", "checkpoint"] if prefix == "teacher." else [])
     hint = did_you_mean(key, names, prefix=prefix)
     if owner is Recipe and _nearest(key, names) is None:

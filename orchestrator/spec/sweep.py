@@ -1,6 +1,6 @@
 """A sweep file: the question, the base recipe, its rows and seeds, and the tables to build from them.
 
-Checked here as a whole, against the very dataclasses that training uses, so that a mistake costs seconds.
+The whole file is checked here, against the dataclasses that training uses, so that a mistake is found in seconds.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ COSTS = {
     "clips/s": ("clips/s", "clips/s"),
     "bench/clips/s": ("clips/s, measured alone", "clips/s"),
 }
-"""Columns beside the test metrics, ``test/...``: heading and unit."""
+"""Columns that are not test metrics: key -> heading and unit. Test metrics are ``test/...``."""
 
 
 PlotKind = Literal["accuracy_vs_gmacs", "learning_curves", "class_gain"]
@@ -39,19 +39,19 @@ PlotKind = Literal["accuracy_vs_gmacs", "learning_curves", "class_gain"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resources:
-    """What one job may use and what all may use together; changes no result beyond rounding."""
+    """Resources of one job, and of all jobs together. They change results by rounding only."""
 
     workers: int = 1
-    """Data-parallel workers of a job; divides optim.batch_size / optim.group_size."""
+    """Number of data-parallel workers per job. It must divide optim.batch_size / optim.group_size."""
     cpus_per_worker: float = 1.0
     gpus_per_worker: float = 0.0
     max_cpus: float | None = None
-    """CPUs of all running jobs together; null: all of the machine or cluster."""
+    """CPUs for all running jobs together; null: all of the machine or cluster."""
     max_gpus: float | None = None
-    """GPUs of all running jobs together; null: all of the cluster, none on one machine."""
+    """GPUs for all running jobs together; null: all of the cluster, none on a single machine."""
     loader_workers: int | None = None
-    """Loader processes per worker. 0: the worker decodes itself. null: cpus_per_worker - 1 with a GPU, else 0, since on
-    a CPU the network needs the cores."""
+    """Loader processes per worker. 0: the worker decodes itself. null: cpus_per_worker - 1 with a GPU, else 0, because
+    on a CPU the network needs all cores."""
     groups_per_pass: int | Literal["auto"] = 1
     """How many of a worker's groups go through a network in one pass. More is faster for small groups and needs more
     memory. auto: as many as fit into the device's memory by its profile. Changes a result by rounding only."""
@@ -62,10 +62,10 @@ class Resources:
     """On a GPU: equal bits in every run, alone or in a cohort. false: faster kernels chosen by autotuning, which add in
     any order. Changes a result by rounding only. A CPU is always deterministic."""
     device: str | None = None
-    """Device profile for estimates of time and memory: cpu, a100, h100, h200 or one in <store>/devices.
-    null: the device that is found."""
+    """Device profile for estimates of time and memory: cpu, a100, h100, h200 or one in <store>/devices. null: this
+    machine's device."""
     budget_gpu_hours: float | None = None
-    """A run that is expected to need more GPU-hours is refused; on a cpu, core-hours."""
+    """A run is refused if its estimate is above this number of GPU-hours (for a cpu: core-hours)."""
 
     def __post_init__(self) -> None:
         for name, least in (("workers", 1), ("groups_per_pass", 1), ("loader_workers", 0), ("gpus_per_worker", 0)):
@@ -82,7 +82,7 @@ class Resources:
         return max(0, int(self.cpus_per_worker) - 1) if self.gpus_per_worker else 0
 
     def refuse_too_large(self, workers: int, *, who: str) -> None:
-        """BadInput when a job of so many workers can never run within the maxima."""
+        """Raise BadInput if a job with this number of workers can never run within the limits."""
         for kind, each, limit in (
             ("cpus", self.cpus_per_worker, self.max_cpus),
             ("gpus", self.gpus_per_worker, self.max_gpus),
@@ -111,25 +111,25 @@ class CohortSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TableSpec:
-    """One table: which rows of the sweep, which columns, and what stands beside them."""
+    """One table: its rows and columns, and the figures beside them."""
 
     title: str = ""
     rows: tuple[str, ...]
-    """Rows of the sweep, in the table's order; `row` in the file means all and is written out here."""
+    """Rows of the sweep, in the table's order. `row` in the file means all rows."""
     columns: tuple[str, ...]
-    """test/<metric> or test/<protocol>/<metric> of the evaluations, or one of COSTS."""
+    """Columns: test/<metric>, test/<protocol>/<metric>, or one of COSTS."""
     delta_to: str | None = None
-    """Reference row of the paired differences."""
+    """The row to which paired differences are computed."""
     published: str | None = None
-    """Table in published.yaml."""
+    """Name of a table in published.yaml, whose figures are shown."""
     published_rows: dict[str, str] = field(default_factory=dict)
-    """Our row -> the published row beside it, where the names differ."""
+    """Row of the sweep -> published row, where the names differ."""
     plot: tuple[PlotKind, ...] = ()
-    """Figures of the report, one or a list; class_gain is against `delta_to`."""
+    """Figures in the report, one or a list. class_gain needs `delta_to`."""
     peers: bool = False
-    """Also show published rows that are not in the sweep, without a measured figure."""
+    """Also show published rows that are not in the sweep. Their measured columns are empty."""
     expect: dict[str, dict[str, Expect]] = field(default_factory=dict)
-    """Row -> column -> bounds on the mean for `reskd tables --check`; `row` stands for every row."""
+    """Row -> column -> bounds on the mean, for `reskd tables --check`. `row` stands for every row."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,23 +137,23 @@ class Sweep:
     """A checked sweep file, its rows multiplied by its seeds."""
 
     name: str
-    """The file's stem, then every change made with --set that may change results."""
+    """The file's stem, followed by the changes of --set that may change results."""
     path: Path
     question: str
     cells: tuple[Cell, ...]
     seeds: tuple[int, ...]
-    """Seeds of every row. With `auto`, the two compared rows may have more."""
+    """Seeds of every row. With `auto`, the two compared rows may get more."""
     resources: Resources
     cohort: CohortSpec
     tables: dict[str, TableSpec]
     teacher_seed: int | None
-    """The teachers' seed where the sweep fixes it; otherwise a teacher has its students' seed."""
+    """The seed of all teachers, if the sweep sets it; otherwise a teacher has the seed of its students."""
     early_stopping: EarlyStopping | None = None
-    """Which rows may be stopped before their last epoch, and by what rule."""
+    """The rows that may be stopped before their last epoch, and the rule."""
     auto: AutoSeeds | None = None
-    """The comparison that decides how many seeds its rows get."""
+    """The comparison that decides how many seeds its two rows get."""
     further: tuple[Cell, ...] = ()
-    """Cells of its two rows beyond `seeds`, up to the limit; `with_seeds` makes some of them cells of the sweep."""
+    """Cells of the two compared rows beyond `seeds`, up to the limit. `with_seeds` adds some of them to the sweep."""
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -163,7 +163,7 @@ class Sweep:
         return tuple(cell.seed for cell in self.cells if cell.row == row)
 
     def with_seeds(self, num_seeds: int) -> Sweep:
-        """The sweep whose compared rows have so many seeds, each after the row's others."""
+        """The sweep with this number of seeds for the compared rows. New cells follow the other cells of their row."""
         more = [cell for cell in self.further if cell.seed < num_seeds]
         first = [cell for cell in self.cells if cell.seed in self.seeds]
         order = {row: index for index, row in enumerate(self.rows)}
@@ -172,15 +172,15 @@ class Sweep:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SeedRule:
-    """`seeds` where it is a mapping and no list."""
+    """`seeds` in the form of a mapping."""
 
     auto: AutoSeeds
-    """A named comparison gets seeds while its interval contains zero."""
+    """A comparison of two rows, which get more seeds while its interval contains zero."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepFile:
-    """The top level of a file; what is a bare mapping here is checked piece by piece."""
+    """The top level of a file. Fields that are plain mappings here are checked part by part later."""
 
     question: str
     base: dict[str, Any]
@@ -194,10 +194,10 @@ class SweepFile:
 
 
 def load(path: Path, *, changes: Sequence[str] = ()) -> Sweep:
-    """The sweep in a YAML file, with changes such as ``optim.lr=0.02``, ``seeds=[0]`` or ``resources.workers=2``.
+    """Load a sweep file with changes such as ``optim.lr=0.02``, ``seeds=[0]`` or ``resources.workers=2``.
 
-    A change overrides the base; a row that sets the same key keeps its own value. Relative paths become absolute
-    from the current folder. Anything wrong is a BadInput of one line: file, field, value and way out.
+    A change overrides the base; a row that sets the same key keeps its own value. Relative paths are relative to the
+    current folder, and become absolute. Any mistake raises BadInput with one line: file, field, value and way out.
     """
     with naming(str(path)):
         tree = read_yaml(path)
@@ -222,7 +222,7 @@ def load(path: Path, *, changes: Sequence[str] = ()) -> Sweep:
             both = [row for row in auto.compare if stopped and row in stopped.rows]
             if both:
                 raise BadInput(
-                    f"'seeds.auto.compare' names {both[0]!r}, which 'early_stopping' may stop before it has a figure; "
+                    f"'seeds.auto.compare' names {both[0]!r}, which 'early_stopping' may stop before its final test; "
                     "name it in only one of the two"
                 )
             _refuse_unlike_tests(auto, cells)
@@ -245,12 +245,13 @@ def load(path: Path, *, changes: Sequence[str] = ()) -> Sweep:
 
 
 def recipe_to_dict(recipe: Recipe) -> dict[str, Any]:
-    """Plain values that ``recipe_from_dict`` makes an equal recipe of."""
+    """Plain values, from which ``recipe_from_dict`` makes an equal recipe."""
     return asdict(recipe)
 
 
 def recipe_from_dict(tree: Mapping[str, Any]) -> Recipe:
-    """The recipe of plain values, tuples as lists or tuples; BadInput for a key or a value that no recipe has."""
+    """The recipe of plain values; tuples may be lists. Raises BadInput for a key or a value that a recipe cannot
+    have."""
     recipe: Recipe = check(Recipe, tree)
     return recipe
 
@@ -262,7 +263,7 @@ def _check_top(file: SweepFile) -> None:
 
 
 def _seeds(tree: object) -> tuple[tuple[int, ...], AutoSeeds | None]:
-    """The seeds of every row, and what decides on further ones where the file says `auto`."""
+    """The seeds of every row, and the rule for more seeds if the file has `auto`."""
     if tree == "auto":
         raise BadInput("'seeds.auto' must say what to compare: seeds: {auto: {compare: [row, row], column: test/top1}}")
     if isinstance(tree, dict):
@@ -280,12 +281,16 @@ def _seeds(tree: object) -> tuple[tuple[int, ...], AutoSeeds | None]:
 
 
 def _refuse_unlike_tests(auto: AutoSeeds, cells: Sequence[Cell]) -> None:
-    """A column without a protocol is each row's own test, and a difference of two tests is none of two rows."""
+    """Raise BadInput if the compared rows have different final tests and the column does not name a protocol.
+
+    A difference between two protocols says nothing about two rows.
+    """
     first, second = ({cell.recipe.test_protocol.name for cell in cells if cell.row == row} for row in auto.compare)
     if auto.column.count("/") == 1 and first != second:
         raise BadInput(
             f"'seeds.auto.column' is {auto.column!r}, but {auto.compare[0]!r} is tested by {', '.join(first)} and "
-            f"{auto.compare[1]!r} by {', '.join(second)}; give both one eval.views, or name a protocol in the column"
+            f"{auto.compare[1]!r} by {', '.join(second)}; give both the same eval.views, or name a "
+            f"protocol in the column"
         )
 
 
@@ -341,7 +346,7 @@ def _table(key: str, tree: object, rows: Sequence[str]) -> TableSpec:
 
 
 def _check_expect(table: TableSpec, name: str) -> None:
-    """Expectations that can be met or not: of rows and columns of the table, with what they compare to."""
+    """Check that expectations name rows and columns of the table, and that what they compare with exists."""
     for row, columns in table.expect.items():
         if row not in ("row", *table.rows):
             raise BadInput(f"'{name}.expect' names {row!r}, which is not a row of it{did_you_mean(row, table.rows)}")

@@ -1,4 +1,4 @@
-"""The commented sweep file that `reskd init` writes; sweeps/your_videos.yaml is where it is kept."""
+"""The commented sweep file that `reskd init` writes; it is a copy of sweeps/your_videos.yaml."""
 
 from __future__ import annotations
 
@@ -8,25 +8,28 @@ from pathlib import Path
 from reskd.errors import BadInput
 
 TEMPLATE = Path(__file__).parent / "your_videos.yaml"
-"""A link to the sweep in a checkout, a copy of it in an installed package."""
+"""In a checkout a link to the sweep, in an installed package a copy."""
 LISTS = ("train.csv", "val.csv")
 
 
 def write_starter(path: Path, *, data: Path | None) -> None:
-    """Write the sweep file, its data set in folder ``data`` if given; BadInput rather than overwrite a file."""
+    """Write the sweep file for the videos in folder ``data``, if given. Raises BadInput if the file exists."""
     text = starter_text(path, data=data)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError as error:
-        raise BadInput(f"{path}: is there already and stays as it is; name another file") from error
+        raise BadInput(f"{path}: exists already and is not changed; name another file") from error
     except OSError as error:
         raise BadInput(f"{path}: cannot be written ({error.strerror}); name another file") from error
 
 
 def starter_text(path: Path, *, data: Path | None) -> str:
-    """The template, speaking of ``path``; BadInput for a folder without its two lists."""
+    """The template with the file's own path in its comments.
+
+    Raises BadInput for a folder without train.csv and val.csv.
+    """
     text = TEMPLATE.read_text(encoding="utf-8").replace("sweeps/your_videos.yaml", str(path))
     if data is None:
         return text

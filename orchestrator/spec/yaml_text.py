@@ -13,7 +13,7 @@ from reskd.errors import BadInput
 
 MAX_BYTES = 1_000_000
 TAGS = ("null", "bool", "int", "float", "str", "seq", "map")
-"""The types that some field takes; YAML's binary, set, timestamp and the rest are refused."""
+"""Accepted YAML types. Others, such as binary, set and timestamp, are refused."""
 WORDS = (
     ("null", r"~|null|Null|NULL|", [*"~nN", ""]),
     ("bool", r"true|True|TRUE|false|False|FALSE", [*"tTfF"]),
@@ -25,7 +25,7 @@ WORDS = (
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a sweep file; BadInput, which leaves the path to the caller, for anything else."""
+    """The mapping in a sweep file. Raises BadInput for anything else; the caller adds the path to the message."""
     try:
         num_bytes = path.stat().st_size
         if num_bytes > MAX_BYTES:
@@ -46,7 +46,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def parse_yaml(text: str) -> Any:
-    """The plain value that ``text`` stands for: None, bool, int, float, str, and lists and mappings of them."""
+    """The plain value of a YAML text: None, bool, int, float, str, and lists and mappings of them."""
     try:
         return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:

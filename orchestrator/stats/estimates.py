@@ -1,4 +1,4 @@
-"""What several seeds say together: mean, t-interval, paired difference, and how such numbers are written."""
+"""Statistics over seeds: mean, t-interval, paired difference, and their text form."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from scipy.special import stdtrit
 
 CONFIDENCE = 0.95
 MIN_SEEDS = 3
-"""Below this no interval is shown: with two seeds its half-width is nine standard deviations."""
+"""Fewest seeds for an interval. With two seeds, its half-width would be nine standard deviations."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Values by seed, in the unit they are shown in."""
+    """Values by seed, in the unit of a table's column."""
 
     by_seed: tuple[tuple[int, float], ...]
     confidence: float = CONFIDENCE
-    """Confidence of the interval; higher where several looks share 95 %."""
+    """Confidence level of the interval. It is above 95 % if several looks share the error of 5 %."""
 
     @property
     def values(self) -> tuple[float, ...]:
@@ -37,7 +37,7 @@ class Estimate:
 
     @property
     def half_width(self) -> float | None:
-        """Half the t-interval of the mean, of 95 % unless said otherwise; None below three seeds."""
+        """Half the width of the t-interval of the mean; None with fewer than three seeds."""
         return None if self.n < MIN_SEEDS else _half_width(self)
 
     @property
@@ -46,11 +46,11 @@ class Estimate:
         return self.half_width is not None and self.mean is not None and abs(self.mean) > self.half_width
 
     def text(self, *, unit: str, signed: bool = False, average: bool = True) -> str:
-        """`94.3 ± 1.2` from three seeds on, else each value; nothing where there is none."""
+        """`94.3 ± 1.2` with at least three seeds, else the single values; empty without values."""
         return _text(self, unit, signed, average)
 
 
-# Both are kept: a table asks for them several times for each of its files.
+# Cached: a table asks for both several times for each of its files.
 @cache
 def _text(estimate: Estimate, unit: str, signed: bool, average: bool) -> str:
     values, mean, half_width = estimate.values, estimate.mean, estimate.half_width
@@ -72,13 +72,13 @@ def _half_width(estimate: Estimate) -> float:
 def paired_difference(
     values: Mapping[int, float], reference: Mapping[int, float], *, confidence: float = CONFIDENCE
 ) -> Estimate:
-    """values - reference, seed by seed, over the seeds that both have."""
+    """values - reference for each seed that both have."""
     shared = [seed for seed in sorted(values) if seed in reference]
     return Estimate(tuple((seed, values[seed] - reference[seed]) for seed in shared), confidence=confidence)
 
 
 def num_decimals(value: float, *, unit: str) -> int:
-    """Decimals that carry something: one for percentages, two or three significant ones for costs."""
+    """Number of decimals to show: one for percentages, two or three significant digits for costs."""
     size = abs(value)
     if unit == "%":
         return 1
@@ -88,5 +88,5 @@ def num_decimals(value: float, *, unit: str) -> int:
 
 
 def number_text(value: float, *, unit: str, signed: bool = False) -> str:
-    """One number as tables show it."""
+    """One number as text, as tables show it."""
     return f"{value:{'+' if signed else ''}.{num_decimals(value, unit=unit)}f}"

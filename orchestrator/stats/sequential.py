@@ -1,8 +1,8 @@
-"""`seeds: auto`: one seed after another for a comparison of two rows, until its interval excludes zero.
+"""`seeds: auto`: adds seeds to a comparison of two rows until its interval excludes zero.
 
-Looking again and again at a plain 95 % interval finds a difference between equal rows in 10 to 19 % of sweeps. So the
-largest possible number of looks is fixed beforehand, and each look has its share of the 5 % (Bonferroni). How many
-seeds there are follows from what is finished alone, so a run that goes on tomorrow comes to the same looks.
+If one looks at a plain 95 % interval after every seed, one finds a difference between equal rows in 10 to 19 % of
+sweeps. So the largest number of looks is fixed in advance, and each look uses its share of the 5 % (Bonferroni). The
+number of seeds depends only on the finished steps. So a run that continues tomorrow takes the same looks.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from orchestrator.stats.estimates import CONFIDENCE, MIN_SEEDS, Estimate
 from reskd.errors import BadInput
 
 MAX_SEEDS = 100
-"""More than anyone trains; a slip of the keyboard ends here."""
+"""An upper limit that only catches typing errors."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AutoSeeds:
-    """Which comparison decides how many seeds its two rows get; the other rows have the first `start` ones."""
+    """The comparison that decides how many seeds its two rows get. Other rows have the first `start` seeds."""
 
     compare: tuple[str, ...]
     """Two rows; the second is subtracted from the first."""
     column: str
-    """test/<metric> or test/<protocol>/<metric>: what their difference is taken in."""
+    """The column that is compared: test/<metric> or test/<protocol>/<metric>."""
     start: int = MIN_SEEDS
-    """Seeds at the first look: 0, 1, ... start - 1."""
+    """Number of seeds at the first look: 0, 1, ... start - 1."""
     limit: int = 10
-    """Seeds at the last look; the more looks there may be, the wider each look's interval."""
+    """Number of seeds at the last look. The more looks are possible, the wider is the interval of each."""
 
     def __post_init__(self) -> None:
         if len(self.compare) != 2 or self.compare[0] == self.compare[1]:
@@ -50,39 +50,39 @@ class AutoSeeds:
 
     @property
     def num_looks(self) -> int:
-        """Most looks that there can be."""
+        """The largest possible number of looks."""
         return self.limit - self.start + 1
 
     @property
     def confidence(self) -> float:
-        """Confidence of each look's interval, so that all looks together err in at most 5 % of sweeps."""
+        """Confidence level of each look's interval. With it, all looks together are wrong in at most 5 % of sweeps."""
         return 1 - (1 - CONFIDENCE) / self.num_looks
 
     @property
     def name(self) -> str:
-        """`pixel-level MSE against baseline`."""
+        """The comparison in words, such as `pixel-level MSE against baseline`."""
         return f"{self.compare[0]} against {self.compare[1]}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Look:
-    """Where a comparison stands."""
+    """The state of a comparison."""
 
     state: Literal["waiting", "different", "undecided"]
-    """waiting: for seeds that are not finished; undecided: at the limit, the interval still contains zero."""
+    """waiting: some seeds are not finished. undecided: at the limit, the interval still contains zero."""
     num_seeds: int
-    """That the two rows are to have now."""
+    """Number of seeds that the two rows need now."""
     num_looks: int
-    """Taken so far; the one that is waited for does not count."""
+    """Number of looks so far, without the one that waits for seeds."""
     difference: Estimate
-    """Over the seeds of the last look taken, with the corrected interval."""
+    """The difference over the seeds of the last look, with the corrected interval."""
 
 
 def look_at(differences: Mapping[int, float], auto: AutoSeeds) -> Look:
-    """How many seeds the comparison is to have, from its differences by seed.
+    """The state of a comparison after its differences by seed.
 
-    Look by look, with seeds 0 to n - 1, whatever else is finished: so the answer depends on the order of the seeds
-    and never on the order in which they were trained.
+    Each look uses seeds 0 to n - 1, whatever else is finished. So the result depends on the order of the seeds, but
+    never on the order in which they were trained.
     """
     difference = Estimate((), confidence=auto.confidence)
     for num_seeds in range(auto.start, auto.limit + 1):
@@ -97,7 +97,7 @@ def look_at(differences: Mapping[int, float], auto: AutoSeeds) -> Look:
 
 
 def sentence(look: Look, auto: AutoSeeds, *, unit: str = "%") -> str:
-    """What a reader must know of a sequential comparison: how often one looked, and at which level."""
+    """A sentence about a sequential comparison: how often one looked, and at which confidence level."""
     shown = look.difference.text(unit=unit, signed=True)
     found = {
         "different": f"{shown} points excludes zero",
@@ -114,5 +114,5 @@ def sentence(look: Look, auto: AutoSeeds, *, unit: str = "%") -> str:
 
 
 def percent(confidence: float) -> str:
-    """`99.4 %`."""
+    """A share as text, such as `99.4 %`."""
     return f"{100 * confidence:.4g} %"

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 COMMIT_VARIABLE = "RESKD_COMMIT"
-"""Set by `reskd submit`, whose uploaded packages are no checkout."""
+"""Environment variable that `reskd submit` sets, since the uploaded packages are not a checkout."""
 
 
 def provenance() -> dict[str, Any]:
-    """The code's commit, where it runs from a checkout or was submitted from one; recorded, never hashed."""
+    """The commit of the checkout that runs, or from which the job was submitted.
+
+    It is recorded, but not part of the identity.
+    """
     folder = Path(__file__).parent
 
     def git(*arguments: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Finished steps of a store by what a person types for them, and what they were judged by."""
+"""Finds finished steps by the text that a user types, and their evaluations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reskd.errors import BadInput
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredJudgement:
-    """A finished step's evaluation under one protocol, from the store alone.
+    """A finished step's evaluation under one protocol, read from the store.
 
     logits: (N, K); targets: (N, K) bool; indices: (N,) clip numbers in the split, ascending.
     """
@@ -28,7 +28,10 @@ class StoredJudgement:
 
 
 def finished_step(store: Store, prefix: str) -> str:
-    """The id of the one finished step that starts so; BadInput when there is none, several, or it is not finished."""
+    """The id of the finished step that begins with ``prefix``.
+
+    Raises BadInput unless there is exactly one, and it is finished.
+    """
     step_id = store.find_step(prefix)
     if not store.is_finished(step_id):
         raise BadInput(f"step {step_id} is not finished ({store.status(step_id).state}); train it with `reskd run`")
@@ -36,18 +39,21 @@ def finished_step(store: Store, prefix: str) -> str:
 
 
 def default_protocol(store: Store, step_id: str) -> str:
-    """The protocol that a finished step's training judged it by."""
+    """The protocol of a finished step's final test."""
     return str((store.done(step_id) or {})["protocol"])
 
 
 def stored_judgement(store: Store, step_id: str, *, protocol: str | None = None) -> StoredJudgement:
-    """A finished step's logits under a protocol (None: the default one); BadInput where it was not judged so."""
+    """A finished step's logits under a protocol; None: that of its final test.
+
+    Raises BadInput if there is no such evaluation.
+    """
     known = store.evaluations(step_id)
     name = protocol or default_protocol(store, step_id)
     if name not in known:
         raise BadInput(
-            f"step {step_id} was not judged by {name!r}, only by {', '.join(known) or 'nothing'}; "
-            "name one of these, or evaluate it so with `reskd eval`"
+            f"step {step_id} was not evaluated by {name!r}, only by {', '.join(known) or 'nothing'}; "
+            "name one of these, or use `reskd eval` first"
         )
     try:
         arrays = store.logits(step_id, name)

@@ -1,4 +1,4 @@
-"""Imported measurements of `python -m reskd.throughput`: their check, their place in the store, what tables take."""
+"""Imported measurements of `python -m reskd.throughput`: how they are checked, stored, and found for a table."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from reskd.recipe import Recipe
 from reskd.throughput.record import FORMAT, Measurement
 
 BENCH = "bench/clips/s"
-"""The column of a table that imported measurements fill."""
+"""The table column for imported measurements."""
 AGAIN = "measure again with `python -m reskd.throughput --json FILE`"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BenchFile:
-    """What a file of measurements holds, field by field as reskd.throughput.measure.sheet writes it."""
+    """The content of a measurement file, with the fields that reskd.throughput.sheet writes."""
 
     format: str
     created: str
@@ -52,14 +52,14 @@ class BenchFile:
 
 
 class BenchFigure(NamedTuple):
-    """One measurement and the file that it is from."""
+    """One measurement and the file that it comes from."""
 
     file: BenchFile
     measured: Measurement
 
 
 def read_bench_file(path: Path) -> tuple[BenchFile, dict[str, Any]]:
-    """The measurements and the JSON they are from; BadInput names the file, the field and the way out."""
+    """The measurements of a file and its JSON text. Raises BadInput with the file, the field and the way out."""
     try:
         content = json.loads(path.read_text())
     except OSError as error:
@@ -74,12 +74,12 @@ def read_bench_file(path: Path) -> tuple[BenchFile, dict[str, Any]]:
 
 
 def bench_hash(content: Mapping[str, Any]) -> str:
-    """A name from a file's content: the same measurements imported twice are one record."""
+    """A name made from the file's content. So the same file imported twice is one record."""
     return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:16]
 
 
 def keep_bench(store: Store, content: Mapping[str, Any]) -> Path:
-    """Write the record into the store; where it lies."""
+    """Write the record into the store, and return its path."""
     path = bench_folder(store) / f"{bench_hash(content)}.json"
     if not path.exists():
         write_json(path, content)
@@ -87,7 +87,7 @@ def keep_bench(store: Store, content: Mapping[str, Any]) -> Path:
 
 
 def bench_folder(store: Store) -> Path:
-    """The folder of imported measurements, in this machine's part of the store."""
+    """The folder of imported measurements, on this machine."""
     return store.home / "bench"
 
 
@@ -98,7 +98,7 @@ def read_bench(store: Store) -> tuple[BenchFile, ...]:
 
 
 def find_figure(files: Sequence[BenchFile], recipe: Recipe) -> BenchFigure | None:
-    """The fastest path of the newest file that measured this network with these frames at this resolution."""
+    """The fastest path in the newest file that measured this network with this number of frames and this resolution."""
     if recipe.model.stride is not None:
         return None  # the measured network has its own
     for file in files:
@@ -113,7 +113,7 @@ def find_figure(files: Sequence[BenchFile], recipe: Recipe) -> BenchFigure | Non
 def bench_sentences(
     files: Sequence[BenchFile], recipes: Mapping[str, Recipe], *, columns: Sequence[str]
 ) -> tuple[str, ...]:
-    """What the column's numbers were measured on, by row where that differs."""
+    """Sentences that say on which hardware the column's numbers were measured, by row if it differs."""
     if BENCH not in columns:
         return ()
     rows: dict[str, list[str]] = {}

@@ -1,9 +1,9 @@
-"""One lease file per step: who trains it now.
+"""One lease file per step says which run trains it now.
 
-A lease is a small JSON file or object that is changed by conditional writes alone, so one of any number of takers
-wins, and a taker that dies leaves no lock behind. Its owner, one `reskd run` process, raises its counter every few
-seconds. It is taken over when that process is gone from this host, or when the counter stood still for STALE_S
-seconds of the observer's own clock; clocks of two hosts are never compared.
+A lease is a small JSON file or object. It is changed by conditional writes only, so exactly one of several takers wins,
+and a taker that dies leaves no lock behind. Its owner, a `reskd run` process, increases its counter every few seconds.
+Another process takes it over if the owner no longer exists on this host, or if the counter has not changed for STALE_S
+seconds on the observer's own clock. Clocks of two hosts are never compared.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Lease:
     owner: Owner
     counter: int
     since: float
-    """Unix time at which the owner took it; for people, never compared."""
+    """Unix time at which the owner took it. It is only displayed, never compared."""
 
     def __str__(self) -> str:
         return str(self.owner)
@@ -38,7 +38,7 @@ class Lease:
 
 @dataclass(frozen=True)
 class LeaseBlob:
-    """Where a step's lease lies. Equal for one key; the blobs are only the way to it."""
+    """The place of a step's lease. Two places with equal keys are equal."""
 
     key: str
     blobs: Blobs = field(compare=False, repr=False)
@@ -47,9 +47,9 @@ class LeaseBlob:
         return self.blobs.where(self.key)
 
     def update(self, decide: Callable[[Lease | None], Lease | None]) -> Lease | None:
-        """Make of the present lease what ``decide`` says; what is there then.
+        """Replace the lease by ``decide(lease)`` and return what is stored then.
 
-        Compare and set: what was read must still be there when it is written, else all begins anew.
+        If another process changes the lease in between, everything is repeated with the new lease (compare and swap).
         """
         while True:
             content, version = self.blobs.read_version(self.key)
@@ -57,7 +57,7 @@ class LeaseBlob:
             wanted = decide(present)
             if wanted == present:
                 return wanted
-            # A lease given back stays as null: not every server takes a condition on a deletion.
+            # A returned lease stays as null, since not every server supports a condition on a deletion.
             new = json.dumps(None if wanted is None else asdict(wanted)).encode()
             is_new = version is None
             if self.blobs.create(self.key, new) if is_new else self.blobs.replace(self.key, new, str(version)):
@@ -65,7 +65,7 @@ class LeaseBlob:
 
 
 def read_lease(place: LeaseBlob) -> Lease | None:
-    """The lease that lies somewhere, or None where there is none."""
+    """The lease at this place; None if there is none."""
     return _lease(place.blobs.read(place.key))
 
 
@@ -73,24 +73,25 @@ def _lease(content: bytes | None) -> Lease | None:
     try:
         value = None if content is None else json.loads(content)
     except ValueError:
-        return None  # writes are atomic, so this is a disk's damage; the next taker replaces it
+        return None  # writes are atomic, so the disk is damaged; the next taker replaces it
     return None if value is None else Lease(Owner(**value["owner"]), value["counter"], value["since"])
 
 
 class StallWatch:
-    """Which leases have stood still, by this process's own clock; plain data, since Tune pickles its searcher."""
+    """Observes which counters do not change, on this process's clock. It holds plain data only, since Tune pickles
+    it."""
 
     def __init__(self, stale_s: float = STALE_S) -> None:
         self.stale_s = stale_s
         self._seen: dict[str, tuple[str, int, float]] = {}
 
     def has_moved(self, path: LeaseBlob, lease: Lease) -> bool:
-        """Whether the counter rose since this watch first saw this owner's lease."""
+        """Whether the counter has changed since this watch first saw the lease with this owner."""
         owner, counter, _ = self._seen.get(str(path), (lease.owner.id, lease.counter, 0.0))
         return owner == lease.owner.id and counter != lease.counter
 
     def is_stale(self, path: LeaseBlob, lease: Lease) -> bool:
-        """Whether the owner is gone, or its counter stood still for `stale_s` since it was first seen so."""
+        """Whether the owner no longer exists, or the counter has not changed for `stale_s` seconds."""
         if lease.owner.is_gone():
             return True
         now = time.monotonic()
@@ -102,7 +103,7 @@ class StallWatch:
 
 
 class Leases:
-    """The leases that this process holds, kept alive by one thread."""
+    """The leases that this process holds. One thread keeps them alive."""
 
     def __init__(self, owner: Owner | None = None, *, beat_s: float = BEAT_S, stale_s: float = STALE_S) -> None:
         self.owner = owner or Owner.this_process()
@@ -114,7 +115,7 @@ class Leases:
         self._thread: threading.Thread | None = None
 
     def take(self, path: LeaseBlob) -> bool:
-        """Take a lease if it is free, ours, or its owner is gone; False says that somebody else holds it."""
+        """Take a lease if it is free or ours, or its owner is gone. Returns False if somebody else holds it."""
         ours = Lease(self.owner, 0, time.time())
 
         def decide(present: Lease | None) -> Lease:
@@ -151,12 +152,12 @@ class Leases:
             del self._held[path]  # lost; the workers see it at their next write
 
     def paths(self) -> tuple[LeaseBlob, ...]:
-        """The places of the leases held now."""
+        """The places of the leases that are held now."""
         with self._lock:
             return tuple(self._held)
 
     def release(self, paths: Iterable[LeaseBlob] | None = None) -> None:
-        """Give leases back: those named, or all of them and the thread."""
+        """Give these leases back; None: give all back and stop the thread."""
         with self._lock:
             for path in list(self._held) if paths is None else list(paths):
                 if self._held.pop(path, None) is not None:
@@ -172,7 +173,7 @@ class Leases:
 
 @contextlib.contextmanager
 def leases(owner: Owner | None = None) -> Iterator[Leases]:
-    """Leases that are all given back at the end, however it comes."""
+    """Yield leases that are all given back at the end, also after an exception."""
     held = Leases(owner)
     try:
         yield held

@@ -1,4 +1,4 @@
-"""Which process holds a lease, and whether it is still there as far as this machine can tell."""
+"""Identifies the process that holds a lease, and checks whether this machine can see that it still exists."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import psutil
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A process that may hold leases; `id` is unique, the rest says where to look for it."""
+    """A process that may hold leases. `id` is unique; the other fields say where to look for the process."""
 
     id: str
     host: str
     space: str
-    """Where `pid` means this process: the machine since its last boot, and the container."""
+    """The machine since its last boot, and the container: the place in which `pid` names this process."""
     pid: int
     started: str
-    """When the process started, so that a younger one with its number is not taken for it."""
+    """Start time of the process. A later process with the same number has another one."""
 
     @staticmethod
     def this_process() -> Owner:
@@ -29,11 +29,11 @@ class Owner:
 
     @property
     def is_visible(self) -> bool:
-        """Whether this machine can tell if the process is there."""
+        """Whether this machine can tell if the process exists."""
         return self.space == _space()
 
     def is_gone(self) -> bool:
-        """True only where the process is visible: it has ended, or its number belongs to another."""
+        """Whether the process is visible and has ended, or its number now belongs to another process."""
         if not self.is_visible:
             return False
         try:
@@ -46,7 +46,7 @@ class Owner:
 
 
 def _space() -> str:
-    """Boot and process namespace on Linux, where containers share a host's name; else the host's name."""
+    """On Linux, boot id and process namespace, since containers share a host's name; elsewhere the host's name."""
     try:
         return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
@@ -54,7 +54,7 @@ def _space() -> str:
 
 
 def _started(pid: int) -> str:
-    """Clock ticks since boot on Linux, which setting the clock does not change; else the time of day."""
+    """On Linux, clock ticks since boot, which setting the clock does not change; elsewhere the time of day."""
     if Path("/proc/self/stat").exists():
         stat = Path(f"/proc/{pid}/stat").read_text()
         return stat.rpartition(")")[2].split()[19]  # field 22; the name before it may hold spaces

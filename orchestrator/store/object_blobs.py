@@ -1,7 +1,8 @@
-"""Pieces of content as objects below one prefix of a bucket: S3, and by the same code Google's and Azure's stores.
+"""Stores blobs as objects below a prefix of a bucket: S3, and with the same code the stores of Google and Azure.
 
 Endpoint, region and credentials come from the usual variables (AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID,
-AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN; GOOGLE_*; AZURE_*) or from a role of the machine. The only import of obstore.
+AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN; GOOGLE_*; AZURE_*) or from a role of the machine. Only this module imports
+obstore.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ RETRY_TIMEOUT_S = 90
 
 
 class Unreachable(ConnectionError):
-    """The store did not answer, or refused: not a mistake in a recipe, so the step is tried again later."""
+    """The store did not answer, or refused. This is no mistake of the recipe, so the step is tried again later."""
 
 
 class ObjectBlobs:
-    """``s3://bucket/prefix`` (or gs://, az://); may be pickled: the client is made again.
+    """The objects below ``s3://bucket/prefix`` (or gs://, az://). It can be pickled; the client is then created again.
 
-    cache: the folder of this machine that copies of objects lie in.
+    cache: folder on this machine for copies of objects.
     """
 
     def __init__(self, url: str, *, cache: Path) -> None:
@@ -88,9 +89,9 @@ class ObjectBlobs:
             return self._made
 
     def check(self) -> None:
-        """BadInput unless objects can be listed, read and written here, and conditional writes are heeded."""
+        """Raise BadInput unless objects can be listed, read and written here, and conditions on writes are obeyed."""
         try:
-            self.folders("")  # a bucket that is not there lists with an error, and reads like an empty one
+            self.folders("")  # listing a missing bucket is an error; reading it looks like an empty one
             self.create(MARKER, b"")
             heeds_absence = not self.create(MARKER, b"")
             heeds_match = not self.replace(MARKER, b"", f'"{uuid.uuid4().hex}"')
@@ -112,7 +113,10 @@ class ObjectBlobs:
         return f"{self.url}/{key}"
 
     def local(self, key: str) -> Path:
-        """The object's copy in the cache, fetched anew: a step may have been removed and trained again."""
+        """The object as a file in the cache.
+
+        It is always downloaded, since a step may have been removed and trained again.
+        """
         content = self.read(key)
         if content is None:
             raise FileNotFoundError(f"{self.where(key)}: no such object; was the step that makes it removed?")
@@ -149,7 +153,7 @@ class ObjectBlobs:
         return self._put(key, content, {"e_tag": version})
 
     def _put(self, key: str, content: bytes, mode: Any) -> bool:
-        """Whether the condition held. Written in one request: a write in parts knows no condition."""
+        """Write in one request, since a multipart write cannot have a condition. Returns whether the condition held."""
         with self._naming(key):
             try:
                 obstore.put(self._client, key, content, mode=mode, use_multipart=False)
@@ -164,7 +168,7 @@ class ObjectBlobs:
         return sorted(entries, key=lambda entry: entry.key)
 
     def folders(self, folder: str) -> list[str]:
-        """The names of the folders directly in a folder."""
+        """Names of the folders directly in a folder."""
         with self._naming(folder):
             found = obstore.list_with_delimiter(self._client, folder or None)["common_prefixes"]
         return sorted(str(each).rpartition("/")[2] for each in found)
@@ -174,7 +178,7 @@ class ObjectBlobs:
         return sorted(part[0] for part in parts if part[1:] == [name])
 
     def _below(self, folder: str) -> list[str]:
-        """The keys of all objects below a folder."""
+        """Keys of all objects below a folder."""
         with self._naming(folder):
             return sorted(str(each["path"]) for page in obstore.list(self._client, folder) for each in page)
 
@@ -190,11 +194,11 @@ class ObjectBlobs:
         self.delete(key for key in below if key == last)
 
     def delete_leftovers(self, folder: str) -> None:
-        """Nothing: an object is there whole or not at all."""
+        """Do nothing: objects are never written in part."""
 
     @contextmanager
     def _naming(self, key: str) -> Iterator[None]:
-        """obstore's errors as one that names the object and the endpoint."""
+        """Turn obstore's errors into one that names the object and the endpoint."""
         try:
             yield
         except (AlreadyExistsError, PreconditionError, NotFoundError, FileNotFoundError):
@@ -205,12 +209,12 @@ class ObjectBlobs:
 
 
 def endpoint() -> str:
-    """The server that the settings name; empty: the provider's own."""
+    """The server in the settings; empty for the provider's own."""
     return os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT") or ""
 
 
 def _line(error: BaseException) -> str:
-    """What went wrong in one line: the server's own code and message where it answered."""
+    """The error on one line: the server's code and message if it answered."""
     text = " ".join(str(error).split()).partition(" Debug source:")[0]
     answer = re.search(r"<Code>(?P<code>.*?)</Code>.*?<Message>(?P<message>.*?)</Message>", text)
     return f"{answer['code']}: {answer['message']}" if answer else text

@@ -1,4 +1,4 @@
-"""The store that an address names: a folder, or a bucket."""
+"""Opens the store at an address: a folder or a bucket."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ def is_bucket(address: str) -> bool:
 
 
 def address_of(named: str | Path | None) -> str:
-    """The address that --store, $RESKD_STORE or the default names, a folder's absolute; nothing is made. BadInput for
-    a scheme that is none of ours.
+    """The address that --store, $RESKD_STORE or the default gives; a folder's is absolute. Nothing is created.
+
+    Raises BadInput for an unknown scheme.
     """
     address = str(named or os.environ.get(STORE_VARIABLE) or DEFAULT_STORE)
     if is_bucket(address):
@@ -31,10 +32,10 @@ def address_of(named: str | Path | None) -> str:
 
 
 def store_of(address: str) -> Store:
-    """The store at an address, which is not asked whether it answers."""
+    """The store at an address. A bucket is not contacted."""
     if not is_bucket(address):
         return Store(Path(address))
-    from orchestrator.store.object_blobs import ObjectBlobs, endpoint  # a client that a folder has no need of
+    from orchestrator.store.object_blobs import ObjectBlobs, endpoint  # a folder does not need the client
 
     name = hashlib.sha256(f"{endpoint()} {address.rstrip('/')}".encode()).hexdigest()[:16]
     home = _cache() / name
@@ -42,12 +43,13 @@ def store_of(address: str) -> Store:
 
 
 def leased_store(address: str, *, owner_id: str) -> LeasedStore:
-    """The store at an address as run `owner_id`'s workers see it."""
+    """The store at an address, for the workers of run `owner_id`: each write checks the run's lease."""
     return LeasedStore(store_of(address), owner_id=owner_id)
 
 
 def store_at(named: str | Path | None) -> Store:
-    """The store that a command line, $RESKD_STORE or the default names; BadInput where none can be written."""
+    """The store of the command line, else of $RESKD_STORE, else the default. Raises BadInput if it cannot be
+    written."""
     address = address_of(named)
     store = store_of(address)
     if is_bucket(address):
@@ -63,7 +65,7 @@ def store_at(named: str | Path | None) -> Store:
 
 
 def _check_bucket(store: Store) -> None:
-    """BadInput unless the bucket answers and heeds conditions, and the cache folder can be written."""
+    """Raise BadInput unless the bucket answers and obeys conditions, and the cache folder can be written."""
     from orchestrator.store.object_blobs import ObjectBlobs
 
     assert isinstance(store.blobs, ObjectBlobs)

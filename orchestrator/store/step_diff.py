@@ -1,4 +1,4 @@
-"""What differs between two steps of the store, by dotted field."""
+"""Finds the differences between two steps of the store, by dotted field."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ ABSENT = object()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
-    """One field; a side that has no such field says None."""
+    """A field with two values; None on a side that does not have the field."""
 
     field: str
     first: Any
     second: Any
     counts: bool
-    """Whether the field is part of a step's identity: the others change no result, or are only recorded."""
+    """Whether the field is part of a step's identity. Other fields are only recorded."""
 
 
 def step_differences(store: Store, first: str, second: str) -> list[Difference]:
-    """Fields of two steps that differ, the teacher's under `teacher.`; first those that make them two steps."""
+    """The fields in which two steps differ; fields of identity first. Fields of the teacher begin with `teacher.`."""
     sides = [_fields(store, step_id) for step_id in (first, second)]
     found = []
     for part, counts in enumerate((True, False)):
@@ -38,13 +38,13 @@ def step_differences(store: Store, first: str, second: str) -> list[Difference]:
 
 
 def _fields(store: Store, step_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Fields of identity, and what is recorded beside them."""
+    """(fields of identity, fields that are only recorded)."""
     known = store.identity(step_id)
     assert known is not None, f"{step_id} is not in the store"
     payload = dict(known["payload"])
     recorded = {key: value for key, value in known["recipe"].items() if key != "teacher"}
     if not payload.get("teacher"):
-        recorded.pop("kd", None)  # of no meaning without a teacher
+        recorded.pop("kd", None)  # no meaning without a teacher
     teacher = payload.get("teacher")
     if isinstance(teacher, str) and (taught := store.identity(short(teacher))) is not None:
         payload["teacher"] = {"id": short(teacher), **taught["payload"]}

@@ -1,4 +1,4 @@
-"""What the store says of one step: a record for the tables, and everything that its MLflow run should hold."""
+"""Reads one step from the store: a record for the tables, and the whole content of its MLflow run."""
 
 from __future__ import annotations
 
@@ -17,45 +17,46 @@ State = Literal["done", "failed", "pruned", "running", "interrupted"]
 
 TIMES = tuple(f"perf/{what}_ms" for what in ("data_wait", "teacher", "student", "all_reduce"))
 EPOCH_METRICS = ("train/", "val/", "perf/clips_per_s", *TIMES)
-"""What of an epoch's metrics is published; the store keeps the rest."""
+"""Prefixes of the epoch metrics that are published. The store keeps all metrics."""
 
 NOTE_TAG = "mlflow.note.content"
 """MLflow's own tag of a run's description."""
 WHY = "\n\nnot finished: "
-"""Between the words for a step and why it failed or was stopped early, in a run's description."""
+"""Separates, in a run's description, the step's words from the reason why it failed or was stopped early."""
 
 NUM_LINES = 3
 MAX_LINE = 300
-"""Longest line of a failure's traceback in status, tables and MLflow; all of it is an artifact of the run."""
+"""Longest traceback line in status, tables and MLflow. The whole traceback is an artifact of the run."""
 MAX_REASON = 500
-"""Characters of a failure's reason in a record; its traceback is an artifact of the run."""
+"""Most characters of a failure's reason in a record. The traceback is an artifact of the run."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepRecord:
-    """What tables know of a step; read from the store or from MLflow it is the same."""
+    """The facts about a step that tables need. They are the same when read from the store or from MLflow."""
 
     step_id: str
     state: State
     cells: tuple[tuple[str, int], ...]
-    """(row, seed) pairs that this step answers."""
+    """(row, seed) of the cells that show this step."""
     data_name: str
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """test/*, GMACs, GMACs_with_attention, GFLOPs, params_M, clips/s, data/damaged_clips; empty until it is done."""
+    """test/*, GMACs, GMACs_with_attention, GFLOPs, params_M, clips/s, data/damaged_clips; empty until the step is
+    done."""
     num_clips: int | None = None
-    """Clips that the default protocol's figures are over."""
+    """Number of clips in the final test."""
     num_skipped: int | None = None
     num_missing: int = 0
-    """Annotated clips whose videos were not there: in neither of the two above."""
+    """Number of annotated clips without a video. They are in neither of the two numbers above."""
     packed: str = ""
-    """How the frames were packed beforehand, in words; empty for frames of the original videos."""
+    """How the frames were packed, in words; empty for original videos."""
     protocol: str | None = None
     evaluations: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    """Protocols it was evaluated by later -> clips that their figures are over, and clips skipped."""
+    """Protocol of a later evaluation -> (number of clips evaluated, number of clips skipped)."""
     device: str | None = None
-    """What clips/s was measured on."""
+    """The device on which clips/s was measured."""
     note: str = ""
-    """Why it failed, or was stopped early."""
+    """Why the step failed, or was stopped early."""
     trace: str = ""
     """The last lines of its traceback."""
     url: str | None = field(default=None, compare=False)
@@ -63,26 +64,26 @@ class StepRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepContent:
-    """What a step's MLflow run should hold; `record` alone is what can be read back from it."""
+    """Everything that a step's MLflow run should hold. Only `record` can be read back from the run."""
 
     record: StepRecord
     name: str
     started_ms: int
     ended_ms: int
-    """When it was last heard of."""
+    """Time of the last sign of life from the step."""
     num_epochs: int
     lines: tuple[Json, ...]
-    """{epoch, time_ms, metrics}, oldest first, with the metrics that are published."""
+    """{epoch, time_ms, metrics} of each epoch, oldest first, with the published metrics."""
     tags: Mapping[str, str]
     params: Mapping[str, str]
     data_sha256: str
-    """Hash of the data's manifest."""
+    """Hash of the data manifest."""
     texts: Mapping[str, str]
     """Artifact name -> content."""
 
 
 def records_from_store(store: Store, steps: Mapping[str, Step]) -> dict[str, StepRecord]:
-    """Records of the steps that were ever started, by step id."""
+    """Records of all steps that were ever started, by step id."""
     records = {}
     for step in steps.values():
         done = store.done(step.id)
@@ -92,7 +93,7 @@ def records_from_store(store: Store, steps: Mapping[str, Step]) -> dict[str, Ste
 
 
 def read_step(store: Store, step: Step, *, steps: Mapping[str, Step]) -> StepContent | None:
-    """What the store holds of a step; None when it was never started."""
+    """Everything that the store holds about a step; None if it was never started."""
     started, done = store.started(step.id), store.done(step.id)
     if started is None:
         return None
@@ -200,12 +201,12 @@ def _tags(step: Step, record: StepRecord, facts: Json, *, steps: Mapping[str, St
         why += f"\n\n```\n{record.trace}\n```"
     waiting = children_of(step.id, steps) if record.state == "failed" else []
     if waiting:
-        why += f"\n\nwaiting on it: {'; '.join(waiting)}"
+        why += f"\n\nwaiting for it: {'; '.join(waiting)}"
     return own | {NOTE_TAG: f"{kind} {words_for(step, steps)}{why}"}
 
 
 def words_for(step: Step, steps: Mapping[str, Step]) -> str:
-    """`tsn_mini10 at 24 px, pixel-level KD from tsn_mini18 at 64 px, seed 0`."""
+    """A step in words, such as `tsn_mini10 at 24 px, pixel-level KD from tsn_mini18 at 64 px, seed 0`."""
     recipe = step.recipe
     words = [recipe.model.words]
     if recipe.has_teacher:
@@ -216,7 +217,7 @@ def words_for(step: Step, steps: Mapping[str, Step]) -> str:
 
 
 def record_from_run(tags: Mapping[str, str], metrics: Mapping[str, float], *, state: State, url: str) -> StepRecord:
-    """The record that a run's tags and metrics were written from; `state` is what MLflow's status says."""
+    """The record behind a run's tags and metrics. `state` is made from MLflow's status."""
     own = {key.removeprefix("reskd."): value for key, value in tags.items() if key.startswith("reskd.")}
     is_done = "complete" in own
     if "pruned" in own:
@@ -241,13 +242,13 @@ def record_from_run(tags: Mapping[str, str], metrics: Mapping[str, float], *, st
 
 
 def last_lines(traceback: object) -> str:
-    """The end of a traceback, which says where and what; nothing where none was recorded."""
+    """The end of a traceback, which says where it failed and why; empty if none was recorded."""
     lines = [line[:MAX_LINE] for line in str(traceback or "").splitlines() if line.strip()]
     return "\n".join(lines[-NUM_LINES:])
 
 
 def children_of(step_id: str, steps: Mapping[str, Step]) -> list[str]:
-    """The steps that a step teaches, as a person knows them: `pixel-level MSE, seed 0`."""
+    """The students of a step in words, such as `pixel-level MSE, seed 0`."""
     return [name_and_seed(step) for step in steps.values() if step.teacher_id == step_id]
 
 
@@ -262,9 +263,10 @@ def _kind(step: Step, steps: Mapping[str, Step]) -> str:
 
 
 def _params(step: Step, *, steps: Mapping[str, Step]) -> dict[str, str]:
-    """The identity of the step, and its teacher's under `teacher.`, by dotted key: what can never change in a run."""
+    """The step's identity by dotted key; the teacher's keys begin with `teacher.`. These values never change in a
+    run."""
     teacher = steps.get(step.teacher_id or "")
-    # Without distillation no field of it is identity; a level of its own lets MLflow group by it.
+    # Without distillation, no KD field is in the identity. The level `none` lets MLflow group runs by level.
     payload = {"kd": {"level": "none"}, **step.payload}
     if teacher is not None:
         payload["teacher"] = dict(teacher.payload)

@@ -37,9 +37,9 @@ SCHEMES = ("s3", "gs", "az")
 
 
 class Store(StepRecords):
-    """Steps, leases and manifests in ``blobs``, and a folder of this machine for everything else.
+    """Steps, leases and manifests in ``blobs``; everything else in a folder of this machine, ``home``.
 
-    home: that folder. Without blobs the store is a folder, and all of it lies in ``home``.
+    Without ``blobs`` the store is a folder, and everything lies in ``home``.
     """
 
     def __init__(self, home: Path, blobs: Blobs | None = None) -> None:
@@ -48,7 +48,7 @@ class Store(StepRecords):
 
     @property
     def address(self) -> str:
-        """What --store takes to come here again."""
+        """The value of --store that opens this store again."""
         return self.blobs.address
 
     @property
@@ -58,15 +58,15 @@ class Store(StepRecords):
         return self.address == (default.rstrip("/") if "://" in default else str(Path(default).absolute()))
 
     def local(self, reference: str) -> Path:
-        """The file on this machine that a reference of `weights_reference` or `manifest_reference` means.
+        """The file on this machine for a reference of `weights_reference` or `manifest_reference`.
 
-        Any other path is taken as it is: it must mean the same on all machines.
+        Any other path is returned unchanged. It must have the same meaning on all machines.
         """
         start = f"{self.address}/"
         return self.blobs.local(reference.removeprefix(start)) if reference.startswith(start) else Path(reference)
 
     def weights_reference(self, step_id: str) -> str:
-        """A step's weights as a worker on another machine may ask for them, with `local`."""
+        """The reference by which a worker on another machine gets a step's weights, with `local`."""
         return self.blobs.where(f"runs/{step_id}/weights.pt")
 
     @property
@@ -79,14 +79,14 @@ class Store(StepRecords):
 
     @property
     def devices(self) -> Path:
-        """Device profiles of this store's own."""
+        """Folder of the device profiles in this store."""
         return self.home / "devices"
 
     def tables(self, sweep_name: str) -> Path:
         return self.home / "tables" / sweep_name.replace("/", "_")
 
     def ray_folder(self, run_id: str) -> Path:
-        """Ray's own bookkeeping of one `reskd run`; nothing is ever resumed from it."""
+        """Folder for Ray's files of one `reskd run`. Nothing is ever resumed from it."""
         return self.home / "ray" / run_id
 
     @property
@@ -94,12 +94,12 @@ class Store(StepRecords):
         return self.home / "manifests" / "hashes.json"
 
     def manifest_reference(self, data_name: str, sha256: str) -> str:
-        """A manifest as a worker on another machine may ask for it, with `local`."""
+        """The reference by which a worker on another machine gets a manifest, with `local`."""
         return self.blobs.where(_manifest_key(data_name, sha256))
 
     def newest_manifest(self, data_name: str) -> Path | None:
-        """The manifest last written under a data set's name, as a file of this machine."""
-        length = len(_manifest_key(data_name, "?" * 16))  # another data set's name may go on after ours
+        """The newest manifest of a data set's name, as a file on this machine."""
+        length = len(_manifest_key(data_name, "?" * 16))  # another data set's name may begin with ours
         start = f"manifests/{data_name}-"
         found = [
             each for each in self.blobs.entries("manifests") if each.key.startswith(start) and len(each.key) == length
@@ -108,9 +108,9 @@ class Store(StepRecords):
         return None if newest is None else self.blobs.local(newest.key)
 
     def write_manifest(self, manifest: Manifest) -> None:
-        """Keep a manifest under its data set's name and hash, unless it is there.
+        """Write a manifest under its data set's name and hash, unless it exists.
 
-        The missing are in the file and not in the hash, so one with missing videos takes the place of an older file.
+        The hash does not cover the list of missing videos. So a manifest with missing videos replaces an older file.
         """
         key = _manifest_key(manifest.name, manifest.sha256)
         if manifest.missing or not self.blobs.exists(key):
@@ -120,7 +120,7 @@ class Store(StepRecords):
         return tuple(self.blobs.folders_with("runs", "recipe.json"))
 
     def find_step(self, prefix: str) -> str:
-        """The one step whose id begins so; BadInput for none or several."""
+        """The step whose id begins with ``prefix``. Raises BadInput unless there is exactly one."""
         found = [step_id for step_id in self.step_ids() if prefix and step_id.startswith(prefix)]
         if len(found) != 1:
             several = f" ({', '.join(found[:5])})" if found else ""
@@ -130,11 +130,11 @@ class Store(StepRecords):
         return found[0]
 
     def identity(self, step_id: str) -> Json | None:
-        """``{full_id, payload, recipe}`` as first recorded."""
+        """``{full_id, payload, recipe}`` as it was first recorded."""
         return self._read(step_id, "recipe.json")
 
     def record_identity(self, step_id: str, *, full_id: str, payload: Json, recipe: Json) -> None:
-        """Write who a step is, or check that the one on record is the same to the letter."""
+        """Write the identity of a step, or check that the stored one is equal."""
         before = self.identity(step_id)
         if before is None:
             self._write(step_id, "recipe.json", {"full_id": full_id, "payload": payload, "recipe": recipe})
@@ -148,12 +148,12 @@ class Store(StepRecords):
         return LeaseBlob(f"{self._step(step_id)}/lease.json", self.blobs)
 
     def lease(self, step_id: str) -> Lease | None:
-        """The lease of somebody who, as far as this host can tell, still lives."""
+        """The step's lease, if its owner still lives as far as this host can tell; else None."""
         lease = read_lease(self.lease_path(step_id))
         return None if lease is None or lease.owner.is_gone() else lease
 
     def status(self, step_id: str, *, own: str | None = None) -> StepStatus:
-        """What the store says of a step; leases of the owner `own` do not count as held."""
+        """The state of a step. Leases of the owner ``own`` do not count as held."""
         started = self.started(step_id)
         start: dict[str, Any] = (
             {"workers": started["workers"], "execution": Execution.of_record(started)} if started else {}
@@ -174,7 +174,7 @@ class Store(StepRecords):
         return StepStatus(epochs=epochs, **start)
 
     def remove(self, step_id: str) -> None:
-        """Delete a step that nobody holds, holding it meanwhile."""
+        """Delete a step that nobody holds. Its lease is held meanwhile."""
         with leases() as held:
             lease = self.lease_path(step_id)
             if not held.take(lease):
@@ -183,7 +183,7 @@ class Store(StepRecords):
 
 
 class LeasedStore(Store):
-    """The store as a job's workers see it: whatever is written of a step is written under the run's lease alone."""
+    """The store for a job's workers. Each write to a step needs the run's lease on it."""
 
     def __init__(self, store: Store, *, owner_id: str) -> None:
         super().__init__(store.home, _LeasedBlobs(store.blobs, check=self._check))
@@ -191,23 +191,23 @@ class LeasedStore(Store):
         self._store = store
 
     def lease_path(self, step_id: str) -> LeaseBlob:
-        """The lease's own place, which anybody may write who may take it."""
+        """The place of the lease itself, which every process may write."""
         return self._store.lease_path(step_id)
 
     def holds(self, step_id: str) -> bool:
-        """Whether the step is the run's own."""
+        """Whether the run holds the step's lease."""
         lease = read_lease(self.lease_path(step_id))
         return lease is not None and lease.owner.id == self.owner_id
 
     def _check(self, key: str) -> None:
-        """LeaseLost unless the step that a key is of is the run's own."""
+        """Raise LeaseLost unless the run holds the lease of the step that the key belongs to."""
         step_id = key.split("/")[1]
         if not self.holds(step_id):
             raise LeaseLost(f"step {step_id}: another run has taken it over from run {self.owner_id}, or it ended")
 
 
 class _LeasedBlobs:
-    """Blobs that change nothing before ``check`` has let their key pass."""
+    """Blobs that call ``check`` with the key before each change."""
 
     def __init__(self, blobs: Blobs, *, check: Callable[[str], None]) -> None:
         self._blobs, self._check = blobs, check
@@ -232,7 +232,7 @@ class _LeasedBlobs:
 
     def delete(self, keys: Iterable[str]) -> None:
         doomed = list(keys)
-        for key in doomed[:1]:  # of one step, as everything that a training deletes
+        for key in doomed[:1]:  # all keys belong to one step, as in every deletion of a training
             self._check(key)
         self._blobs.delete(doomed)
 

@@ -38,7 +38,7 @@ def build_table(
     look: Look | None = None,
     bench: Sequence[BenchFile] = (),
 ) -> Table:
-    """Entries of every row and column, what a reader must know about them, and the plot's points if it is asked for."""
+    """Build a table: an entry for every row and column, the sentences above it, and the plot if it asks for one."""
     recipes = {cell.row: cell.recipe for cell in sweep.cells}
     data_names = {recipes[row].data.name for row in spec.rows}
     paper = published.table(spec.published) if spec.published else None
@@ -91,7 +91,7 @@ def build_table(
 
 
 def _peers(spec: TableSpec, paper: PublishedTable | None, columns: Sequence[Column]) -> dict[str, str]:
-    """Published row -> its label, of the rows that are none of ours and have a figure in some column."""
+    """Published row -> its label, for published rows that are not in the sweep and have a figure in some column."""
     if paper is None or not spec.peers:
         return {}
     ours = {spec.published_rows.get(row, row) for row in spec.rows}
@@ -113,7 +113,7 @@ def _peer_entry(row: str, column: Column, values: Mapping[str, float]) -> Entry:
 
 
 def _bench_entry(row: str, column: Column, figure: BenchFigure | None) -> Entry:
-    """An imported measurement is of a network, not of a training: it has no seed and waits for none."""
+    """The entry for an imported measurement. It depends on the network, not on a training, so it has no seeds."""
     return Entry(
         row=row,
         column=column.key,
@@ -126,7 +126,7 @@ def _bench_entry(row: str, column: Column, figure: BenchFigure | None) -> Entry:
 
 
 class _Seeds:
-    """Which run answers a row and a seed, and what it says."""
+    """The seeds of one row, with the run and the record of each."""
 
     def __init__(self, sweep: Sweep, steps: Mapping[str, Step], records: Mapping[str, StepRecord]) -> None:
         self._seeds: dict[str, list[int]] = {}
@@ -153,7 +153,7 @@ class _Seeds:
     def entry(self, row: str, column: Column) -> Entry:
         values = self.values(row, column.key)
         records = [record for seed in values if (record := self._record(row, seed))]
-        # A cost is of a clip too, so of all the views that the step's own protocol takes.
+        # The cost of a clip also includes all views of the step's own protocol.
         depends = column.key.startswith("test/") or column.key in PER_CLIP
         protocols = {column.protocol or record.protocol or "" for record in records if depends}
         devices = {record.device for record in records if record.device and column.key == "clips/s"}
@@ -175,7 +175,10 @@ class _Seeds:
         )
 
     def delta(self, row: str, column: Column, *, confidence: float) -> Estimate:
-        """Over the seeds of which both runs were judged alike; a difference of two tests is none of two rows."""
+        """The difference over the seeds for which both runs were evaluated by the same protocol.
+
+        A difference between two protocols says nothing about two rows.
+        """
         assert column.delta_to is not None
         values, reference = self.values(row, column.key), self.values(column.delta_to, column.key)
         unlike = dict(self._unlike(row, column))
@@ -183,22 +186,23 @@ class _Seeds:
         return paired_difference(alike, reference, confidence=confidence)
 
     def delta_notes(self, row: str, column: Column) -> tuple[str, ...]:
-        """Why seeds have no difference although both rows have a figure."""
+        """Why some seeds have no difference although both rows have a value."""
         seeds: dict[str, list[str]] = {}
         for seed, how in self._unlike(row, column):
             seeds.setdefault(how, []).append(str(seed))
         return tuple(f"{row}, seed {', '.join(which)}: no difference, {how}" for how, which in seeds.items())
 
     def _unlike(self, row: str, column: Column) -> Iterator[tuple[int, str]]:
-        """Seeds whose two runs were judged by different protocols, and by which; none where the column names one."""
+        """Seeds whose two runs were evaluated by different protocols, with these; None if the column names a
+        protocol."""
         assert column.delta_to is not None
         if column.protocol is not None:
             return
         for seed in self._seeds[row]:
             ours, theirs = self._record(row, seed), self._record(column.delta_to, seed)
             if ours and theirs and ours.protocol and theirs.protocol and ours.protocol != theirs.protocol:
-                told = f"it was judged by {ours.protocol} and {column.delta_to} by {theirs.protocol}"
-                yield seed, f"{told}; `reskd eval` judges both alike, for a column test/<protocol>/<metric>"
+                told = f"it was tested by {ours.protocol} and {column.delta_to} by {theirs.protocol}"
+                yield seed, f"{told}; `reskd eval` tests both by one protocol, for a column test/<protocol>/<metric>"
 
     def _record(self, row: str, seed: int) -> StepRecord | None:
         return self._records.get(self._step_of.get((row, seed), ""))
@@ -262,7 +266,7 @@ class _Seeds:
 
 
 def _why(record: StepRecord) -> str:
-    """The reason and the traceback's last lines on one line."""
+    """The reason and the last lines of the traceback, on one line."""
     trace = " | ".join(line.strip() for line in record.trace.splitlines())
     return f"{record.note} ({trace})" if trace else record.note
 

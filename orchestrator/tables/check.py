@@ -1,4 +1,4 @@
-"""`reskd tables --check`: what is wrong with a sweep's tables, one line a finding."""
+"""`reskd tables --check`: finds what is wrong with a sweep's tables, one line per finding."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def findings(
     *,
     may_stop: Collection[str] = (),
 ) -> Iterator[str]:
-    """Files in `folder` that are not what would be built, seeds without a value, means outside what is expected.
+    """Files in `folder` that are out of date, seeds without a value, and means that are not as expected.
 
-    ``may_stop``: rows that the sweep lets be stopped early.
+    ``may_stop``: rows that the sweep may stop early.
     """
     yield from stale(files, folder)
     for table in tables:
@@ -30,20 +30,20 @@ def findings(
 
 
 def stale(files: Mapping[str, str | bytes], folder: Path) -> Iterator[str]:
-    """Files that are not there, or not as they would be built."""
+    """Files that are missing or not equal to what would be built now."""
     for name, content in files.items():
         path = folder / name
         if not path.is_file():
             yield f"{path}: stale, it was never built; run `reskd tables`"
-        # A figure's bytes are matplotlib's; what it is drawn from stands in the tables.
+        # Figures are not compared: their bytes depend on matplotlib, and their numbers are in the tables.
         elif isinstance(content, str) and path.read_bytes() != content.encode():
-            yield f"{path}: stale, not what would be built now; run `reskd tables`"
+            yield f"{path}: stale, it differs from what would be built now; run `reskd tables`"
 
 
 def _missing(table: Table, *, may_stop: Collection[str]) -> Iterator[str]:
-    """A row whose columns all lack the same seeds is one finding, not one a column.
+    """Seeds without a value. If all columns of a row lack the same seeds, this is one finding.
 
-    What was stopped early is not missing where the sweep lets it be stopped.
+    Steps that early stopping ended are not missing, if the sweep allows it.
     """
     for row in table.rows:
         gaps: dict[str, list[str]] = {}
@@ -66,7 +66,7 @@ def _unexpected(table: Table, spec: TableSpec) -> Iterator[str]:
 
 
 def _expectations(spec: TableSpec, row: str, column: str) -> Iterator[Expect]:
-    """The row's own, else what is expected of every row."""
+    """The row's own expectations, else those for every row."""
     for name in (row, "row"):
         found = spec.expect.get(name, {}).get(column)
         if found is not None:
@@ -75,7 +75,7 @@ def _expectations(spec: TableSpec, row: str, column: str) -> Iterator[Expect]:
 
 
 def unmet(expected: Expect, entry: Entry, column: Column) -> Iterator[str]:
-    """What of an expectation does not hold, one sentence each; nothing where nothing is measured."""
+    """A sentence for each expectation that does not hold; empty if nothing is measured."""
     unit = column.unit
     mean, delta = entry.estimate.mean, entry.delta.mean if entry.delta else None
     if mean is not None:

@@ -1,4 +1,4 @@
-"""Which classes a row gains over the baseline: bars of paired differences, from the logits in the store."""
+"""Draws which classes a row gains over the baseline: bars of paired differences, from the logits in the store."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_CLASSES = 24
-"""That a figure shows; of more, those of the largest gains and of the largest losses, half each."""
+"""Most classes in a figure. With more, half of them are those with the largest gains, half those with the largest
+losses."""
 GAIN, LOSS = COLOURS[0], COLOURS[1]
 
 
@@ -38,9 +39,9 @@ class ClassGain:
 
 
 def read_gains(store: Store, steps: Mapping[str, Step], rows: Sequence[str], *, over: str) -> list[ClassGain]:
-    """Each other row against `over`, seed by seed over the seeds that both finished, on the clips that both have.
+    """The gain of each other row over the row `over`, for each seed that both finished, on the clips that both have.
 
-    A row that was judged by another protocol than `over` is left out.
+    A row that was evaluated by another protocol than `over` is left out.
     """
     by_cell = {cell: step.id for step in steps.values() for cell in step.cells}
     seeds = [seed for row, seed in by_cell if row == over]
@@ -62,7 +63,10 @@ def _judged(store: Store, first: str, second: str) -> tuple[StoredJudgement, Sto
 
 
 def _gain(pairs: Sequence[tuple[StoredJudgement, StoredJudgement]], *, row: str, over: str) -> ClassGain:
-    """A clip of several classes counts as the one predicted, which differs by model, so there precision is compared."""
+    """Each class's gain. With several labels per clip, it is the gain in average precision.
+
+    For accuracy, such a clip would count as its predicted class, which differs between models.
+    """
     is_multi_label = any((one.targets.sum(axis=1) > 1).any() for pair in pairs for one in pair)
     found: dict[str, list[float]] = {}
     for pair in pairs:
@@ -80,7 +84,7 @@ def _gain(pairs: Sequence[tuple[StoredJudgement, StoredJudgement]], *, row: str,
 
 
 def shown_classes(gains: Sequence[ClassGain]) -> list[str]:
-    """In the order of the last row's gains, the largest first; of very many the two ends."""
+    """Classes in the order of the last row's gains, largest first. If there are many, only both ends."""
     last = gains[-1]
     names = sorted(last.gains, key=lambda name: -last.mean(name))
     half = MAX_CLASSES // 2

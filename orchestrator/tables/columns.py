@@ -1,4 +1,4 @@
-"""Which columns a table may have, what they are headed, and which of the paper's figures stand beside them."""
+"""Which columns a table may have, their headings, and the published figures beside them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ACCURACIES = {"top1": "top-1", "top5": "top-5", "mAP": "mAP", "agreement": "agre
 
 
 def check_tables(sweep: Sweep, published: Published) -> None:
-    """BadInput for a column that no run can have and for published tables, rows or figures that the paper has not."""
+    """Raise BadInput for a column that no run can have, and for published tables, rows or figures that do not exist."""
     if sweep.auto is not None:
         _check_accuracy(sweep.auto.column, f"{sweep.path}: 'seeds.auto.column'")
     for key, spec in sweep.tables.items():
@@ -28,16 +28,16 @@ def check_tables(sweep: Sweep, published: Published) -> None:
         if spec.published is None:
             continue
         if spec.published not in published.tables:
-            raise BadInput(f"{where}.published' names {spec.published!r}; there are {', '.join(published.tables)}")
+            raise BadInput(f"{where}.published' names {spec.published!r}; choose one of {', '.join(published.tables)}")
         paper = published.tables[spec.published]
         for row in spec.published_rows.values():
             if row not in paper.rows:
-                raise BadInput(f"{where}.published_rows' names {row!r}; there are {', '.join(paper.rows)}")
+                raise BadInput(f"{where}.published_rows' names {row!r}; choose one of {', '.join(paper.rows)}")
         _check_expectations(sweep, spec, paper, where)
 
 
 def _check_accuracy(column: str, where: str) -> None:
-    """A test column is test/<metric> or test/<protocol>/<metric>."""
+    """Raise BadInput unless a test column is test/<metric> or test/<protocol>/<metric>."""
     if column.split("/")[-1] not in ACCURACIES:
         raise BadInput(f"{where} has {column!r}; the metrics of test/ are {', '.join(ACCURACIES)}")
     parts = column.split("/")[1:-1]
@@ -49,7 +49,10 @@ def _check_accuracy(column: str, where: str) -> None:
 
 
 def _check_expectations(sweep: Sweep, spec: TableSpec, paper: PublishedTable, where: str) -> None:
-    """An expectation about a published figure needs that figure; of `row` it is about those that have one."""
+    """Raise BadInput if an expectation needs a published figure that does not exist.
+
+    An expectation for `row` applies to the rows that have one.
+    """
     recipes = {cell.row: cell.recipe for cell in sweep.cells}
     for row, columns in spec.expect.items():
         for column, expected in columns.items():
@@ -66,7 +69,7 @@ def _check_expectations(sweep: Sweep, spec: TableSpec, paper: PublishedTable, wh
 
 
 def plain_key(key: str) -> str:
-    """`test/val-f32-v10x3/top1` -> `test/top1`, and the imported clips/s -> that of the steps."""
+    """The metric without its protocol: `test/val-f32-v10x3/top1` -> `test/top1`; bench/clips/s -> clips/s."""
     if key == BENCH:
         return "clips/s"
     return f"test/{key.split('/')[-1]}" if key.startswith("test/") else key
@@ -75,7 +78,7 @@ def plain_key(key: str) -> str:
 def make_column(
     key: str, spec: TableSpec, paper: PublishedTable | None, data_names: Collection[str], published: Published
 ) -> Column:
-    """The column with its headings; a delta only where a row without teacher can have the metric too."""
+    """The column with its headings. It has a delta only if a row without a teacher can have the metric too."""
     if key in COSTS:
         heading, unit = COSTS[key]
         column = Column(key=key, heading=heading, unit=unit)
@@ -91,7 +94,7 @@ def make_column(
     is_comparable = beside.data == data_name and beside.measured == plain_key(key)
     metric = beside.measured.removeprefix("test/")
     shown = ACCURACIES.get(metric, metric)
-    # MLflow cuts long headings at their end, so whose figure it is comes first.
+    # MLflow cuts long headings at their end, so the source of the figure comes first.
     of_what = shown if beside.data == data_name else f"{published.data_sets[beside.data]} {shown}"
     return replace(
         column,
@@ -102,6 +105,6 @@ def make_column(
 
 
 def _place_of(beside: PublishedColumn, spec: TableSpec, paper: PublishedTable, data_name: str) -> str:
-    """The one column that a published one stands beside: its own metric first, then each step's own protocol."""
+    """The only column beside which a published one stands: one with its own metric, preferably without a protocol."""
     fitting = [key for key in spec.columns if paper.column_beside(plain_key(key), data_name=data_name) == beside]
     return min(fitting, key=lambda key: (plain_key(key) != beside.measured, plain_key(key) != key))

@@ -1,4 +1,4 @@
-"""Accuracy over cost: one mark a row, its seeds as small points at the same cost."""
+"""Draws accuracy against cost: one mark per row, with its seeds as small points at the same cost."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 MARK_SIZE = 9.0
-"""Points (1/72 inch), as all sizes here."""
+"""Size of a mark in points (1/72 inch), as all sizes here."""
 SEED_SIZE = 4.0
 PEER_SIZE = 5.5
 PEER_COLOUR = "#8c8c8c"
 PEER_TEXT = "#5f5f5f"
 FONT_SIZE = 9.0
 LEADER_FROM = 12.0
-"""Distance of a label from its mark from which a thin line joins them."""
+"""From this distance between a label and its mark, a thin line joins them."""
 LINE_BOXES = 60
-"""Small boxes that stand for the line between two rows when labels are placed."""
+"""Number of small boxes that represent a line between two rows when labels are placed."""
 LOG_FROM = 8.0
-"""Ratio of the largest to the smallest cost from which the axis is logarithmic."""
+"""From this ratio of the largest to the smallest cost, the axis is logarithmic."""
 
 
 def accuracy_vs_gmacs(plot: Plot) -> bytes:
@@ -74,9 +74,9 @@ def draw(plot: Plot) -> Figure:
 
 
 def _draw_series(axes: Any, points: Sequence[PlotPoint], *, colour: str, marker: str) -> None:
-    """A series: the marks, a line through those of the table, and the seeds with the span between them."""
+    """Draw a series: the marks, a line through the rows of the table, and the seeds with their range."""
     series = points[0].series
-    # A mark at 100 % is shown whole, so nothing is clipped at the frame.
+    # Nothing is clipped at the frame, so that a mark at 100 % is whole.
     options = {"color": colour, "clip_on": False}
     line = _line(points)
     axes.plot([x for x, _ in line], [y for _, y in line], linewidth=1.0, alpha=0.5, zorder=2, **options)
@@ -84,7 +84,7 @@ def _draw_series(axes: Any, points: Sequence[PlotPoint], *, colour: str, marker:
         span = [min(point.accuracies), max(point.accuracies)]
         axes.plot([point.gmacs] * 2, span, linewidth=1.2, zorder=2, **options)
     costs, means = [point.gmacs for point in points], [_mean(point) for point in points]
-    # White rims tell marks apart that lie on one another; seeds are above them, so that one at its mean is seen.
+    # White rims separate overlapping marks. Seeds are drawn on top, so that a seed at its mean is visible.
     rim = {"markeredgecolor": "white", "markeredgewidth": 0.6}
     axes.plot(costs, means, marker, markersize=MARK_SIZE, label=series, zorder=3, **options, **rim)
     seeds = [(point.gmacs, value) for point in points for value in point.accuracies if len(point.accuracies) > 1]
@@ -92,7 +92,7 @@ def _draw_series(axes: Any, points: Sequence[PlotPoint], *, colour: str, marker:
 
 
 def _line(points: Sequence[PlotPoint]) -> list[Point]:
-    """Through the table's rows by cost: "the same with fewer pixels"; rows of one cost have nothing to join."""
+    """The line through the table's rows by cost, "the same with fewer pixels". Rows of equal cost are not joined."""
     line = sorted((point.gmacs, _mean(point)) for point in points if point.in_table)
     return line if len({cost for cost, _ in line}) == len(line) > 1 else []
 
@@ -124,7 +124,10 @@ def _frame(axes: Any, plot: Plot) -> None:
 
 
 def _label(axes: Any, plot: Plot) -> None:
-    """Row names beside their marks, with a thin line to the mark where only a far place was free; peers' in grey."""
+    """Write row names beside their marks, those of peers in grey.
+
+    A thin line leads to the mark if only a far place was free.
+    """
     from matplotlib.patheffects import withStroke
     from matplotlib.transforms import Affine2D
 
@@ -155,7 +158,7 @@ def _label(axes: Any, plot: Plot) -> None:
 
 
 def _obstacles(axes: Any, points: Sequence[PlotPoint]) -> Iterator[Box]:
-    """What no label may cover, in points: marks, seeds with the spans between them, lines through rows."""
+    """Boxes that no label may cover, in points: marks, seeds with their ranges, and lines through rows."""
     for point in points:
         yield Box.around(_position(axes, point.gmacs, _mean(point)), width=MARK_SIZE + 4, height=MARK_SIZE + 4)
         x, low = _position(axes, point.gmacs, min(point.accuracies))
@@ -171,7 +174,7 @@ def _obstacles(axes: Any, points: Sequence[PlotPoint]) -> Iterator[Box]:
 
 
 def _position(axes: Any, cost: float, accuracy: float) -> Point:
-    """Place in the figure, in points."""
+    """Position in the figure, in points."""
     x, y = axes.transData.transform((cost, accuracy))
     return float(x) * 72 / float(axes.figure.dpi), float(y) * 72 / float(axes.figure.dpi)
 

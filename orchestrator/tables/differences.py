@@ -1,4 +1,4 @@
-"""Where our figures came about in another way than the published ones beside them: network, protocol..."""
+"""Says how our figures were obtained in another way than the published ones: network, protocol and so on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def unlike_published(
     columns: Sequence[Column],
     entries: Mapping[tuple[str, str], Entry],
 ) -> Iterator[str]:
-    """A sentence for every difference, with its rows, then one for what is alike; only of comparable columns."""
+    """A sentence for every difference, with its rows, then one about what is equal. Only comparable columns count."""
     unlike: dict[str, dict[str, list[str]]] = {}
     alike: dict[str, dict[str, None]] = {}
     for column in columns:
@@ -37,7 +37,7 @@ def unlike_published(
             headings_of.setdefault(tuple(rows), []).append(heading)
         for shared, headings in headings_of.items():
             yield f"Not as published: {what} ({' and '.join(headings)} of {', '.join(shared)})."
-    # What only some of the rows share with the paper is said of the others, above.
+    # Facts that are equal for some rows only are not listed here; the sentences above name the other rows.
     odd = {(heading, what.split()[0]) for what, rows_of in unlike.items() for heading in rows_of}
     kept = {heading: [what for what in same if (heading, what) not in odd] for heading, same in alike.items()}
     shown = [f"{heading}: {', '.join(same)}" for heading, same in kept.items() if same]
@@ -48,7 +48,10 @@ def unlike_published(
 def _compare(
     sweep: Sweep, spec: TableSpec, paper: PublishedTable, column: Column, entry: Entry
 ) -> tuple[list[str], list[str]]:
-    """What of one entry differs from its published figure, and what is the same; only what is known of both."""
+    """What differs between one entry and its published figure, and what is equal.
+
+    Only facts that are known of both count.
+    """
     assert column.published is not None
     beside = spec.published_rows.get(entry.row, entry.row)
     known = paper.conditions_of(beside, column.published.name)
@@ -68,7 +71,7 @@ def _compare(
 
 
 def _network(paper: PublishedTable, row: str, *, data: str) -> str | None:
-    """The cost name of a published row on a data set."""
+    """The name that a published row's network has in the cost columns of a data set."""
     data_of = {column.name: column.data for column in paper.columns}
     found = (network.model for name, network in paper.networks.get(row, {}).items() if data_of[name] == data)
     return next(found, None)

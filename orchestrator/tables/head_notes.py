@@ -1,4 +1,4 @@
-"""The sentences over a table: what its numbers rest on, and what they do not say."""
+"""The sentences above a table, which say what its numbers are based on."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def head_sentences(
     look: Look | None = None,
     num_peers: int = 0,
 ) -> tuple[str, ...]:
-    """Everything that a reader must know; `records` are the finished runs behind the table."""
+    """All sentences above a table. `records` are those of the finished runs behind it."""
     return (
         *_seeds(sweep),
         *_sequential(sweep, look, rows=spec.rows, columns=columns),
@@ -61,7 +61,7 @@ def _seeds(sweep: Sweep) -> Iterator[str]:
 
 
 def _sequential(sweep: Sweep, look: Look | None, *, rows: Sequence[str], columns: Iterable[Column]) -> Iterator[str]:
-    """What `seeds: auto` says, if one of its rows is in the table."""
+    """The sentence about `seeds: auto`, if one of its rows is in the table."""
     auto = sweep.auto
     if auto is None or look is None or not set(auto.compare) & set(rows):
         return
@@ -74,7 +74,7 @@ def _sequential(sweep: Sweep, look: Look | None, *, rows: Sequence[str], columns
 
 
 def _clips(records: Collection[StepRecord]) -> Iterator[str]:
-    """How many clips the default protocol's figures are over."""
+    """The sentence about how many clips the figures of the final tests are based on."""
     judged = {
         (record.data_name, record.protocol, record.num_clips, record.num_skipped, record.num_missing)
         for record in records
@@ -85,17 +85,17 @@ def _clips(records: Collection[StepRecord]) -> Iterator[str]:
             f"{data_name}: {num_clips} clips evaluated, {num_skipped} skipped as damaged{missing}; protocol {protocol}."
         )
     for data_name, packed in sorted({(record.data_name, record.packed) for record in records if record.packed}):
-        yield f"{data_name}: frames were {packed}; another data set than the original videos."
+        yield f"{data_name}: frames were {packed}, so this is another data set than the original videos."
 
 
 def _evaluated_again(columns: Iterable[Column], records: Collection[StepRecord]) -> Iterator[str]:
-    """The protocols that columns name, in words, and how many clips the figures of each are over."""
+    """For each protocol in a column's name: the protocol in words, and how many clips its figures are based on."""
     for name in dict.fromkeys(name for column in columns if (name := column.protocol)):
         known = {(record.data_name, *record.evaluations[name]) for record in records if name in record.evaluations}
         over = [
             f"{data_name}: {clips} clips, {skipped} skipped as damaged" for data_name, clips, skipped in sorted(known)
         ]
-        yield f"{name}: {parse_protocol(name).words}; {'; '.join(over) or 'no step was evaluated so yet'}."
+        yield f"{name}: {parse_protocol(name).words}; {'; '.join(over) or 'no step was evaluated by it yet'}."
 
 
 def _devices(columns: Iterable[Column], entries: Iterable[Entry]) -> Iterator[str]:
@@ -107,14 +107,14 @@ def _devices(columns: Iterable[Column], entries: Iterable[Entry]) -> Iterator[st
         yield f"clips/s: the network alone, without decoding, on {next(iter(rows))}."
     elif rows:
         where = "; ".join(f"{device} ({', '.join(names)})" for device, names in sorted(rows.items()))
-        yield f"clips/s was measured on different devices and does not compare across them: {where}."
+        yield f"clips/s was measured on different devices and cannot be compared between them: {where}."
     for column in columns:
         if column.published and column.published.device:
             yield f"Published clips/s: on {column.published.device}."
 
 
 def _early_exits(columns: Iterable[Column], records: Iterable[StepRecord]) -> Iterator[str]:
-    """What a cost means for networks that stop early."""
+    """The sentence about what a cost means for networks that stop early."""
     rows: dict[str, list[float]] = {}
     for record in records:
         if FRAMES_USED in record.metrics:
@@ -129,7 +129,7 @@ def _early_exits(columns: Iterable[Column], records: Iterable[StepRecord]) -> It
 
 
 def _epochs(sweep: Sweep, rows: Sequence[str]) -> Iterator[str]:
-    """Rows with different budgets, most common first."""
+    """The sentence about rows with different numbers of epochs, most common first."""
     by_epochs: dict[int, list[str]] = {}
     for cell in sweep.cells:
         names = by_epochs.setdefault(cell.recipe.optim.epochs, [])
@@ -145,9 +145,9 @@ def _gaps(entries: Iterable[Entry]) -> Iterator[str]:
     entries = list(entries)
     yield from dict.fromkeys(f"{note}." for entry in entries for note in entry.notes)  # a row's entries say the same
     if any(state == "stale" for entry in entries for _, state in entry.seed_states):
-        yield "stale: a run of this row and seed exists, but of another recipe; run the sweep to train this one."
+        yield "stale: a run of this row and seed exists, but with another recipe; run the sweep to train the new one."
     if any(len(entry.protocols) > 1 for entry in entries):
-        yield "Values of one entry were judged by different protocols; they do not average."
+        yield "Values of one entry come from different protocols, so no mean is shown."
 
 
 def _published(paper: PublishedTable | None, columns: Iterable[Column], *, num_peers: int) -> Iterator[str]:
@@ -158,8 +158,8 @@ def _published(paper: PublishedTable | None, columns: Iterable[Column], *, num_p
     yield f"Published: Ma et al., NeurIPS 2022 (arXiv 2209.12797), {paper.source}, one run each.{note}"
     other = dict.fromkeys(f'"{column.published_heading}"' for column in shown if not column.is_comparable)
     if other:
-        yield f"{', '.join(other)}: of another data set or metric; does not compare with what is measured here."
+        yield f"{', '.join(other)}: of another data set or metric; not comparable with what is measured here."
     if any(column.key == "GMACs" for column in shown):
         yield "What the paper prints as GFLOPs are multiply-accumulates, so they stand beside GMACs."
     if num_peers:
-        yield f"{num_peers} rows are published only: their figures are quoted, nothing of them was measured here."
+        yield f"{num_peers} rows are published only: their figures are from the paper; they were not measured here."

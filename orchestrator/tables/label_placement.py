@@ -1,4 +1,4 @@
-"""Where a figure's labels go: beside their marks, over no mark and over no other label."""
+"""Places the labels of a figure beside their marks, where they cover no mark and no other label."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 Point = tuple[float, float]
 
 DISTANCES = (9.0, 18.0, 28.0, 40.0, 54.0, 70.0)
-"""From a mark to its label, in the unit of the boxes; nearer ones are tried first."""
+"""Distances between a mark and its label, in the unit of the boxes. Smaller ones are tried first."""
 GAP = 4.0
-"""Between two labels side by side."""
+"""Gap between two labels side by side."""
 DIRECTIONS = ((1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1), (0, 1), (0, -1))
 
 
@@ -31,7 +31,7 @@ class Box:
         return (self.right - self.left) * (self.top - self.bottom)
 
     def nearest(self, point: Point) -> Point:
-        """The box's point that is nearest to another."""
+        """The box's point that is nearest to the given point."""
         return min(max(point[0], self.left), self.right), min(max(point[1], self.bottom), self.top)
 
     def shared(self, other: Box) -> float:
@@ -42,9 +42,10 @@ class Box:
 
 
 def place(marks: Sequence[Point], sizes: Sequence[Point], *, obstacles: Sequence[Box], frame: Box) -> list[Box]:
-    """A label's box for each mark, sizes being (width, height); the same input gives the same boxes.
+    """A label's box for each mark; sizes are (width, height). The same input gives the same boxes.
 
-    Each label takes the first place that is free and inside the frame, or where none is, the one that covers least.
+    Each label takes the first place that is free and inside the frame. If there is none, it takes the place that covers
+    least.
     """
     placed: list[Box] = []
     for mark, size in zip(marks, sizes, strict=True):
@@ -54,7 +55,7 @@ def place(marks: Sequence[Point], sizes: Sequence[Point], *, obstacles: Sequence
 
 
 def _candidates(mark: Point, size: Point) -> Iterator[Box]:
-    """Boxes around a mark, the most readable first."""
+    """Boxes around a mark, most readable first."""
     width, height = size
     for distance in DISTANCES:
         for right, up in DIRECTIONS:
@@ -64,5 +65,8 @@ def _candidates(mark: Point, size: Point) -> Iterator[Box]:
 
 
 def _covered(box: Box, taken: Sequence[Box], frame: Box) -> float:
-    """What a label there would cover, or lose outside the frame; whole units, so that rounding cannot decide."""
+    """The area that a label at this place would cover, or lose outside the frame.
+
+    It is in whole units, so that rounding cannot decide.
+    """
     return round(sum(box.shared(other) for other in taken) + box.area - box.shared(frame))

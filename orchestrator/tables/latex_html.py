@@ -1,4 +1,4 @@
-"""Tables as LaTeX and as a page of their own: the same texts as in Markdown, escaped for each."""
+"""Writes tables as LaTeX and as an HTML page, with the same texts as in Markdown, escaped for each."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from unicodedata import lookup
 from orchestrator.tables.table import Table
 
 HEADING_WIDTH = 14
-"""Letters in a line of a heading in LaTeX."""
+"""Most letters per line of a heading in LaTeX."""
 LONG = 40
-"""Letters of a cell from which it may break into lines in HTML."""
+"""From this number of letters, a cell may be wrapped in HTML."""
 WIDE = 6
-"""Columns beyond which a table is shrunk in LaTeX."""
+"""With more columns than this, a table is shrunk in LaTeX."""
 
 Links = tuple[tuple[str, str], ...]
-"""(seed, page of its run)."""
+"""(seed, address of its run)."""
 
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -39,12 +39,13 @@ LATEX = {
     "→": r"$\rightarrow$",
     "≤": r"$\leq$",
     "≥": r"$\geq$",
-    # After the end of a row, LaTeX would take them for an option of it.
+    # At the start of a row, LaTeX would read it as an option of the row end before it.
     "[": "{[}",
     "*": "{*}",
     "\n": " ",
 }
-"""What LaTeX reads as a command, and signs that its default fonts lack; of the rest it takes Latin letters."""
+"""Escapes of characters that LaTeX reads as commands or that its default fonts lack. Otherwise it accepts Latin
+letters."""
 GREEK = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau phi chi psi omega"
 LATEX |= {lookup(f"GREEK SMALL LETTER {name.replace('lambda', 'lamda')}"): rf"$\{name}$" for name in GREEK.split()}
 LATEX |= {lookup(f"GREEK CAPITAL LETTER {name}"): rf"$\{name.capitalize()}$" for name in ("delta", "sigma", "omega")}
@@ -53,7 +54,7 @@ STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;padding:0 1rem;color:#1a1a1a;width:fit-content}"
     "body{max-width:calc(100vw - 2rem);box-sizing:border-box}"
     "h1,p,ul{max-width:70rem}"
-    "div{overflow-x:auto}"  # a wide table scrolls, and the page does not
+    "div{overflow-x:auto}"  # only a wide table scrolls, not the page
     "table{border-collapse:collapse;margin:1rem 0}"
     "th,td{padding:.3rem .8rem;text-align:right;border-bottom:1px solid #ddd;vertical-align:top}"
     "th{border-bottom:2px solid #888}"
@@ -69,9 +70,9 @@ STYLE = (
 
 
 def table_tex(table: Table) -> str:
-    r"""A `table` with a plain `tabular`; the sentences stand below it, as its caption's rest.
+    """A `table` with a plain `tabular`; the sentences stand below it, as the rest of its caption.
 
-    No package is needed, but graphicx for a table of very many columns, which is shrunk to the width of the text.
+    It needs no package, except graphicx for a table with very many columns, which is shrunk to the width of the text.
     """
     peers, rows = (
         [" & ".join(map(latex, table.cells(row))) + r" \\" for row in part] for part in (table.peers, table.rows)
@@ -101,7 +102,7 @@ def table_tex(table: Table) -> str:
 
 
 def table_html(table: Table) -> str:
-    """A whole page that needs no other file; published figures, in columns of their own, look like a quotation."""
+    """A complete page that needs no other file. Published figures are in their own columns and look like quotations."""
     quoted = [text in {column.published_heading for column in table.columns} for text in table.headings]
     head = "".join(f"<li>{escape(sentence)}</li>\n" for sentence in table.head)
     body = "".join(
@@ -118,12 +119,12 @@ def table_html(table: Table) -> str:
 
 
 def latex(text: str) -> str:
-    """Text as LaTeX prints it, sign by sign."""
+    """Text escaped for LaTeX, character by character."""
     return "".join(LATEX.get(sign, sign) for sign in text)
 
 
 def _stacked(heading: str) -> str:
-    """A heading in lines of a few words, so that it is no wider than the numbers below it need."""
+    """A heading in lines of a few words, so that it is no wider than its numbers need."""
     lines = [latex(line) for line in textwrap.wrap(heading, HEADING_WIDTH, break_long_words=False)]
     stack = r" \\ ".join(lines)
     return rf"\shortstack[r]{{{stack}}}" if len(lines) > 1 else stack
@@ -140,6 +141,6 @@ def _row(
 
 
 def _links(pages: Links) -> str:
-    """A line below the number: of each seed, the link that opens its run."""
+    """A line below the number with a link to the run of each seed."""
     shown = [f'<a href="{escape(url)}" title="MLflow run of seed {seed}">{seed}</a>' for seed, url in pages]
     return f"<small>runs {' '.join(shown)}</small>" if shown else ""

@@ -1,4 +1,4 @@
-"""Learning curves: a row's validation metric by epoch, the mean over its seeds and the span between them."""
+"""Draws learning curves: a row's validation metric by epoch, as mean over its seeds with their range."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_BANDS = 4
-"""Rows whose spans are drawn as bands; more would hide one another and are drawn as bars."""
+"""Up to this number of rows, ranges are drawn as bands; with more rows as bars, since bands would hide each other."""
 LINES = ("-", "--", ":")
-"""Tell rows apart that share a colour."""
+"""Line styles for rows that share a colour."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Curve:
-    """One row; rows of the same steps are one curve, `24 px = pixel-level MSE`."""
+    """The curve of one row. Rows with the same steps are one curve, `24 px = pixel-level MSE`."""
 
     row: str
     by_epoch: tuple[tuple[int, tuple[float, ...]], ...]
-    """(epoch, a value of each seed that was validated then), in percent."""
+    """(epoch, values in percent of the seeds that were validated in it)."""
 
     @property
     def means(self) -> list[float]:
@@ -35,9 +35,9 @@ class Curve:
 
 
 def read_curves(store: Store, steps: Mapping[str, Step], rows: Sequence[str], *, metric: str) -> list[Curve]:
-    """Read the curves of the rows that were validated at least once, finished or not, from the store's metrics.
+    """Read from the store the curves of rows that were validated at least once, finished or not.
 
-    A curve ends where one of its seeds does: a mean over other seeds than the epoch before would jump.
+    A curve ends when one of its seeds ends, since a mean over other seeds than in the epoch before would jump.
     """
     names: dict[tuple[str, ...], list[str]] = {}
     for row in rows:
@@ -65,7 +65,7 @@ def draw_curves(curves: Sequence[Curve], *, metric: str) -> Figure:
     axes = figure.subplots()
     are_few = len(curves) <= MAX_BANDS
     last = max(epoch for curve in curves for epoch, _ in curve.by_epoch)
-    step = 0.005 * last  # spans of many rows stand side by side, each a little off its epoch
+    step = 0.005 * last  # bars of several rows are shifted a little, so that they stand side by side
     for index, curve in enumerate(curves):
         epochs: list[float] = [epoch for epoch, _ in curve.by_epoch]
         colour, line = COLOURS[index % len(COLOURS)], LINES[index // len(COLOURS) % len(LINES)]
@@ -83,7 +83,7 @@ def draw_curves(curves: Sequence[Curve], *, metric: str) -> Figure:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    # In the order of the curves' ends, so that a name is found beside its line.
+    # In the order of the curves' last values, so that each name is near its line.
     handles, labels = axes.get_legend_handles_labels()
     order = sorted(range(len(curves)), key=lambda index: -curves[index].means[-1])
     figure.legend(

@@ -25,7 +25,7 @@ class PublishedColumn:
 
     name: str
     measured: str
-    """The column of our tables that it stands beside: test/mAP, GMACs, clips/s..."""
+    """The measured column beside which it stands: test/mAP, GMACs, clips/s and so on."""
     unit: str
     data: str
     """Key of the data set that it was published for, as in `data.name`."""
@@ -46,7 +46,7 @@ class PublishedNetwork:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conditions:
-    """How published figures came about, as far as anyone knows; None where nobody does."""
+    """How published figures were obtained, as far as it is known; None for unknown facts."""
 
     rows: tuple[str, ...] | None = None
     """None: all of the table."""
@@ -55,12 +55,12 @@ class Conditions:
     """A name such as `val-f16-v1x1`: frames, views x crops."""
     epochs: int | None = None
     resolution: int | None = None
-    """Pixels that the student sees."""
+    """Side of the student's input in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PublishedTable:
-    """One published table; `rows` maps row -> column -> value and leaves unknown figures out."""
+    """One published table. `rows` maps row -> column -> value; unknown figures are left out."""
 
     key: str
     title: str
@@ -69,16 +69,16 @@ class PublishedTable:
     rows: Mapping[str, Mapping[str, float]]
     backbones: Mapping[str, str]
     networks: Mapping[str, Mapping[str, PublishedNetwork]]
-    """Row -> column of GFLOPs -> the network, where it is one of ours."""
+    """Row -> GFLOPs column -> the network, if reskd has it."""
     note: str | None = None
     conditions: tuple[Conditions, ...] = ()
-    """Each says what it knows of its rows and columns."""
+    """Each entry holds the known facts for its rows and columns."""
 
     def column_beside(self, measured: str, *, data_name: str) -> PublishedColumn | None:
-        """The published column to show beside a measured one: of the same data set where the paper has that.
+        """The published column beside a measured one, of the same data set if there is one.
 
-        Where the paper has no such metric an accuracy stands beside an accuracy: top-1 of another task is no
-        less comparable to mAP than mAP of another task is.
+        If the paper does not have this accuracy, another accuracy is taken. For example, top-1 stands beside mAP. It
+        compares no worse than the mAP of another data set.
         """
         columns = [column for column in self.columns if column.data == data_name] or list(self.columns)
         fitting = [column for column in columns if column.measured == measured]
@@ -87,7 +87,7 @@ class PublishedTable:
         return next(iter(fitting), None)
 
     def conditions_of(self, row: str, column: str) -> Conditions:
-        """All that is known of one figure."""
+        """All facts that are known about one figure."""
         known = Conditions(rows=(row,), columns=(column,))
         for found in self.conditions:
             if row in (found.rows or self.rows) and column in (found.columns or [each.name for each in self.columns]):
@@ -125,7 +125,7 @@ PEERS = "table1"
 def published_peers(
     published: Published, *, measured: str, data_name: str
 ) -> tuple[tuple[tuple[str, float, float], ...], str]:
-    """(method, GMACs, accuracy) of the methods published for this very data set and metric, and where; none of others.
+    """(method, GMACs, accuracy) of methods published for exactly this data set and metric, and the source; else empty.
 
     The paper's GFLOPs are multiply-accumulates, as our GMACs are.
     """

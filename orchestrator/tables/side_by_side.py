@@ -1,4 +1,4 @@
-"""One table of several sweeps, side by side: the paper's Table 1 has three data sets, each of them a sweep."""
+"""Joins the tables of several sweeps side by side, as in the paper's Table 1, which has three data sets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ def join_tables(groups: Sequence[Sequence[Table]]) -> list[Table]:
 
 
 def join(tables: Sequence[Table]) -> Table:
-    """Rows of the same name are one row; columns are named by their data set, or by their sweep where that repeats."""
+    """Join tables. Rows of the same name become one row; column names get the data set, or the sweep if that
+    repeats."""
     names = [table.data for table in tables]
     if not all(names) or len(set(names)) < len(names):
         names = [table.sweep for table in tables]
@@ -46,7 +47,7 @@ def join(tables: Sequence[Table]) -> Table:
 
 
 def _head(names: Sequence[str], tables: Sequence[Table]) -> tuple[str, ...]:
-    """Sentences that all tables have once, the others with the name of their table."""
+    """Sentences that all tables share, once; then the others, each with its table's name."""
     shared = set.intersection(*(set(table.head) for table in tables))
     own = [
         f"{name}: {sentence}"

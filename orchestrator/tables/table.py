@@ -12,11 +12,12 @@ from orchestrator.tables.published import PublishedColumn
 SeedState = Literal[
     "done", "missing", "failed", "pruned", "running", "interrupted", "teacher failed", "stale", "not measured"
 ]
-"""stale: MLflow has the row and seed, but of a recipe that the sweep no longer asks for."""
+"""stale: MLflow has this row and seed, but with an older recipe of the sweep."""
 
 
 def protocol_in(key: str) -> str | None:
-    """The protocol that a metric's key names, test/<protocol>/<metric>; None of test/<metric>: each step's own."""
+    """The protocol in a metric's key test/<protocol>/<metric>; None for test/<metric>, which is each step's final
+    test."""
     parts = key.split("/")
     return parts[1] if parts[0] == "test" and len(parts) == 3 else None
 
@@ -51,32 +52,32 @@ class Column:
 
 
 Kind = Literal["measured", "published only", "not asked", "not measured"]
-"""published only: a row of the paper that is none of ours; not asked: a row that another sweep of the table has;
-not measured: no imported measurement is of its network, resolution and frames."""
+"""published only: a published row that is not in the sweep. not asked: a row that only another sweep of the table has.
+not measured: no imported measurement fits its network, resolution and frames."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """One row in one column: what was measured and what it rests on."""
+    """One row in one column: the measured value and what it is based on."""
 
     row: str
     column: str
     unit: str
     estimate: Estimate
     seed_states: tuple[tuple[int, SeedState], ...]
-    """Every seed that the sweep asks for."""
+    """State of every seed that the sweep asks for."""
     step_ids: tuple[str, ...]
-    """The runs behind the values, in the order of the seeds."""
+    """Steps behind the values, in the order of the seeds."""
     delta: Estimate | None = None
     is_sequential: bool = False
-    """Whether the seeds of the difference were added by looking at it, and its interval is corrected for that."""
+    """Whether `seeds: auto` added seeds while it looked at the difference. The interval is then corrected."""
     published: float | None = None
     protocols: tuple[str, ...] = ()
-    """That the values were judged by; of several no mean is shown."""
+    """Protocols of the values. If there are several, no mean is shown."""
     devices: tuple[str, ...] = ()
-    """That clips/s was measured on; of several no mean is shown."""
+    """Devices on which clips/s was measured. If there are several, no mean is shown."""
     notes: tuple[str, ...] = ()
-    """Why seeds failed, or what failed that they wait for."""
+    """Why seeds failed, or which failed teacher they wait for."""
     kind: Kind = "measured"
     links: tuple[tuple[str, str], ...] = field(default=(), compare=False)
     """(seed, page of its MLflow run) of the values, where the address of a tracking server is known."""
@@ -91,7 +92,7 @@ class Entry:
 
     @property
     def state(self) -> str:
-        """complete, partial, or what all seeds are that have no value (mixed where they differ); the kind of others."""
+        """complete, partial, or the state of all seeds if none has a value (mixed if they differ); else the kind."""
         if self.kind != "measured":
             return self.kind
         if self.n:
@@ -101,7 +102,7 @@ class Entry:
 
     @property
     def text(self) -> str:
-        """The numbers, and in words what is missing."""
+        """The numbers, and what is missing, in words."""
         if self.kind != "measured":
             return "not measured" if self.kind == "not measured" else "-"
         averages = len(self.protocols) <= 1 and len(self.devices) <= 1
@@ -121,7 +122,7 @@ class Entry:
 
     @property
     def delta_text(self) -> str:
-        """The difference, over how many pairs where seeds are missing, and whether it was looked at repeatedly."""
+        """The difference, with the number of pairs if seeds are missing, and whether it is sequential."""
         if self.delta is None:
             return ""
         shown = self.delta.text(unit=self.unit, signed=True)
@@ -152,9 +153,9 @@ class Plot:
     """Heading of the accuracy."""
     points: tuple[PlotPoint, ...]
     peers: tuple[tuple[str, float, float], ...] = ()
-    """(method, GMACs, accuracy in percent) as published for the same data set and metric; never joined with points."""
+    """(method, GMACs, accuracy in percent) as published for the same data set and metric; drawn as single marks."""
     peers_from: str = ""
-    """Where these are published."""
+    """The source of the peers' figures."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -175,17 +176,17 @@ class Table:
     sweep: str
     question: str
     head: tuple[str, ...]
-    """Sentences that a reader of the numbers must know."""
+    """Sentences above the table."""
     columns: tuple[Column, ...]
     rows: tuple[str, ...]
-    """That were or are to be measured."""
+    """Rows that are or will be measured."""
     entries: Mapping[tuple[str, str], Entry]
     plot: Plot | None = None
     figures: tuple[Figure, ...] = ()
     peers: tuple[str, ...] = ()
-    """Rows of the paper's table that are none of ours: published figures and nothing else. They stand first."""
+    """Published rows that are not in the sweep. They stand first and have published figures only."""
     data: str = ""
-    """The data set in words; empty where the rows have several."""
+    """The data set in words; empty if the rows have several."""
 
     @property
     def all_rows(self) -> tuple[str, ...]:

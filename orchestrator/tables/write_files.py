@@ -1,4 +1,4 @@
-"""Tables as files: Markdown to read, CSV to compute with, a figure; the same bytes whenever nothing has changed."""
+"""Writes tables as files: Markdown to read, CSV to compute with, and figures. Equal tables give equal bytes."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ PLOT_FILE = "accuracy_vs_gmacs.png"
 INDEX_FILE = "report.md"
 ENTRY_FIELDS = tuple(field.name for field in fields(Entry))
 MAX_NAME_WIDTH = 32
-"""Columns of a terminal that a row's name may have before it wraps."""
+"""Widest row name on a terminal, in columns; longer ones wrap."""
 
 
 def write_report(tables: Sequence[Table], folder: Path) -> list[Path]:
-    """Write the report's files; their paths."""
+    """Write the report's files, and return their paths."""
     files = report_files(tables)
     for name, content in files.items():
         write_atomic(folder / name, content)
@@ -36,7 +36,7 @@ def write_report(tables: Sequence[Table], folder: Path) -> list[Path]:
 
 
 def report_files(tables: Sequence[Table]) -> dict[str, str | bytes]:
-    """<key>.md, .csv, .tex and .html of each table, the figure if a table has one, and report.md with all of it."""
+    """<key>.md, .csv, .tex and .html of each table, the figures, and report.md with all of it."""
     files: dict[str, str | bytes] = {}
     if not tables:
         return files
@@ -54,7 +54,7 @@ def report_files(tables: Sequence[Table]) -> dict[str, str | bytes]:
 
 
 def table_markdown(table: Table) -> str:
-    """What the numbers rest on as a list, then the table."""
+    """The sentences about the numbers as a list, then the table."""
     head = "".join(f"- {sentence}\n" for sentence in table.head)
     rule = ["---", *["---:"] * (len(table.headings) - 1)]  # numbers to the right
     lines = [_escaped(table.headings), rule]
@@ -65,7 +65,7 @@ def table_markdown(table: Table) -> str:
 
 
 def table_csv(table: Table) -> str:
-    """One line an entry with every number, unrounded; several values in a field are separated by `;`."""
+    """One line per entry with every number, unrounded. Several values in a field are separated by `;`."""
     lines = [
         _csv_line(table.key, column, table.entries[row, column.key])
         for row in table.all_rows
@@ -79,7 +79,7 @@ def table_csv(table: Table) -> str:
 
 
 def table_dict(table: Table) -> dict[str, Any]:
-    """Plain values, for --json: the sentences over the table and every entry with its numbers unrounded."""
+    """Plain values for --json: the sentences above the table, and every entry with unrounded numbers."""
     entries = [table.entries[row, column.key] for row in table.all_rows for column in table.columns]
     return {
         "key": table.key,
@@ -95,14 +95,14 @@ def table_dict(table: Table) -> dict[str, Any]:
 
 
 def _plain(entry: Entry) -> dict[str, Any]:
-    """Without asdict, which copies every value of a table of thousands."""
+    """Like asdict, but without copying every value, which is slow for a table of thousands of entries."""
     values = {name: getattr(entry, name) for name in ENTRY_FIELDS}
     estimates = {name: asdict(value) for name in ("estimate", "delta") if (value := values[name]) is not None}
     return {**values, **estimates, "state": entry.state, "text": entry.text}
 
 
 def render(table: Table) -> rich.console.RenderableType:
-    """The table for a terminal, its sentences below; where it is narrow, headings wrap rather than row names."""
+    """The table for a terminal, with its sentences below. If it is narrow, headings wrap before row names do."""
     shown = rich.table.Table(
         title=Text(table.title, style="bold"),
         title_justify="left",
@@ -117,12 +117,12 @@ def render(table: Table) -> rich.console.RenderableType:
     for row in table.all_rows:
         style = "dim" if row in table.peers else ""
         shown.add_row(*(Text(cell, style=style) for cell in table.cells(row)), end_section=row in table.peers[-1:])
-    # Not as the table's caption, which would be as narrow as the table.
+    # Not the table's caption, which would be as narrow as the table.
     return rich.console.Group(shown, Text("\n".join([*table.head, ""])))
 
 
 def _index(tables: Sequence[Table], *, has_plot: bool) -> str:
-    # The question first: of a note that is folded up MLflow shows the heading alone.
+    # The question first: MLflow shows only the heading of a collapsed description.
     parts = [f"# {tables[0].question}", f"Sweep `{tables[0].sweep}`"]
     for table in tables:
         evidence = f"Every number with its runs: [{table.key}.csv]({table.key}.csv)"

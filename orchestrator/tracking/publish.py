@@ -51,7 +51,7 @@ from reskd.errors import BadInput
 logger = logging.getLogger(__name__)
 
 FAULTS = (MlflowException, SQLAlchemyError, CommandError, OSError)
-"""What a tracking server or its database raises when it is gone or broken."""
+"""Exceptions of a tracking server or its database that is away or broken."""
 
 DIGEST_LENGTH = 8
 """Characters of a data set's hash in MLflow. The run's tag reskd.manifest_sha256 has the whole hash."""
@@ -71,11 +71,12 @@ STATUS: dict[State, str] = {
     "pruned": "KILLED",
 }
 STATES: dict[str, State] = {status: state for state, status in STATUS.items() if state != "pruned"}
-"""What a run's status says; that it was stopped early is a tag."""
+"""What a run's status means. A run that was stopped early also has a tag."""
 
 
 def published_sweeps(tracking_uri: str) -> list[tuple[str, str]]:
-    """(sweep, experiment id) of everything ever published there, newest first; BadInput when MLflow cannot read it."""
+    """(sweep, experiment id) of all published sweeps, newest first. Raises BadInput if MLflow cannot read the
+    database."""
     try:
         experiments = MlflowClient(tracking_uri=tracking_uri).search_experiments()
     except FAULTS as error:
@@ -84,9 +85,9 @@ def published_sweeps(tracking_uri: str) -> list[tuple[str, str]]:
 
 
 def log_step_figures(store: Store, step_ids: Iterable[str], paths: Sequence[Path], *, tracking_uri: str | None) -> int:
-    """Put pictures into every run of these steps, whatever sweep it is of, under figures/; how many runs there are.
+    """Add pictures under figures/ to every run of these steps, in every sweep. Returns the number of runs.
 
-    BadInput when MLflow does not answer.
+    Raises BadInput if MLflow does not answer.
     """
     uri = uri_of(store, tracking_uri)
     if tracking_uri is None and not store.mlflow_db.is_file():
@@ -107,7 +108,7 @@ def log_step_figures(store: Store, step_ids: Iterable[str], paths: Sequence[Path
 
 
 class Publisher:
-    """One sweep's experiment in MLflow, kept equal to the store."""
+    """Keeps one sweep's experiment in MLflow equal to the store."""
 
     def __init__(
         self,
@@ -118,9 +119,9 @@ class Publisher:
         tracking_uri: str | None,
         ui_address: str | None = None,
     ) -> None:
-        """Connect, and make the experiment if it is new; BadInput when nothing answers at the URI.
+        """Connect, and create the experiment if it does not exist. Raises BadInput if nothing answers at the URI.
 
-        `ui_address` is where MLflow's pages are, if not at the URI itself: links start with it.
+        `ui_address`: the address of MLflow's pages, if it is not the URI itself; links begin with it.
         """
         self._store, self._sweep, self._steps = store, sweep, steps
         self._ui_address = ui_address
@@ -131,7 +132,7 @@ class Publisher:
         check_database(self.tracking_uri)
         started = time.monotonic()
         try:
-            # Two processes that open a new database at once leave it half made for ever; the client opens it.
+            # The client opens the database. Two processes that open a new one together would leave it incomplete.
             with only_writer(self._store):
                 self._client = MlflowClient(tracking_uri=self.tracking_uri)
                 self.experiment_id = self._experiment()
@@ -143,7 +144,7 @@ class Publisher:
             ) from error
 
     def publish(self, step_ids: Iterable[str] | None = None) -> bool:
-        """Write what steps, all of them by default, have newly stored; False when MLflow does not answer."""
+        """Write the new content of these steps; None: of all steps. Returns False if MLflow does not answer."""
         ids = self._steps if step_ids is None else list(step_ids)
         contents = {step_id: self._content(step_id) for step_id in ids}
         news = {
@@ -162,7 +163,7 @@ class Publisher:
 
     @property
     def unsettled(self) -> list[str]:
-        """Steps that a training may yet change; all others are published as done, and need not be read again for it."""
+        """Steps that a training may still change. All others are published as done and need not be read again."""
         published = self._published
         return [
             step_id for step_id in self._steps if step_id not in published or published[step_id].record.state != "done"
@@ -174,7 +175,7 @@ class Publisher:
 
     @property
     def _source(self) -> dict[str, str]:
-        """What MLflow shows as a run's source: the sweep file."""
+        """The sweep file, which MLflow shows as the source of a run."""
         return {"mlflow.source.name": self._sweep.path.name, "mlflow.source.type": "LOCAL"}
 
     def records(self) -> dict[str, StepRecord]:
@@ -198,7 +199,7 @@ class Publisher:
         }
 
     def log_report(self, folder: Path) -> bool:
-        """Put the report's files into the experiment's one report run, and its tables into the experiment's note."""
+        """Put the report's files into the experiment's report run, and its tables into the experiment's description."""
         report = folder / "report.md"
         if not report.is_file():
             return True  # a sweep without tables
@@ -217,11 +218,12 @@ class Publisher:
         return False
 
     def log_figures(self, paths: Sequence[Path]) -> bool:
-        """Put pictures into the experiment's report run, under figures/; False when MLflow does not answer."""
+        """Put pictures into the experiment's report run, under figures/. Returns False if MLflow does not answer."""
         return self._log_beside_report(paths, FIGURES)
 
     def log_joined(self, folder: Path) -> bool:
-        """Put the tables that this sweep shares with others into its report run, under joined/; False as above."""
+        """Put the joint tables of several sweeps into this sweep's report run, under joined/. Returns False as
+        above."""
         return self._log_beside_report(sorted(folder.iterdir()), JOINED)
 
     def _log_beside_report(self, paths: Sequence[Path], place: str) -> bool:
@@ -236,7 +238,7 @@ class Publisher:
         return False
 
     def _report_run(self) -> Run:
-        """The experiment's one report run, made when it is first asked for."""
+        """The experiment's only report run. It is created when it is first needed."""
         tags = {"reskd.kind": "report", NOTE_TAG: REPORT_NOTE, **self._source}
         run = next(iter(self._search("tags.`reskd.kind` = 'report'")), None)
         run = run or self._client.create_run(self.experiment_id, tags=tags, run_name="report")
@@ -244,7 +246,7 @@ class Publisher:
         return run
 
     def register(self, records: Mapping[str, StepRecord]) -> bool:
-        """Enter teachers and best students as registered models; False when MLflow does not answer."""
+        """Enter teachers and best students as registered models. Returns False if MLflow does not answer."""
         chosen = choose_models(self._sweep, self._steps, records)
         with self._forgiving("`reskd publish` registers the models again"):
             with only_writer(self._store):
@@ -255,7 +257,7 @@ class Publisher:
 
     @property
     def experiment_url(self) -> str:
-        """Page of the experiment's runs; below `reskd ui`'s address where MLflow is a file."""
+        """Address of the experiment's page; below the address of `reskd ui` if MLflow is a local database."""
         return runs_page(self.experiment_id, base=self._base_url)
 
     @property
@@ -290,7 +292,7 @@ class Publisher:
         }
         found = client.get_experiment_by_name(name)
         if found is None:
-            # A server decides itself; without one MLflow would take the folder that this process happens to be in.
+            # A server chooses the artifact folder. Without a server, MLflow would use the current folder.
             location = self._store.artifacts.as_uri() if self.tracking_uri.startswith(SQLITE) else None
             try:
                 return client.create_experiment(name, artifact_location=location, tags=tags)
@@ -300,7 +302,7 @@ class Publisher:
                     raise error
         if found.lifecycle_stage != "active":
             raise BadInput(
-                f"MLflow's experiment {name!r} is in its bin; run `mlflow experiments restore "
+                f"MLflow's experiment {name!r} is deleted; to restore it, run `mlflow experiments restore "
                 f"--experiment-id {found.experiment_id}`, or rename the sweep file"
             )
         self._tag_experiment(found, tags)
@@ -327,7 +329,10 @@ class Publisher:
         return {key: run for step_id in step_ids for key, run in self._runs(step_id).items()}
 
     def _runs(self, step_id: str | None = None) -> dict[str, Run]:
-        """Step id -> run, of one step or all. A server that lost its answer may have made a run twice: the earliest."""
+        """Step id -> run, of one step or all.
+
+        If a run exists twice because an answer of the server was lost: the earlier one.
+        """
         found = self._search(f"tags.`reskd.step_id` = '{step_id}'" if step_id else "")
         runs: dict[str, Run] = {}
         for run in sorted(found, key=lambda run: (run.info.start_time, run.info.run_id)):
@@ -336,7 +341,7 @@ class Publisher:
         return runs
 
     def _write(self, content: StepContent, run: Run | None) -> None:
-        """Make a run hold what the content says, `complete` last of all."""
+        """Write the content into a run. The tag `complete` is written last."""
         state = content.record.state
         if run is None:
             tags = {key: value for key, value in content.tags.items() if key != COMPLETE_TAG}
@@ -344,7 +349,7 @@ class Publisher:
                 self.experiment_id, start_time=content.started_ms, tags=tags, run_name=content.name
             )
         elif COMPLETE_TAG in run.data.tags and state != "done":
-            return  # done once, perhaps from another store: equal ids have equal results, so it stays as it is
+            return  # it is done, perhaps from another store: equal ids have equal results, so it is not changed
         run_id = run.info.run_id
         self._write_identity(content, run)
         for epoch, rows in new_epochs(content, run.data.tags):

@@ -47,7 +47,7 @@ def _write(client: MlflowClient, experiment_id: str, file: BenchFile, content: M
     runs = client.search_runs([experiment_id], f"tags.`{KEY_TAG}` = '{key}'")
     if any(run.info.status == "FINISHED" for run in runs):
         return False
-    for run in runs:  # half written by an import that was cut off
+    for run in runs:  # incomplete, from an interrupted import
         client.delete_run(run.info.run_id)
     run_id = client.create_run(experiment_id, tags={KEY_TAG: key}, run_name=f"{file.model}, {path}").info.run_id
     own = [one for one in file.results if one.path == path]

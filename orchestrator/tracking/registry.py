@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 FOLDER = "model"
-"""Among a run's artifacts: weights.pt and recipe.json of a registered model."""
+"""Artifact folder of a registered model in its run, with weights.pt and recipe.json."""
 HOW_TO_LOAD = (
     f"A version is a seed; its weights.pt and recipe.json are artifacts of its run, under {FOLDER}/. "
     "`reskd.checkpoint.load_weights` reads weights.pt, and a sweep takes it as `teacher: {checkpoint: ...}`."
 )
 STEP_TAG = "reskd.step_id"
 LINEAGE = (STEP_TAG, "reskd.teacher_id", "reskd.data", "reskd.manifest_sha256", "reskd.commit")
-"""Tags of the run that a version repeats: which recipe made it, from which teacher and data, by which code."""
+"""Tags of the run that are copied to a model version: recipe, teacher, data and code."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +35,7 @@ class Entered:
     name: str
     step_id: str
     alias: str
-    """`seed-0`: the version of that seed, as in `models:/NAME@seed-0`."""
+    """`seed-0`: alias of the version with that seed, as in `models:/NAME@seed-0`."""
     why: str
     """Why it is in the registry, for the model's page."""
 

@@ -10,16 +10,16 @@ from collections.abc import Iterator, Mapping
 from orchestrator.store.step_record import NOTE_TAG, WHY, StepContent
 
 MetricRow = tuple[str, float, int, int]
-"""(key, value, time in ms, step); MLflow keeps equal rows once, so writing one again changes nothing."""
+"""(key, value, time in ms, step). MLflow keeps equal rows once, so writing a row again changes nothing."""
 
 EPOCH_TAG = "reskd.epoch"
-"""Epochs whose metrics the run holds; written with them in one transaction."""
+"""Epochs whose metrics are in the run; written in the same transaction as the metrics."""
 COMPLETE_TAG = "reskd.complete"
 METRICS_PER_CALL = 500
 
 
 def new_epochs(content: StepContent, tags: Mapping[str, str]) -> Iterator[tuple[int, list[MetricRow]]]:
-    """(last epoch, rows) of each call to make; an epoch that a resume trained again keeps its first line."""
+    """(last epoch, rows) for each call. If a resume trained an epoch again, its first line is kept."""
     held = int(tags.get(EPOCH_TAG, 0))
     new = [line for line in content.lines if line["epoch"] > held]
     rows: list[MetricRow] = []
@@ -31,7 +31,7 @@ def new_epochs(content: StepContent, tags: Mapping[str, str]) -> Iterator[tuple[
 
 
 def new_metrics(content: StepContent, held: Mapping[str, float]) -> list[MetricRow]:
-    """Final metrics that the run has not, or has with another value: that one came later, and gets a later time."""
+    """Final metrics that the run does not have, or has with an older value. A changed value gets a later time."""
     now = int(time.time() * 1000)
     return [
         (key, value, now if key in held else content.ended_ms, content.num_epochs)
@@ -41,7 +41,7 @@ def new_metrics(content: StepContent, held: Mapping[str, float]) -> list[MetricR
 
 
 def changed_tags(content: StepContent, held: Mapping[str, str]) -> dict[str, str]:
-    """Tags that are new or differ; a description that a person has rewritten stays theirs."""
+    """Tags that are new or different. A description that a user has edited is kept."""
     changed = {key: value for key, value in content.tags.items() if held.get(key) != value}
     ours, theirs = content.tags[NOTE_TAG].partition(WHY)[0], held.get(NOTE_TAG, "").partition(WHY)[0]
     if theirs not in ("", ours):
@@ -55,7 +55,7 @@ def dropped_tags(content: StepContent, held: Mapping[str, str]) -> list[str]:
 
 
 def _same(held: float, value: float) -> bool:
-    """MLflow keeps NaN, and infinities as the largest floats."""
+    """Whether two metric values are equal in MLflow, which keeps NaN, and infinities as the largest floats."""
     if math.isinf(value):
         value = math.copysign(sys.float_info.max, value)
     return held == value or (math.isnan(held) and math.isnan(value))

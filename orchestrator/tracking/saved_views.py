@@ -14,7 +14,7 @@ RESULTS, BY_LEVEL, COST, FAILURES = "results", "by-kd-level", "accuracy-against-
 
 PARAMS = ("kd.level", "model.resolution", "model.name", "teacher.model.resolution", "teacher.model.name")
 WIDTHS = {"attributes.`Run Name`": 260, "runDateAndNestInfo": 140, "tags.`reskd.reason`": 500}
-"""Pixels; MLflow's own widths cut the seed off a run's name."""
+"""Column widths in pixels. MLflow's default widths cut the seed off a run's name."""
 STUDENTS = "tags.`reskd.kind` != 'teacher' AND tags.`reskd.kind` != 'report'"
 """MLflow filter for students and baselines."""
 ALL_RUNS = "SHOW_ALL"
@@ -22,12 +22,12 @@ SECTION = "cost"
 
 
 def view_tag(view: str) -> str:
-    """Tag of an experiment in which MLflow looks for the view of that name."""
+    """Experiment tag in which MLflow looks for the view with this name."""
     return f"mlflow.sharedViewState.{view}"
 
 
 def view_tags(sweep: Sweep) -> dict[str, str]:
-    """Tags of the sweep's experiment: one for each view."""
+    """Tags of the sweep's experiment, one for each view."""
     metrics = list(dict.fromkeys(column for table in sweep.tables.values() for column in table.columns))
     metrics = metrics or ["test/top1", "GMACs"]
     accuracy = next((metric for metric in metrics if metric.startswith("test/")), "test/top1")
@@ -49,7 +49,7 @@ def _saved(name: str, state: dict[str, Any]) -> str:
 
 
 def _table(metrics: list[str], *, order: str, tags: list[str] | None = None) -> dict[str, Any]:
-    """Columns: tags, metrics, then what sets the recipes apart; the best accuracy first."""
+    """The columns: tags, metrics, then the parameters that differ between recipes. Runs are sorted by accuracy."""
     columns = [f"tags.`{name}`" for name in tags or []]
     columns += [*(f"metrics.`{name}`" for name in metrics), *(f"params.`{name}`" for name in PARAMS)]
     return {
@@ -66,12 +66,12 @@ def _table(metrics: list[str], *, order: str, tags: list[str] | None = None) -> 
 
 
 def _grouped_by(param: str) -> dict[str, Any]:
-    """The mean over all runs of one value: over seeds, and over whatever else the sweep varies."""
+    """Mean over all runs with the same value: over seeds, and over everything else that the sweep varies."""
     return {"aggregateFunction": "average", "groupByKeys": [{"mode": "param", "groupByData": param}]}
 
 
 def _cost_charts(metrics: list[str], accuracy: str) -> dict[str, Any]:
-    """Accuracy against resolution and against each cost of the tables."""
+    """Charts of accuracy against resolution and against each cost column of the tables."""
     axes = [("PARAM", "model.resolution")]
     axes += [("METRIC", metric) for metric in metrics if not metric.startswith("test/")]
     charts = [

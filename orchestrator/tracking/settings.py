@@ -16,7 +16,7 @@ from reskd.errors import BadInput
 
 SQLITE = "sqlite:///"
 MAX_NOTE = 20_000
-"""Characters that MLflow takes for a tag of an experiment."""
+"""Most characters that MLflow accepts in an experiment's tag."""
 HARD_SPACES = "\u00a0" * 3
 ELSEWHERE = "among the artifacts of the run `report`"
 
@@ -32,18 +32,18 @@ SETTINGS = {
 
 
 def configure() -> None:
-    """Our settings of MLflow, unless the environment has its own, and less chatter.
+    """Apply our settings of MLflow, unless the environment has others, and reduce its log output.
 
-    MLflow reads some of them when it is imported, so whoever starts calls this before the modules that publish load.
+    MLflow reads some of them at import. So call this before the modules that publish are loaded.
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # tells of every table that it makes
-    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # warns of every retry
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # logs every table that it creates
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # logs a warning at every retry
 
 
 def check_database(uri: str) -> None:
-    """BadInput for a database file that cannot be, which SQLAlchemy would try to open for minutes."""
+    """Raise BadInput for a database file that cannot exist, which SQLAlchemy would try to open for minutes."""
     if not uri.startswith(SQLITE):
         return
     path = Path(uri.removeprefix(SQLITE).partition("?")[0])
@@ -59,37 +59,38 @@ def check_database(uri: str) -> None:
 
 
 def uri_of(store: Store, tracking_uri: str | None) -> str:
-    """A tracking server where one is named, else the store's own database."""
+    """The tracking server if one is named, else the store's own database."""
     return tracking_uri or f"{SQLITE}{store.mlflow_db}"
 
 
 @contextmanager
 def only_writer(store: Store) -> Iterator[None]:
-    """One writer of this host at a time: MLflow has no unique tags, so two could both make the same run."""
+    """Lock out other writers on this host. MLflow has no unique tags, so two writers could create the same run."""
     with open(store.home / "mlflow.lock", "a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def without_password(uri: str) -> str:
-    """The URI as messages may show it."""
+    """The URI without its password, for messages."""
     parts = urlsplit(uri)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if "@" in parts.netloc else uri
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in a length that fits into a message."""
+    """The first line of an error, shortened for a message."""
     line = (str(error).splitlines() or [type(error).__name__])[0]
     return line if len(line) <= 200 else f"{line[:200]}..."
 
 
 def note_of(report: str, *, page: str, links: Mapping[str, str] | None = None) -> str:
-    """A report as the experiment's note, cut to what fits: links lead to `page`, an address with {name} in it.
+    """A report as the experiment's description, cut to the allowed length.
 
-    The figure, which a note would cut, becomes a link. `links`, words -> address, follow the heading.
+    Links lead to `page`, an address with {name} in it. The figure becomes a link, since the description would cut it.
+    `links`, words -> address, follow the heading.
     """
     heading, line_end, rest = report.partition("\n")
-    heading = re.sub("^# (.*)", r"**\1**", heading)  # of a note folded up one line is seen, and of a heading half of it
+    heading = re.sub("^# (.*)", r"**\1**", heading)  # collapsed, it shows one line, or half a heading
     if links:
         listed = " · ".join(f"[{words}]({address})" for words, address in links.items())
         line_end = f"\n\n{listed}\n"
@@ -103,7 +104,7 @@ def note_of(report: str, *, page: str, links: Mapping[str, str] | None = None) -
 
 
 def _spaced(line: str) -> str:
-    """A table's row with hard spaces at the cells' ends: notes show columns without any room between them."""
+    """A table's row with hard spaces at the ends of its cells, since MLflow leaves no space between columns."""
     is_row = line.startswith("| ") and not line.startswith("| ---")
     return line.replace(" |", f"{HARD_SPACES} |") if is_row else line
 

@@ -1,4 +1,4 @@
-"""`reskd ui`: MLflow's own server on the store's database, and the links that open the right pages."""
+"""`reskd ui`: runs MLflow's own server on the store's database, and prints links to the right pages."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ SETTINGS = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
-    # A file of the folder that a person is in must not stand in for one of its packages.
+    # A file in the current folder must not be imported instead of one of the server's packages.
     "PYTHONSAFEPATH": "1",
-    # Of its packages, meant for its authors. What fails is an error, and errors are shown.
+    # Warnings of its packages are for their authors. Errors are still shown.
     "PYTHONWARNINGS": "ignore",
 }
 QUIET = "--log-level warning --no-access-log"
@@ -33,7 +33,10 @@ POLL_S = 0.2
 
 
 def serve(store: Store, *, port: int, console: Console) -> int:
-    """Run the server until it is stopped; its exit code. BadInput when there is nothing to show or no port."""
+    """Run the server until it is stopped, and return its exit code.
+
+    Raises BadInput if there is nothing to show or no port.
+    """
     database = store.mlflow_db
     if not database.exists():
         raise BadInput(
@@ -48,7 +51,7 @@ def serve(store: Store, *, port: int, console: Console) -> int:
     command += ["--backend-store-uri", uri, "--registry-store-uri", uri]
     command += ["--artifacts-destination", str(store.artifacts), "--uvicorn-opts", QUIET]
     console.print("starting MLflow ...", markup=False)
-    # A session of its own, so that Ctrl-C reaches us alone and all of the server's processes are then ended by us.
+    # In its own session, so that Ctrl-C reaches only this process, which then ends all of the server's processes.
     server = subprocess.Popen(command, env={**os.environ, **SETTINGS}, start_new_session=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -77,7 +80,7 @@ def _check_port(port: int) -> None:
 
 
 def answers(address: str) -> bool:
-    """Whether a server of MLflow's is up there."""
+    """Whether an MLflow server answers there."""
     try:
         with urlopen(f"{address}/health", timeout=5):
             return True

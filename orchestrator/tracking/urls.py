@@ -5,13 +5,13 @@ from __future__ import annotations
 from orchestrator.tracking.saved_views import BY_LEVEL, COST, FAILURES, RESULTS
 
 QUESTION_TAG = "reskd.question"
-"""Every sweep's experiment has it, and no other."""
-# Without it MLflow opens its pages for language models, which show none of what we publish.
+"""Tag that every sweep's experiment has, and no other experiment."""
+# Without it, MLflow opens its pages for language models, which do not show our runs.
 WORKFLOW = "workflowType=machine_learning"
 
 
 def runs_page(experiment_id: str, *, base: str = "", view: str = RESULTS) -> str:
-    """The runs of an experiment as a saved view shows them; `base` is the server's address."""
+    """Address of an experiment's runs in a saved view. `base`: the server's address."""
     mode = "&compareRunsMode=CHART" if view == COST else ""
     return f"{base}/#/experiments/{experiment_id}/runs?viewStateShareKey={view}{mode}&{WORKFLOW}"
 
@@ -28,7 +28,7 @@ MODELS_PAGE = f"#/models?{WORKFLOW}"
 
 
 def note_links(experiment_id: str) -> dict[str, str]:
-    """What the experiment's note links to: words -> address, relative to MLflow's own."""
+    """Links in the experiment's description: words -> address, relative to MLflow's own."""
     views = {"results": RESULTS, "by distillation level": BY_LEVEL, "accuracy against cost": COST, "failures": FAILURES}
     pages = {words: runs_page(experiment_id, view=view).lstrip("/") for words, view in views.items()}
     return pages | {"teachers and best students": MODELS_PAGE}

@@ -1,4 +1,4 @@
-"""What a network costs on paper: GMACs as the paper counts them, true FLOPs, and parameters."""
+"""Counts the cost of a network: GMACs by the paper's rule, true FLOPs, and parameters."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from reskd.models.video_model import VideoModel
 
 aten = torch.ops.aten
 LAYERS = (aten.convolution, aten._convolution, aten.mm, aten.addmm)
-"""Products of activations with a layer's weights; attention's are of activations with each other, in batches (bmm)."""
+"""Products of activations with a layer's weights. Attention multiplies activations with each other, in batches
+(bmm)."""
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm)
 RELUS = (nn.ReLU, nn.ReLU6)
@@ -29,14 +30,14 @@ POOLS = (
 
 
 def complexity(model: VideoModel, *, resolution: int, num_frames: int, num_views: int = 1) -> Complexity:
-    """Count one evaluation forward of ``num_frames`` frames of ``resolution`` pixels square, times ``num_views``.
+    """Count one evaluation forward of ``num_frames`` square frames of ``resolution`` pixels, times ``num_views``.
 
-    Nothing is computed: the forward runs on shapes alone (torch's meta device). The model keeps its parameters,
-    its device and each module's mode.
+    Nothing is computed: the forward runs on shapes only (torch's meta device). The model keeps its parameters, its
+    device and each module's mode.
 
-    The published values are reproduced within 1 % by one multiply-accumulate as 1 and, per element, batch norm and
-    layer norm as 2, ReLU as 1, pooling as 1 (of its input); biases, additions, resizes, softmax, GELU and attention
-    products do not count.
+    The paper's rule: a multiply-accumulate counts 1. Per element, batch norm and layer norm count 2, ReLU 1, and
+    pooling 1 (of its input). Biases, additions, resizes, softmax, GELU and attention products count 0. It reproduces
+    the published values within 1 %.
     """
     kernels = evaluation_kernels(model, resolution=resolution, num_frames=num_frames)
     layers = sum(kernel.flops for kernel in kernels if kernel.packet in LAYERS) / 2
@@ -52,10 +53,10 @@ def complexity(model: VideoModel, *, resolution: int, num_frames: int, num_views
 def mean_complexity(
     model: VideoModel, *, resolution: int, clips_by_frames: Mapping[int, float], num_views: int = 1
 ) -> Complexity:
-    """The mean cost of clips of which some stopped early; ``clips_by_frames``: frames of a view -> number of clips.
+    """The mean cost of clips of which some stopped early. ``clips_by_frames``: frames per view -> number of clips.
 
-    A clip that stopped after t frames costs what a forward of t frames does: the gates and classifiers of all exits
-    that it came by too.
+    A clip that stopped after t frames costs as much as a forward of t frames, with the gates and classifiers of all
+    exits up to t.
     """
     num_clips = sum(clips_by_frames.values())
     shares = [
@@ -68,8 +69,8 @@ def mean_complexity(
 
 
 def _elements(kernel: Kernel) -> int:
-    """Element-wise operations of a kernel of one of these layers; 0 for any other."""
-    if kernel.packet is aten.as_strided_:  # an average over all pixels ends with it; it computes nothing
+    """Number of element-wise operations of a kernel in one of these layers; 0 for other layers."""
+    if kernel.packet is aten.as_strided_:  # the last part of an average over all pixels; it computes nothing
         return 0
     if issubclass(kernel.module, NORMS):
         return 2 * num_elements(kernel.outputs[0])

@@ -1,7 +1,7 @@
-"""Peaks of GPUs by the names that their driver gives them: calibrated ones, or those known of a kind of card.
+"""Peak speeds of GPUs, by the names that their driver reports: calibrated ones, else those known of a kind of card.
 
-Rooflines and plans reckon with them. A calibrated profile is a file of the store, `devices/NAME.yaml`, which
-`reskd bench calibrate` writes and orchestrator/plan/device_profiles.py reads in full.
+Rooflines and plans use them. A calibrated profile is a file of the store, `devices/NAME.yaml`. `reskd bench calibrate`
+writes it, and orchestrator/plan/device_profiles.py reads it in full.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from reskd.errors import BadInput
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DevicePeaks:
-    """Peaks that the best programs come near to, not those of the data sheet."""
+    """Peaks that the best public programs nearly reach. They are lower than those in the data sheet."""
 
     name: str
     flops_per_s: float
-    """Operations a second of dense bf16 or fp16 products, 2 for each multiply-accumulate."""
+    """Operations per second of dense bf16 or fp16 products; 2 per multiply-accumulate."""
     bytes_per_s: float
-    """To and from the device's memory."""
+    """Bytes per second between the GPU and its memory."""
     source: str = "shipped, not measured here"
 
 
@@ -34,23 +34,24 @@ DEVICE_PEAKS = {
 280 T of 312 T, 1.75 T of 2.04 TB/s. H100 SXM has the H200's cores; 3.0 T of 3.35 TB/s is the H200's share (0.9) of its
 own data sheet."""
 VARIANTS = frozenset({"PCIE", "NVL", "40GB", "MIG"})
-"""Words in the name of a card, or a part of one, whose peaks are others than those of the card without the word."""
+"""Words in a card's name that mean other peaks than those of the card without the word."""
 
 
 def is_named(part: str, device: str) -> bool:
-    """Whether ``part`` stands, in whole words, in the name that a device gives itself.
+    """Whether ``part`` occurs, as whole words, in the name that a device reports.
 
-    A word of VARIANTS in the device's name must be in ``part`` too: `H100` is no `NVIDIA H100 PCIe`, `H100 PCIe` is.
+    If the device's name has a word of VARIANTS, ``part`` must have it too. So `H100` does not fit `NVIDIA H100 PCIe`,
+    but `H100 PCIe` does.
     """
     asked, words = _words(part), _words(device)
     return f" {' '.join(asked)} " in f" {' '.join(words)} " and VARIANTS.isdisjoint(set(words) - set(asked))
 
 
 def peaks_of(device: str, *, profiles: Path | None = None) -> DevicePeaks | None:
-    """The peaks of a device by the name that it gives itself (`NVIDIA H200`); None where none are known.
+    """The peaks of a device by the name that it reports (`NVIDIA H200`); None if they are not known.
 
-    Those of a calibrated profile in the folder ``profiles`` go before the shipped ones of that name; BadInput for a
-    file there that is no profile.
+    A calibrated profile in the folder ``profiles`` is used instead of a shipped one of that name. Raises BadInput for a
+    file in that folder that is no profile.
     """
     files = sorted(profiles.glob("*.yaml")) if profiles is not None and profiles.is_dir() else []
     own = [_calibrated(path) for path in files]
@@ -80,5 +81,5 @@ def _calibrated(path: Path) -> tuple[DevicePeaks, list[str]]:
 
 
 def _words(name: str) -> list[str]:
-    """Letters, digits and dots that stand together, in capitals: `A100-SXM4-80GB` is A100, SXM4, 80GB."""
+    """Words of letters, digits and dots, in capitals: `A100-SXM4-80GB` gives A100, SXM4, 80GB."""
     return re.findall(r"[\w.]+", name.upper())

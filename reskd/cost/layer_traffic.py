@@ -1,4 +1,5 @@
-"""What a network's kernels compute and move, layer by layer, from one forward on shapes alone (torch's meta device)."""
+"""The operations and the memory traffic of each kernel of a network, from one forward on shapes (torch's meta
+device)."""
 
 from __future__ import annotations
 
@@ -26,44 +27,44 @@ NORMS |= {aten.cudnn_batch_norm, aten.miopen_batch_norm, aten._batch_norm_with_u
 RELUS = {aten.relu, aten.relu_, aten.hardtanh, aten.hardtanh_}
 ADDS = {aten.add, aten.add_}
 NUM_CLASSES = 200
-"""Classes of every traced network; its classifier is far below 0.1 % of any of them."""
+"""Number of classes of every traced network. The classifier is far below 0.1 % of any network's cost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One kernel of the forward of one clip."""
+    """One kernel in the forward of one clip."""
 
     kind: Kind
     flops: float
-    """Two for each multiply-accumulate; products alone have any."""
+    """Two per multiply-accumulate; 0 for kernels other than products."""
     inputs: int
-    """Elements of activations that it reads."""
+    """Number of activations that it reads."""
     outputs: int
     weights: int
-    """Elements of parameters that it reads, once a pass whatever the number of clips."""
+    """Number of parameters that it reads, once per pass for any number of clips."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A network on one clip of one size."""
+    """The kernels of a network for one clip of one size."""
 
     layers: tuple[Layer, ...]
     num_params: int
     saved: int
-    """Elements that autograd keeps from the forward for the backward, parameters not counted."""
+    """Number of elements that autograd keeps from the forward for the backward, without parameters."""
     features: int
-    """Elements of the last map and the logits: what a teacher hands on."""
+    """Number of elements of the last map and the logits, which a teacher passes to its students."""
 
     @property
     def flops(self) -> float:
-        """Operations of one forward of one clip, two for each multiply-accumulate."""
+        """Operations of the forward of one clip; two per multiply-accumulate."""
         return sum(layer.flops for layer in self.layers)
 
 
 def trace(spec: ModelSpec, *, num_frames: int) -> Trace:
-    """The network that ``spec`` names on one clip of ``num_frames`` frames; kept, so that it is traced once a process.
+    """Trace the network of ``spec`` for one clip of ``num_frames`` frames. The result is cached.
 
-    Raises BadInput for a network that there is not.
+    Raises BadInput if there is no such network.
     """
     return _trace(spec.name, spec.stride, spec.input_size, num_frames)
 
@@ -90,7 +91,7 @@ def _layer(kernel: Kernel) -> Layer:
     read = [shape for shape in kernel.inputs if shape]
     weights, outputs = 0, kernel.outputs
     if kind in ("product", "norm") or packet is aten.native_layer_norm:
-        # Parameters, or what is made of them: they hold no batch. Attention's products (bmm) have none.
+        # Parameters and tensors made from them have no batch axis. Attention's products (bmm) have no parameters.
         first = 1 if packet is aten.addmm else 0
         is_weighted = packet not in (aten.bmm, aten.baddbmm)
         weights = num_elements(*read[:first], *read[first + 1 :]) if is_weighted else 0
@@ -103,7 +104,7 @@ def _layer(kernel: Kernel) -> Layer:
 
 
 def _share_read(kernel: Sequence[int], *, strides: Sequence[int]) -> float:
-    """Share of its input that a convolution reads; one that is narrower than its stride skips pixels."""
+    """Share of its input that a convolution reads. A kernel smaller than its stride skips pixels."""
     return math.prod(min(1.0, side / stride) for side, stride in zip(kernel, strides, strict=True))
 
 
@@ -119,7 +120,8 @@ def _storage(tensor: Tensor) -> int:
 
 
 class _Saved:
-    """Elements of distinct tensors that autograd keeps; `kept` holds them, so that no address is used twice."""
+    """Counts the elements of distinct tensors that autograd keeps. `kept` holds them, so that no address is used
+    again."""
 
     def __init__(self, *, ignored: set[int]) -> None:
         self.elements = 0

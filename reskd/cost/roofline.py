@@ -1,8 +1,8 @@
-"""What a device's peaks allow a network at best: the sum over operators of max(FLOP / peak, bytes / bandwidth).
+"""The roofline of a network: the sum over operators of max(FLOP / peak, bytes / bandwidth).
 
-The rule: 2-byte activations and weights, batch norm folded, ReLU, pooling and residual additions fused into the
-convolution before them (an addition still reads its other operand); no map stays in a cache from one operator to the
-next. Williams, Waterman and Patterson, "Roofline", CACM 2009.
+The rule: activations and weights have 2 bytes. Batch norm is folded. ReLU, pooling and residual additions are fused
+into the convolution before them; an addition still reads its other operand. No map stays in a cache between two
+operators. Williams, Waterman and Patterson, "Roofline", CACM 2009.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BYTES = 2
 PRODUCTS = (aten.convolution, aten.mm, aten.addmm, aten.bmm, aten.baddbmm)
 ADDITIONS = (aten.add, aten.add_)
 NUM_FRAMES = 1024
-"""Frames of the batch: 64 clips of 16. Weights are read once a batch."""
+"""Number of frames in the batch: 64 clips of 16. Weights are read once per batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +34,16 @@ class Operator:
 
 
 def operators(model: VideoModel, *, resolution: int, num_frames: int, batch_size: int) -> tuple[Operator, ...]:
-    """What an evaluation forward of (batch_size, num_frames, 3, r, r) runs that is not fused away; on shapes alone."""
+    """The operators of an evaluation forward that are not fused away, from shapes only.
+
+    The input is (batch_size, num_frames, 3, r, r).
+    """
     kernels = evaluation_kernels(model, resolution=resolution, num_frames=num_frames, batch_size=batch_size)
     return tuple(found for kernel in kernels if (found := _operator(kernel)))
 
 
 def _operator(kernel: Kernel) -> Operator | None:
-    """A kernel with the bytes that the rule lets it move; None for one that is fused away."""
+    """A kernel with the bytes that it moves by the rule; None if it is fused away."""
     name, inputs = str(kernel.packet), kernel.inputs
     if kernel.packet in PRODUCTS:
         return Operator(name, float(kernel.flops), float(BYTES * num_elements(*inputs, *kernel.outputs)))
@@ -50,7 +53,7 @@ def _operator(kernel: Kernel) -> Operator | None:
 
 
 def roofline_clips_per_s(model: VideoModel, peaks: DevicePeaks, *, resolution: int, num_frames: int) -> float:
-    """Clips a second that no program on the device exceeds by this rule, in batches of 1,024 frames."""
+    """Upper bound on the clips per second of any program on the device, in batches of 1,024 frames."""
     batch_size = max(1, NUM_FRAMES // num_frames)
     found = operators(model, resolution=resolution, num_frames=num_frames, batch_size=batch_size)
     seconds = sum(max(one.flops / peaks.flops_per_s, one.num_bytes / peaks.bytes_per_s) for one in found)

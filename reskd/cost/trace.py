@@ -1,4 +1,4 @@
-"""The kernels that a forward starts, from shapes alone (torch's meta device): what every count of a cost reads."""
+"""Records the kernels of a forward from shapes only (torch's meta device). All cost counts use it."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ FREE = {
     aten._unsafe_view,
     aten.lift_fresh,
 }
-"""Operators beside views that start no kernel."""
+"""Operators other than views that start no kernel."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """One call of one of torch's operators."""
+    """One call of a torch operator."""
 
     packet: Any
-    """The operator, whatever its overload: `torch.ops.aten.mm`."""
+    """The operator without its overload, such as `torch.ops.aten.mm`."""
     inputs: tuple[Shape, ...]
-    """Shapes of its tensors in order, numbers that are tensors too: ()."""
+    """Shapes of its tensor arguments in order; () for numbers that are tensors."""
     outputs: tuple[Shape, ...]
     module: type[nn.Module]
     """Class of the innermost module that called it."""
     flops: int
-    """Two for each multiply-accumulate of a product (convolution, linear, attention); 0 for anything else."""
+    """Two per multiply-accumulate of a product (convolution, linear, attention); 0 for other operators."""
     strides: Shape
-    """Steps of a convolution along each side; () for anything else."""
+    """Strides of a convolution along each axis; () for other operators."""
 
 
 class Recorder(TorchDispatchMode):
-    """Keeps every kernel that ``model`` starts while this is entered."""
+    """Records every kernel that ``model`` starts inside the context."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ def evaluation_kernels(
 
     The model keeps its parameters, its device and each module's mode.
     """
-    # Inference mode is left, since torch does not take composite operators (conv2d, linear) apart in it.
+    # Leave inference mode, in which torch does not split composite operators (conv2d, linear).
     with torch.inference_mode(False), torch.no_grad():
         tensors = (*model.named_parameters(), *model.named_buffers())
         on_meta = {name: torch.empty_like(value, device="meta") for name, value in tensors}
@@ -108,12 +108,13 @@ def evaluation_kernels(
 
 
 def num_elements(*shapes: Shape) -> int:
-    """Elements of tensors of these shapes together."""
+    """Total number of elements of tensors with these shapes."""
     return sum(math.prod(shape) for shape in shapes)
 
 
 def _normed(inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Batch norm's three outputs, on meta; torch's own way there takes longer than all the rest of a network."""
+    """Batch norm's three outputs on the meta device. torch's own way takes longer than the rest of a network
+    together."""
     by_channel = inputs.new_empty(inputs.shape[1])
     return torch.empty_like(inputs), by_channel, torch.empty_like(by_channel)
 

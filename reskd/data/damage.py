@@ -34,7 +34,7 @@ class DamageLog:
             listed = "\n".join(f"  {path}: {reason}" for path, reason in sorted(reasons.items()))
             raise TooManyDamaged(
                 f"{len(reasons)} of {self._num_clips[split]} {split} clips do not decode, more than "
-                f"data.max_damaged = {self._limit:g} allows; mend or remove them, or raise it:\n{listed}"
+                f"data.max_damaged = {self._limit:g} allows; repair or remove them, or raise it:\n{listed}"
             )
 
     def to_list(self) -> list[list[str]]:

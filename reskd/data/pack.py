@@ -254,7 +254,7 @@ def _refuse_damaged(manifest: Manifest, results: dict[str, Packed], *, spec: Dat
         if len(damaged) > spec.max_damaged * len(paths) or len(damaged) == len(paths):
             raise TooManyDamaged(
                 f"{len(damaged)} of {len(paths)} {split} videos do not decode: {some(damaged)}; {target / DAMAGED} "
-                f"lists them; mend or remove them, or raise data.max_damaged, now {spec.max_damaged:g}; then {AGAIN}"
+                f"lists them; repair or remove them, or raise data.max_damaged, now {spec.max_damaged:g}; then {AGAIN}"
             )
 
 

@@ -84,7 +84,7 @@ def begin(root: Path, settings: PackSettings, *, source: Mapping[str, Any]) -> N
         ]
         raise BadInput(f"{root} was packed otherwise: {', '.join(differ)}; name another folder, or remove this one")
     if known is None and root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise BadInput(f"{root} is there already and is no pack; name a new folder")
+        raise BadInput(f"{root} exists already and is no pack; name a new folder")
     record = {"format": FORMAT, "is_whole": False, "settings": asdict(settings), "source": dict(source)}
     write_json(root / RECORD, record)
 

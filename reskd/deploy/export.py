@@ -74,7 +74,9 @@ def require_onnx() -> None:
     missing = [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         names = " ".join(missing)
-        raise BadInput(f"ONNX needs packages that are not here; run: pip install {names} (or reskd's extra 'onnx')")
+        raise BadInput(
+            f"ONNX needs packages that are not installed; run: pip install {names} (or reskd's extra 'onnx')"
+        )
 
 
 def own_logits(trained: Trained, clips: Tensor) -> NDArray[np.float32]:

@@ -1,7 +1,7 @@
-"""The distillation terms, each without its weight: plain functions on the outputs of student and teacher.
+"""The distillation terms without their weights, as plain functions of the outputs of student and teacher.
 
-All compute in float32 at least, so that they give the same inside and outside of autocast. TERMS says which term a
-level of reskd/methods/distillation.py has.
+All compute in at least float32, so they give the same inside and outside of autocast. TERMS maps each KD level of
+reskd/methods/distillation.py to its term.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from reskd.models.video_model import ClipOutput
 def clip_kl(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float) -> Tensor:
     """KL(teacher || student) between softened class distributions, averaged over clips; logits are (B, K).
 
-    The ``temperature ** 2`` factor keeps the gradient's size when the temperature changes
-    (Hinton et al. 2015, section 2). Raises BadInput where the two shapes differ.
+    The ``temperature ** 2`` factor keeps the gradient's size when the temperature changes (Hinton et al. 2015, section
+    2). Raises BadInput if the shapes differ.
     """
     _require_same(student_logits, teacher_logits, ndim=2, axes="(clips, classes)")
     return _softened_kl(student_logits, teacher_logits, temperature=temperature)
@@ -32,8 +32,7 @@ def clip_kl(student_logits: Tensor, teacher_logits: Tensor, *, temperature: floa
 def frame_kl(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float) -> Tensor:
     """KL(teacher || student) between the class distributions of each frame, averaged over clips and frames.
 
-    Logits are (B, T, K); of a 3-D network the frames are its T' cells of time.
-    Raises BadInput where the two shapes differ.
+    Logits are (B, T, K). For a 3-D network, T is its number of maps in time. Raises BadInput if the shapes differ.
     """
     _require_same(student_logits, teacher_logits, ndim=3, axes="(clips, frames, classes)")
     # Frames are flattened into the batch first: "batchmean" divides by the first axis alone, which on
@@ -42,11 +41,11 @@ def frame_kl(student_logits: Tensor, teacher_logits: Tensor, *, temperature: flo
 
 
 def pixel_mse(student_map: Tensor, teacher_map: Tensor, *, align_corners: bool) -> Tensor:
-    """Mean squared difference over every element of the last maps; student (N, C, h, w), teacher (N, C, H, W).
+    """Mean squared difference over all elements of the last maps: student (N, C, h, w), teacher (N, C, H, W).
 
-    A student's map of another size is resized bilinearly to the teacher's. With ``align_corners`` cells lie on
-    the grid of a ResNet exactly (cell i sits on input pixel 32 i); the official code does without.
-    Raises BadInput where frames or channels differ in number.
+    A student's map of another size is resized bilinearly to the teacher's. With ``align_corners``, cells lie exactly on
+    the grid of a ResNet (cell i is at input pixel 32 i); the official code does not use it. Raises BadInput if the
+    number of frames or channels differs.
     """
     if student_map.shape[1] != teacher_map.shape[1]:
         raise BadInput(
@@ -67,12 +66,12 @@ def pixel_kl(
     temperature: float,
     align_corners: bool,
 ) -> Tensor:
-    """KL(teacher || student) between class distributions at each cell of the last maps, averaged over cells and frames.
+    """KL(teacher || student) between the class distributions of each cell of the last maps, averaged over all cells.
 
-    Maps are (N, C, h, w) and (N, D, H, W); each goes through its own network's classifier, so that C and D may
-    differ. A student of another size is resized as in `pixel_mse`: its logits, which is the same as its features
-    would be, since a bilinear resize is a weighted mean and the classifier is linear.
-    Raises BadInput where frames or classes differ in number.
+    Maps are (N, C, h, w) and (N, D, H, W) for N frames. Each goes through its own network's classifier, so C and D may
+    differ. If the student's map has another size, its logits are resized as in `pixel_mse`. Resizing the features would
+    give the same, since a bilinear resize is a weighted mean and the classifier is linear. Raises BadInput if the
+    number of frames or classes differs.
     """
     _require_same_frames(student_map, teacher_map)
     ours = _at_each_cell(student_classifier, student_map)
@@ -84,7 +83,7 @@ def pixel_kl(
 
 
 def _at_each_cell(classifier: nn.Linear, features: Tensor) -> Tensor:
-    """(N, C, h, w) -> (N, K, h, w)."""
+    """Logits at each cell: (N, C, h, w) -> (N, K, h, w)."""
     logits: Tensor = classifier(_at_least_float32(features).movedim(1, -1))
     return logits.movedim(-1, 1)
 
@@ -93,7 +92,7 @@ def _require_same_frames(student_map: Tensor, teacher_map: Tensor) -> None:
     if student_map.shape[0] != teacher_map.shape[0]:
         raise BadInput(
             f"the last maps: {student_map.shape[0]} frames of the student against {teacher_map.shape[0]} of the "
-            "teacher; both must see the same clips and leave a map as often in time"
+            "teacher; both must see the same clips and have equally many maps in time"
         )
 
 
@@ -117,14 +116,14 @@ def _require_same(student_logits: Tensor, teacher_logits: Tensor, *, ndim: int, 
 
 
 class Answer(NamedTuple):
-    """What a network says of a group of clips, and the linear layer that its logits come from."""
+    """A network's output for a group of clips, and the linear layer that its logits come from."""
 
     output: ClipOutput
     classifier: nn.Linear
 
 
 Term = Callable[[Answer, Answer, KDSpec], Tensor]
-"""(the student's answer, the teacher's on the same clips, the recipe's fields) -> a scalar, before its weight."""
+"""(student's answer, teacher's answer on the same clips, the recipe's fields) -> a scalar without its weight."""
 
 TERMS: dict[KDLevel, Term] = {
     "clip": lambda student, teacher, kd: clip_kl(

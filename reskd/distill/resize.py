@@ -1,4 +1,4 @@
-"""The bilinear resize of a map as one product of matrices, whose gradient has one order of addition on any device."""
+"""Bilinear resize of a map as one matrix product, whose gradient is added up in a fixed order on any device."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor
 
 
 def resized(values: Tensor, *, like: Tensor, align_corners: bool) -> Tensor:
-    """(N, C, h, w) -> (N, C, H, W), bilinearly, as one fixed matrix from the h * w cells to the H * W.
+    """(N, C, h, w) -> (N, C, H, W) by one fixed matrix from the h * w cells to the H * W cells.
 
-    What F.interpolate computes, to rounding; but that one's gradient adds up in an order that changes on a GPU, and a
-    product of matrices has one order.
+    It equals F.interpolate up to rounding. But on a GPU, the gradient of F.interpolate is added up in changing order;
+    that of a matrix product is not.
     """
     size, target = tuple(values.shape[-2:]), tuple(like.shape[-2:])
     if size == target:
@@ -29,13 +29,13 @@ def resized(values: Tensor, *, like: Tensor, align_corners: bool) -> Tensor:
 def _resize_matrix(
     size: tuple[int, int], target: tuple[int, int], align_corners: bool, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """(H * W, h * w): what each cell of a map counts for in each cell of the resized one."""
+    """(H * W, h * w): the weight of each cell of the map in each cell of the resized one."""
     rows, columns = (_resize_line(old, new, align_corners=align_corners) for old, new in zip(size, target, strict=True))
     return torch.kron(rows, columns).to(device, dtype)
 
 
 def _resize_line(old: int, new: int, *, align_corners: bool) -> Tensor:
-    """(new, old) float64: the linear interpolation of one axis, as F.interpolate defines it."""
+    """(new, old) float64: linear interpolation along one axis, as F.interpolate defines it."""
     places = torch.arange(new, dtype=torch.float64)
     if align_corners:
         places = places * ((old - 1) / (new - 1) if new > 1 else 0.0)

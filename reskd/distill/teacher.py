@@ -1,4 +1,4 @@
-"""The frozen teacher of a cohort: outside autograd, the reduction, the optimisers and the checkpoints."""
+"""The frozen teacher of a cohort. It has no part in autograd, all-reduce, optimisers and checkpoints."""
 
 from __future__ import annotations
 
@@ -21,14 +21,17 @@ logger = logging.getLogger(__name__)
 
 
 class Teacher:
-    """A trained model that only answers.
+    """A trained model that gives targets. Seed torch's generator before each forward.
 
-    `model` is in eval mode for good. `for_students` is what students are taught by: in mode `eval` a copy whose batch
-    norms are folded into their convolutions, equal to rounding; in mode `batch` a copy whose batch norm has no running
-    statistics and so uses those of the group at hand, which leaves the model's own buffers untouched (the official
-    code's train mode without its dropout); in mode `official_train` that copy in train mode, dropout and all. A copy
-    without running statistics computes what the module in train mode would, and has nothing to put back. Seed the
-    generator before each answer.
+    `model` is always in eval mode. `for_students` computes the targets, and depends on the mode:
+
+    - `eval`: a copy with batch norms folded into their convolutions, equal up to rounding.
+    - `batch`: a copy whose batch norms use the statistics of the current group (the official code's train mode without
+      dropout).
+    - `official_train`: like `batch`, but in train mode, with dropout.
+
+    Copies for `batch` and `official_train` have no running statistics. So they compute what the module in train mode
+    would, and do not change any buffer.
     """
 
     def __init__(self, model: VideoModel, spec: ModelSpec, *, mode: TeacherMode) -> None:
@@ -64,7 +67,8 @@ def load_teacher(
     device: torch.device,
     dtype: torch.dtype = torch.float32,
 ) -> Teacher:
-    """A teacher from a `weights.pt`, in its students' dtype; BadInput when it was trained on other classes."""
+    """Load a teacher from a `weights.pt`, in its students' dtype. Raises BadInput if it was trained on other
+    classes."""
     content = load_weights(path)
     if tuple(content["classes"]) != classes:
         raise BadInput(
@@ -72,7 +76,7 @@ def load_teacher(
             f"the data set has {len(classes)} ({_few(classes)}); they must be the same, in the same order"
         )
     spec = ModelSpec(**content["model_spec"])
-    # The stored spec says where its training began; the weights themselves are in this file.
+    # The stored spec names the initial weights of the teacher's training; the trained ones are in this file.
     model = build_model(
         ModelSpec(**{**content["model_spec"], "weights": "none"}),
         num_classes=len(classes),

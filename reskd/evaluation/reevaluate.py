@@ -1,4 +1,4 @@
-"""Trained models judged again under another protocol, from their weights files alone; nothing is trained."""
+"""Evaluates trained models under another protocol, from their weights files. Nothing is trained."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ PassKey = tuple[object, ...]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finished:
-    """A finished step: what it was trained as, and where its weights and its teacher's lie."""
+    """A finished step: its recipe, and the weights files of the step and of its teacher."""
 
     step_id: str
     recipe: Recipe
     weights: Path
     teacher: Path | None = None
-    """Asked too, for the student's agreement with it; None leaves agreement out."""
+    """The teacher's weights, to compute the agreement with it; None: no agreement."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """One step under the new protocol: its evaluation record and the arrays beside it."""
+    """One step under the new protocol: its evaluation record and the arrays behind it."""
 
     record: Json
     arrays: dict[str, np.ndarray]
 
 
 def pass_key(recipe: Recipe, *, protocol: Protocol) -> PassKey:
-    """Steps of equal keys can share one decode pass and one precision."""
+    """Steps with equal keys can be evaluated in one pass, with the same decoded clips and precision."""
     data = recipe.data
     read = (
         data.root,
@@ -73,10 +73,10 @@ def judge_again(
     loader_workers: int = 0,
     on_group: Callable[[int], None] | None = None,
 ) -> dict[str, Judgement]:
-    """Step id -> judgement, of steps of one `pass_key`, in one pass over the split.
+    """Evaluate steps with the same `pass_key` in one pass over the split. Returns step id -> judgement.
 
-    on_group gets the number of clips done so far. Raises BadInput for a weights file that is gone, damaged or of
-    other classes, TooManyDamaged with the list of clips, and ReskdError where logits are not finite.
+    on_group gets the number of clips done so far. Raises BadInput for a weights file that is missing, damaged or of
+    other classes, TooManyDamaged with the list of clips, and ReskdError if logits are not finite.
     """
     recipe, workers = steps[0].recipe, Workers(device=device)
     dataset = VideoDataset(
@@ -113,7 +113,7 @@ def judge_again(
 
 
 def _spec_of(data: DataSpec, protocol: Protocol) -> DataSpec:
-    """Frames as the protocol has them, all else as in training."""
+    """The data spec with the protocol's frames; everything else as in training."""
     sampling: Literal["segments", "dense"] = "segments" if protocol.stride is None else "dense"
     return replace(data, num_frames=protocol.num_frames, sampling=sampling, frame_stride=protocol.stride or 1)
 

@@ -49,7 +49,7 @@ def effective_receptive_field(model: VideoModel, clips: Iterable[Tensor], *, cel
 def cell_at(place: tuple[float, float], *, size: tuple[int, int]) -> tuple[int, int]:
     """The (row, column) of the cell at ``place`` (shares of height and width) in a map of ``size`` (rows, columns)."""
     if not all(0 <= share < 1 for share in place):
-        raise BadInput(f"a place must be two shares from 0 up to, without, 1, such as 0.625 0.625; got {place}")
+        raise BadInput(f"a place must be two shares, at least 0 and below 1, such as 0.625 0.625; got {place}")
     return int(place[0] * size[0]), int(place[1] * size[1])
 
 

@@ -46,7 +46,7 @@ def grad_cam(
         score = logits.gather(1, chosen[:, None]).sum()
         (gradient,) = torch.autograd.grad(score, seen, allow_unused=True)
     if gradient is None:
-        raise BadInput(f"layer {layer!r} has no part in the clip's logits; name one that the classes hang on")
+        raise BadInput(f"layer {layer!r} has no effect on the clip's logits; name one that has")
     activation, gradient = _frames_first(seen.detach()), _frames_first(gradient)  # (B * T', C, h, w)
     weights = gradient.mean(dim=(2, 3), keepdim=True)
     maps = (weights * activation).sum(dim=1).relu()

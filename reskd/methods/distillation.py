@@ -1,6 +1,6 @@
-"""Distillation as a recipe says it: the levels there are, what each asks of two networks, and their fields.
+"""The recipe's part of distillation: the KD levels, their requirements on the networks, and their fields.
 
-The term of each level stands in reskd/distill/losses.py.
+The loss term of each level is in reskd/distill/losses.py.
 """
 
 from __future__ import annotations
@@ -18,25 +18,26 @@ TeacherMode = Literal["eval", "batch", "official_train"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Level:
-    """What is known of a level without its term."""
+    """The facts about a KD level that do not need torch."""
 
     weight: float
-    """Factor of the term where kd.weight is not given."""
+    """Default of kd.weight."""
     same_width: bool = False
-    """Whether the last maps of student and teacher must have equally many channels."""
+    """Whether the last maps of student and teacher must have the same number of channels."""
     same_time: bool = False
-    """Whether student and teacher must leave equally many maps in time."""
+    """Whether student and teacher must have the same number of maps in time."""
 
 
-# KL weights: unpublished, so 1; the pixel-level weights are the official code's, whose 200 on a mean over
-# elements, 400 classes among them, is 0.5 here on the sum over classes; the temperature's square is in both.
+# The weights of clip and frame are unpublished, so they are 1. pixel and pixel_kl have those of the official code. Its
+# 200 for the pixel KL is on a mean over elements, also over 400 classes; on a sum over classes this is 0.5. Both
+# include the temperature's square.
 LEVELS: dict[KDLevel, Level] = {
     "clip": Level(weight=1.0),
     "frame": Level(weight=1.0, same_time=True),
     "pixel": Level(weight=100.0, same_time=True, same_width=True),
     "pixel_kl": Level(weight=0.5, same_time=True),
 }
-"""Every level but none."""
+"""All levels except none."""
 
 _odd = {"none", *LEVELS} ^ set(get_args(KDLevel))
 assert not _odd, f"only one of LEVELS and KDLevel has {sorted(_odd)}"
@@ -44,20 +45,21 @@ assert not _odd, f"only one of LEVELS and KDLevel has {sorted(_odd)}"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KDSpec:
-    """What the student is asked to match in the teacher."""
+    """What the student learns to match in the teacher."""
 
     level: KDLevel = "none"
-    """clip: KL of clip distributions; frame: KL per frame; pixel: MSE on the last feature map; pixel_kl: KL at each
-    cell of that map, through each network's own classifier, for networks of different width."""
+    """clip: KL of the clip's class distribution; frame: KL of each frame's class distribution; pixel: MSE on the last
+    feature map; pixel_kl: KL at each cell of that map, through each network's own classifier, also for networks of
+    different width."""
     weight: float | None = None
-    """Factor of the distillation term; without it 1 (clip, frame), 100 (pixel) or 0.5 (pixel_kl)."""
+    """Factor of the distillation term. Default: 1 (clip, frame), 100 (pixel) or 0.5 (pixel_kl)."""
     temperature: float = 2.0
-    """Softens both distributions of the KL terms; 1.0 leaves them as they are."""
+    """Temperature of the softmax in the KL terms; 1.0 changes nothing."""
     align_corners: bool = False
-    """How the student's map is enlarged to the teacher's; the official code says false."""
+    """Alignment of the bilinear resize from the student's map to the teacher's; false in the official code."""
     teacher_mode: TeacherMode = "eval"
-    """Teacher's batch norm: running statistics (eval) or those of the group at hand (batch); official_train is batch
-    with dropout on too, as in the official code."""
+    """Teacher's batch norm. eval: running statistics. batch: statistics of the current group. official_train: batch,
+    and dropout on, as in the official code."""
 
     def __post_init__(self) -> None:
         levels = get_args(KDLevel)
@@ -67,41 +69,43 @@ class KDSpec:
 
     @property
     def effective_weight(self) -> float:
-        """Factor of the distillation term: `weight`, or else the level's own; 0 without distillation."""
+        """Factor of the distillation term: `weight`, else the level's default; 0 without distillation."""
         if self.weight is not None:
             return self.weight
         return 0.0 if self.level == "none" else LEVELS[self.level].weight
 
 
 class LastMap(NamedTuple):
-    """What a network leaves of a clip before it pools."""
+    """Shape of the feature maps that a network computes from a clip before pooling."""
 
     num_channels: int
     num_time_cells: int
 
 
 def check_maps(level: KDLevel, ours: LastMap, theirs: LastMap, *, student: str, teacher: str, num_frames: int) -> None:
-    """BadInput where a student cannot be taught at this level; the last maps are of one clip of ``num_frames`` frames.
+    """Raise BadInput if a student cannot be taught at this level.
 
-    student, teacher: the networks' names, for the message.
+    The last maps are of one clip of ``num_frames`` frames.
+
+    student, teacher: names of the networks, for the message.
     """
     rules = LEVELS[level]
     if rules.same_width and ours.num_channels != theirs.num_channels:
         others = _any_of(name for name, other in LEVELS.items() if not other.same_width)
         raise BadInput(
             f"kd.level is {level!r}, but the last map of {student!r} has {ours.num_channels} channels and that of its "
-            f"teacher {teacher!r} {theirs.num_channels}; choose networks with equally many, or kd.level {others}"
+            f"teacher {teacher!r} has {theirs.num_channels}; choose networks with equally many, or kd.level {others}"
         )
     if rules.same_time and ours.num_time_cells != theirs.num_time_cells:
         others = _any_of(name for name, other in LEVELS.items() if not other.same_time)
         raise BadInput(
-            f"kd.level is {level!r}, but of data.num_frames = {num_frames} frames {student!r} leaves "
-            f"{ours.num_time_cells} maps in time and its teacher {teacher!r} {theirs.num_time_cells}; "
+            f"kd.level is {level!r}, but from data.num_frames = {num_frames} frames {student!r} computes "
+            f"{ours.num_time_cells} maps in time and its teacher {teacher!r} computes {theirs.num_time_cells}; "
             f"choose networks with equally many, or kd.level {others}"
         )
 
 
 def _any_of(levels: Iterable[str]) -> str:
-    """`pixel_kl, frame or clip`: the finest first."""
+    """The levels as text, finest first: `pixel_kl, frame or clip`."""
     *others, last = reversed(list(levels))
     return f"{', '.join(others)} or {last}" if others else last

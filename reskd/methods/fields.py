@@ -1,4 +1,4 @@
-"""How a recipe's field is declared: whether it counts in a step's identity, and what its value must be."""
+"""Declares fields of a recipe: whether they count in a step's identity, and which values are allowed."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ T = TypeVar("T")
 
 
 def not_identity(default: T) -> T:
-    """A field that says where or how a training runs, never what it gives."""
+    """Declare a field that says where or how a training runs and cannot change its result."""
     result: Any = field(default=default, metadata={"identity": False})
     return result  # type: ignore[no-any-return]
 
 
 def added(default: T, *, description: str | None = None) -> T:
-    """A field that came later: part of identity only where it differs from its default, so that ids stay.
+    """Declare a field that was added later.
 
-    description: for the JSON schema, of a field that a spec inherits; a spec's own fields have a sentence under them.
+    It counts in the identity only if it differs from its default, so old ids stay.
+
+    description: text for the JSON schema, if a spec inherits the field. A spec's own fields have a sentence below them.
     """
     metadata: dict[str, object] = {"added": True}
     if description is not None:
@@ -29,6 +31,6 @@ def added(default: T, *, description: str | None = None) -> T:
 
 
 def require(holds: bool, what: str, value: object, must: str) -> None:
-    """BadInput `<what> must be <must>, got <value>` unless it holds."""
+    """Raise BadInput `<what> must be <must>, got <value>` unless ``holds``."""
     if not holds:
         raise BadInput(f"{what} must be {must}, got {value!r}")

@@ -1,4 +1,4 @@
-"""Networks by name, and how a ModelSpec becomes one. A name is looked up without torch; only building loads it."""
+"""Networks by name, and how a ModelSpec becomes one. Names are checked without torch; only building loads it."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class Network:
     """A row of MODELS."""
 
     build: Callable[..., VideoModel]
-    """Called with ``num_classes`` and ``dropout``, and with what `own_options` gives."""
+    """Called with ``num_classes``, ``dropout`` and the result of `own_options`."""
     weights: Mapping[str, str] = field(default_factory=dict)
-    """Value of model.weights -> torchvision's name of the file; only the backbone is taken from it."""
+    """Value of model.weights -> torchvision's name of the file. Only the backbone is taken from it."""
     smoke: str | None = None
-    """The network that stands for it in a smoke test; None: itself."""
+    """The network that replaces it in a smoke test; None: itself."""
     own_options: Callable[[ModelSpec, int | None], dict[str, Any]] | None = None
-    """What `build` gets of the spec and of the frames of the clips that it is trained on."""
+    """(spec, number of frames of the training clips) -> further arguments of `build`."""
     is_bound_by_frames: bool = False
-    """Whether it can look at no longer clips than it was trained on."""
+    """Whether it cannot look at longer clips than those it was trained on."""
 
 
 def _tsn_resnet(**options: Any) -> VideoModel:
@@ -124,8 +124,8 @@ def _imagenet(network: str) -> dict[str, str]:
 
 
 def _kinetics(network: str) -> dict[str, str]:
-    # R3D-18 and MViTv2-S saw pixels normalised by other means and deviations than ImageNet's, which every clip here is;
-    # Video Swin saw the same.
+    # R3D-18 and MViTv2-S were trained with another normalisation than ImageNet's, which all clips here have;
+    # Video Swin was trained with ImageNet's.
     return {"kinetics_v1": f"{network}_Weights.KINETICS400_V1"}
 
 
@@ -159,13 +159,13 @@ MODELS: dict[str, Network] = {
     ),
     "frameexit_mini10": _exits(partial(_frame_exit_mini, num_blocks=1)),
 }
-"""Name -> what there is to know of it; timm's networks are not among them."""
+"""Name -> facts about the network. timm's networks are not in it."""
 
 
 def find_network(name: str) -> Network | None:
-    """The network of that name, timm's as ``timm:<name>``; None where there is none.
+    """The network with this name (timm's as ``timm:<name>``); None if there is none.
 
-    BadInput for one of timm's that timm, or its absence, denies.
+    Raises BadInput for a timm name if timm is missing or does not have it.
     """
     if name.startswith(TIMM_PREFIX):
         require_timm(name)
@@ -174,12 +174,12 @@ def find_network(name: str) -> Network | None:
 
 
 def is_model(name: str) -> bool:
-    """Whether there is such a network. BadInput for one of timm's that timm, or its absence, denies."""
+    """Whether there is such a network. Raises BadInput for a timm name if timm is missing or does not have it."""
     return find_network(name) is not None
 
 
 def most_frames(spec: ModelSpec, *, trained_on: int) -> int | None:
-    """Frames of the longest clip that a network trained on clips of ``trained_on`` frames can look at; None: any."""
+    """Longest clip, in frames, that a network trained on clips of ``trained_on`` frames can look at; None: no limit."""
     network = MODELS.get(spec.name)
     return trained_on if network is not None and network.is_bound_by_frames else None
 
@@ -196,11 +196,10 @@ def _known(name: str) -> Network:
 
 
 def build_model(spec: ModelSpec, *, num_classes: int, num_frames: int | None = None) -> VideoModel:
-    """The network that ``spec`` names, on the CPU, in train mode, holding the weights that ``spec.weights`` names.
+    """The network of ``spec`` with the weights that ``spec.weights`` names, on the CPU, in train mode.
 
-    num_frames: of the clips it is trained on; only a network that is bound by them must know.
-    Random weights come from torch's global generator; seed it before. Raises BadInput for a name or weights that do
-    not exist or do not fit.
+    num_frames: frames of the training clips; only networks that are bound by them need it. Random weights come from
+    torch's global generator; seed it before. Raises BadInput for a name or weights that do not exist or do not fit.
     """
     from reskd.models.backbones.tsn import set_stride
     from reskd.models.weights import load_named_weights, load_weights_file
@@ -210,7 +209,8 @@ def build_model(spec: ModelSpec, *, num_classes: int, num_frames: int | None = N
     model = network.build(num_classes=num_classes, dropout=spec.dropout, **options)
     if spec.stride is not None and not set_stride(model, spec.stride):
         raise BadInput(
-            f"model.stride: {spec.stride} with {spec.name!r}; only 2-D ResNets may have 16 for their own 32; say null"
+            f"model.stride: {spec.stride} with {spec.name!r}; only 2-D ResNets may have 16 instead "
+            f"of 32; set it to null"
         )
     if spec.weights in NAMED_WEIGHTS:
         load_named_weights(model, spec.weights, file_name=_file_name(spec, network), name=spec.name)
@@ -220,11 +220,11 @@ def build_model(spec: ModelSpec, *, num_classes: int, num_frames: int | None = N
 
 
 def _file_name(spec: ModelSpec, network: Network) -> str:
-    """Torchvision's name of the file that the spec asks for; BadInput where torchvision has none for this network."""
+    """torchvision's name of the weights file for the spec. Raises BadInput if torchvision has none for this network."""
     if spec.weights not in network.weights:
         there = ", ".join(name for name, other in MODELS.items() if spec.weights in other.weights)
         raise BadInput(
             f"model.weights: {spec.weights!r} does not exist for {spec.name!r}; "
-            f"it does for {there}; otherwise say {', '.join([*network.weights, 'none'])} or a file"
+            f"it exists for {there}; for this network choose {', '.join([*network.weights, 'none'])} or a file"
         )
     return network.weights[spec.weights]

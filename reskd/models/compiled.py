@@ -1,4 +1,4 @@
-"""torch.compile of a network, tried once before the training needs it."""
+"""Compiles a network with torch.compile, and tests it once before the training needs it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ logger = logging.getLogger(__name__)
 
 Forward = Callable[[Tensor], ClipOutput]
 MAX_VARIANTS = 64
-"""Most compiled forms of one forward; torch's own limit is 8. Members differ in size and resolution, and torch counts
+"""Most compiled variants of one forward; torch's default is 8. Members differ in size and resolution, and torch counts
 them together."""
 
 
 def compiled(model: VideoModel, *, trial: Callable[[Forward], object], who: str) -> Forward:
-    """The network as torch.compile runs it; the network itself where that fails, with the reason in the log.
+    """The network compiled by torch.compile. If this fails, the network itself, and the log says why.
 
-    trial calls what it is given as the training will, so that it compiles, or fails, now: later a failure might come
-    in the middle of a step. Random draws are those of the network itself. Running out of memory is no such failure.
+    ``trial`` calls the result as the training will, so that it compiles, or fails, now and not during a training step.
+    Random draws stay those of the network itself. Out-of-memory errors are raised.
     """
     torch._dynamo.config.recompile_limit = MAX_VARIANTS
     made: Forward = torch.compile(model, dynamic=False, options={"fallback_random": True})
@@ -30,7 +30,7 @@ def compiled(model: VideoModel, *, trial: Callable[[Forward], object], who: str)
         trial(made)
     except torch.OutOfMemoryError:
         raise
-    except Exception as error:  # whatever a compiler, or the lack of one, comes up with
+    except Exception as error:  # compilers, and missing ones, raise many types
         reason = str(error).strip().splitlines() or [""]
         logger.warning("%s goes on without torch.compile: %s: %s", who, type(error).__name__, reason[0])
         return model

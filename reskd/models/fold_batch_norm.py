@@ -1,4 +1,4 @@
-"""Batch norm folded into the convolutions before it: the same function at evaluation, one pass less over each map."""
+"""Folds batch norm into the convolutions before it: the same function in eval mode, with fewer passes over each map."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def fold_batch_norm(model: VideoModel) -> VideoModel:
-    """A copy in eval mode whose backbone's batch norms are folded into the convolutions whose only reader they are.
+    """A copy in eval mode, with each batch norm folded into the convolution before it.
 
-    Equal to the model in eval mode up to rounding, and only there: it cannot be trained, for statistics are gone. Its
-    state dict fits no other model. Other batch norms stay. Raises TypeError where torch.fx cannot trace the backbone
-    and there is something to fold.
+    A batch norm is folded only if nothing else reads the convolution; others stay. The copy equals the model in eval
+    mode up to rounding. It cannot be trained, since its statistics are gone, and its state dict fits no other model.
+    Raises TypeError if torch.fx cannot trace a backbone that has batch norms to fold.
     """
     folded = copy.deepcopy(model).eval()
     backbone = folded.backbone
@@ -31,7 +31,7 @@ def fold_batch_norm(model: VideoModel) -> VideoModel:
         assert isinstance(norm, NORMS)
         assert norm.running_mean is not None
         assert norm.running_var is not None
-        # In place: a convolution of ours may share an object with its siblings, which a copy of it would lose.
+        # In place: our convolutions may share an object, which a copy would lose.
         conv.weight, conv.bias = fuse_conv_bn_weights(
             conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
         )
@@ -40,17 +40,18 @@ def fold_batch_norm(model: VideoModel) -> VideoModel:
 
 
 class _Tracer(fx.Tracer):
-    """Looks inside everything but convolutions and norms, subclasses too."""
+    """Traces into all modules except convolutions and norms (and their subclasses)."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, (*CONVS, *NORMS)) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _pairs(backbone: nn.Module) -> list[tuple[str, str]]:
-    """(convolution, batch norm) by name, each called once, the norm alone reading what the convolution gives."""
+    """Names of (convolution, batch norm) pairs: each is called once, and only the norm reads the convolution's
+    output."""
     try:
         graph = _Tracer().trace(backbone)
-    except Exception as error:  # what a forward does with a proxy in it has no common type
+    except Exception as error:  # errors of a forward with a proxy have no common type
         raise TypeError(f"torch.fx cannot trace the backbone ({error}), so its batch norm is not folded") from error
     modules = dict(backbone.named_modules())
     calls = [node for node in graph.nodes if node.op == "call_module"]

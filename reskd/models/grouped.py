@@ -1,9 +1,9 @@
-"""Several groups in one pass: each with its own batch-norm statistics and its own random draws.
+"""Runs several groups in one pass. Each group keeps its own batch-norm statistics and its own random draws.
 
-A group's answer depends on that group alone, so that one pass over G groups gives what G passes give, to rounding.
-Batch norm runs group by group inside the pass, and so does whatever draws; all else (the convolutions, where the time
-goes) sees one large batch. Groups of a pass are equally large and lie one after another along the first axis, of which
-every layer keeps the order: clips, frames of clips, windows of frames.
+A group's output depends on that group only. So one pass over G groups equals G passes up to rounding. Batch norm and
+random layers work group by group; all other layers (convolutions, which take most of the time) see one large batch. The
+groups of a pass have equal size and lie one after another along the first axis (clips, frames of clips, windows of
+frames). Every layer keeps this order.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from torchvision.ops import StochasticDepth
 logger = logging.getLogger(__name__)
 
 DROP_RATES = ("dropout", "attention_dropout", "drop_prob")
-"""Attributes in which networks of torch, torchvision and timm keep the rate of a dropout that is no layer."""
+"""Attributes that hold a dropout rate used by a function instead of a layer, in torch, torchvision and timm."""
 
 
 class CannotGroup(Exception):
-    """Why a network can only take one group in a pass."""
+    """The reason why a network can take only one group per pass."""
 
 
 @dataclass(eq=False)
 class PassGroups:
-    """The groups of the pass at hand, known to every grouped layer of one model; outside of a pass there are none."""
+    """The groups of the current pass. All grouped layers of one model share this object."""
 
     norms: list[GroupedBatchNorm] = field(default_factory=list)
     is_open: bool = False
@@ -42,10 +42,10 @@ class PassGroups:
 
     @contextmanager
     def of(self, seeds: Sequence[int], *, device: torch.device) -> Iterator[None]:
-        """A forward inside takes ``len(seeds)`` groups; group g draws as after ``torch.manual_seed(seeds[g])``.
+        """Context for a forward of ``len(seeds)`` groups. Group g draws as after ``torch.manual_seed(seeds[g])``.
 
-        The model's running statistics stay as they are; `statistics` has each group's. Raises CannotGroup when the
-        forward drew from torch's generator by another way than a layer known to draw: then its answer is wrong.
+        The model's running statistics do not change; `statistics` has those of each group. Raises CannotGroup if a
+        layer that is not known to be random drew from torch's generator. The output is then wrong.
         """
         self._device, self.num_groups, self.is_open = device, len(seeds), True
         self._states = [self._seeded(seed) for seed in seeds]
@@ -60,11 +60,11 @@ class PassGroups:
             raise CannotGroup("a layer that is not known to draw has drawn random numbers for all groups at once")
 
     def statistics(self) -> list[Tensor]:
-        """After a pass: each group's new running statistics, (G, C), in the order of the model's floating buffers."""
+        """After a pass: each group's new running statistics, (G, C), in the order of the model's float buffers."""
         return [part for norm in self.norms for part in norm.statistics]
 
     def each(self, layer: nn.Module, values: Tensor) -> Tensor:
-        """A layer that draws, on every group in turn, each with its own generator."""
+        """Run a random layer on each group in turn, with the group's own generator state."""
         outside, outputs = self._state, []
         for group, part in enumerate(self.parts(values)):
             self._state = self._states[group]
@@ -74,7 +74,7 @@ class PassGroups:
         return torch.cat(outputs)
 
     def parts(self, values: Tensor) -> tuple[Tensor, ...]:
-        """(G * n, ...) -> G of (n, ...). By split, whose backward is one copy; that of slices fills G whole tensors."""
+        """(G * n, ...) -> G tensors (n, ...). The backward of split is one copy; slices would fill G whole tensors."""
         if values.shape[0] % self.num_groups:
             raise CannotGroup(
                 f"a layer's first axis of {values.shape[0]} does not divide into {self.num_groups} groups"
@@ -87,7 +87,7 @@ class PassGroups:
 
     @property
     def _state(self) -> Tensor:
-        """The default generator's, on the model's device."""
+        """State of the default generator on the model's device."""
         return torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else torch.get_rng_state()
 
     @_state.setter
@@ -99,9 +99,9 @@ class PassGroups:
 
 
 class GroupedBatchNorm(_BatchNorm):
-    """A batch norm that normalises each group of a pass by itself; with the very tensors of the one it stands for.
+    """A batch norm that normalises each group of a pass separately. It has the tensors of the layer that it replaces.
 
-    Outside of a pass, and with running statistics in eval mode, it is the layer that it was.
+    Outside of a pass, and with running statistics in eval mode, it works as the replaced layer.
     """
 
     def __init__(self, norm: _BatchNorm, *, pass_groups: PassGroups) -> None:
@@ -111,7 +111,7 @@ class GroupedBatchNorm(_BatchNorm):
             momentum=norm.momentum,
             affine=norm.affine,
             track_running_stats=norm.track_running_stats,
-            device="meta",  # nothing is filled; the tensors move in
+            device="meta",  # no memory is used; the replaced layer's tensors are set below
         )
         self.weight, self.bias = norm.weight, norm.bias
         self.running_mean, self.running_var = norm.running_mean, norm.running_var
@@ -122,7 +122,7 @@ class GroupedBatchNorm(_BatchNorm):
         """In a pass and after it: each group's running mean and variance, (G, C) each; empty where none are tracked."""
 
     def begin(self) -> None:
-        """Every group starts from the running statistics of now."""
+        """Start every group from the current running statistics."""
         running = () if self.running_mean is None or self.running_var is None else (self.running_mean, self.running_var)
         self.statistics = tuple(part.repeat(self.pass_groups.num_groups, 1) for part in running)
 
@@ -148,11 +148,11 @@ class GroupedBatchNorm(_BatchNorm):
         return torch.cat(outputs)
 
     def _check_input_dim(self, input: Tensor) -> None:
-        """Any number of axes: it stands for 1-D, 2-D and 3-D layers."""
+        """Accept any number of axes, since it replaces 1-D, 2-D and 3-D layers."""
 
 
 class GroupedDraw(nn.Module):
-    """A dropout or drop path that draws for each group of a pass from that group's generator."""
+    """A dropout or drop path that draws for each group of a pass with that group's generator state."""
 
     def __init__(self, layer: nn.Module, *, pass_groups: PassGroups) -> None:
         super().__init__()
@@ -168,9 +168,9 @@ class GroupedDraw(nn.Module):
 
 
 def group_layers(model: nn.Module) -> PassGroups:
-    """Let a model take several groups in a pass, in place; its tensors, their names and their order stay.
+    """Prepare a model for several groups per pass, in place. Its tensors keep their names and order.
 
-    Raises CannotGroup, and leaves the model as it is, where it holds a layer whose groups cannot be told apart.
+    Raises CannotGroup, and leaves the model unchanged, if a layer cannot treat groups separately.
     """
     reason = why_not(model)
     if reason is not None:
@@ -189,7 +189,7 @@ def group_layers(model: nn.Module) -> PassGroups:
 
 
 def group_layers_or_none(model: nn.Module, *, who: str) -> PassGroups | None:
-    """`group_layers`, or None with the reason in the log, where the model is to go on with one group in a pass."""
+    """`group_layers`; None, with the reason in the log, if the model can take only one group per pass."""
     try:
         return group_layers(model)
     except CannotGroup as reason:
@@ -199,7 +199,7 @@ def group_layers_or_none(model: nn.Module, *, who: str) -> PassGroups | None:
 
 @contextmanager
 def one_pass(pass_groups: PassGroups | None, clips: Tensor, num_groups: int) -> Iterator[Tensor]:
-    """A pass, to try a network with: the clips of one group so many times over, or once where it takes one group."""
+    """Context for a trial pass: the clips of one group repeated ``num_groups`` times, or once without groups."""
     if pass_groups is None:
         yield clips
         return
@@ -208,7 +208,7 @@ def one_pass(pass_groups: PassGroups | None, clips: Tensor, num_groups: int) -> 
 
 
 def why_not(model: nn.Module) -> str | None:
-    """The first layer that keeps a model from taking several groups in a pass, and why; None where nothing does."""
+    """The first layer that prevents several groups per pass, and why; None if there is none."""
     for name, module in model.named_modules():
         kind = f"{name} ({type(module).__name__})"
         if isinstance(module, GroupedBatchNorm):
@@ -227,8 +227,8 @@ def why_not(model: nn.Module) -> str | None:
 
 
 def _rate(module: nn.Module) -> float:
-    """The share that a pure dropout layer drops; 0 for any other layer."""
+    """The rate of a pure dropout layer; 0 for any other layer."""
     if isinstance(module, _DropoutNd | StochasticDepth):
         return float(module.p)
-    # timm's, without importing timm, has no type to ask for.
+    # timm's DropPath is found by its name, since timm is not imported here.
     return float(getattr(module, "drop_prob", 0.0) or 0.0) if type(module).__name__ == "DropPath" else 0.0

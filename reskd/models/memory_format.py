@@ -1,4 +1,4 @@
-"""How the tensors of a network in training lie in memory: channels last where it is faster, gradients in one vector."""
+"""Memory layout of a network in training: channels last if it is faster, and gradients in one vector."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def in_fast_memory_format(model: Network) -> Network:
-    """The same network, its weights channels last, in place: 2-D convolutions then compute in that layout throughout.
+    """Convert the weights of a 2-D network to channels last, in place, so that its convolutions use this layout.
 
-    Values, shapes and names stay; what is computed stays to rounding. A network of 3-D convolutions is left alone.
+    Values, shapes and names do not change; results change by rounding only. A network with 3-D convolutions is
+    unchanged.
     """
     if any(isinstance(module, nn.Conv3d) for module in model.modules()):
         return model
@@ -22,10 +23,10 @@ def in_fast_memory_format(model: Network) -> Network:
 
 
 def vector_views(vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
-    """A vector cut into views of these tensors' shapes, one after another, each in its tensor's layout."""
+    """Cut a vector into views with the shapes and memory layouts of these tensors, one after another."""
     pieces = vector.split([tensor.numel() for tensor in like])
     return [
-        # A fused optimiser walks through memory, and must meet a gradient's elements as it meets the parameter's.
+        # A fused optimiser reads memory in order, so gradient and parameter must have the same layout.
         piece.as_strided(tensor.shape, tensor.stride()) if _fills_its_memory(tensor) else piece.view_as(tensor)
         for piece, tensor in zip(pieces, like, strict=True)
     ]

@@ -1,8 +1,8 @@
-"""The official checkpoints' layout: mmaction2's names of tensors, in ours.
+"""Converts mmaction2's tensor names, which the official checkpoints use, to ours.
 
-A checkpoint of mmaction2 holds its tensors under ``state_dict``, the network's as ``backbone.*`` and the classifier as
-``cls_head.fc_cls.*``. One of ResKD's distillation holds both networks: the student below ``backbone.low_res_path``, the
-teacher below ``backbone.high_res_path`` (Swin's also with ``cls_head.fc_cls_t``).
+A checkpoint of mmaction2 holds its tensors under ``state_dict``: the network as ``backbone.*`` and the classifier as
+``cls_head.fc_cls.*``. A checkpoint of ResKD's distillation holds both networks: the student below
+``backbone.low_res_path``, the teacher below ``backbone.high_res_path`` (Swin's also with ``cls_head.fc_cls_t``).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SWIN: Rules = (
     (r"\.mlp\.fc2\.", ".mlp.3."),  # torchvision counts the activation and the dropout between them
 )
 MOBILENET_BLOCKS = (1, 2, 3, 4, 3, 3, 1)
-"""Inverted residuals of mmaction2's layer1 to layer7; torchvision numbers them on."""
+"""Number of inverted residual blocks in mmaction2's layer1 to layer7. torchvision numbers all blocks consecutively."""
 
 
 def is_mmaction(state: Mapping[str, Any]) -> bool:
@@ -35,11 +35,11 @@ def is_mmaction(state: Mapping[str, Any]) -> bool:
 
 
 def from_mmaction(state: Mapping[str, Any], *, own: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Tensors under our names, and the keys that were left out because they are the distillation's teacher's.
+    """Tensors under our names, and the keys of the teacher in a distillation checkpoint, which are left out.
 
-    own: the model's state dict, whose names say which family it is. A key that follows no rule keeps its name, so that
-    it is reported as unexpected. Buffers that follow from the architecture (Swin's position indices) become the
-    model's own, since the two libraries lay them out differently.
+    own: the model's state dict, whose names show its family. A key that fits no rule keeps its name, so that it is
+    reported as unexpected. Buffers that follow from the architecture (Swin's position indices) are the model's own,
+    since the two libraries arrange them differently.
     """
     teacher = [key for key in state if key.startswith(TEACHER)]
     renamed = {_our_name(str(key), own): value for key, value in state.items() if key not in teacher}
@@ -56,7 +56,7 @@ def _our_name(key: str, own: Mapping[str, Any]) -> str:
     if "backbone.features.0.0.weight" in own:
         return _mobilenet_name(key, own)
     if "backbone.patch_embed.proj.weight" in own:
-        # Blocks of stage i are features 2 i, the merging of patches after it 2 i + 1.
+        # features[2 i] holds the blocks of stage i, features[2 i + 1] the patch merging after it.
         key = re.sub(r"\.layers\.(\d)\.blocks\.", lambda found: f".features.{2 * int(found[1])}.", key)
         key = re.sub(r"\.layers\.(\d)\.downsample\.", lambda found: f".features.{2 * int(found[1]) + 1}.", key)
         return _by(SWIN, key)
@@ -70,7 +70,8 @@ def _by(rules: Rules, key: str) -> str:
 
 
 def _mobilenet_name(key: str, own: Mapping[str, Any]) -> str:
-    """mmaction2: conv and bn of each layer by name; torchvision: by number, the last layer of a block unwrapped."""
+    """mmaction2 names conv and bn of each layer; torchvision numbers them, and does not wrap the last layer of a
+    block."""
     part = {"conv": "0", "bn": "1"}
     ends = re.fullmatch(r"backbone\.conv([12])\.(conv|bn)\.(\w+)", key)
     if ends:

@@ -1,4 +1,4 @@
-"""Classifiers of clips with one shape: a map at each cell of time, pooling, dropout and one linear layer."""
+"""Clip classifiers with one common structure: maps over time, pooling, dropout and one linear layer."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from torch.nn import functional as F
 
 
 class ClipOutput(NamedTuple):
-    """What one forward gives: B clips, K classes, T' cells of time, which are the T frames themselves in a 2-D net."""
+    """The output of a forward: B clips, K classes, T' maps in time. In a 2-D network, T' is the number of frames T."""
 
     features: Tensor
-    """(B * T', C, h, w): the last stage's map at each cell of time, after its ReLU or its norm."""
+    """(B * T', C, h, w): the last stage's maps, after its ReLU or norm."""
     frame_logits: Tensor
-    """(B, T', K): the classes of each cell of time alone; space pooled, no dropout."""
+    """(B, T', K): logits of each map alone; pooled over space, without dropout."""
     clip_logits: Tensor
-    """(B, K): the clip's classes; space and time pooled, then dropout."""
+    """(B, K): logits of the clip; pooled over space and time, then dropout."""
 
     def to(self, dtype: torch.dtype) -> ClipOutput:
-        """The same numbers in another type; autocast leaves them in a narrow one."""
+        """The same values in another type, since autocast leaves them in a narrow one."""
         return ClipOutput(*(part.to(dtype) for part in self))
 
 
 def new_classifier(num_features: int, num_classes: int) -> nn.Linear:
-    """A linear layer as TSN heads start: small on purpose, so that the first softmax is near uniform."""
+    """A linear layer with the small initial weights of TSN heads, so that the first softmax is nearly uniform."""
     classifier = nn.Linear(num_features, num_classes)
     nn.init.normal_(classifier.weight, std=0.01)
     nn.init.zeros_(classifier.bias)
@@ -35,14 +35,14 @@ def new_classifier(num_features: int, num_classes: int) -> nn.Linear:
 
 
 class VideoModel(nn.Module):
-    """A 2-D backbone on every frame, then pooling, dropout and one linear layer (the TSN head): T' = T.
+    """A 2-D backbone on every frame, then pooling, dropout and one linear layer (the TSN head). T' = T.
 
-    ``backbone`` maps (N, 3, r, r) to (N, num_features, h, w). Tensors of the state dict are called
-    ``backbone.*`` and ``classifier.*``.
+    ``backbone`` maps (N, 3, r, r) to (N, num_features, h, w). The state dict has the keys ``backbone.*`` and
+    ``classifier.*``.
     """
 
     time_stride = 1
-    """Frames that one cell of time stands for."""
+    """Number of frames per map in time."""
 
     def __init__(self, backbone: nn.Module, *, num_features: int, num_classes: int, dropout: float) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class VideoModel(nn.Module):
         self.classifier = new_classifier(num_features, num_classes)
 
     def num_time_cells(self, num_frames: int) -> int:
-        """T', the maps that a clip of ``num_frames`` frames leaves."""
+        """T', the number of maps for a clip of ``num_frames`` frames."""
         return -(-num_frames // self.time_stride)
 
     def forward_features(self, clips: Tensor) -> Tensor:
@@ -66,7 +66,8 @@ class VideoModel(nn.Module):
     def forward_head(self, features: Tensor, *, num_frames: int) -> tuple[Tensor, Tensor]:
         """(B * T', C, h, w) of clips of ``num_frames`` frames -> frame logits (B, T', K) and clip logits (B, K).
 
-        Cells are of one size, so the mean over time of the mean over space is a 3-D head's pooling of both at once.
+        All cells have equal size. So the mean over time of means over space equals a 3-D head's pooling over both at
+        once.
         """
         num_cells = self.num_time_cells(num_frames)
         frame_features = self.pool(features).flatten(1).unflatten(0, (-1, num_cells))  # (B, T', C)
@@ -81,18 +82,18 @@ class VideoModel(nn.Module):
         return ClipOutput(features, frame_logits, clip_logits)
 
     def task_loss(self, output: ClipOutput, labels: Tensor) -> Tensor:
-        """What is learned from labels (B,) alone, a scalar: the cross-entropy of the clip's logits."""
+        """The scalar loss on the labels (B,): the cross-entropy of the clip's logits."""
         return F.cross_entropy(output.clip_logits, labels)
 
     def frames_used(self, output: ClipOutput) -> Tensor | None:
-        """(B,) frames that each clip's logits rest on, of a network that may stop early; None: all of them."""
+        """(B,) number of frames behind each clip's logits, for a network with early exit; None: all frames."""
         return None
 
 
 class VideoModel3d(VideoModel):
-    """A 3-D backbone on the whole clip under the same head.
+    """A 3-D backbone on the whole clip, with the same head.
 
-    ``backbone`` maps (B, 3, T, r, r) to (B, num_features, T', h, w) with T' = T / ``time_stride``, rounded up.
+    ``backbone`` maps (B, 3, T, r, r) to (B, num_features, T', h, w), where T' = T / ``time_stride``, rounded up.
     """
 
     def __init__(
@@ -109,7 +110,7 @@ class VideoModel3d(VideoModel):
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside; afterwards every module has the mode it had, also where they differ."""
+    """Context with the model in eval mode. Afterwards each module has its former mode again."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:

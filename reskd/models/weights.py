@@ -1,4 +1,4 @@
-"""Initial weights: torchvision's ImageNet and Kinetics files, or a file that a person names."""
+"""Initial weights: torchvision's ImageNet and Kinetics files, or a file of the user."""
 
 from __future__ import annotations
 
@@ -25,26 +25,27 @@ from reskd.recipe import NAMED_WEIGHTS
 logger = logging.getLogger(__name__)
 
 CLASSIFIERS = ("fc.", "classifier.", "head.")
-"""What torchvision calls its classifier: of a ResNet, of a MobileNet, of a transformer."""
+"""Prefixes of torchvision's classifiers: of a ResNet, a MobileNet, and a transformer."""
 
 NUM_NAMED = 5
-"""Tensors that an error names in each of its lists; the rest is counted."""
+"""Each list in an error names at most this many tensors, and counts the others."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Loaded:
-    """What a file gave to a model. Nothing of it was left unused but what is named here."""
+    """What a file gave to a model. All unused tensors are counted here."""
 
     source: str
     layout: Literal["reskd", "torchvision", "timm", "mmaction2"]
     num_backbone: int
-    """Tensors of the backbone: all that the model has (old files: all but batch norm's counters)."""
+    """Number of loaded backbone tensors: all that the model has (with an old file: all except batch norm's
+    counters)."""
     has_head: bool
-    """Whether classifiers were loaded too; not, where the file has none or one of other classes."""
+    """Whether classifiers were loaded; False if the file has none, or has other classes."""
     num_head: int = 0
-    """Tensors of a head that is not this model's, left out."""
+    """Number of tensors of another model's head, which were left out."""
     num_teacher: int = 0
-    """Tensors of a distillation's teacher, left out."""
+    """Number of tensors of a distillation's teacher, which were left out."""
 
     @property
     def words(self) -> str:
@@ -64,40 +65,42 @@ class Loaded:
 
 
 def load_named_weights(model: VideoModel, weights: str, *, file_name: str, name: str) -> Loaded:
-    """Fill the backbone of the model called ``name`` from torchvision's file, downloaded once and cached.
+    """Fill the backbone of the model ``name`` from torchvision's file, which is downloaded once and cached.
 
-    file_name: torchvision's name of the file that ``weights`` means for this model: ResNet18_Weights.IMAGENET1K_V1.
-    Raises BadInput where the file can neither be found in torch's cache nor be fetched.
+    file_name: torchvision's name of the file, such as ResNet18_Weights.IMAGENET1K_V1. Raises BadInput if the file is
+    neither in torch's cache nor can be downloaded.
     """
     file = get_weight(file_name)
     cached = Path(torch.hub.get_dir(), "checkpoints", file.url.rpartition("/")[2])
     try:
         state = file.get_state_dict(progress=False, check_hash=True, map_location="cpu", weights_only=True)
-    except Exception as error:  # no network, a proxy's answer, a wrong hash, a torn file: one way out for all
+    except Exception as error:  # no internet, a wrong hash, an incomplete file: the way out is the same
         raise BadInput(
             f"model.weights: {weights!r}: {file.url} could not be fetched or read ({error}); "
-            f"put that file at {cached} (TORCH_HOME moves the folder; a torn file there must go first), "
+            f"put that file at {cached} (TORCH_HOME moves the folder; delete an incomplete file there first), "
             "or give its path as model.weights"
         ) from error
     return _from_torchvision(model, state, name=name, source=str(cached))
 
 
 def load_weights_file(model: VideoModel, path: Path, *, name: str) -> Loaded:
-    """Fill the model called ``name`` from a file on this machine.
+    """Fill the model ``name`` from a file on this machine. The file holds one of:
 
-    The file holds torchvision's plain state dict (then the backbone is loaded, a 2-D one inflated for a 3-D model, and
-    its classifier ignored), or a dict whose "model" is a VideoModel's state dict, or mmaction2's checkpoint, alone or
-    under "state_dict" (in both the classifier is loaded too, where the number of classes is the same; otherwise it
-    stays as it is). Raises BadInput where the file is missing or not such a file, and where any backbone tensor is
-    missing, unexpected or of another shape.
+    - torchvision's state dict: the backbone is loaded (a 2-D one is inflated for a 3-D model), the classifier ignored;
+    - a dict whose "model" is a VideoModel's state dict;
+    - a checkpoint of mmaction2, alone or under "state_dict".
+
+    From the last two, the classifier is loaded too if the number of classes is equal; otherwise it is not changed.
+    Raises BadInput if the file is missing or of another kind, or if any backbone tensor is missing, unexpected or of
+    another shape.
     """
     if not path.is_file():
         names = ", ".join(map(repr, ["none", *NAMED_WEIGHTS]))
         raise BadInput(f"model.weights: {str(path)!r} is no file here; give an existing file or one of {names}")
-    data = io.BytesIO(path.read_bytes())  # read first: an error of the file system stays the OSError it is
+    data = io.BytesIO(path.read_bytes())  # read first, so that a file-system error stays an OSError
     try:
         content = torch.load(data, map_location="cpu", weights_only=True)
-    except Exception as error:  # what torch.load raises on a torn or foreign file has no common type
+    except Exception as error:  # torch.load's errors for damaged or foreign files have no common type
         reason = str(error).partition("\n")[0]
         raise BadInput(
             f"{path}: model.weights: torch.load(weights_only=True) does not read it ({reason}); "
@@ -114,7 +117,7 @@ def load_weights_file(model: VideoModel, path: Path, *, name: str) -> Loaded:
 
 
 def _load_content(model: VideoModel, content: Mapping[Any, Any], *, name: str, source: str) -> Loaded:
-    """Load the content by the layout that its names have."""
+    """Load the content according to its tensor names."""
     inner = content.get("model")
     if isinstance(inner, Mapping):
         state = {str(key): value for key, value in inner.items()}
@@ -130,7 +133,7 @@ def _load_content(model: VideoModel, content: Mapping[Any, Any], *, name: str, s
 
 
 def _from_torchvision(model: VideoModel, state: Mapping[str, Any], *, name: str, source: str) -> Loaded:
-    """Torchvision's (or timm's) names -> ours, without its classifier; 2-D filters inflated for a 3-D model."""
+    """torchvision's (or timm's) names -> ours, without the classifier; 2-D filters are inflated for a 3-D model."""
     if name.startswith(PREFIX):
         ours, num_head = from_timm(state, name=name, own=model.state_dict())
         found = Loaded(source=source, layout="timm", num_backbone=0, has_head=False, num_head=num_head)
@@ -151,7 +154,7 @@ def _from_torchvision(model: VideoModel, state: Mapping[str, Any], *, name: str,
 
 
 def _load(model: VideoModel, state: dict[str, Any], found: Loaded, *, name: str) -> Loaded:
-    """Copy ``state`` into the model, or copy nothing and raise BadInput with everything that does not fit."""
+    """Copy ``state`` into the model. If anything does not fit, copy nothing and raise BadInput with all of it."""
     own = model.state_dict()
     own_head = {key: value for key, value in own.items() if not key.startswith("backbone.")}
     head = {key: state.pop(key) for key in list(state) if key.startswith("classifier.") or key in own_head}
@@ -190,5 +193,5 @@ def _shapes(state: Mapping[str, Any]) -> dict[str, object]:
 
 
 def _shape(value: object) -> object:
-    """A tensor's shape; of anything else its type's name, which equals no shape."""
+    """A tensor's shape; for anything else the name of its type, which equals no shape."""
     return tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__

@@ -12,11 +12,11 @@ class Execution:
     """Settings that a step keeps from start to end, also after a resume: other settings would round differently."""
 
     groups_per_pass: int = 1
-    """How many of a worker's groups go through a network in one pass."""
+    """Number of a worker's groups that go through a network in one forward pass."""
     compile: bool = False
-    """Whether torch.compile makes the networks' kernels, where it can."""
+    """Whether to use torch.compile where it works."""
     deterministic: bool = True
-    """Whether a GPU gives equal bits in every run, alone or in a cohort. It cannot use its fastest kernels then."""
+    """Whether a GPU gives equal bits in every run, alone or in a cohort. It then cannot use its fastest kernels."""
 
     def to_record(self) -> Json:
         """Plain values for the record of a step's start."""

@@ -1,4 +1,7 @@
-"""`python -m reskd.throughput`: clips a second of a network, as it is and tuned; needs torch and torchvision alone."""
+"""`python -m reskd.throughput`: measures clips per second of a network, plain and tuned.
+
+Needs only torch and torchvision.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +22,12 @@ from reskd.throughput.paths import FREEZING, PATHS
 from reskd.throughput.sheet import Plan, fill, new_sheet, table_of
 
 RESOLUTIONS = (224, 144, 112, 96, 72, 56)
-"""Resolutions of the paper's Table 4; its batch is 64 videos of 16 frames."""
+"""Resolutions of the paper's Table 4, whose batch is 64 videos of 16 frames."""
 DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print a table, write the file after every measurement; ends with status 2 on bad input."""
+    """Measure, print a table, and write the file after every measurement. Exits with 2 on bad input."""
     options = _parser().parse_args(arguments)
     try:
         plan, device = _plan(options), chosen_device(options.device)
@@ -49,21 +52,26 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--model", default="tsn_resnet50", help="default: %(default)s")
     add("--classes", type=_count, default=200, help="default: %(default)s, ActivityNet's")
-    add("--frames", type=_count, default=16, help="of a clip; default: %(default)s")
+    add("--frames", type=_count, default=16, help="frames per clip; default: %(default)s")
     add("--resolutions", type=_count, nargs="+", default=RESOLUTIONS, metavar="PIXELS", help="default: the paper's six")
-    add("--batch", type=_count, default=64, help="clips; default: %(default)s")
+    add("--batch", type=_count, default=64, help="clips per batch; default: %(default)s")
     add(
         "--max-batch",
         type=_count_or_none,
         default=256,
-        help="search the best batch up to here, by powers of two; 0: no search; default: %(default)s",
+        help="largest batch size of the search for the fastest one; 0: no search; default: %(default)s",
     )
     add("--paths", nargs="+", choices=list(PATHS), help="default: all that the device can run")
-    add("--seconds", type=_seconds, default=20.0, help="at most, for one measurement; default: %(default)s")
-    add("--repeats", type=_count, default=20, help="timings that the median is taken over; default: %(default)s")
+    add("--seconds", type=_seconds, default=20.0, help="longest time of one measurement; default: %(default)s")
+    add("--repeats", type=_count, default=20, help="number of timings for the median; default: %(default)s")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:1; default: %(default)s")
-    add("--dtype", choices=list(DTYPES), default="auto", help="of the tuned paths; default: bfloat16 where it is fast")
-    add("--threads", type=_count, help="of torch on the CPU; default: torch's own choice")
+    add(
+        "--dtype",
+        choices=list(DTYPES),
+        default="auto",
+        help="number type of the tuned paths; auto: bfloat16 if it is fast",
+    )
+    add("--threads", type=_count, help="torch's threads on the CPU; default: torch's own choice")
     add(
         "--compile-mode",
         choices=["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs", FREEZING],
@@ -76,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         help="profiles that `reskd bench calibrate` wrote, for a GPU's roofline; default: devices/ of $RESKD_STORE, "
         "else of ./store; without one, shipped peaks",
     )
-    add("--json", type=Path, metavar="FILE", help="the measurements, for `reskd bench import`")
+    add("--json", type=Path, metavar="FILE", help="file for the measurements, which `reskd bench import` reads")
     return parser
 
 
@@ -87,7 +95,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         torch.set_num_threads(options.threads)
     is_cuda = chosen_device(options.device).type == "cuda"
     torch.backends.cudnn.benchmark = True  # the fastest algorithm, on every path
-    # A graph recorded by hand needs a GPU; where a person asks for it on a CPU the file says why it was not one.
+    # A CUDA graph needs a GPU. If a user asks for one on a CPU, the file says why it was not used.
     paths = options.paths or [name for name, path in PATHS.items() if is_cuda or path.engine != "graph"]
     return Plan(
         model=options.model,

@@ -1,4 +1,4 @@
-"""What one device reaches: its peaks of products and of memory, the start of a kernel, and passes of whole networks."""
+"""Measures the peak speeds of a device (products, memory, kernel launch) and passes of whole networks."""
 
 from __future__ import annotations
 
@@ -20,30 +20,31 @@ from reskd.runtime.precision import autocast, autocast_dtype, dtype_of, tf32
 from reskd.throughput.measure import time_forwards
 
 Mode = Literal["eval", "batch", "train"]
-"""A teacher's forward, folded or with its group's statistics, or a student's forward and backward."""
+"""eval: a teacher's forward with folded batch norm. batch: with batch statistics. train: a student's forward and
+backward."""
 REPEATS = 5
 FIRST_SIDE = 256
-"""Side of the square matrices that the peak is measured with; doubled until a product takes long enough."""
+"""Side of the first square matrices; it is doubled until a product takes long enough."""
 LAST_SIDE = 16_384
 COPIED_BYTES = {"cpu": 2**28, "cuda": 2**30}
-"""More than any cache holds."""
+"""Number of copied bytes; more than any cache holds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Peaks:
-    """The most that a device was seen to do, alone and in large pieces."""
+    """The largest measured speeds of a device."""
 
     flops: dict[Precision, float]
-    """Operations a second of a square matrix product, two for each multiply-accumulate."""
+    """Operations per second of a square matrix product; two per multiply-accumulate."""
     bytes_per_s: float
-    """Read and written by a copy."""
+    """Bytes per second that a copy reads and writes."""
     launch_s: float
     """Seconds from one tiny operation to the next."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MeasuredPass:
-    """One group through one network."""
+    """The measured time of one group through one network."""
 
     spec: ModelSpec
     num_frames: int
@@ -54,7 +55,7 @@ class MeasuredPass:
 
 
 def measure_peaks(device: torch.device, *, precisions: Sequence[Precision], seconds: float) -> Peaks:
-    """Each for about so many seconds; on a CPU of as many cores as torch has threads."""
+    """Measure the peaks, each for about ``seconds``. On a CPU they are those of torch's threads together."""
     return Peaks(
         flops={precision: _product_flops(device, precision, seconds=seconds) for precision in precisions},
         bytes_per_s=_copied_bytes_per_s(device, seconds=seconds),
@@ -72,7 +73,7 @@ def _product_flops(device: torch.device, precision: Precision, *, seconds: float
             took = _median(partial(torch.mm, left, right), device, seconds=seconds / 4)
             best = max(best, 2 * side**3 / took)
             if 8 * took > seconds / REPEATS:
-                break  # the next one would not be repeated within the seconds
+                break  # a larger product could not be repeated within the time
             side *= 2
     return best
 
@@ -99,7 +100,8 @@ def measure_pass(
     device: torch.device,
     seconds: float,
 ) -> MeasuredPass:
-    """A teacher's forward, in mode eval or batch, or a student's forward and backward, on one group of random clips."""
+    """Measure one group of random clips: a teacher's forward (mode eval or batch) or a student's forward and
+    backward."""
     recipe = Recipe(model=spec, precision=precision)
     dtype = dtype_of(recipe)
     shape = (num_clips, num_frames, 3, spec.input_size, spec.input_size)

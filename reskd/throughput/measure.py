@@ -1,6 +1,6 @@
-"""How fast a network is here: clips per second of the network alone, without decoding.
+"""Measures clips per second of a network alone, without decoding.
 
-`python -m reskd.throughput --help` measures a network at several resolutions, as it is and tuned.
+`python -m reskd.throughput --help` measures a network at several resolutions, plain and tuned.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from reskd.runtime.device import device_name
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Throughput:
-    """One measurement and what it was taken on; figures of two devices or batch sizes do not compare."""
+    """One measurement and its conditions. Measurements on different devices or batch sizes cannot be compared."""
 
     clips_per_s: float
     batch_size: int
     num_frames: int
     resolution: int
     device: str
-    """The GPU's name, or the processor's."""
+    """Name of the GPU or of the processor."""
     num_threads: int
-    """Threads of torch on the CPU; they matter little on a GPU."""
+    """Number of torch threads on the CPU. It matters little on a GPU."""
     dtype: str
-    """What layers compute in: the parameters' type, or autocast's where it is on."""
+    """Type in which layers compute: the parameters' type, or autocast's."""
     repeats: int
-    """Timed forwards that the median is taken over."""
+    """Number of timed forwards behind the median."""
 
     def to_dict(self) -> dict[str, float | int | str]:
         return asdict(self)
@@ -51,9 +51,9 @@ def measure_throughput(
 ) -> Throughput:
     """Median time of ``repeats`` evaluation forwards on random clips (batch_size, num_frames, 3, r, r).
 
-    The model, already on ``device``, keeps each module's mode. TF32, autocast, memory format and threads are as
-    the caller set them. Once ``max_seconds`` are used up no further forward starts, but one is always timed.
-    Raises ValueError where the model is elsewhere or a count is below 1.
+    The model must be on ``device``; it keeps each module's mode. TF32, autocast, memory format and threads are as the
+    caller has set them. After ``max_seconds`` no further forward starts, but at least one is timed. Raises ValueError
+    if the model is on another device or a count is below 1.
     """
     device = torch.device(device)
     parameter = next(model.parameters())
@@ -65,7 +65,7 @@ def measure_throughput(
             f"got {resolution}, {num_frames}, {batch_size} and {repeats}"
         )
     device = parameter.device
-    generator = torch.Generator(device).manual_seed(0)  # its own, so that a training's draws stay where they were
+    generator = torch.Generator(device).manual_seed(0)  # its own, so that a training's draws do not change
     shape = (batch_size, num_frames, 3, resolution, resolution)
     clips = torch.randn(shape, generator=generator, device=device).to(parameter.dtype)
     with evaluating(model), torch.inference_mode():
@@ -93,10 +93,10 @@ def time_forwards(
     max_seconds: float,
     min_seconds: float = 0.0,
 ) -> list[float]:
-    """Seconds of one call, ``repeats`` times, after ``warmup`` calls that are not counted.
+    """Seconds of one call, measured ``repeats`` times, after ``warmup`` calls that are not counted.
 
-    Each is the mean over as many calls in a row as take ``min_seconds`` together, so that the wait for a GPU at the
-    end weighs little. Once ``max_seconds`` are used up nothing further starts, but one time is always taken.
+    Each value is the mean over consecutive calls that take at least ``min_seconds`` together, so that the final wait
+    for a GPU weighs little. After ``max_seconds`` nothing further starts, but at least one value is returned.
     """
     start = time.perf_counter()
     newest = 0.0

@@ -1,4 +1,4 @@
-"""Ways to run a network's evaluation forward, from the plain one to the fastest that a device has."""
+"""Ways to run a network's evaluation forward ("paths"), from the plain one to the fastest on a device."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from reskd.models.video_model import VideoModel
 Engine = Literal["eager", "graph", "compile"]
 
 FREEZING = "freezing"
-"""A compile mode beside torch's: weights become constants that the compiler lays out as the processor likes them."""
+"""A compile mode in addition to torch's: weights become constants in the memory layout that suits the processor."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ForwardPath:
-    """What is done to a network before it runs."""
+    """How a network is prepared and run."""
 
     name: str
     is_tuned: bool
-    """Batch norm folded, channels_last, bfloat16 where the device does it well; else float32 without TF32, NCHW."""
+    """True: folded batch norm, channels_last, and bfloat16 if it is fast here. False: float32 without TF32, NCHW."""
     engine: Engine
-    """eager: one kernel after another; graph: the same kernels as one CUDA graph; compile: torch.compile's."""
+    """eager: one kernel after another. graph: the same kernels as one CUDA graph. compile: torch.compile."""
 
 
 PATHS = {
@@ -43,7 +43,7 @@ PATHS = {
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the hardware has instructions for its products, else float32."""
+    """bfloat16 if the hardware has instructions for its products, else float32."""
     if device.type == "cuda":
         has_bf16 = torch.cuda.get_device_capability(device) >= (8, 0)
     else:
@@ -55,7 +55,7 @@ def fast_dtype(device: torch.device) -> torch.dtype:
 
 @dataclass(frozen=True, slots=True)
 class ReadyNetwork:
-    """A network as a path runs it: its own copy, on the device."""
+    """A copy of a network on the device, prepared for a path."""
 
     model: VideoModel
     path: ForwardPath
@@ -63,7 +63,7 @@ class ReadyNetwork:
     dtype: torch.dtype
 
     def clips(self, *, batch_size: int, num_frames: int, resolution: int) -> Tensor:
-        """Random clips (batch_size, num_frames, 3, r, r) in the type and memory format that this path takes."""
+        """Random clips (batch_size, num_frames, 3, r, r) in this path's type and memory format."""
         generator = torch.Generator(self.device).manual_seed(0)
         shape = (batch_size * num_frames, 3, resolution, resolution)
         frames = torch.randn(shape, generator=generator, device=self.device).to(self.dtype)
@@ -72,7 +72,7 @@ class ReadyNetwork:
         return frames.unflatten(0, (batch_size, num_frames))
 
     def logits(self, clips: Tensor) -> Tensor:
-        """One forward, kernel after kernel: (B, T, 3, r, r) -> clip logits (B, K)."""
+        """One eager forward: (B, T, 3, r, r) -> clip logits (B, K)."""
         logits: Tensor = self.model(clips).clip_logits
         return logits
 
@@ -80,7 +80,10 @@ class ReadyNetwork:
 def make_ready(
     model: VideoModel, path: ForwardPath, *, device: torch.device, dtype: torch.dtype | None = None
 ) -> ReadyNetwork:
-    """``dtype``: of the tuned paths, by default what is fast on the device. TypeError where batch norm cannot fold."""
+    """Prepare a network. ``dtype``: type of tuned paths; None: `fast_dtype`.
+
+    Raises TypeError if batch norm cannot be folded.
+    """
     if not path.is_tuned:
         return ReadyNetwork(copy.deepcopy(model).eval().to(device), path, device, torch.float32)
     dtype = dtype or fast_dtype(device)
@@ -89,13 +92,13 @@ def make_ready(
 
 
 class EngineRefusal(Exception):
-    """An engine does not run here; the message says why, on one line."""
+    """An engine does not work here. The message says why, on one line."""
 
 
 def start_engine(network: ReadyNetwork, engine: Engine, clips: Tensor, *, compile_mode: str) -> Callable[[], Tensor]:
-    """A call that runs one forward of exactly these clips; called under inference_mode, as this function is.
+    """A function that runs one forward of exactly these clips. Call both under inference_mode.
 
-    EngineRefusal for an engine that the device or the installation has not.
+    Raises EngineRefusal if the device or the installation does not have the engine.
     """
     if engine == "eager":
         return lambda: network.logits(clips)
@@ -105,7 +108,7 @@ def start_engine(network: ReadyNetwork, engine: Engine, clips: Tensor, *, compil
 
 
 def _captured(network: ReadyNetwork, clips: Tensor) -> Callable[[], Tensor]:
-    """The forward's kernels recorded as one CUDA graph, so that launching them costs nothing."""
+    """The forward's kernels as one CUDA graph, which needs no launch of single kernels."""
     if network.device.type != "cuda":
         raise EngineRefusal("CUDA graphs need a CUDA device")
     side = torch.cuda.Stream(network.device)

@@ -1,11 +1,11 @@
-"""One figure of a file of `python -m reskd.throughput`, for those who write it and those who read it; no torch."""
+"""One measurement in a file of `python -m reskd.throughput`, for its writer and its readers. Needs no torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 FORMAT = "reskd.throughput/1"
-"""The file format's name; it gets another number when a reader of this one would go wrong."""
+"""Name of the file format. Give it another number if an older reader would read the file wrongly."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,24 +16,24 @@ class Measurement:
     resolution: int
     batch_size: int
     is_best_batch: bool
-    """Whether the search chose this batch size; else it was asked for."""
+    """Whether the search found this batch size; otherwise it was asked for."""
     engine: str
-    """What ran: eager, graph or compile."""
+    """The engine that ran: eager, graph or compile."""
     refusal: str | None
-    """Why it is not the path's own engine."""
+    """Why another engine than the path's own ran."""
     dtype: str
     clips_per_s: float
     """Clips per second at the median time."""
     clips_per_s_low: float
-    """Clips per second at the third quartile of the times, or at the longest of fewer than four."""
+    """Clips per second at the third quartile of the times, or at the longest of fewer than four times."""
     clips_per_s_high: float
-    """Clips per second at the first quartile of the times, or at the shortest."""
+    """Clips per second at the first quartile of the times, or at the shortest of fewer than four times."""
     repeats: int
     prepare_s: float
-    """Compiling or recording, with the first forward."""
+    """Seconds of compiling or recording, including the first forward."""
     logits_error: float
-    """||logits - those of fp32|| / ||those of fp32|| of the same clips: what the path changes in the answer."""
+    """||logits - fp32 logits|| / ||fp32 logits|| for the same clips: the path's error."""
     peak_bytes: int | None
-    """Bytes of the GPU's memory."""
+    """Peak GPU memory in bytes."""
     roofline_clips_per_s: float | None
     roofline_share: float | None

@@ -1,4 +1,4 @@
-"""The measurements of `python -m reskd.throughput`: which are taken, what each says, and the file and table of them."""
+"""The measurements of `python -m reskd.throughput`: which are made, and their file and table."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from reskd.throughput.paths import PATHS, EngineRefusal, ReadyNetwork, make_read
 from reskd.throughput.record import FORMAT, Measurement
 
 MIN_SECONDS = 0.05
-"""Shortest time of one timing, in seconds; shorter forwards run several times in it."""
+"""Shortest time of one timing, in seconds. Shorter forwards run several times in it."""
 WORTH_A_BIGGER_BATCH = 1.02
-"""The search for the best batch ends where twice the clips are not this many times as fast, twice in a row."""
+"""The batch search ends if doubling the batch is not this many times as fast, twice in a row."""
 SEARCH_SHARE = 0.25
-"""Share of a measurement's seconds that each batch size of the search gets."""
+"""Share of a measurement's seconds for each batch size in the search."""
 CHECKED_CLIPS = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What is to be measured."""
+    """The measurements to make."""
 
     model: str
     num_classes: int
@@ -42,19 +42,19 @@ class Plan:
     resolutions: tuple[int, ...]
     batch_size: int
     max_batch: int
-    """The search for the best batch goes up to here; 0: no search."""
+    """Largest batch size of the search; 0: no search."""
     paths: tuple[str, ...]
     seconds: float
-    """At most, of one measurement; compiling comes on top."""
+    """Longest time of one measurement, without compiling."""
     repeats: int
     dtype: torch.dtype | None
-    """Type of the tuned paths; None: what is fast on the device."""
+    """Type of the tuned paths; None: `fast_dtype`."""
     compile_mode: str
 
 
 @dataclass(slots=True)
 class Sheet:
-    """What was measured so far, and what could not be."""
+    """The measurements so far, and those that were not possible."""
 
     head: dict[str, Any]
     results: list[Measurement]
@@ -65,9 +65,9 @@ class Sheet:
 
 
 def new_sheet(plan: Plan, *, device: torch.device, profiles: Path | None = None) -> Sheet:
-    """The head: everything that figures of two files must agree in to compare.
+    """The head of a sheet: all facts that must agree if two files are compared.
 
-    The roofline is that of a GPU's profile in the folder ``profiles``, else of the shipped peaks.
+    The roofline uses a GPU's profile in the folder ``profiles``, else the shipped peaks.
     """
     name = device_name(device)
     peaks = peaks_of(name, profiles=profiles) if device.type == "cuda" else None
@@ -93,7 +93,7 @@ def new_sheet(plan: Plan, *, device: torch.device, profiles: Path | None = None)
 
 
 def fill(sheet: Sheet, model: VideoModel, plan: Plan, *, device: torch.device) -> Iterator[str]:
-    """Measure path by path; after each, `sheet` has grown and a line for people is yielded."""
+    """Measure path by path. After each path, `sheet` has grown and a line for the user is yielded."""
     reference = make_ready(model, PATHS["fp32"], device=device)
     found = sheet.head["roofline"]
     peaks = DevicePeaks(**found) if found else None
@@ -121,7 +121,7 @@ def fill(sheet: Sheet, model: VideoModel, plan: Plan, *, device: torch.device) -
 
 
 def _batches(network: ReadyNetwork, plan: Plan, resolution: int) -> Iterator[tuple[int, bool]]:
-    """The batch size that was asked for, then the best one where it is another; (size, whether it is the best)."""
+    """(size, whether it is the best) of the requested batch size, then of the best one if it differs."""
     best = _best_batch(network, plan, resolution) if plan.max_batch else None
     yield plan.batch_size, plan.batch_size == best
     if best is not None and best != plan.batch_size:
@@ -129,7 +129,10 @@ def _batches(network: ReadyNetwork, plan: Plan, resolution: int) -> Iterator[tup
 
 
 def _best_batch(network: ReadyNetwork, plan: Plan, resolution: int) -> int | None:
-    """Powers of two, uncompiled, until more clips are no faster or do not fit; None where not even one fits."""
+    """The best power of two, without compiling: larger batches are no faster or do not fit.
+
+    None if not even one clip fits.
+    """
     best_size, best_speed, num_worse, size = None, 0.0, 0, 1
     while size <= plan.max_batch and num_worse < 2:
         try:
@@ -168,7 +171,7 @@ def _measure(
     clips = network.clips(batch_size=batch_size, num_frames=plan.num_frames, resolution=resolution)
     is_cuda = network.device.type == "cuda"
     if is_cuda:
-        torch.cuda.empty_cache()  # what other batch sizes left behind fits none of this one's tensors
+        torch.cuda.empty_cache()  # cached memory of other batch sizes does not fit this one's tensors
         torch.cuda.reset_peak_memory_stats(network.device)
     start = time.perf_counter()
     forward, engine, refusal = _start(network, clips, plan)
@@ -207,7 +210,7 @@ def _measure(
 
 
 def _start(network: ReadyNetwork, clips: Tensor, plan: Plan) -> tuple[Callable[[], Tensor], str, str | None]:
-    """The path's engine, or the next best that runs here, with why."""
+    """The path's engine; if it does not work here, the next best one, with the reason."""
     wanted = network.path.engine
     refusals: list[str] = []
     for engine in (wanted, *(("graph", "eager") if wanted == "compile" else ("eager",))):
@@ -221,7 +224,7 @@ def _start(network: ReadyNetwork, clips: Tensor, plan: Plan) -> tuple[Callable[[
 
 
 def _quartiles(times: Sequence[float]) -> tuple[float, float]:
-    """The first and the third; of fewer than four times the shortest and the longest."""
+    """First and third quartile; for fewer than four times, the shortest and the longest."""
     if len(times) < 4:
         return min(times), max(times)
     first, _, third = statistics.quantiles(times, n=4)
@@ -229,9 +232,9 @@ def _quartiles(times: Sequence[float]) -> tuple[float, float]:
 
 
 def _check_memory(network: ReadyNetwork, plan: Plan, resolution: int, batch_size: int) -> None:
-    """MemoryError before Linux ends a process on the CPU; a GPU says so itself.
+    """Raise MemoryError before Linux kills the process on the CPU. (A GPU raises by itself.)
 
-    Twice what the largest operator reads and writes: a block's shortcut waits beside it.
+    The limit is twice what the largest operator reads and writes, since a block's shortcut is kept meanwhile.
     """
     meminfo = Path("/proc/meminfo")
     if network.device.type != "cpu" or not meminfo.is_file():
@@ -246,7 +249,7 @@ def _check_memory(network: ReadyNetwork, plan: Plan, resolution: int, batch_size
 
 
 def table_of(sheet: Sheet) -> str:
-    """Plain text: a line for each measurement."""
+    """Plain text with one line per measurement."""
     head = sheet.head
     lines = [f"{head['model']}, {head['num_frames']} frames, on {head['device']}, torch {head['versions']['torch']}"]
     if found := head["roofline"]:

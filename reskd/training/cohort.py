@@ -1,7 +1,7 @@
-"""A cohort: one frozen teacher or none, and the members that share its clips; one step of them all.
+"""A cohort: the members that train on the same clips, and their frozen teacher if they have one.
 
-Everything that depends on which clips are seen together happens inside one group, and every random draw is
-seeded by (seed, step, group), so that a member alone and the same member in any cohort end with the same bits.
+Everything that depends on several clips happens inside one group, and every random draw is seeded by (seed, training
+step, group). So a member ends with the same bits alone and in any cohort.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class StepReport:
-    """Losses of the members that took the step, ids of those that skipped it, and where its seconds went.
+    """The result of one training step: losses by member, members that skipped it, and seconds of its parts.
 
-    On CUDA the seconds cover the launch of kernels and the waiting for results that the step needs anyway: waiting
-    for more would stall it.
+    On CUDA, the seconds include kernel launches and only those waits that the step needs anyway; further waits would
+    slow it.
     """
 
     losses: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -47,11 +47,14 @@ class StepReport:
     student_s: dict[str, float] = field(default_factory=dict)
     """Seconds of each member: forward, backward and optimiser."""
     all_reduce_s: float = 0.0
-    """Waited for the other workers, members' vectors added up meanwhile."""
+    """Seconds of waiting for other workers, whose vectors were summed meanwhile."""
 
 
 class Cohort:
-    """Members in step-id order, the same on every worker, since each step runs one collective per member."""
+    """The members in the order of their step ids.
+
+    The order is the same on every worker: each member runs one collective.
+    """
 
     def __init__(self, members: Sequence[Member], *, teacher: Teacher | None, workers: Workers) -> None:
         self.members = sorted(members, key=lambda member: member.step_id)
@@ -71,7 +74,7 @@ class Cohort:
             member.teacher_classifier = None if teacher is None else teacher.for_students.classifier
 
     def take(self, execution: Execution) -> None:
-        """From now on compute so: faster, equal to rounding."""
+        """Use these execution settings from now on. They change results by rounding only."""
         self.groups_per_pass = execution.groups_per_pass
         if execution.groups_per_pass > 1:
             for member in self.members:
@@ -90,7 +93,7 @@ class Cohort:
             self._answer(network, pixels)
 
     def _clips(self, spec: ModelSpec) -> Tensor:
-        """A group of black ones, as a network gets them."""
+        """A group of black clips in the form that a network receives."""
         recipe = self.members[0].recipe
         shape = (recipe.optim.group_size, recipe.data.num_frames, 3, spec.input_size, spec.input_size)
         return torch.zeros(shape, dtype=self.dtype, device=self.workers.device)
@@ -105,8 +108,8 @@ class Cohort:
     def step(self, step: int, groups: Sequence[Group]) -> StepReport:
         """Train every live member on this worker's groups of one global batch.
 
-        Where several groups in a pass need more memory than there is, half as many go from then on, and the members
-        that had not finished their groups begin them again. torch.OutOfMemoryError where one group is too much.
+        If a pass with several groups runs out of memory, later passes have half as many groups, and members that have
+        not finished their groups begin again. Raises torch.OutOfMemoryError if a single group is too much.
         """
         members = self.live(step)
         report = StepReport(student_s=dict.fromkeys((member.step_id for member in members), 0.0))
@@ -134,7 +137,10 @@ class Cohort:
         return report
 
     def _run_passes(self, unfinished: list[Member], groups: Sequence[Group], *, step: int, report: StepReport) -> None:
-        """All groups through these members, pass by pass; who has had its last one leaves the list."""
+        """Run all groups through these members, pass by pass.
+
+        A member that has run its last group leaves ``unfinished``.
+        """
         first_group = self.workers.rank * len(groups)
         for first in range(0, len(groups), self.groups_per_pass):
             some = groups[first : first + self.groups_per_pass]
@@ -156,13 +162,16 @@ class Cohort:
                     unfinished.remove(member)
 
     def _together(self, *groups: Sequence[Tensor]) -> list[Tensor]:
-        """Each list as one tensor on the device. Joined before they are sent, they would lie pinned no more."""
+        """Each list as one tensor on the device.
+
+        They are joined after the copy, since a joined tensor would not be pinned.
+        """
         device = self.workers.device
         there = [[part.to(device, non_blocking=True) for part in parts] for parts in groups]
         return [parts[0] if len(parts) == 1 else torch.cat(parts) for parts in there]
 
     def _take_fewer_groups(self, error: torch.OutOfMemoryError) -> None:
-        """Half as many in a pass; the error itself where it was one."""
+        """Halve the number of groups per pass. With one group, raise the error."""
         if self.groups_per_pass == 1:
             raise error
         self.groups_per_pass //= 2
@@ -171,7 +180,7 @@ class Cohort:
             torch.cuda.empty_cache()
 
     def teach(self, inputs: ModelInputs, *, step: int, groups: Sequence[int]) -> ClipOutput:
-        """The teacher's output on these groups, without a graph; its draws are seeded by (data_seed, step, group)."""
+        """The teacher's output on these groups, without gradient. Its draws are seeded by (data_seed, step, group)."""
         assert self.teacher is not None
         # By the data's seed: members share the teacher's answers and may differ in model_seed.
         seeds = [seed_of("teacher", self.members[0].recipe.data_seed, step, group) for group in groups]

@@ -1,4 +1,4 @@
-"""What members of one cohort must agree on, from their recipes alone: also planned where no torch is loaded."""
+"""The values that members of one cohort must share, from their recipes alone. Planning uses it without torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from reskd.recipe import Recipe
 
 
 def shared_fields(recipe: Recipe) -> dict[str, object]:
-    """What members of one cohort must agree on, by field: the clips, their order, the batch and its groups."""
+    """The fields that members of one cohort must share, with their values: data, order, batch, groups and precision."""
     return {
         "data": recipe.data,
         "data_seed": recipe.data_seed,
@@ -20,12 +20,12 @@ def shared_fields(recipe: Recipe) -> dict[str, object]:
 
 
 def shared_key(recipe: Recipe) -> tuple[object, ...]:
-    """`shared_fields` without their names."""
+    """The values of `shared_fields`, without names."""
     return tuple(shared_fields(recipe).values())
 
 
 def check_shared(recipes: Sequence[Recipe]) -> None:
-    """BadInput when recipes cannot train on one stream of clips."""
+    """Raise BadInput if these recipes cannot train on the same clips."""
     for recipe in recipes[1:]:
         if shared_key(recipe) != shared_key(recipes[0]):
             raise BadInput(

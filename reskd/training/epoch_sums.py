@@ -1,4 +1,4 @@
-"""Sums over the steps of one epoch: each member's mean losses, and the speed."""
+"""Sums over the training steps of one epoch: losses of each member, and times."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ class _Run:
         self.sink, self.workers, self.loader_workers = sink, workers, loader_workers
         self.execution = execution
         self.classes = manifest.classes
-        self.recipe = specs[0].recipe  # speaks for all where the cohort must agree
+        self.recipe = specs[0].recipe  # the first recipe stands for all in the fields that a cohort shares
         self.train_set, self.val_set = (
             VideoDataset(
                 manifest.split(split),

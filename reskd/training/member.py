@@ -1,12 +1,12 @@
-"""One model in training inside a cohort: its optimiser, batch-norm buffers and one flat vector.
+"""One model in training inside a cohort: its optimiser, its batch-norm buffers, and one flat vector.
 
-The vector is what the workers add up, once a step::
+The workers sum this vector once per training step::
 
     [ gradients | sums of batch-norm statistics | task loss | kd loss | failed ]
 
-`p.grad` of every parameter is a view of it. Not torch's DistributedDataParallel: its buckets are rebuilt after
-the first step, so that a resume changes bits from three workers on, and an exception in one worker's backward
-kills the whole job instead of the one member.
+`p.grad` of every parameter is a view of it. torch's DistributedDataParallel is not used, for two reasons. It rebuilds
+its buckets after the first step, so with three or more workers a resume would change bits. And an exception in one
+worker's backward would kill the whole job instead of one member.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Failure:
 
 
 class Member:
-    """A student, teacher-to-be or baseline; nothing tells them apart but `recipe.kd.level`."""
+    """A student, a baseline or a future teacher. They differ in `recipe.kd.level` only."""
 
     def __init__(
         self, step_id: str, recipe: Recipe, *, num_classes: int, steps_per_epoch: int, device: torch.device
@@ -63,7 +63,7 @@ class Member:
         self.failure: Failure | None = None
         self.scaler = LossScaler() if recipe.precision == "fp16" else None
         self._pass_groups: PassGroups | None = None
-        self.teacher_classifier: nn.Linear | None = None  # the cohort gives it: a term may go through it
+        self.teacher_classifier: nn.Linear | None = None  # set by the cohort; a loss term may use it
         self._error: Failure | None = None
         torch.manual_seed(seed_of("init", recipe.model_seed))
         model = build_model(recipe.model, num_classes=num_classes, num_frames=recipe.data.num_frames)
@@ -104,14 +104,14 @@ class Member:
         return self.failure is None and step < self.num_steps
 
     def begin(self) -> None:
-        """Before a step's first group."""
+        """Prepare for the first group of a training step."""
         self._old_statistics = [statistic.clone() for statistic in self._statistics]
         self._old_counters = [counter.clone() for counter in self._counters]
         self._error = None
         self.vector.zero_()
 
     def begin_again(self) -> None:
-        """After some of a step's groups, as if there had been none."""
+        """Undo the groups of this training step so far."""
         self._restore_buffers()
         self._error = None
         self.vector.zero_()
@@ -123,11 +123,13 @@ class Member:
             buffer.copy_(old)
 
     def take_groups(self) -> None:
-        """Let `run_groups` run its groups in one pass, where the network can."""
+        """Let `run_groups` run several groups in one pass, if the network can."""
         self._pass_groups = group_layers_or_none(self.model, who=f"step {self.step_id}")
 
     def compile(self, clips: Tensor, *, num_groups: int) -> None:
-        """Let torch.compile run forward and backward, where it can; clips: a group, of which so many go in a pass."""
+        """Use torch.compile for forward and backward, if it works. clips: one group; ``num_groups`` of them go into one
+        pass.
+        """
 
         def learn(network: Forward) -> None:
             with (
@@ -137,7 +139,7 @@ class Member:
                 output = network(pixels)
             torch.stack([part.float().sum() for part in output]).sum().backward()
 
-        unused = copy.copy(self._unused)  # the trial says nothing of what the losses reach
+        unused = copy.copy(self._unused)  # the trial does not show which parameters the losses reach
         self.begin()
         self._forward = compiled(self.model, trial=learn, who=f"step {self.step_id}")
         self.begin_again()
@@ -146,7 +148,10 @@ class Member:
     def run_groups(
         self, pixels: Tensor, labels: Tensor, taught: ClipOutput | None, *, step: int, groups: Sequence[int]
     ) -> None:
-        """`run_group` of several equally large groups that lie one after another; in one pass equal to rounding."""
+        """`run_group` for several consecutive groups of equal size.
+
+        If possible in one pass, which is equal up to rounding.
+        """
         if len(groups) > 1 and self._pass_groups is not None and self._error is None:
             try:
                 self._run_pass(self._pass_groups, pixels, labels, taught, step=step, groups=groups)
@@ -180,7 +185,7 @@ class Member:
                 total += of_groups[0]
 
     def run_group(self, pixels: Tensor, labels: Tensor, taught: ClipOutput | None, *, step: int, group: int) -> None:
-        """Forward and backward of one group, its gradient added to the vector; an exception is kept, not raised.
+        """Forward and backward of one group. Its gradient is added to the vector; an exception is stored, not raised.
 
         pixels: (B, T, 3, r, r); labels: (B,) int64; taught: the teacher's output on the same clips.
         """
@@ -205,26 +210,26 @@ class Member:
         num_groups: int,
         inside: AbstractContextManager[None],
     ) -> bool:
-        """Forward, in that context, and backward; False where an exception was kept.
+        """Forward (inside the context ``inside``) and backward. Returns False if an exception was stored.
 
-        CannotGroup passes, and so does running out of memory: fewer groups may go at a time, or fewer members.
+        CannotGroup and out-of-memory errors are raised: they can be solved by fewer groups per pass or fewer members.
         """
         try:
             with inside:
                 task_loss, kd_loss = self.losses(pixels, labels, taught)
-            # Each is a mean over the pass; what is added up are the groups' own means.
+            # Each loss is a mean over the pass; the sum over its groups is needed.
             loss = (task_loss + self.recipe.kd.effective_weight * kd_loss) * num_groups
             (loss if self.scaler is None else loss * self.scaler.scale).backward()
         except (CannotGroup, torch.OutOfMemoryError):
             raise
-        except Exception as error:  # any fault of this member; the others go on
+        except Exception as error:  # any error of this member; the others continue
             self._error = Failure(step, f"{type(error).__name__}: {error}", traceback.format_exc())
             return False
         self._losses += num_groups * torch.stack([task_loss.detach(), kd_loss.detach()])
         return True
 
     def losses(self, pixels: Tensor, labels: Tensor, taught: ClipOutput | None) -> tuple[Tensor, Tensor]:
-        """The network's own loss on the labels, and the distillation term before its weight; scalars."""
+        """Scalars: the network's own loss on the labels, and the distillation term without its weight."""
         kd = self.recipe.kd
         with autocast(pixels.device, autocast_dtype(self.recipe)):
             output = self._forward(pixels)
@@ -238,7 +243,10 @@ class Member:
         return task_loss, TERMS[kd.level](student, teacher, kd)
 
     def start_reduction(self, workers: Workers, *, step: int) -> None:
-        """After its last group. One collective, whether or not the member failed here; the others could not know."""
+        """Start to sum the vector after the last group.
+
+        Every member does it, even a failed one, since other workers wait for it.
+        """
         self._check_all_used(step)
         if self._error is not None:
             self.vector.zero_()
@@ -246,11 +254,11 @@ class Member:
         self._reduction = workers.start_sum(self.vector)
 
     def await_reduction(self) -> None:
-        """Until the vector is the sum over all workers."""
+        """Wait until the vector is the sum over all workers."""
         self._reduction.wait()
 
     def _check_all_used(self, step: int) -> None:
-        """After the first step: a parameter without gradient would only decay, on every worker alike."""
+        """After the first training step, fail if a parameter got no gradient: it would only decay."""
         if self._unused is None:
             return
         if self._unused and self._error is None:
@@ -263,8 +271,9 @@ class Member:
             handle.remove()
 
     def finish_step(self, workers: Workers, *, step: int, num_groups: int) -> tuple[float, float] | None:
-        """Optimiser step on the reduced vector; mean task and kd loss, or None where the member leaves here or, in
-        fp16, skips the step.
+        """Take the optimiser step on the reduced vector. Returns the mean (task loss, kd loss).
+
+        None if the member leaves here or, with fp16, skips the step.
         """
         if self.vector[-1] > 0:
             errors = [error for error in workers.gather(self._error) if error is not None]
@@ -285,7 +294,7 @@ class Member:
         self._write_statistics(1 if self.recipe.optim.running_stats == "first" else num_groups)
         rate = learning_rate(self.recipe.optim, step, steps_per_epoch=self.steps_per_epoch)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate * group.get("lr_factor", 1.0)  # a checkpoint from before factors has none
+            group["lr"] = rate * group.get("lr_factor", 1.0)  # older checkpoints have no factor
         self.optimizer.step()
         if self.scaler is not None:
             self.scaler.took()
@@ -293,7 +302,10 @@ class Member:
         return task_loss, kd_loss
 
     def _skip(self, scaler: LossScaler, step: int) -> None:
-        """As if the step had not been, but for the scale; from the reduced vector, so on all workers alike."""
+        """Undo the training step, except for the loss scale.
+
+        All workers do the same, since they see the same reduced vector.
+        """
         self._restore_buffers()
         scaler.overflowed()
         if scaler.is_hopeless:
@@ -304,18 +316,18 @@ class Member:
             self.leave(Failure(step, reason, reason))
 
     def leave(self, failure: Failure) -> None:
-        """Take no further step."""
+        """Take no further training steps."""
         self.failure = failure
-        self.optimizer.state.clear()  # its memory goes to the members that stay
+        self.optimizer.state.clear()  # frees its memory for the remaining members
 
     def _write_statistics(self, divisor: int) -> None:
         for statistic, total in zip(self._statistics, self._sums, strict=True):
             statistic.copy_(total / divisor)
         for counter, old in zip(self._counters, self._old_counters, strict=True):
-            counter.copy_(old + 1)  # one step, however many groups it had
+            counter.copy_(old + 1)  # one training step, whatever its number of groups
 
     def state(self) -> dict[str, Any]:
-        """What a resume needs besides the data's seeds; never the teacher."""
+        """Everything that a resume needs, except the data's seeds. The teacher is not in it."""
         state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
         return state if self.scaler is None else state | {"scaler": self.scaler.state()}
 

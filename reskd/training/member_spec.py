@@ -1,4 +1,4 @@
-"""One member of a cohort as it is asked for. Needs no torch, so that a job can carry it."""
+"""The description of one member of a cohort. Needs no torch, so that a job can carry it."""
 
 from __future__ import annotations
 

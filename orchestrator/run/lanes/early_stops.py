@@ -1,8 +1,8 @@
-"""Which members of a comparable group leave at a rung: ASHA's rule (Li et al. 2018).
+"""Decides which members leave at a rung, by ASHA's rule (Li et al. 2018).
 
-Of the results that are there, only the best 1 / reduction_factor go on. The members of one cohort come to a rung
-together, so that where a group is one cohort the decision depends on nothing else; of a group in several cohorts the
-later ones are also held against the earlier ones' results, which is ASHA's way, and then depends on which came first.
+Only the best 1 / reduction_factor of the results so far continue. The members of a cohort reach a rung together. So if
+all comparable steps are in one cohort, the decision is the same each time. If they are in several cohorts, the later
+cohorts are also compared with the results of the earlier ones, as in ASHA. Then the decision depends on their order.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from orchestrator.spec.steps import Step
 from reskd.files import Json
 
 Value = Callable[[str, int], float | None]
-"""Step id, epoch -> the metric's value there; None where there is none yet."""
+"""(step id, epoch) -> the metric's value; None if there is none yet."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobRule:
-    """What a job's workers need of a sweep's rule."""
+    """The part of a sweep's rule that one job needs."""
 
     metric: str
     reduction_factor: int
     groups: Mapping[str, tuple[str, ...]]
-    """Member -> the steps that it is held against, itself among them."""
+    """Member -> the steps that it is compared with, including itself."""
     rungs: Mapping[str, tuple[int, ...]]
     """Member -> the epochs after which it may leave."""
 
 
 def job_rule(spec: EarlyStopping, members: Sequence[str], steps: Mapping[str, Step]) -> JobRule | None:
-    """The rule for one job; None where it is about none of the members.
+    """The rule for one job; None if it applies to none of the members.
 
-    Comparable are steps of its rows with the same data settings, one seed and as many epochs. Nobody's
-    teacher is ever stopped.
+    Steps are comparable if they belong to the rule's rows and have the same data settings, seed and number of epochs. A
+    step that teaches another is never stopped.
     """
     teachers = {step.teacher_id for step in steps.values()}
     stoppable = {
@@ -62,8 +62,8 @@ def job_rule(spec: EarlyStopping, members: Sequence[str], steps: Mapping[str, St
 
 
 def leavers(rule: JobRule, epoch: int, members: Iterable[str], *, value: Value) -> dict[str, Json]:
-    """Members that leave after this epoch -> why: their value and what it had to reach."""
-    value = cache(value)  # members of one group ask for the same results, each a look into the store
+    """Members that leave after this epoch -> the reason: their value and the value that they needed."""
+    value = cache(value)  # members of one group need the same results, and each costs a read of the store
     found: dict[str, Json] = {}
     for member in members:
         if epoch not in rule.rungs.get(member, ()):
@@ -88,5 +88,5 @@ def leavers(rule: JobRule, epoch: int, members: Iterable[str], *, value: Value) 
 
 
 def cutoff(results: Sequence[float], *, reduction_factor: int) -> float:
-    """What a value must reach to be among the best 1 / reduction_factor: the percentile that Ray Tune's ASHA takes."""
+    """The value needed to be among the best 1 / reduction_factor: the same percentile as in Ray Tune's ASHA."""
     return float(np.nanpercentile(list(results), (1 - 1 / reduction_factor) * 100))

@@ -20,7 +20,10 @@ from reskd.training.member_spec import MemberSpec
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobConfig:
-    """Everything that a trial and its workers need of a job. Ray pickles it, on every machine with the same code."""
+    """Everything that a trial and its workers need to know about a job.
+
+    Ray pickles it; all machines have the same code.
+    """
 
     id: str
     members: tuple[MemberSpec, ...]
@@ -29,27 +32,27 @@ class JobConfig:
     owner_id: str
     """The run that holds the leases on the members' steps."""
     teacher: str | None
-    """The teacher's weights, as a reference of the store; None where nobody teaches."""
+    """The store's reference to the teacher's weights; None without a teacher."""
     manifest: str
-    """The manifest of the members' data, as a reference of the store."""
+    """The store's reference to the manifest of the members' data."""
     early_stopping: JobRule | None
     root: str
     """The folder of the videos."""
     threads: int
-    """Threads of torch in each worker."""
+    """Number of torch threads in each worker."""
     loader_workers: int
-    """Processes that read videos, for each worker."""
+    """Number of loader processes per worker."""
     execution: Execution
     num_workers: int
     cpus_per_worker: float
     gpus_per_worker: float
     ray_folder: str
-    """Where Ray keeps what it writes of the run."""
+    """Folder for the files that Ray writes during the run."""
     on_cluster: bool
-    """Whether others started the Ray that it runs on."""
+    """Whether the job runs on an existing cluster, not on a Ray that reskd started."""
 
     def part(self, step_ids: Sequence[str]) -> JobConfig:
-        """A job of some of the members, under the id of its own."""
+        """A job with some of the members, which has its own id."""
         members = tuple(member for member in self.members if member.step_id in step_ids)
         return replace(self, id=job_id(step_ids), members=members)
 
@@ -65,7 +68,7 @@ def job_config(
     provenance: Json,
     early_stopping: EarlyStopping | None = None,
 ) -> JobConfig:
-    """The config of one job of a plan; ``provenance`` is of the code and the same for all of them."""
+    """The config of one planned job. ``provenance`` describes the code; it is the same for all jobs."""
     teacher = store.weights_reference(job.teacher_id) if job.teacher_id else job.teacher_checkpoint
     return JobConfig(
         id=job.id,

@@ -267,7 +267,7 @@ def _pick_sequentially(path: Path, picker: _Picker, *, to_end: bool) -> int | No
                     return None
     except _DecodeStopped as error:
         if picker.missing:
-            raise VideoReadError(str(path), f"frame {min(picker.missing)} is not to be had: {error}") from error
+            raise VideoReadError(str(path), f"frame {min(picker.missing)} cannot be decoded: {error}") from error
         return None
     return num_decoded
 

@@ -1,4 +1,4 @@
-"""Annotation formats by data.annotations' names. Each module reads one and lays down a drawn data set in it."""
+"""Annotation formats by their names in data.annotations. Each has a reader, and a writer of generated videos."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Format:
     """One annotation format."""
 
     read: Callable[[DataSpec, Path], Splits]
-    """(the spec, the data root) -> both splits; BadInput names file, place and value."""
+    """(spec, data root) -> both splits. Raises BadInput with file, place and value."""
     write: Callable[[Path, Sequence[DrawnClip]], Written]
-    """(a folder that is there, drawn clips) -> what was written; a format without second labels drops them."""
+    """(existing folder, generated clips) -> the written files. A format with one label per clip drops the others."""
 
 
 FORMATS: dict[AnnotationFormat, Format] = {

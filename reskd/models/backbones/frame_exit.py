@@ -1,9 +1,9 @@
-"""Early exit after FrameExit (Ghodrati et al., CVPR 2021, arXiv 2104.13400): frames are looked at until a gate opens.
+"""Early exit after FrameExit (Ghodrati et al., CVPR 2021, arXiv 2104.13400): frames are processed until a gate opens.
 
-Frames are visited from coarse to fine. After each, the features so far are their element-wise maximum, an exit's own
-classifier can answer from it, and its gate says whether that answer is good enough. Gates learn from labels that the
-training makes itself: an exit was good enough where its loss lay below a limit that rises with the frames spent.
-docs/second_method.md says what is the paper's and what is not.
+Frames are visited from coarse to fine. After each frame, the features so far are combined by an element-wise maximum.
+An exit's own classifier can classify them, and its gate decides whether this is good enough. Gates learn from labels
+that the training makes: an exit is good enough if its loss is below a limit that rises with the number of frames.
+docs/second_method.md says which parts are the paper's.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ GATE_WIDTH = 64
 
 
 def visiting_order(num_frames: int) -> tuple[int, ...]:
-    """The middle, the first and the last frame, then again and again the middles of what lies between visited ones."""
+    """The middle, first and last frame; then, repeatedly, the middles between visited frames."""
     order = list(dict.fromkeys((num_frames // 2, 0, num_frames - 1)))
     while len(order) < num_frames:
         visited = sorted(order)
@@ -35,16 +35,16 @@ def visiting_order(num_frames: int) -> tuple[int, ...]:
 
 
 class Exits(NamedTuple):
-    """What every exit would say; B clips, E exits (one for each frame), K classes."""
+    """The outputs of all exits: B clips, E exits (one per frame), K classes."""
 
     logits: Tensor
     """(B, E, K)."""
     gates: Tensor
-    """(B, G): of each exit that has a gate, its logit; from 0 on it opens."""
+    """(B, G) logits of the gates, one for each exit with a gate. A gate opens at 0 or above."""
 
     @property
     def taken(self) -> Tensor:
-        """(B,) number, from 0, of the first exit whose gate opens; the last one needs none."""
+        """(B,) number, from 0, of the first exit whose gate opens; else the last exit, which has no gate."""
         num_exits = self.logits.shape[1]
         opened = self.gates[:, : num_exits - 1] >= 0
         always = torch.ones_like(self.logits[:, :1, 0], dtype=torch.bool)
@@ -52,11 +52,11 @@ class Exits(NamedTuple):
 
 
 class Gate(nn.Module):
-    """Whether to stop, from the features so far and those before the newest frame."""
+    """Decides whether to stop, from the features so far and the features before the newest frame."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
-        # One for both, as in the official code: so the first gate, which has nothing before it, uses it all too.
+        # One layer for both inputs, as in the official code. So the first gate, without earlier features, uses it too.
         self.reduce = nn.Sequential(
             nn.Linear(num_features, GATE_WIDTH), nn.ReLU(), nn.Linear(GATE_WIDTH, GATE_WIDTH), nn.ReLU()
         )
@@ -69,10 +69,11 @@ class Gate(nn.Module):
 
 
 class FrameExitModel(VideoModel):
-    """A TSN's backbone with an exit after each frame.
+    """A TSN backbone with an exit after each frame.
 
-    ``classifier`` is the last exit's, and what a distillation at frame or pixel level goes through; the others are
-    ``early_classifiers``. In training the clip's logits are the last exit's, in evaluation those of the exit taken.
+    ``classifier`` belongs to the last exit; distillation at frame or pixel level uses it. The others are
+    ``early_classifiers``. In training, the clip's logits are those of the last exit; in evaluation, those of the exit
+    taken.
     """
 
     def __init__(
@@ -88,7 +89,10 @@ class FrameExitModel(VideoModel):
         self.gates = nn.ModuleList(Gate(num_features) for _ in early)
 
     def exits(self, features: Tensor, *, num_frames: int) -> Exits:
-        """(B * T, C, h, w) -> all exits of clips of T frames, T at most the number of exits it was built with."""
+        """(B * T, C, h, w) -> outputs of all exits for clips of T frames.
+
+        T is at most the number of exits in the model.
+        """
         classifiers = (*self.early_classifiers, self.classifier)
         if num_frames > len(classifiers):
             raise BadInput(
@@ -107,7 +111,7 @@ class FrameExitModel(VideoModel):
         return Exits(torch.stack(logits, dim=1), torch.stack(gates, dim=1))
 
     def forward_head(self, features: Tensor, *, num_frames: int) -> tuple[Tensor, Tensor]:
-        """(B * T, C, h, w) -> frame logits (B, T, K), of each frame by the last classifier, and clip logits (B, K)."""
+        """(B * T, C, h, w) -> frame logits (B, T, K) by the last classifier, and clip logits (B, K)."""
         frame_logits = self.classifier(self.pool(features).flatten(1).unflatten(0, (-1, num_frames)))
         exits = self.exits(features, num_frames=num_frames)
         if self.training:
@@ -116,10 +120,10 @@ class FrameExitModel(VideoModel):
         return frame_logits, exits.logits.gather(1, chosen).squeeze(1)
 
     def task_loss(self, output: ClipOutput, labels: Tensor) -> Tensor:
-        """Mean over exits and clips of the cross-entropy, plus that of the gates against their own labels.
+        """Mean cross-entropy over exits and clips, plus the cross-entropy of the gates with their labels.
 
-        Exit t, from 1, was good enough where its cross-entropy lay below ``exit_beta * exp(t / 2)`` (the paper's
-        equation of epsilon_t).
+        Exit t, from 1, is labelled good enough if its cross-entropy is below ``exit_beta * exp(t / 2)`` (epsilon_t in
+        the paper).
         """
         exits = self.exits(output.features, num_frames=output.frame_logits.shape[1])
         losses = F.cross_entropy(
@@ -131,7 +135,7 @@ class FrameExitModel(VideoModel):
         return losses.mean() + F.binary_cross_entropy_with_logits(exits.gates, good_enough.to(exits.gates))
 
     def frames_used(self, output: ClipOutput) -> Tensor:
-        """(B,) frames that each clip's answer rests on."""
+        """(B,) number of frames used for each clip."""
         return self.exits(output.features, num_frames=output.frame_logits.shape[1]).taken + 1
 
 

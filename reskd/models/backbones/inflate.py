@@ -1,7 +1,7 @@
-"""2-D networks made 3-D, and their weights: one filter over time is the 2-D filter repeated and divided.
+"""Makes 2-D networks 3-D, with their weights: a filter over time is the 2-D filter, repeated and divided.
 
-Carreira and Zisserman, "Quo Vadis, Action Recognition?", CVPR 2017, section 2.4. On a video that stands still the
-inflated network computes what the 2-D one does, away from the first and last frames, where zeros are padded.
+Carreira and Zisserman, "Quo Vadis, Action Recognition?", CVPR 2017, section 2.4. For a video without motion, the
+inflated network computes the same as the 2-D one, except near the first and last frames, where zeros are padded.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 
 def inflate(network: nn.Module, *, over_time: Collection[str]) -> None:
-    """Replace each 2-D convolution, batch norm and max pooling inside ``network`` by a freshly drawn 3-D one.
+    """Replace each 2-D convolution, batch norm and max pooling in ``network`` by a newly initialised 3-D one.
 
-    Strides stay in space. The convolutions called in ``over_time`` get 3 frames and a frame of zeros on either side,
-    all else looks at one frame; names of tensors stay as they are.
+    The stride in time is 1. Convolutions named in ``over_time`` look at 3 frames, with one frame of zeros padded at
+    each end; all other layers look at one frame. The names of tensors do not change.
     """
     for name, module in list(network.named_modules()):
         made: nn.Module
@@ -53,9 +53,10 @@ def _cube(time: int, square: int | tuple[int, ...]) -> tuple[int, int, int]:
 
 
 def inflated_state(state: Mapping[str, Any], *, like: Mapping[str, Tensor]) -> dict[str, Any]:
-    """``state`` with each 2-D filter made as long in time as the filter of that name in ``like``.
+    """``state`` with each 2-D filter extended in time to the length of the filter with the same name in ``like``.
 
-    (O, I, h, w) becomes (O, I, t, h, w), a t-th of it in every frame. What does not match in this way stays as it is.
+    (O, I, h, w) becomes (O, I, t, h, w), with 1/t of the filter in every frame. Tensors that do not match are
+    unchanged.
     """
     return {key: _inflated(value, like=like[key]) if key in like else value for key, value in state.items()}
 

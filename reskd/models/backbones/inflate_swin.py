@@ -1,7 +1,7 @@
-"""The ImageNet weights of torchvision's 2-D Swin under the names of its 3-D one, as Video Swin's trainings start.
+"""Renames the ImageNet weights of torchvision's 2-D Swin for its 3-D Swin, as Video Swin's trainings start.
 
-Liu et al., "Video Swin Transformer", CVPR 2022, section 3.3: the patches' filter is inflated, and the bias of two cells
-is that of their distance in space, however far apart they are in time.
+Liu et al., "Video Swin Transformer", CVPR 2022, section 3.3: the patch filter is inflated. The bias between two cells
+is that of their distance in space, whatever their distance in time.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import Any
 from torch import Tensor
 
 PATCHES = "backbone.features.0.0.weight"
-"""The 2-D network's patches are its first features; the 3-D one's have a name of their own."""
+"""The 2-D network's patch embedding is its first feature layer; the 3-D network's has its own name."""
 NAMES = {r"features\.0\.0\.": "patch_embed.proj.", r"features\.0\.2\.": "patch_embed.norm."}
 
 
 def is_flat_swin(state: Mapping[str, Any], *, like: Mapping[str, Tensor]) -> bool:
-    """Whether ``state`` is a 2-D Swin's and ``like`` a 3-D one's; both with ``backbone.`` before each name."""
+    """Whether ``state`` belongs to a 2-D Swin and ``like`` to a 3-D one. Both have ``backbone.`` before each name."""
     return PATCHES in state and "backbone.patch_embed.proj.weight" in like
 
 
 def in_3d_names(state: Mapping[str, Any], *, like: Mapping[str, Tensor]) -> dict[str, Any]:
-    """A 2-D Swin's ``state`` as far as its names, its tables and indices of positions go; filters stay 2-D.
+    """A 2-D Swin's ``state`` with 3-D names, position tables and indices. Filters stay 2-D.
 
-    Raises nothing: what does not match is for the loader to report.
+    It raises no error: the loader reports what does not match.
     """
     renamed = {_name(key): value for key, value in state.items()}
     for key, value in renamed.items():

@@ -1,7 +1,7 @@
-"""Small nets for small frames: what the demo trains on a laptop, and the 3-D families' smallest members.
+"""Small networks for small frames, which a laptop can train: those of the demo, and the smallest 3-D networks.
 
-A ResNet's stride of 32 leaves a 64-pixel frame 2x2 cells and a 24-pixel frame one, and a map of one cell
-cannot say where something is. These have stride 8: 8x8 cells at 64 pixels, 3x3 at 24.
+With a ResNet's stride of 32, a 64-pixel frame has 2x2 cells and a 24-pixel frame has one. A map of one cell has no
+positions. These networks have stride 8: 8x8 cells at 64 pixels, 3x3 at 24.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ STRIDES = (2, 2, 1, 1)
 
 
 def tsn_mini(*, num_blocks: int, num_classes: int, dropout: float) -> VideoModel:
-    """A small net of four stages of ``num_blocks`` basic blocks under a TSN head."""
+    """A small network with four stages of ``num_blocks`` basic blocks and a TSN head."""
     backbone, num_features = mini_backbone(num_blocks)
     return VideoModel(backbone, num_features=num_features, num_classes=num_classes, dropout=dropout)
 
 
 def slowonly_mini(*, num_blocks: int, num_classes: int, dropout: float) -> VideoModel3d:
-    """The same inflated to 3-D: its last two stages look over time, and every frame keeps its map."""
+    """`tsn_mini` inflated to 3-D. Its last two stages look at several frames, and every frame keeps its map."""
     return slowonly_model(
         _resnet(num_blocks),
         over_time=("conv1", "conv2"),
@@ -39,7 +39,7 @@ def slowonly_mini(*, num_blocks: int, num_classes: int, dropout: float) -> Video
 
 
 def swin3d_mini(*, num_classes: int, dropout: float) -> VideoModel3d:
-    """A Video Swin of three stages of two blocks: stride 16 in space, 0.4 M parameters."""
+    """A Video Swin with three stages of two blocks; stride 16 in space, 0.4 M parameters."""
     swin = SwinTransformer3d(
         patch_size=[2, 4, 4],
         embed_dim=24,
@@ -52,7 +52,7 @@ def swin3d_mini(*, num_classes: int, dropout: float) -> VideoModel3d:
 
 
 def mini_backbone(num_blocks: int) -> Backbone:
-    """A 5x5 stem of stride 2 and four stages of ``num_blocks`` basic blocks, randomly initialised."""
+    """A 5x5 stem with stride 2 and four stages of ``num_blocks`` basic blocks, randomly initialised."""
     backbone = _resnet(num_blocks)
     for module in backbone.modules():
         if isinstance(module, nn.Conv2d):

@@ -13,11 +13,11 @@ PATCH_FRAMES = 2
 
 
 class MViTFeatures(nn.Module):
-    """An MViTv2 of torchvision's without its head, under its own names: (B, 3, T, r, r) -> (B, C, T', h, w).
+    """torchvision's MViTv2 without its head, with its tensor names: (B, 3, T, r, r) -> (B, C, T', h, w).
 
-    torchvision's forward takes clips of one size alone and answers with the class token. Version 2 knows no absolute
-    positions and resamples its tables of relative ones to any map, so here the size of the clip is the clip's own,
-    and the answer is the cells of the last map.
+    torchvision's forward accepts clips of one size only and returns the class token. Version 2 has no absolute
+    positions, and resamples its tables of relative positions to any map. So here clips may have any size, and the cells
+    of the last map are returned.
     """
 
     def __init__(self, mvit: MViT) -> None:
@@ -38,15 +38,15 @@ class MViTFeatures(nn.Module):
 
 
 def video_mvit(*, num_classes: int, dropout: float) -> VideoModel3d:
-    """A randomly initialised MViTv2-S; its last map has stride 32 in space and one cell for two frames.
+    """A randomly initialised MViTv2-S. Its last map has stride 32 in space and one cell for two frames.
 
-    The classifier sees the mean of the cells, where torchvision's sees the class token.
+    The classifier gets the mean of the cells; in torchvision it gets the class token.
     """
     return mvit_model(mvit_v2_s(weights=None), num_classes=num_classes, dropout=dropout)
 
 
 def mvit_model(mvit: MViT, *, num_classes: int, dropout: float) -> VideoModel3d:
-    """An MViTv2 of torchvision's without its head as a VideoModel."""
+    """torchvision's MViTv2 without its head, as a VideoModel."""
     return VideoModel3d(
         MViTFeatures(mvit),
         num_features=mvit.norm.normalized_shape[0],

@@ -1,4 +1,4 @@
-"""Video Swin (Liu et al., CVPR 2022) on torchvision's, with the right relative positions where a window shrinks."""
+"""Video Swin (Liu et al., CVPR 2022), based on torchvision's, with correct relative positions in smaller windows."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ PATCH_FRAMES = 2
 
 
 class WindowAttention(ShiftedWindowAttention3d):
-    """torchvision's attention, with a bias between two cells of a window that depends on how far apart they are.
+    """torchvision's attention with correct relative positions: the bias of two cells depends on their distance.
 
-    A map smaller than the window shrinks it. torchvision, like the official code, then takes the first rows and columns
-    of the full window's index, which belong to other cells as soon as height or width shrink.
+    A map smaller than the window makes the window smaller. Then torchvision and the official code take the first rows
+    and columns of the full window's index, which belong to other cells if height or width is smaller.
     """
 
     relative_position_index: Tensor
 
     def get_relative_position_bias(self, window_size: list[int]) -> Tensor:
-        """(1, heads, n, n) for the n cells of a window of (t, h, w), at most that of the table."""
+        """(1, heads, n, n) for the n cells of a window (t, h, w) that is at most as large as the table's."""
         time, height, width = window_size
         full = self.relative_position_index.reshape(*self.window_size, *self.window_size)
         index = full[:time, :height, :width, :time, :height, :width].flatten(3).flatten(0, 2)  # (n, n)
@@ -36,21 +36,21 @@ class WindowAttention(ShiftedWindowAttention3d):
 
 
 def swin_block(*sizes: Any, **options: Any) -> SwinTransformerBlock:
-    """torchvision's block on our attention; torchvision passes its own by name, whatever block it is given."""
+    """torchvision's block with our attention. torchvision's block creates its own attention, whatever it is given."""
     return SwinTransformerBlock(*sizes, **{**options, "attn_layer": WindowAttention})
 
 
 def swin3d(*, size: str, num_classes: int, dropout: float) -> VideoModel3d:
-    """A randomly initialised Video Swin-T, -S or -B; its last map has stride 32, and a cell for two frames.
+    """A randomly initialised Video Swin-T, -S or -B. Its last map has stride 32 and one cell for two frames.
 
-    Its features are those after the last norm, which the classifier sees. An odd number of frames is padded by one of
-    zeros. Stochastic depth draws from torch's global generator.
+    Its features are those after the last norm, which the classifier gets. An odd number of frames is padded by one
+    frame of zeros. Stochastic depth draws from torch's global generator.
     """
     return swin_model(SWINS[size](weights=None, block=swin_block), num_classes=num_classes, dropout=dropout)
 
 
 def swin_model(swin: SwinTransformer3d, *, num_classes: int, dropout: float) -> VideoModel3d:
-    """A Swin of torchvision's without its pooling and head, under its own names, as a VideoModel."""
+    """torchvision's Swin without pooling and head, with its tensor names, as a VideoModel."""
     backbone = nn.Sequential()
     for name in ("patch_embed", "pos_drop", "features", "norm"):
         backbone.add_module(name, swin.get_submodule(name))

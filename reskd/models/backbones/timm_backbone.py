@@ -14,7 +14,7 @@ from reskd.models.video_model import VideoModel
 
 
 class TimmModel(VideoModel):
-    """A TSN on the last map of one of timm's networks; what lies behind that map is not part of it."""
+    """A TSN on the last map of a timm network. Layers behind that map are not part of it."""
 
     def __init__(self, backbone: nn.Module, *, name: str, num_classes: int, dropout: float) -> None:
         channels = backbone.feature_info.channels()  # type: ignore[union-attr, operator]
@@ -26,15 +26,15 @@ class TimmModel(VideoModel):
         """(B, T, 3, r, r) normalised frames -> (B * T, C, h, w)."""
         try:
             features: Tensor = self.backbone(clips.flatten(0, 1))[-1]
-        except AssertionError as error:  # so timm refuses a size that a network is not made for
+        except AssertionError as error:  # timm's error for a frame size that the network cannot take
             raise BadInput(f"model.resolution does not suit {self.name!r}: {error}") from error
         return features.permute(0, 3, 1, 2) if self._channels_last else features
 
 
 def tsn_timm(*, name: str, num_classes: int, dropout: float) -> VideoModel:
-    """A randomly initialised network of timm's under a TSN head; ``name`` with its prefix.
+    """A randomly initialised timm network with a TSN head; ``name`` includes its prefix.
 
-    Raises BadInput when timm is not installed, when it has no such network, and when that gives no maps.
+    Raises BadInput if timm is not installed, has no such network, or gives no maps of it.
     """
     timm = require(name)
     try:
@@ -46,10 +46,10 @@ def tsn_timm(*, name: str, num_classes: int, dropout: float) -> VideoModel:
 
 
 def from_timm(state: Mapping[str, Any], *, name: str, own: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
-    """A state dict of timm's whole network under our names, and how many of its tensors lie behind the last map.
+    """A state dict of a whole timm network under our names, and the number of its tensors behind the last map.
 
-    Between the two, timm turns the first dot of some names into an underscore. A tensor that the whole network does not
-    have either keeps its name, so that it is reported as unexpected.
+    In timm's backbones, the first dot of some names is an underscore. A tensor that the whole network does not have
+    keeps its name, so that it is reported as unexpected.
     """
     with torch.device("meta"):
         whole = require(name).create_model(name.removeprefix(PREFIX), pretrained=False).state_dict()

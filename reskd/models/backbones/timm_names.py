@@ -1,4 +1,4 @@
-"""Names of timm's networks. The only import of timm, an optional extra, and only where a name asks for it."""
+"""Names of timm's networks. Only this module imports timm, an optional extra, and only when a name asks for it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ PREFIX = "timm:"
 
 
 def require(name: str) -> ModuleType:
-    """timm, once it is sure that it is here and knows this network; BadInput with the way out otherwise."""
+    """timm, after checking that it is installed and has this network. Raises BadInput with the way out otherwise."""
     if importlib.util.find_spec("timm") is None:
         raise BadInput(
-            f"model.name: {name!r} needs timm, which is not here; run: pip install timm (reskd's extra 'timm')"
+            f"model.name: {name!r} needs timm, which is not installed; run: pip install timm (reskd's extra 'timm')"
         )
     import timm
 

@@ -1,8 +1,8 @@
-"""TSM (Lin et al. 2019): a TSN whose frames lend each other some channels inside the residual blocks.
+"""TSM (Lin et al. 2019): a TSN in which frames exchange some channels with their neighbours inside residual blocks.
 
-The shift stands where the official configurations have it (mmaction2's ``blockres``): before the first convolution
-of a block, beside its untouched shortcut. It costs no multiply and has no tensor, so that a TSM has the tensors of the
-TSN of its backbone, under the same names.
+The shift is where the official configurations have it (mmaction2's ``blockres``): before the first convolution of a
+block; the shortcut is not shifted. It needs no multiplication and has no tensor. So a TSM has the same tensors as the
+TSN of its backbone, with the same names.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from reskd.models.backbones.tsn import Backbone, mobilenet_v2_backbone, resnet_b
 from reskd.models.video_model import VideoModel
 
 SHIFT_DIV = 8
-"""One channel in so many comes from the next frame, and as many from the one before."""
+"""1 / SHIFT_DIV of the channels comes from the next frame, and as many from the previous one."""
 
 
 def temporal_shift(frames: Tensor, *, num_frames: int, shift_div: int = SHIFT_DIV) -> Tensor:
-    """(B * T, C, h, w) -> the same shape: of C // shift_div channels each, the next and the previous frame's.
+    """Shift channels in time: (B * T, C, h, w) -> the same shape.
 
-    The first such part is the next frame's, the second the previous one's; zeros stand where a clip has none.
+    The first C // shift_div channels come from the next frame, as many following ones from the previous frame. Frames
+    outside of the clip are zeros.
     """
     clips = frames.unflatten(0, (-1, num_frames))  # (B, T, C, h, w)
     fold = frames.shape[1] // shift_div
@@ -38,13 +39,13 @@ def temporal_shift(frames: Tensor, *, num_frames: int, shift_div: int = SHIFT_DI
 
 @dataclass
 class ClipLength:
-    """Frames of the clips at hand; one object for all shifts of a model, set at each forward."""
+    """Number of frames per clip. All shifts of a model share one object, which each forward sets."""
 
     num_frames: int = 1
 
 
 class ShiftedConv2d(nn.Conv2d):
-    """A convolution that sees its frames after the shift, with the very tensors of the one it stands for."""
+    """A convolution that gets its frames after the shift. It has the tensors of the convolution that it replaces."""
 
     def __init__(self, conv: nn.Conv2d, *, clip: ClipLength) -> None:
         assert not isinstance(conv.padding, str)
@@ -57,7 +58,7 @@ class ShiftedConv2d(nn.Conv2d):
             dilation=(conv.dilation[0], conv.dilation[1]),
             groups=conv.groups,
             bias=conv.bias is not None,
-            device="meta",  # no second weights are drawn; the first ones move in
+            device="meta",  # no new weights are drawn; the replaced layer's are used
         )
         self.weight, self.bias = conv.weight, conv.bias
         self.clip = clip
@@ -68,7 +69,7 @@ class ShiftedConv2d(nn.Conv2d):
 
 
 class ShiftModel(VideoModel):
-    """A TSN whose backbone holds shifted convolutions: they are told how many frames a clip has."""
+    """A TSN with shifted convolutions in its backbone. Each forward tells them the number of frames per clip."""
 
     def __init__(
         self, backbone: nn.Module, *, num_features: int, num_classes: int, dropout: float, clip: ClipLength
@@ -83,12 +84,12 @@ class ShiftModel(VideoModel):
 
 
 def tsm_resnet(*, depth: int, num_classes: int, dropout: float) -> VideoModel:
-    """A ResNet of up to 50 layers with a shift in every residual block (deeper ones have it in every second)."""
+    """A ResNet of up to 50 layers with a shift in every residual block. (Deeper ones have it in every second block.)"""
     return _shifted(resnet_backbone(depth), num_classes=num_classes, dropout=dropout)
 
 
 def tsm_mobilenet_v2(*, num_classes: int, dropout: float) -> VideoModel:
-    """A MobileNetV2 with a shift in each inverted residual that has a shortcut and an expansion."""
+    """A MobileNetV2 with a shift in each inverted residual block that has a shortcut and an expansion."""
     return _shifted(mobilenet_v2_backbone(), num_classes=num_classes, dropout=dropout)
 
 
@@ -102,7 +103,7 @@ def _shifted(backbone: Backbone, *, num_classes: int, dropout: float) -> VideoMo
 
 
 def _first_convs(backbone: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Conv2d]]:
-    """The convolutions that are shifted, each with the module that holds it and its name there."""
+    """The convolutions to be shifted, each with its parent module and its name there."""
     for block in backbone.modules():
         if isinstance(block, BasicBlock | Bottleneck):
             yield block, "conv1", block.conv1

@@ -1,4 +1,4 @@
-"""TSN on torchvision's networks: those of the paper's ActivityNet, FCVID and Mini-Kinetics tables."""
+"""TSN on torchvision's networks, as in the paper's ActivityNet, FCVID and Mini-Kinetics tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RESNETS = {18: resnet18, 34: resnet34, 50: resnet50, 101: resnet101, 152: resnet
 
 
 class Backbone(NamedTuple):
-    """A network without its pooling and classifier, its tensors called as torchvision calls them."""
+    """A network without pooling and classifier, with torchvision's tensor names."""
 
     module: nn.Sequential
     """(N, 3, r, r) -> (N, num_features, h, w)."""
@@ -27,7 +27,7 @@ def resnet_backbone(depth: int) -> Backbone:
 
 
 def resnet_stages(resnet: nn.Module) -> nn.Sequential:
-    """All of a ResNet of torchvision's but its pooling and its classifier; its children run one after another."""
+    """A ResNet of torchvision without its pooling and classifier; its children run one after another."""
     stages = nn.Sequential()
     for name, stage in resnet.named_children():
         if name not in ("avgpool", "fc"):
@@ -36,9 +36,9 @@ def resnet_stages(resnet: nn.Module) -> nn.Sequential:
 
 
 def set_stride(model: VideoModel, stride: int) -> bool:
-    """Give a fresh ResNet's last map 16 pixels a cell instead of 32: its pooling then keeps the size of its map.
+    """Reduce the stride of a new ResNet's last map from 32 to 16 pixels, by a max pooling with stride 1.
 
-    The tensors stay as they are, so that the same weights fit. False, and nothing done, where the network has no such
+    The tensors do not change, so the same weights fit. Returns False, and changes nothing, if the network has no such
     pooling or another stride is asked for.
     """
     pooling = getattr(model.backbone, "maxpool", None)

@@ -44,7 +44,7 @@ def test_ids_stay_the_same_where_only_the_manifest_is_known_and_are_provisional_
     assert (code, unseen) == (0, seen)
     code, unknown = call(monkeypatch, capsys, "plan", sweep, "--store", tmp_path / "empty")
     assert code == 0
-    assert "data not seen here: demo; step ids are provisional" in unknown
+    assert "no videos and no manifest of demo here; step ids are provisional" in unknown
     code, refused = call(monkeypatch, capsys, "run", sweep, "--store", tmp_path / "empty")
     assert code == 2
     assert "no videos and no manifest of demo here" in refused

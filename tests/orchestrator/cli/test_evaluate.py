@@ -96,7 +96,7 @@ def test_two_steps_and_the_classes_of_one_from_logits_alone(
         (("classes", "UNFINISHED"), "is not finished (absent)"),
         (("eval", "no.yaml"), "no.yaml"),
         (("compare", "STEP", "zzz"), "'zzz' names 0 steps"),
-        (("classes", "STEP", "--protocol", "val-f4-v8x1"), "was not judged by 'val-f4-v8x1', only by val-f4-v1x1"),
+        (("classes", "STEP", "--protocol", "val-f4-v8x1"), "was not evaluated by 'val-f4-v8x1', only by val-f4-v1x1"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(

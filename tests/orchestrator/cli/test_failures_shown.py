@@ -38,7 +38,7 @@ def test_status_ends_with_each_failures_last_lines_and_the_steps_that_wait_for_i
     assert code == 0
     assert text.count("File train.py, line 7") == 2
     assert "far away" not in text
-    assert "waiting on it: clip-level KL, seed 0; pixel-level MSE, seed 0" in " ".join(text.split())
+    assert "waiting for it: clip-level KL, seed 0; pixel-level MSE, seed 0" in " ".join(text.split())
     _, text = call(monkeypatch, capsys, *arguments, "--json")
     rows = {row["step"]: row for row in json.loads(text)}
     assert rows[failed.teacher_of("pixel-level MSE", 0)]["waiting"] == [

@@ -106,7 +106,7 @@ def test_a_teacher_from_a_file_is_compared_too(tmp_path: Path) -> None:
 def test_a_teacher_from_a_file_that_knows_other_classes_or_wants_larger_frames_is_refused(tmp_path: Path) -> None:
     row = "{row: gap, kd.level: clip, teacher: {checkpoint: FILE}}"
     other = weights_file(tmp_path, "tsn_mini18", classes=("b", "a"))
-    with pytest.raises(BadInput, match=r"teacher\.pt: this teacher knows 2 classes, .* names them otherwise"):
+    with pytest.raises(BadInput, match=r"teacher\.pt: this teacher has 2 classes, .* their names differ"):
         checked(tmp_path, row.replace("FILE", other))
     large = weights_file(tmp_path, "tsn_mini18", resolution=128)
     with pytest.raises(BadInput, match=r"teacher\.pt: this teacher takes 128 pixels, more than data.crop_size = 64"):
@@ -117,14 +117,14 @@ def test_a_teacher_from_a_file_that_knows_other_classes_or_wants_larger_frames_i
 @pytest.mark.parametrize("name", ["filtered", "cropped"])
 def test_a_resolution_that_leaves_no_map_is_refused(tmp_path: Path, name: str) -> None:
     checked(tmp_path, f"{{row: small, model.name: {name}, model.resolution: 9}}")
-    with pytest.raises(BadInput, match=f"^row 'small': model.resolution is 8, which leaves '{name}' no last map"):
+    with pytest.raises(BadInput, match=f"^row 'small': model.resolution is 8, too small for '{name}' with clips of"):
         checked(tmp_path, f"{{row: small, model.name: {name}, model.resolution: 8}}")
 
 
 @pytest.mark.usefixtures("unpadded")
 def test_a_teacher_in_no_row_is_named_by_its_students_row(tmp_path: Path) -> None:
     row = "{row: small, kd.level: clip, teacher.model.name: filtered, teacher.model.resolution: 8}"
-    with pytest.raises(BadInput, match=r"^row 'small': teacher: model.resolution is 8, which leaves 'filtered'"):
+    with pytest.raises(BadInput, match=r"^row 'small': teacher: model.resolution is 8, too small for 'filtered'"):
         checked(tmp_path, row)
 
 
@@ -154,8 +154,8 @@ def test_networks_that_leave_maps_of_other_times_meet_at_clip_level_only(tmp_pat
         with pytest.raises(BadInput) as caught:
             checked(tmp_path, row.replace("LEVEL", level))
         assert str(caught.value) == (
-            f"row 'gap': kd.level is {level!r}, but of data.num_frames = 7 frames 'tsn_resnet18' leaves 7 maps in "
-            "time and its teacher 'paired' 4; choose networks with equally many, or kd.level clip"
+            f"row 'gap': kd.level is {level!r}, but from data.num_frames = 7 frames 'tsn_resnet18' computes 7 maps in "
+            "time and its teacher 'paired' computes 4; choose networks with equally many, or kd.level clip"
         )
 
 

@@ -69,7 +69,7 @@ def test_budgets_of_all_files_are_added_up_where_all_have_one(files: list[Path],
     [
         ("resources: {workers: 2}", r"third\.yaml: 'resources\.workers' is 2, and 1 in .*--set resources\.workers"),
         ("cohort: {max_members: 2}", r"third\.yaml: 'cohort\.max_members' is 2"),
-        ("early_stopping: {rows: [small]}", r"third\.yaml: 'early_stopping' .* run this file by itself"),
+        ("early_stopping: {rows: [small]}", r"third\.yaml: 'early_stopping' .* run this file alone"),
     ],
 )
 def test_sweeps_that_one_schedule_cannot_serve_are_refused(

@@ -40,7 +40,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 def test_steps_of_two_sweeps_are_counted_once_and_what_they_share_is_named(two: list[Path], plan: Call) -> None:
     text = plan(*two)
     # A seed: pixel, clip and their teacher; the second file asks for pixel and teacher again.
-    assert "8 cells, 6 steps, of 10 that the files ask for, each counted once: 2 train, 4 waiting" in text
+    assert "8 cells, 6 steps, of 10 in the files together, each counted once: 2 train, 4 waiting" in text
     assert "4 have a teacher, 2 teach others" in text
     found = json.loads(plan(*two, "--json"))
     assert [len(one["steps"]) for one in found["sweeps"]] == [6, 4]

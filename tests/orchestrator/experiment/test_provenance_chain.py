@@ -100,7 +100,7 @@ def test_diff_on_the_command_line_takes_the_first_letters_of_ids(
     code, text = call(monkeypatch, capsys, "diff", clip[:9], pixel[:9], "--store", stored.store.home)
     assert code == 0
     assert "kd.level" in text
-    assert "2 fields make them two steps" in text
+    assert "2 fields make them different steps" in text
     code, text = call(monkeypatch, capsys, "diff", "zzz", pixel, "--store", stored.store.home)
     assert (code, "'zzz' names 0 steps" in text) == (2, True)
     with pytest.raises(BadInput, match="names 0 steps"):

@@ -99,7 +99,7 @@ def test_a_run_whose_worker_and_driver_are_killed_and_that_is_stopped_ends_with_
     second.send_signal(signal.SIGINT)
     output, _ = second.communicate(timeout=WAIT_S)
     assert second.returncode == 3, output
-    assert "Go on with:" in output
+    assert "Continue with:" in output
     assert "small.yaml --store" in output
     assert not store.is_finished(pixel), "the run ended before it could be stopped"
 

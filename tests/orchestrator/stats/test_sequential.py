@@ -118,7 +118,7 @@ def test_rows_that_are_tested_otherwise_are_no_comparison_unless_the_column_name
     path = tmp_path / "levels.yaml"
     text = SWEEP.replace("SEEDS", RULE).replace("kd.level: none}", "kd.level: none, eval.views: 10x3}")
     path.write_text(text)
-    with pytest.raises(BadInput, match=r"tested by val-f4-v1x1 and 'baseline' by val-f4-v10x3; give both one"):
+    with pytest.raises(BadInput, match=r"tested by val-f4-v1x1 and 'baseline' by val-f4-v10x3; give both the same"):
         load(path)
     path.write_text(text.replace("column: test/top1,", "column: test/val-f4-v10x3/top1,"))
     assert load(path).auto is not None
@@ -132,7 +132,7 @@ def test_one_value_of_the_rule_can_be_set_and_a_list_in_its_place(tmp_path: Path
     assert (longer.auto.limit, longer.seeds, longer.name) == (7, (0, 1, 2), "levels+seeds.auto.limit=7")
     assert load(path, changes=["seeds=[4]"]).auto is None
     path.write_text(SWEEP.replace("SEEDS", "[0]"))
-    with pytest.raises(BadInput, match=r"--set seeds\.auto\.limit: the sweep has no such rule"):
+    with pytest.raises(BadInput, match=r"--set seeds\.auto\.limit: not a field of 'seeds\.auto'"):
         load(path, changes=["seeds.auto.limit=7"])
 
 

@@ -95,7 +95,7 @@ def test_published_figures_of_another_task_have_a_column_of_their_own_that_says_
     assert table.headings.count(heading) == 1
     assert table.cells("pixel-level MSE")[table.headings.index(heading)] == "78.5"
     assert [sentence for sentence in table.head if "not compare" in sentence] == [
-        '"ActivityNet mAP, published": of another data set or metric; does not compare with what is measured here.'
+        '"ActivityNet mAP, published": of another data set or metric; not comparable with what is measured here.'
     ]
 
 
@@ -129,7 +129,7 @@ def test_the_head_says_that_frames_were_packed(tmp_path: Path):
     stored = StoredSweep(tmp_path, seeds=(0,), packed=words)
     finish_all(stored)
     head = " ".join(table_of(stored).head)
-    assert f"demo: frames were {words}; another data set than the original videos." in head
+    assert f"demo: frames were {words}, so this is another data set than the original videos." in head
 
 
 def test_the_head_names_a_fixed_teacher_seed_and_rows_with_other_epochs(tmp_path: Path):
@@ -210,7 +210,7 @@ def test_the_papers_figure_stands_beside_a_named_protocol_where_that_is_alone(tm
     )
     assert named.columns[0].published is not None
     assert (
-        "val-f4-v4x1: 4 frames, 4 temporal views x 1 crop, their softmax averaged; no step was evaluated so yet."
+        "val-f4-v4x1: 4 frames, 4 temporal views x 1 crop, their softmax averaged; no step was evaluated by it yet."
         in (named.head)
     )
     assert [column.published is not None for column in both.columns[:2]] == [True, False]
@@ -308,6 +308,6 @@ def test_a_difference_between_two_protocols_is_none_and_the_table_says_why(tmp_p
     assert delta is not None
     assert delta.by_seed == ((0, pytest.approx(14.0)), (2, pytest.approx(20.0)))
     (sentence,) = [text for text in table.head if "no difference" in text]
-    judged = "it was judged by val-f4-v10x3 and baseline by val-f4-v1x1; `reskd eval`"
+    judged = "it was tested by val-f4-v10x3 and baseline by val-f4-v1x1; `reskd eval`"
     assert sentence.startswith(f"pixel-level MSE, seed 1: no difference, {judged}")
     assert table.entries["clip-level KL", "test/top1"].delta.n == 3

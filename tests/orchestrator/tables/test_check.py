@@ -65,7 +65,10 @@ def test_a_table_that_was_never_built_or_whose_runs_have_changed_is_stale(
     before = (folder / "table5.md").read_bytes()
     (folder / "table5.md").write_bytes(before.replace(b"97.0", b"99.9"))
     code, found = tables(stored, monkeypatch, capsys, "--check")
-    assert (code, found) == (1, [f"{folder / 'table5.md'}: stale, not what would be built now; run `reskd tables`"])
+    assert (code, found) == (
+        1,
+        [f"{folder / 'table5.md'}: stale, it differs from what would be built now; run `reskd tables`"],
+    )
 
 
 def test_a_missing_cell_is_one_line_with_its_seeds(
@@ -143,7 +146,7 @@ def test_the_published_figure_of_another_task_is_no_measure(
             "'tables.table5.expect' names 'basline', which is not a row of it; did you mean",
         ),
         ("{baseline: {test/top5: {low: 1}}}", "'tables.table5.expect.baseline.test/top5': not a column of the table"),
-        ("{baseline: {GMACs: {}}}", "an expectation says nothing; give it one or more of low, high"),
+        ("{baseline: {GMACs: {}}}", "an expectation is empty; give it one or more of low, high"),
         ("{baseline: {GMACs: {low: 2, high: 1}}}", "'low' must not be above its 'high', got 2 and 1"),
         ("{baseline: {GMACs: {within: 0}}}", "'within' must be positive, got 0"),
         ("{baseline: {GMACs: {lower: 1}}}", "did you mean 'tables.table5.expect.baseline.GMACs.low'?"),

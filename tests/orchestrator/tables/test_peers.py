@@ -141,7 +141,7 @@ def test_tables_of_several_sweeps_writes_each_ones_and_the_joined_one_and_checks
     joined.write_text("something else")
     code, text = call(monkeypatch, capsys, "tables", *sweeps, *options, "--check")
     assert code == 1
-    assert f"{joined}: stale, not what would be built now; run `reskd tables`" in text.splitlines()
+    assert f"{joined}: stale, it differs from what would be built now; run `reskd tables`" in text.splitlines()
     assert text.count("table1: baseline, test/mAP, GMACs: missing") == 2
     assert call(monkeypatch, capsys, "tables", *sweeps, "--store", tmp_path / "store")[0] == 0
     published = list((tmp_path / "store" / "artifacts").rglob("joined/table1.md"))

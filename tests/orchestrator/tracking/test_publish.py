@@ -122,7 +122,7 @@ def test_a_run_is_described_in_words(full: StoredSweep, published: Publisher):
     assert words(full.teacher_of("pixel-level MSE", 1)) == (
         "teacher tsn_mini18 at 64 px, seed 1\n\nnot finished: gradient is not finite"
         "\n\n```\nTraceback: line 1\n```"
-        "\n\nwaiting on it: clip-level KL, seed 1; pixel-level MSE, seed 1"
+        "\n\nwaiting for it: clip-level KL, seed 1; pixel-level MSE, seed 1"
     )
 
 

@@ -154,7 +154,7 @@ def test_other_settings_are_refused_with_what_differs(originals, tmp_path):
         packed(originals, tmp_path / "packed", PackSettings(num_frames=20, short_side=48, quality=75))
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").touch()
-    with pytest.raises(BadInput, match="photos is there already and is no pack"):
+    with pytest.raises(BadInput, match="photos exists already and is no pack"):
         packed(originals, tmp_path / "photos")
     with pytest.raises(BadInput, match="4 videos are packed already"):
         pack(replace(PACKED, root=str(tmp_path / "packed")), tmp_path / "twice", SETTINGS, workers=1)
@@ -322,7 +322,7 @@ def test_a_ray_cluster_packs_the_same_bytes_and_lists_what_is_damaged(originals,
     spec, target = DataSpec(root=str(originals), max_damaged=0.5), tmp_path / "there"
     with ray_packing("local", target) as pack_all:
         report = pack(spec, target, SETTINGS, pack_all=pack_all)
-        with pytest.raises(BadInput, match="does not see the pack that was begun there"):
+        with pytest.raises(BadInput, match="cannot see the pack that was begun there"):
             list(
                 pack_all(
                     [Job(originals / "short.mkv", target / "one.zip", Clip("short.mkv", 1, "", (0,)), None)], OTHER

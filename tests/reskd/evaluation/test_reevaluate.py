@@ -212,7 +212,7 @@ def test_other_videos_than_the_steps_are_refused(store: Store, trained: Prepared
     assert reevaluate(store, moved, views=(1, 3), num_frames=None, device=CPU).judged == [step_id]
     names = (tmp_path / "videos" / "val.csv").read_text().splitlines(keepends=True)
     (tmp_path / "videos" / "val.csv").write_text("".join(names[:-1]))
-    with pytest.raises(BadInput, match="other videos or labels"):
+    with pytest.raises(BadInput, match="its videos or labels differ"):
         reevaluate(store, moved, views=(2, 3), num_frames=None, device=CPU)
     nowhere = with_root([(step_id, recipe)], tmp_path / "none")
     with pytest.raises(BadInput, match="not here"):

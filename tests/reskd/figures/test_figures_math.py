@@ -105,7 +105,7 @@ def test_a_cell_or_a_place_outside_is_refused():
         effective_receptive_field(model, [clips_of()], cell=(8, 0))
     with pytest.raises(BadInput, match="needs at least one clip"):
         effective_receptive_field(model, [], cell=(0, 0))
-    with pytest.raises(BadInput, match=r"two shares from 0 up to, without, 1"):
+    with pytest.raises(BadInput, match=r"two shares, at least 0 and below 1"):
         cell_at((1.0, 0.5), size=(4, 4))
 
 

@@ -86,7 +86,7 @@ def test_a_finer_stride_costs_what_twice_the_pixels_do_but_for_the_stem() -> Non
     ],
 )
 def test_a_stride_that_a_network_cannot_have_is_refused(spec: ModelSpec) -> None:
-    with pytest.raises(BadInput, match=rf"model\.stride: {spec.stride}.*{spec.name}.*16 for their own 32"):
+    with pytest.raises(BadInput, match=rf"model\.stride: {spec.stride}.*{spec.name}.*16 instead of 32"):
         unreal(spec)
 
 

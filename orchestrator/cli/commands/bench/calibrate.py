@@ -1,4 +1,4 @@
-"""`reskd bench calibrate`: what this machine does, measured and kept as a device profile."""
+"""`reskd bench calibrate`: measures this machine and writes a device profile."""
 
 from __future__ import annotations
 
@@ -19,16 +19,19 @@ if TYPE_CHECKING:
 
 
 def calibrate(
-    name: Annotated[str | None, typer.Option("--name", help="Of the profile; without it, of the shipped one.")] = None,
-    device: Annotated[str, typer.Option("--device", help="cuda, cpu, or auto: a GPU where there is one.")] = "auto",
-    data: Annotated[
-        Path | None, typer.Option("--data", help="Sweep file or folder with train.csv: what its clips cost to decode.")
+    name: Annotated[
+        str | None, typer.Option("--name", help="The profile's name. Default: the name of the shipped profile.")
     ] = None,
-    long: Annotated[bool, typer.Option("--long", help="Those videos are of minutes, not of seconds.")] = False,
-    seconds: Annotated[float, typer.Option(min=0.01, help="Of each measurement; there are about 15 to 35.")] = 2.0,
+    device: Annotated[str, typer.Option("--device", help="cuda, cpu, or auto (a GPU if there is one).")] = "auto",
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Sweep file or folder with train.csv. Its clips' decoding time is measured."),
+    ] = None,
+    long: Annotated[bool, typer.Option("--long", help="The videos of --data last minutes, not seconds.")] = False,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Seconds per measurement; there are about 15 to 35.")] = 2.0,
     store: StoreFolder = None,
 ) -> None:
-    """Measure what this machine does and keep it as a device profile, which plans and rooflines use from then on."""
+    """Measure this machine and write a device profile, which estimates of `plan` and rooflines use from then on."""
     import torch
 
     from orchestrator.cli.commands.data.shared import data_specs
@@ -43,7 +46,7 @@ def calibrate(
     found = profile_name_of(here, folder=opened.devices)
     if found is None and name is None:
         raise BadInput(f"--name is missing: {here} has no shipped profile whose name it could take")
-    # Not what an earlier call measured, where there is a shipped one to go back to.
+    # Start from the shipped profile if there is one, not from an earlier measurement.
     base = shipped_profiles().get(found or DEFAULT_GPU) or load_profile(str(found), folder=opened.devices)
     decode = decode_cost(data_specs(data, data=None)[0], is_long=long) if data else {}
     with console.status("measuring") as status:

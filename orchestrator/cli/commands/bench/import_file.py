@@ -1,4 +1,4 @@
-"""`reskd bench import`: measured speeds put into the store, MLflow and the tables."""
+"""`reskd bench import`: imports measured speeds into the store, MLflow and the tables."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def import_file(
     store: StoreFolder = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Put measured clips/s into the store, MLflow and the tables that have a column bench/clips/s."""
+    """Import measured clips/s into the store and MLflow. Tables show them in the column bench/clips/s."""
     from orchestrator.store.imported_speeds import keep_bench, read_bench_file
     from orchestrator.tracking.publish_speeds import publish_bench
 

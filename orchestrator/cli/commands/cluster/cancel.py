@@ -1,4 +1,4 @@
-"""`reskd cancel`: a job stopped."""
+"""`reskd cancel`: stops a job of a cluster."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from orchestrator.cli.commands.cluster.shared import Address, JobId, say
 
 
 def cancel(job: JobId, address: Address) -> None:
-    """Stop a job. What it has trained is kept: the same sweep submitted again goes on from there."""
+    """Stop a job. Nothing trained is lost: if you submit the same sweep again, it resumes."""
     from orchestrator.run import submit as cluster
 
     say(f"job {job}: {cluster.cancel(cluster.connect(address), job).lower()}")

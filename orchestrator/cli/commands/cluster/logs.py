@@ -1,4 +1,4 @@
-"""`reskd logs`: a job's log, followed."""
+"""`reskd logs`: shows and follows a job's log."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from orchestrator.cli.commands.cluster.shared import Address, JobId, follow
 
 
 def logs(job: JobId, address: Address) -> None:
-    """Follow a job's log from its beginning, until it ends. Ctrl-C leaves the job running."""
+    """Show a job's log from its beginning and follow it until the job ends. Ctrl-C leaves the job running."""
     raise typer.Exit(follow(job, address))

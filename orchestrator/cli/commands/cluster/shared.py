@@ -1,4 +1,4 @@
-"""What the commands on a cluster share: its address, its jobs, following one; wherever its dashboard is reachable."""
+"""Shared parts of the commands for a cluster: its address, its jobs, and following a job."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from orchestrator.cli.console import console
 from reskd.errors import BadInput
 
 Address = Annotated[
-    str, typer.Option("--address", envvar="RAY_API_SERVER_ADDRESS", help="Ray's dashboard: http://host:8265.")
+    str,
+    typer.Option("--address", envvar="RAY_API_SERVER_ADDRESS", help="Address of Ray's dashboard: http://host:8265."),
 ]
-JobId = Annotated[str, typer.Argument(help="The id that `submit` printed; `status --address` lists them.")]
+JobId = Annotated[str, typer.Argument(help="The job's id. `submit` prints it, `status --address` lists all.")]
 
 
 def show_jobs(address: str, *, sweep: str | None, as_json: bool) -> None:
-    """The cluster's jobs and how they stand, newest first; with a sweep file's name, those of that sweep."""
+    """Print the cluster's jobs with their status, newest first. With a sweep file's name, only the jobs of that
+    sweep."""
     from orchestrator.run import submit as cluster
 
     lines = [line for line in cluster.jobs(cluster.connect(address)) if sweep is None or line.is_of(sweep)]
@@ -34,7 +36,7 @@ def show_jobs(address: str, *, sweep: str | None, as_json: bool) -> None:
 
 
 def follow(job: str, address: str) -> int:
-    """Print a job's log until it ends; the exit code: the job's own, or 3 for Ctrl-C or a lost connection."""
+    """Print a job's log until it ends. Returns the job's own exit code, or 3 after Ctrl-C or a lost connection."""
     from orchestrator.run import submit as cluster
 
     client = cluster.connect(address)
@@ -54,5 +56,5 @@ def follow(job: str, address: str) -> int:
 
 
 def say(text: str) -> None:
-    """A line as it is: no markup in it, and never wrapped, so that it can be copied."""
+    """Print a line without markup and without wrapping, so that it can be copied."""
     console.print(text, markup=False, soft_wrap=True)

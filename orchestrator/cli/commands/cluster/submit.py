@@ -1,4 +1,4 @@
-"""`reskd submit`: sweeps run on a cluster."""
+"""`reskd submit`: runs sweeps on a cluster."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ def submit(
         typer.Option("--store", envvar="RESKD_STORE", help="A folder that all machines share, or s3://bucket/prefix."),
     ] = None,
     tracking_uri: TrackingUri = None,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the job's id and come back at once.")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the job's id and return at once.")] = False,
 ) -> None:
-    """Run sweeps on a cluster, several in one schedule, and follow the log. Ctrl-C leaves the job running; the exit
-    code is the job's own.
+    """Run sweeps on a Ray cluster and follow the log. Several sweeps run in one schedule.
+
+    Ctrl-C leaves the job running. The exit code is the job's own.
     """
     from orchestrator.run import submit as cluster
 

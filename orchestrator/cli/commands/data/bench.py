@@ -1,4 +1,4 @@
-"""`reskd data bench`: what clips cost, and how many cores feed one GPU."""
+"""`reskd data bench`: measures the CPU time of reading clips, and estimates how many cores one GPU needs."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ from orchestrator.plan.cost_inputs import DEFAULT_GPU
 
 
 def bench(
-    sources: Annotated[list[Path], typer.Argument(help="Sweep files or folders with train.csv; originals and packs.")],
+    sources: Annotated[list[Path], typer.Argument(help="Sweep files, or folders with train.csv (original or packed).")],
     clips_per_s: Annotated[
         float | None,
         typer.Option(
             "--clips-per-s",
-            help="Clips that one GPU trains on in a second; default: of a sweep's fastest row, estimated for --device.",
+            help="Clips per second that one GPU trains on. Default: estimate for the sweep's fastest row on --device.",
         ),
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="Profile of that GPU.")] = DEFAULT_GPU,
-    clips: Annotated[int, typer.Option(min=1, help="Training clips to measure of each.")] = 32,
-    data: Annotated[str | None, typer.Option("--data", help="data.name, of a sweep with several data sets.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object for each source.")] = False,
+    device: Annotated[str, typer.Option("--device", help="Device profile of the GPU to feed.")] = DEFAULT_GPU,
+    clips: Annotated[int, typer.Option(min=1, help="Number of training clips to measure per source.")] = 32,
+    data: Annotated[str | None, typer.Option("--data", help="data.name, if the sweep has several data sets.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per source.")] = False,
 ) -> None:
-    """Core-milliseconds a training clip takes to decode, to resize and crop, and to collate, by one thread."""
+    """Measure the CPU time of one training clip in milliseconds: decode, resize and crop, collate, each in one
+    thread."""
     import torch
 
     from reskd.data.clip_cost import measure_split
@@ -62,7 +63,7 @@ def bench(
 
 
 def _fastest(sweep: Path, device: str) -> tuple[float, str]:
-    """Clips/s of the row that takes most of them, alone on one such device, and in words what that is."""
+    """Clips/s of the fastest row, trained alone on one such device, and a description of that row."""
     from orchestrator.plan.cost import ClipCounts, Costs
     from orchestrator.plan.device_profiles import load_profile
     from orchestrator.spec.sweep import load

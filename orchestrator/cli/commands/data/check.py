@@ -1,4 +1,4 @@
-"""`reskd data check`: a data set looked through before it costs a run."""
+"""`reskd data check`: checks a data set before a run."""
 
 from __future__ import annotations
 
@@ -19,25 +19,27 @@ if TYPE_CHECKING:
     from reskd.data.check import CheckReport, SplitReport
 
 MAX_SHOWN = 12
-"""Classes that a report lists by name."""
+"""A report lists at most this many classes by name."""
 MAX_EXTREME = 3
-"""Classes with the fewest and with the most videos, of a data set with more classes."""
+"""If a data set has more classes, the report shows this many of the smallest and of the largest ones."""
 
 
 def check(
-    sweep: Annotated[Path, typer.Argument(help="A sweep file; its data sets are checked.")],
-    quick: Annotated[bool, typer.Option("--quick", help="Only open; finds no damage inside a file.")] = False,
-    workers: Annotated[int, typer.Option(help="Processes that decode.")] = os.cpu_count() or 1,
+    sweep: Annotated[Path, typer.Argument(help="A sweep file. All of its data sets are checked.")],
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Read packets only, without decoding. Misses damage inside a file.")
+    ] = False,
+    workers: Annotated[int, typer.Option(help="Number of decoding processes.")] = os.cpu_count() or 1,
     allow_missing: Annotated[
         float | None,
         typer.Option(
             "--allow-missing",
-            help="Videos of a split that may be missing, in place of data.allow_missing: a share below 1, or a number.",
+            help="Videos of a split that may be missing, instead of data.allow_missing: a share below 1 or a number.",
         ),
     ] = None,
-    store: Annotated[str | None, typer.Option("--store", help="Where results are cached.")] = None,
+    store: Annotated[str | None, typer.Option("--store", help="The store in which results are cached.")] = None,
 ) -> None:
-    """Decode every video once; name those missing, damaged, too short or uncut; count classes and durations."""
+    """Decode every video once. List missing, damaged, too short and uncut videos; count classes and durations."""
     from orchestrator.spec.sweep import load
     from orchestrator.store.open import store_at
     from reskd.data.check import check_videos

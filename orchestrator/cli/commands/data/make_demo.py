@@ -1,4 +1,4 @@
-"""`reskd data make-demo`: the demo's videos."""
+"""`reskd data make-demo`: writes the demo's videos."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from orchestrator.cli.console import console
 
 
 def make_demo(
-    folder: Annotated[Path, typer.Argument(help="Where the videos go.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to write the videos to.")],
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
 ) -> None:
     """Write the demo data set: 660 small H.264 clips in six classes, and their CSV files."""

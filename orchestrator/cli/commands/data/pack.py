@@ -1,4 +1,4 @@
-"""`reskd data pack`: a data set's videos read once and written again as JPEGs that cost little to read."""
+"""`reskd data pack`: stores selected frames of a data set as JPEG, which are fast to read."""
 
 from __future__ import annotations
 
@@ -19,29 +19,35 @@ if TYPE_CHECKING:
     from reskd.data.pack import PackAll, PackReport
 
 FRAMES_PER_FRAME = 5
-"""Kept for each frame of a clip where --frames is not given: odd, so that test frames are those of the original."""
+"""Default number of kept frames per frame of a clip. It is odd, so that the pack holds the test frames of the
+original."""
 
 
 def pack(
     source: Annotated[Path, typer.Argument(help="A sweep file, or a folder with train.csv and val.csv.")],
-    target: Annotated[Path, typer.Argument(help="Folder of the packed data set; new, or begun by this command.")],
+    target: Annotated[
+        Path, typer.Argument(help="Folder for the packed data set: a new one, or one that this command has begun.")
+    ],
     frames: Annotated[
         int | None,
         typer.Option(
-            help="Frames kept of a video, evenly; 0: all. Default: 5 for each of data.num_frames, all for dense clips."
+            help="Evenly spaced frames to keep per video; 0: all. Default: 5 x data.num_frames; for dense clips: all."
         ),
     ] = None,
-    short_side: Annotated[int, typer.Option(help="Pixels of the shorter side; nothing is enlarged.")] = 256,
-    quality: Annotated[int, typer.Option(help="Of the JPEGs, 1 to 100.")] = 90,
-    data: Annotated[str | None, typer.Option("--data", help="data.name, of a sweep with several data sets.")] = None,
-    workers: Annotated[int, typer.Option(help="Processes that decode, on this machine.")] = os.cpu_count() or 1,
+    short_side: Annotated[int, typer.Option(help="Pixels of the shorter side. Smaller videos are not enlarged.")] = 256,
+    quality: Annotated[int, typer.Option(help="JPEG quality, 1 to 100.")] = 90,
+    data: Annotated[str | None, typer.Option("--data", help="data.name, if the sweep has several data sets.")] = None,
+    workers: Annotated[int, typer.Option(help="Number of decoding processes on this machine.")] = os.cpu_count() or 1,
     address: Annotated[
         str | None,
-        typer.Option("--address", help="Ray cluster whose machines share the work, all of which see both folders."),
+        typer.Option("--address", help="Ray cluster that shares the work. All machines must see both folders."),
     ] = None,
-    store: Annotated[str | None, typer.Option("--store", help="Where digests are cached.")] = None,
+    store: Annotated[str | None, typer.Option("--store", help="The store in which digests are cached.")] = None,
 ) -> None:
-    """Read every video once and keep some frames of it as JPEG: another, lossy data set, over ten times as fast."""
+    """Store some frames of every video as JPEG.
+
+    The result is a new, lossy data set that is about ten times as fast to read.
+    """
     from orchestrator.store.open import store_at
     from reskd.data.pack import pack as write_pack
 
@@ -79,7 +85,7 @@ def _shared_out(address: str | None, target: Path) -> AbstractContextManager[Pac
 
 
 def _num_frames(specs: list[DataSpec]) -> int:
-    """So many that every spec finds enough; 0, all of them, where one takes dense clips."""
+    """The number of frames that is enough for every spec; 0 (all frames) if one of them takes dense clips."""
     if any(spec.sampling == "dense" for spec in specs):
         return 0
     return FRAMES_PER_FRAME * max(spec.num_frames for spec in specs)

@@ -9,7 +9,7 @@ from reskd.recipe import DataSpec
 
 
 def data_specs(source: Path, *, data: str | None) -> list[DataSpec]:
-    """All data specs of one data set."""
+    """All data specs in the sweep, or in the folder, that belong to one data set."""
     if source.is_dir():
         classes = "classes.txt" if (source / "classes.txt").is_file() else None
         return [DataSpec(name=source.resolve().name, root=str(source), classes=classes)]
@@ -24,5 +24,7 @@ def data_specs(source: Path, *, data: str | None) -> list[DataSpec]:
     mine = [spec for spec in specs if data in (None, spec.name)]
     places = {(spec.root, spec.annotations, spec.train, spec.val, spec.classes) for spec in mine}
     if len(places) > 1:
-        raise BadInput(f"{source}: rows name other files or folders for data set {mine[0].name!r}; give each its name")
+        raise BadInput(
+            f"{source}: rows have different files or folders under data.name {mine[0].name!r}; give each its own name"
+        )
     return mine

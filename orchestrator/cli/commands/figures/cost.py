@@ -13,5 +13,5 @@ def cost(
     store: StoreFolder = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Accuracy against GMACs of every row, with the published methods of the same data set in grey."""
+    """Draw accuracy against GMACs of every row, with the published methods of the same data set in grey."""
     draw_sweep_figures("accuracy_vs_gmacs", sweep, changes, out, store, tracking_uri)

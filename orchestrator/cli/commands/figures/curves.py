@@ -13,5 +13,5 @@ def curves(
     store: StoreFolder = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Learning curves of every row: the validation metric by epoch, mean over seeds."""
+    """Draw the learning curve of every row: the validation metric by epoch, as a mean over seeds."""
     draw_sweep_figures("learning_curves", sweep, changes, out, store, tracking_uri)

@@ -22,17 +22,17 @@ from orchestrator.cli.options import StoreFolder, TrackingUri
 def erf(
     steps: Steps,
     videos: Videos = None,
-    clips: Annotated[int, typer.Option("--clips", min=1, help="Validation clips to take the mean over.")] = 16,
+    clips: Annotated[int, typer.Option("--clips", min=1, help="Number of validation clips for the mean.")] = 16,
     at: Annotated[
         tuple[float, float],
-        typer.Option("--at", help="The cell's place, shares of height and width from the top left."),
+        typer.Option("--at", help="Place of the cell, as shares of height and width from the top left."),
     ] = (0.625, 0.625),
     data_root: DataRoot = None,
     out: Out = None,
     store: StoreFolder = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """The effective receptive field of one cell of the last map, of steps side by side."""
+    """Draw the effective receptive fields of steps side by side: the pixels that influence one cell of the last map."""
     from orchestrator.experiment.step_figures import write_fields
 
     home = open_store(store)

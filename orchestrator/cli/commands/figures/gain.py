@@ -13,5 +13,5 @@ def gain(
     store: StoreFolder = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Each class's accuracy against the baseline's, of the tables that have a `delta_to`."""
+    """Draw each class's gain in accuracy over the baseline, for the tables that have a `delta_to`."""
     draw_sweep_figures("class_gain", sweep, changes, out, store, tracking_uri)

@@ -22,19 +22,21 @@ from orchestrator.cli.options import StoreFolder, TrackingUri
 def gradcam(
     steps: Steps,
     videos: Videos = None,
-    clips: Annotated[int, typer.Option("--clips", min=1, help="Validation clips, a sheet each.")] = 4,
+    clips: Annotated[
+        int, typer.Option("--clips", min=1, help="Number of validation clips; each gets its own sheet.")
+    ] = 4,
     layer: Annotated[
-        str | None, typer.Option("--layer", help="Dotted name, such as backbone.layer3. Default: the last map.")
+        str | None, typer.Option("--layer", help="Layer, such as backbone.layer3. Default: the last feature map.")
     ] = None,
     class_name: Annotated[
-        str | None, typer.Option("--class", help="Class to look for. Default: what each step predicts.")
+        str | None, typer.Option("--class", help="Class to explain. Default: the class that each step predicts.")
     ] = None,
     data_root: DataRoot = None,
     out: Out = None,
     store: StoreFolder = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Grad-CAM: where in a clip's frames each step saw a class, one sheet a clip."""
+    """Draw Grad-CAM maps, one sheet per clip: the regions of each frame that support a class, for each step."""
     from orchestrator.experiment.step_figures import write_cams
 
     home = open_store(store)

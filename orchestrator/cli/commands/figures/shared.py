@@ -18,14 +18,16 @@ if TYPE_CHECKING:
     from orchestrator.store.store import Store
 
 Steps = Annotated[
-    list[str], typer.Argument(metavar="STEP...", help="Ids of finished steps or their first letters: before, after.")
+    list[str], typer.Argument(metavar="STEP...", help="Ids of finished steps, or the first letters of the ids.")
 ]
 Videos = Annotated[
     list[Path] | None,
     typer.Option("--videos", help="A video or a folder of videos; repeatable. Default: the step's validation clips."),
 ]
-DataRoot = Annotated[Path | None, typer.Option("--data-root", help="Folder of the validation videos, if they moved.")]
-Out = Annotated[Path | None, typer.Option("--out", help="Folder to write to. Default: in the store's tables/.")]
+DataRoot = Annotated[
+    Path | None, typer.Option("--data-root", help="Folder of the validation videos, if it has changed.")
+]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder to write to. Default: a folder in <store>/tables.")]
 
 
 def networks_and_clips(

@@ -1,4 +1,4 @@
-"""`reskd doctor`: what this machine lacks, and what to do."""
+"""`reskd doctor`: checks this machine and says how to correct what is missing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ VERDICTS = {"ok": "green", "note": "yellow", "missing": "red"}
 
 
 def doctor(store: StoreFolder = None, as_json: AsJson = False) -> None:
-    """Try Python, torch, CUDA, decoders, Ray, MLflow and the store, and say what to do.
+    """Test Python, torch, CUDA, decoders, Ray, MLflow and the store, and say how to correct what fails.
 
     Exit code 1: something needed is missing.
     """

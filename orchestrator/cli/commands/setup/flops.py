@@ -1,4 +1,4 @@
-"""`reskd flops`: what networks cost on paper, beside every published figure or for any clip; nothing is computed."""
+"""`reskd flops`: counts the cost of networks without running them, and compares it with published figures."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from reskd.cost.complexity import Complexity
 
 NUM_CLASSES = 400
-"""Number of classes of every network counted here; the classifier is far below 0.1 % of any of them."""
+"""Number of classes of every network that is counted here. The classifier is far below 0.1 % of any network's cost."""
 TOLERANCE = 0.01
-"""Deviation from a published figure up to which ours counts as the same."""
+"""Largest relative deviation from a published figure that still counts as equal."""
 
 ModelName = Annotated[
-    str | None, typer.Argument(metavar="MODEL", help="Such as swin3d_s. Default: every network with a published cost.")
+    str | None, typer.Argument(metavar="MODEL", help="A network, such as swin3d_s. Default: all with a published cost.")
 ]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PublishedCost:
-    """One published GFLOPs figure and ours."""
+    """A published GFLOPs figure and our count."""
 
     table: str
     row: str
@@ -39,14 +39,14 @@ class PublishedCost:
     frames: int
     views: int
     published: float
-    """What the paper prints as GFLOPs: multiply-accumulates without attention's products."""
+    """The figure that the paper calls GFLOPs: multiply-accumulates without attention's products."""
     gmacs: float
-    """Ours, counted in that way."""
+    """Our count by the same rule."""
     gmacs_with_attention: float
 
     @property
     def deviation(self) -> float:
-        """Ours against the published, as a share of it."""
+        """Our count minus the published figure, as a share of the published figure."""
         return self.gmacs / self.published - 1
 
 
@@ -54,10 +54,10 @@ def flops(
     model: ModelName = None,
     resolution: Annotated[int, typer.Option(min=1, help="Pixels of the square input.")] = 224,
     frames: Annotated[int, typer.Option(min=1, help="Frames of one view.")] = 16,
-    views: Annotated[int, typer.Option(min=1, help="Views of a video: clips times crops.")] = 1,
+    views: Annotated[int, typer.Option(min=1, help="Views per video: temporal views times crops.")] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """What a network costs; without a name, our count beside every published GFLOPs figure."""
+    """Count the cost of a network. Without a name, compare our count with every published GFLOPs figure."""
     if model is None:
         costs = list(published_costs())
         if as_json:
@@ -79,7 +79,7 @@ def flops(
 
 
 def published_costs() -> Iterator[PublishedCost]:
-    """Every published GFLOPs figure whose network is one of ours, with our count of it."""
+    """Every published GFLOPs figure of a network that reskd has, with our count."""
     from orchestrator.tables.published import load_published
 
     for table in load_published().tables.values():
@@ -104,7 +104,7 @@ def published_costs() -> Iterator[PublishedCost]:
 
 @cache  # several published figures are of one network
 def cost_of(name: str, *, resolution: int, num_frames: int, num_views: int) -> Complexity:
-    """Counted on shapes alone; BadInput for a name that is not a model."""
+    """The cost of a network, from shapes alone. Raises BadInput if the name is not a model."""
     import torch
 
     from reskd.cost.gmacs import complexity

@@ -1,4 +1,4 @@
-"""`reskd init`: a commented sweep file to start from."""
+"""`reskd init`: writes a commented sweep file to start from."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def init(
     file: Annotated[Path, typer.Argument(help="The sweep file to write.")] = Path("your_videos.yaml"),
     data: Annotated[Path | None, typer.Option("--data", help="Folder with train.csv and val.csv.")] = None,
 ) -> None:
-    """Write a commented sweep file for your own videos; never over a file that is there."""
+    """Write a commented sweep file for your own videos. An existing file is not overwritten."""
     from orchestrator.spec.template import write_starter
 
     write_starter(file, data=data)

@@ -1,4 +1,4 @@
-"""`reskd recipes`: the named recipes that a sweep can start from."""
+"""`reskd recipes`: lists the named recipes that a sweep can start from."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from orchestrator.cli.console import console
 
 
 def recipes(
-    name: Annotated[str | None, typer.Argument(help="Print this one.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Print this recipe.")] = None,
 ) -> None:
-    """The named recipes that a sweep's base, or a row, can start from: base: {recipe: tsn_activitynet}."""
+    """List the named recipes. The base or a row of a sweep can start from one: base: {recipe: tsn_activitynet}."""
     from orchestrator.spec.named_recipes import find, named_recipes
 
     if name is not None:

@@ -1,4 +1,4 @@
-"""`reskd schema`: the JSON schema of sweep files, for editors."""
+"""`reskd schema`: writes the JSON schema of sweep files, for editors."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from reskd.errors import BadInput
 
 
 def schema(
-    file: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("sweep.schema.json"),
+    file: Annotated[Path, typer.Argument(help="The file to write.")] = Path("sweep.schema.json"),
 ) -> None:
-    """Write the JSON schema of sweep files, and say the line that makes an editor complete and check them."""
+    """Write the JSON schema of sweep files, and print the line with which an editor completes and checks sweep
+    files."""
     from orchestrator.spec.json_schema import sweep_schema
     from reskd.files import write_atomic
 
@@ -24,5 +25,5 @@ def schema(
     except OSError as error:
         raise BadInput(f"{file}: cannot be written ({error.strerror}); name another file") from error
     console.print(f"wrote {file}; first line of a sweep file, for editors with a YAML language server:", markup=False)
-    # Alone on its line and never wrapped, so that it can be copied.
+    # On its own line without wrapping, so that it can be copied.
     print(f"# yaml-language-server: $schema={file.absolute()}")

@@ -1,4 +1,4 @@
-"""`reskd classes`: a finished step class by class, from its stored logits."""
+"""`reskd classes`: shows a finished step class by class, from its stored logits."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from orchestrator.store.evaluations import StoredJudgement
 
 MAX_MATRIX = 12
-"""Classes of which a terminal shows the whole confusion matrix; of more, the commonest mistakes."""
+"""Up to this many classes, the terminal shows the whole confusion matrix; with more classes, only the commonest
+mistakes."""
 MAX_MISTAKES = 10
 
 
@@ -35,10 +36,10 @@ def classes(
     store: StoreFolder = None,
     as_json: AsJson = False,
     csv_folder: Annotated[
-        Path | None, typer.Option("--csv", help="Folder to write classes and confusion matrix to, as CSV.")
+        Path | None, typer.Option("--csv", help="Folder for CSV files of the classes and the confusion matrix.")
     ] = None,
 ) -> None:
-    """A finished step class by class: accuracy, average precision, and what is taken for what."""
+    """Show a finished step class by class: accuracy, average precision, and which classes are confused."""
     from reskd.evaluation.paired_tests import class_scores, confusion
 
     judged = stored_judgement_of(open_store(store), step, protocol)

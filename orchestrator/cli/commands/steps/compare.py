@@ -1,4 +1,4 @@
-"""`reskd compare`: two finished steps clip by clip, from their stored logits."""
+"""`reskd compare`: compares two finished steps clip by clip, from their stored logits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def compare(
     first: StepId, second: StepId, protocol: ProtocolName = None, store: StoreFolder = None, as_json: AsJson = False
 ) -> None:
-    """Two finished steps clip by clip: accuracies, their difference with an interval, McNemar's exact test."""
+    """Compare two finished steps clip by clip: accuracies, their difference with an interval, McNemar's exact test."""
     from reskd.evaluation.paired_tests import compare as compare_correct
     from reskd.evaluation.paired_tests import correct
 
@@ -50,15 +50,16 @@ def compare(
 
 
 def _shared_clips(first: StoredJudgement, second: StoredJudgement) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of each that are clips which both have; BadInput where the two do not compare."""
+    """Positions, in each step's logits, of the clips that both have. Raises BadInput if the steps cannot be
+    compared."""
     if first.manifest_sha256 != second.manifest_sha256:
         raise BadInput(
             f"steps {first.step_id} and {second.step_id} have different data, so their clips cannot be paired"
         )
     if first.protocol != second.protocol:
         raise BadInput(
-            f"step {first.step_id} was judged by {first.protocol}, {second.step_id} by {second.protocol}; "
-            "name one for both with --protocol, after `reskd eval` where it is missing"
+            f"step {first.step_id} was tested by {first.protocol}, {second.step_id} by {second.protocol}; "
+            "name one for both with --protocol, after `reskd eval` if it is missing"
         )
     shared, rows_first, rows_second = np.intersect1d(first.indices, second.indices, return_indices=True)
     if len(shared) == 0:

@@ -1,4 +1,4 @@
-"""`reskd diff`: the fields that make two steps two."""
+"""`reskd diff`: shows the fields in which two steps differ."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from orchestrator.cli.options import AsJson, StoreFolder
 
 
 def diff(
-    first: Annotated[str, typer.Argument(metavar="STEP", help="A step's id or its first letters.")],
-    second: Annotated[str, typer.Argument(metavar="STEP", help="Another.")],
+    first: Annotated[str, typer.Argument(metavar="STEP", help="A step's id, or the first letters of it.")],
+    second: Annotated[str, typer.Argument(metavar="STEP", help="Another step's id, or the first letters of it.")],
     store: StoreFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """The fields that differ between two steps of the store."""
+    """Show the fields in which two steps of the store differ."""
     from orchestrator.cli.show_answers import show_differences
     from orchestrator.store.step_diff import step_differences
 

@@ -1,4 +1,4 @@
-"""`reskd eval`: finished steps judged again, with more views or more frames."""
+"""`reskd eval`: evaluates finished steps again, with other views or more frames."""
 
 from __future__ import annotations
 
@@ -24,26 +24,31 @@ if TYPE_CHECKING:
 
 SWEEP_SUFFIXES = (".yaml", ".yml")
 MAX_FRAMES = 9999
-"""That a protocol's name can say."""
+"""Largest number of frames that a protocol's name can hold."""
 
 
 def evaluate(
     what: Annotated[
-        str, typer.Argument(metavar="STEP|SWEEP", help="A step's id or its first letters, or a sweep file.")
+        str, typer.Argument(metavar="STEP|SWEEP", help="A step's id, the first letters of it, or a sweep file.")
     ],
     views: Annotated[str, typer.Option(help="Temporal views x crops (1: centre, 3: both ends and centre).")] = "10x3",
     twice: Annotated[
-        bool, typer.Option("--twice", help="Every temporal view twice: middle and beginning of its segments.")
+        bool, typer.Option("--twice", help="Take each temporal view twice: middle and start of its segments.")
     ] = False,
-    frames: Annotated[int | None, typer.Option(help="Frames of each view. Default: as trained.")] = None,
-    workers: Annotated[int, typer.Option(help="Processes that decode; 0: this one.")] = 0,
+    frames: Annotated[int | None, typer.Option(help="Frames per view. Default: as in training.")] = None,
+    workers: Annotated[int, typer.Option(help="Number of decoding processes; 0: decode in this process.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
-    data_root: Annotated[Path | None, typer.Option("--data-root", help="Folder of the videos, if they moved.")] = None,
+    data_root: Annotated[
+        Path | None, typer.Option("--data-root", help="Folder of the videos, if it has changed.")
+    ] = None,
     changes: Changes = None,
     store: StoreFolder = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Evaluate finished steps again by another protocol: a new record beside the old one, nothing is trained."""
+    """Evaluate finished steps again by another protocol.
+
+    The new record is stored beside the old one; nothing is trained.
+    """
     parsed = parse_views(views)
     if frames is not None and not 1 <= frames <= MAX_FRAMES:
         raise BadInput(f"--frames must be from 1 to {MAX_FRAMES}, got {frames}")
@@ -64,7 +69,7 @@ def evaluate(
                 f"{what}: none of its {len(prepared.steps)} steps is finished in {home.address}; run it first"
             )
     elif changes:
-        raise BadInput("eval: --set changes a sweep, and a step was named")
+        raise BadInput("eval: --set changes a sweep, but a step was given")
     else:
         step_id = finished_step(home, what)
         found = [(step_id, stored_recipe(home, step_id))]
@@ -126,7 +131,8 @@ def _show(store: Store, outcome: Outcome, names: Mapping[str, str], *, first: st
 
 
 def _publish(prepared: Prepared | None, tracking_uri: str | None) -> None:
-    """A sweep's runs in MLflow get the new figures at once; of a step alone the sweep is not known."""
+    """Write the new figures to the sweep's MLflow runs. For a single step this is not possible: its sweep is not
+    known."""
     if prepared is None:
         console.print("`reskd publish SWEEP` puts this into the step's MLflow run")
         return
@@ -134,6 +140,6 @@ def _publish(prepared: Prepared | None, tracking_uri: str | None) -> None:
 
     publisher = Publisher(prepared.store, sweep=prepared.sweep, steps=prepared.steps, tracking_uri=tracking_uri)
     if publisher.publish():
-        console.print("MLflow has it; `reskd tables` rebuilds the tables")
+        console.print("MLflow has the new figures; `reskd tables` rebuilds the tables")
     else:
-        console.print("MLflow did not take it; `reskd publish` makes up for it", style="yellow")
+        console.print("MLflow did not take it; `reskd publish` writes it later", style="yellow")

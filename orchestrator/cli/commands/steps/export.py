@@ -1,4 +1,4 @@
-"""`reskd export`: a trained model as one file that needs no reskd."""
+"""`reskd export`: writes a trained model as one file that runs without reskd."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ from reskd.errors import BadInput
 
 
 def export(
-    step: Annotated[str, typer.Argument(help="A step id or its first letters, or the path of a weights.pt.")],
+    step: Annotated[str, typer.Argument(help="A step id, the first letters of it, or the path of a weights.pt.")],
     format: Annotated[Literal["pt2", "onnx"], typer.Option("--format", help="pt2 (torch.export) or onnx.")] = "pt2",
-    output: Annotated[Path | None, typer.Option("--output", help="Default: MODEL-STEP.FORMAT here.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="File to write. Default: MODEL-STEP.FORMAT in this folder.")
+    ] = None,
     store: StoreFolder = None,
 ) -> None:
-    """Write a trained model as one file that needs no reskd: pixels in, logits out, compared before it is written."""
+    """Write a trained model as one file that runs without reskd: pixels in, logits out. The logits are checked
+    first."""
     if output is not None and output.suffix != f".{format}":
-        raise BadInput(f"--output {output}: must end in .{format}, by which `reskd predict` knows what it is")
+        raise BadInput(f"--output {output}: must end in .{format}, since `reskd predict` reads the format from it")
     from reskd.deploy.card import load_trained
     from reskd.deploy.export import export as write
     from reskd.deploy.export import require_onnx

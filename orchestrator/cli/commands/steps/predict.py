@@ -1,4 +1,4 @@
-"""`reskd predict`: classes of videos, by an exported file or a finished step."""
+"""`reskd predict`: predicts the classes of videos with an exported file or a finished step."""
 
 from __future__ import annotations
 
@@ -26,17 +26,20 @@ if TYPE_CHECKING:
 
 
 def predict(
-    model: Annotated[str, typer.Argument(help="A .pt2, .onnx or weights.pt, or a step id or its first letters.")],
+    model: Annotated[
+        str, typer.Argument(help="A .pt2, .onnx or weights.pt file, a step id, or the first letters of it.")
+    ],
     path: Annotated[
         list[Path], typer.Argument(help="Videos, folders of frames, or folders that are searched for videos.")
     ],
-    top: Annotated[int, typer.Option("--top", min=1, help="Classes to show of each video.")] = 3,
-    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write here instead of a table.")] = None,
+    top: Annotated[int, typer.Option("--top", min=1, help="Number of classes to show per video.")] = 3,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write a CSV file instead of a table.")] = None,
     as_json: AsJson = False,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Threads that decode.")] = os.cpu_count() or 1,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Number of decoding threads.")] = os.cpu_count() or 1,
     store: StoreFolder = None,
 ) -> None:
-    """Classes of videos, seen as in an evaluation, on the CPU. Exit code 1 if a video does not decode."""
+    """Predict the classes of videos, prepared as in an evaluation, on the CPU. Exit code 1 if a video does not
+    decode."""
     if csv_file is not None and as_json:
         raise BadInput("predict: give --csv or --json, not both")
     from reskd.deploy.predict import find_videos, open_model
@@ -80,7 +83,10 @@ def _rows(found: Sequence[Prediction], classes: Sequence[str], top: int) -> list
 
 
 def _csv(found: Sequence[Prediction], classes: Sequence[str], top: int) -> bytes:
-    """One line a video: path, error, then class and probability by rank; names that are no UTF-8 keep their bytes."""
+    """Write one line per video: path, error, then class and probability by rank.
+
+    Names that are not UTF-8 keep their bytes.
+    """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     ranks = range(1, top + 1)
@@ -102,5 +108,5 @@ def _table(found: Sequence[Prediction], classes: Sequence[str], top: int) -> Tab
 
 
 def _shown(path: Path) -> str:
-    """A path that every terminal can print, also where its bytes are no text."""
+    """The path as text that every terminal can print, even if its bytes are not valid text."""
     return str(path).encode(errors="backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""`reskd rm`: steps deleted from the store, after asking."""
+"""`reskd rm`: deletes steps from the store, after asking."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
 
 def rm(
-    step: Annotated[list[str] | None, typer.Argument(help="Step ids, or their first letters.")] = None,
-    unused: Annotated[Path | None, typer.Option("--unused", help="Every step that this sweep does not need.")] = None,
+    step: Annotated[list[str] | None, typer.Argument(help="Step ids, or the first letters of them.")] = None,
+    unused: Annotated[
+        Path | None, typer.Option("--unused", help="Delete every step that this sweep does not need.")
+    ] = None,
     store: StoreFolder = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Delete steps from the store, after asking. MLflow's runs stay."""
+    """Delete steps from the store, after asking. Their runs in MLflow stay."""
 
     if bool(step) == bool(unused):
         raise BadInput("rm: give step ids, or --unused and a sweep file")
@@ -32,7 +34,9 @@ def rm(
     if unused:
         prepared = open_sweep(unused, None, where)
         if prepared.unseen:  # its ids would be provisional, and every step would look unused
-            raise BadInput(f"{unused}: data not seen here: {', '.join(prepared.unseen)}; so what it needs is unknown")
+            raise BadInput(
+                f"{unused}: no videos and no manifest of {', '.join(prepared.unseen)} here, so its steps are unknown"
+            )
         keep = prepared.steps
     doomed = steps_to_remove(where, step or [], keep=keep)
     if not doomed:
@@ -48,7 +52,10 @@ def rm(
 
 
 def steps_to_remove(store: Store, prefixes: Sequence[str], *, keep: Mapping[str, object] | None) -> list[str]:
-    """Step ids by their first letters, or all that `keep` does not name; BadInput for a prefix of none or several."""
+    """The steps whose ids begin with these letters, or all steps that are not in `keep`.
+
+    Raises BadInput if a prefix fits no step or several.
+    """
     if keep is not None:
         return [step_id for step_id in store.step_ids() if step_id not in keep]
     return list(dict.fromkeys(store.find_step(prefix) for prefix in prefixes))

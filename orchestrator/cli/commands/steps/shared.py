@@ -1,4 +1,4 @@
-"""What several commands on finished steps share."""
+"""Shared parts of the commands for finished steps."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 EXPORTED = (".pt2", ".onnx")
 
-StepId = Annotated[str, typer.Argument(metavar="STEP", help="A step's id or its first letters.")]
+StepId = Annotated[str, typer.Argument(metavar="STEP", help="A step's id, or the first letters of it.")]
 ProtocolName = Annotated[
-    str | None, typer.Option("--protocol", help="Such as val-f32-v10x3. Default: what training judged it by.")
+    str | None, typer.Option("--protocol", help="A protocol, such as val-f32-v10x3. Default: the final test's.")
 ]
 
 
@@ -36,7 +36,7 @@ def stored_judgement_of(store: Store, prefix: str, protocol: str | None) -> Stor
 
 
 def weights_of(named: str, store: str | None) -> tuple[Path, Json | None]:
-    """The weights.pt that a path or a step id names, and the identity on record beside it."""
+    """The weights.pt that a path or a step id names, and the identity that is stored beside it."""
     path = Path(named)
     if path.suffix in EXPORTED:
         raise BadInput(f"{path}: exported already; give the step or the weights.pt that it was made from")
@@ -60,7 +60,7 @@ def readable() -> Iterator[None]:
 
 
 def check_writable(path: Path, *, option: str) -> None:
-    """Known before the work is done, not after it."""
+    """Raise BadInput if the file cannot be written, before any work is done."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):

@@ -1,4 +1,4 @@
-"""`reskd plan`: what a run would do, and what it would take; nothing is started."""
+"""`reskd plan`: shows the jobs of a run and estimates their cost. It starts nothing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def plan(
     changes: Changes = None,
     store: StoreFolder = None,
     no_cohorts: NoCohorts = False,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Plan failed steps again.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Plan to try failed steps again.")] = False,
     device: Device = None,
     devices: Devices = None,
     clips: ClipsAre = "packed",
@@ -37,9 +37,9 @@ def plan(
     as_json: AsJson = False,
     smoke: Smoke = False,
 ) -> None:
-    """Show what `run` would do: each cell's state and why, and the jobs; of several sweeps, what they share too.
+    """Show what `run` would do, without starting it: the state of each cell, the reason, and the jobs.
 
-    Starts nothing.
+    For several sweeps, also show which steps they share.
     """
     from orchestrator.cli.show_overlap import show_overlap, show_together
     from orchestrator.cli.show_plan import show_plan

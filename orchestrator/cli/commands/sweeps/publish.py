@@ -1,4 +1,4 @@
-"""`reskd publish`: what the store holds of a sweep, written to MLflow."""
+"""`reskd publish`: writes a sweep's steps from the store to MLflow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reskd.errors import ReskdError
 def publish(
     sweep: SweepFile, changes: Changes = None, store: StoreFolder = None, tracking_uri: TrackingUri = None
 ) -> None:
-    """Write everything the store holds of a sweep to MLflow; what is there already is left as it is."""
+    """Write the steps of a sweep from the store to MLflow. What MLflow already has is not changed."""
     from orchestrator.cli.show_outcome import browse_line
     from orchestrator.experiment.build_tables import write_tables
     from orchestrator.tracking.publish import Publisher

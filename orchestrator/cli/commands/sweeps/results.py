@@ -12,7 +12,7 @@ from orchestrator.cli.inputs import open_store, open_sweep
 from orchestrator.cli.options import Changes, StoreFolder, SweepFile, TrackingUri
 from reskd.errors import BadInput
 
-File = Annotated[Path | None, typer.Option(metavar="FILE", help="Write all columns there.")]
+File = Annotated[Path | None, typer.Option(metavar="FILE", help="Write all columns to this file.")]
 
 
 def results(
@@ -20,11 +20,11 @@ def results(
     changes: Changes = None,
     store: StoreFolder = None,
     tracking_uri: TrackingUri = None,
-    source: Annotated[str, typer.Option("--from", help="store or mlflow: where the numbers come from.")] = "store",
+    source: Annotated[str, typer.Option("--from", help="Read the numbers from the store or from mlflow.")] = "store",
     csv: File = None,
     parquet: File = None,
 ) -> None:
-    """One line for each cell and metric: row, seed, step, protocol, value and the published figure."""
+    """Show one line for each cell and metric: row, seed, step, protocol, value and the published figure."""
     from orchestrator.experiment.results import results_of
 
     frame = results_of(open_sweep(sweep, changes, open_store(store)), source=source, tracking_uri=tracking_uri)

@@ -1,4 +1,4 @@
-"""`reskd run`: train what is missing, publish it, rebuild the tables."""
+"""`reskd run`: trains what is missing, publishes it, rebuilds the tables."""
 
 from __future__ import annotations
 
@@ -30,8 +30,10 @@ def run(
     budget: Budget = None,
     smoke: Smoke = False,
 ) -> None:
-    """Train what is missing, publish it, rebuild the tables; of several sweeps in one schedule, which trains once what
-    they share. Typed again, it resumes, retries and extends.
+    """Train what is missing, publish it to MLflow, and rebuild the tables.
+
+    Several sweeps run in one schedule, in which a shared step is trained once. The same command again resumes what was
+    interrupted and trains rows or seeds that were added.
     """
     from orchestrator.experiment.one_schedule import in_one_schedule
     from orchestrator.run.ray_address import joins_cluster, refuse_unreachable
@@ -65,7 +67,7 @@ def run(
 
 
 def _write_tables(prepared: list[Prepared], outcome: Outcome, publishers: list[Publisher]) -> None:
-    """Write the tables of the sweeps that no other run still trains; that run writes its own."""
+    """Write the tables of each sweep, unless another run still trains its steps. That run will write them."""
     from orchestrator.experiment.build_tables import write_tables
 
     ours = [pair for pair in zip(prepared, publishers, strict=True) if not outcome.held.keys() & pair[0].steps.keys()]
@@ -77,7 +79,7 @@ def _write_tables(prepared: list[Prepared], outcome: Outcome, publishers: list[P
 
 
 def _records(prepared: Prepared, publisher: Publisher) -> Mapping[str, StepRecord]:
-    """From MLflow; from the store where MLflow misses something, which the training must not suffer from."""
+    """Step records from MLflow, or from the store if MLflow lacks something: an MLflow fault must not fail the run."""
     from orchestrator.store.step_record import records_from_store
 
     try:
@@ -85,5 +87,5 @@ def _records(prepared: Prepared, publisher: Publisher) -> Mapping[str, StepRecor
             return publisher.records()
     except ReskdError as error:
         console.print(f"MLflow: {error}", style="yellow", markup=False)
-    console.print("MLflow does not have everything: these tables are from the store; `reskd publish` makes up for it")
+    console.print("MLflow does not have everything: these tables are from the store; `reskd publish` writes the rest")
     return records_from_store(prepared.store, prepared.steps)

@@ -1,4 +1,4 @@
-"""`reskd status`: how far a sweep's steps are, or a cluster's jobs."""
+"""`reskd status`: shows the state of a sweep's steps, or the jobs of a cluster."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ def status(
     changes: Changes = None,
     store: StoreFolder = None,
     address: Annotated[
-        str | None, typer.Option("--address", help="Ray's dashboard, http://host:8265: the jobs of that cluster.")
+        str | None, typer.Option("--address", help="A Ray dashboard, http://host:8265. Show that cluster's jobs.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Each step's state: epochs, last metrics, who trains it, damaged clips, why it failed. With --address: a
-    cluster's submitted jobs, of all sweeps or of the one named.
+    """Show each step's state: epochs, last metrics, which run trains it, damaged clips, why it failed.
+
+    With --address, show the submitted jobs of a cluster instead: all jobs, or those of the given sweep.
     """
     if address is not None:
         show_jobs(address, sweep=sweep.name if sweep else None, as_json=as_json)

@@ -1,4 +1,4 @@
-"""`reskd tables`: the sweeps' tables, rebuilt or checked."""
+"""`reskd tables`: rebuilds or checks the tables of sweeps."""
 
 from __future__ import annotations
 
@@ -17,18 +17,22 @@ def tables(
     changes: Changes = None,
     store: StoreFolder = None,
     tracking_uri: TrackingUri = None,
-    source: Annotated[str, typer.Option("--from", help="mlflow or store: where the numbers come from.")] = "mlflow",
+    source: Annotated[str, typer.Option("--from", help="Read the numbers from mlflow or from the store.")] = "mlflow",
     check: Annotated[
         bool,
-        typer.Option("--check", help="Write nothing; exit 1 when one is stale, lacks a cell, or is not as expected."),
+        typer.Option(
+            "--check", help="Write nothing. Exit 1 if a table is stale, lacks a value, or is not as expected."
+        ),
     ] = False,
     links: Annotated[
         str | None,
-        typer.Option("--links", metavar="URL", help="Where `reskd ui` will be, for the cells' links to their runs."),
+        typer.Option(
+            "--links", metavar="URL", help="Address of `reskd ui`, for links from cells to their MLflow runs."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Rebuild the tables from their MLflow runs, or from the store; of several sweeps also those that they share."""
+    """Rebuild the tables from the MLflow runs or from the store. Several sweeps also get joint tables."""
     from orchestrator.experiment.build_tables import rebuild
 
     if source not in ("mlflow", "store"):

@@ -1,4 +1,4 @@
-"""`reskd ui`: MLflow on the store's database."""
+"""`reskd ui`: starts MLflow's web interface on the store's database."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def ui(
     store: StoreFolder = None,
     port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000,
 ) -> None:
-    """Serve MLflow on the store's database and say where to look."""
+    """Start MLflow's web interface on the store's database, and print its address."""
     from orchestrator.tracking.ui import serve
 
     raise typer.Exit(serve(open_store(store), port=port, console=console))

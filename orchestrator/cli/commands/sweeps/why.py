@@ -1,4 +1,4 @@
-"""`reskd why`: the chain behind an entry of a table."""
+"""`reskd why`: shows what an entry of a table is based on."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from orchestrator.cli.options import AsJson, Changes, StoreFolder, SweepFile
 
 def why(
     sweep: SweepFile,
-    table: Annotated[str, typer.Argument(help="Key of a table in the sweep file.")],
+    table: Annotated[str, typer.Argument(help="The table's key in the sweep file.")],
     row: Annotated[str, typer.Argument(help="A row of that table.")],
-    column: Annotated[str, typer.Argument(help="A column as the file has it, such as test/top1 or GMACs.")],
+    column: Annotated[str, typer.Argument(help="A column as in the sweep file, such as test/top1 or GMACs.")],
     changes: Changes = None,
     store: StoreFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """The chain behind an entry of a table: seeds, steps, teachers, data, commit, versions, protocol."""
+    """Show what an entry of a table is based on: seeds, steps, teachers, data, commit, versions, protocol."""
     from orchestrator.cli.show_answers import show_chain
     from orchestrator.experiment.provenance_chain import chain_of
 

@@ -28,8 +28,8 @@ class Level:
     """Whether student and teacher must have the same number of maps in time."""
 
 
-# The weights of clip and frame are unpublished, so they are 1. pixel and pixel_kl have those of the official code. Its
-# 200 for the pixel KL is on a mean over elements, also over 400 classes; on a sum over classes this is 0.5. Both
+# The weights of clip and frame are unpublished, so they are 1. pixel and pixel_kl have those of the official code.
+# Its 200 for the pixel KL is on a mean over elements, also over 400 classes; on a sum over classes this is 0.5. Both
 # include the temperature's square.
 LEVELS: dict[KDLevel, Level] = {
     "clip": Level(weight=1.0),

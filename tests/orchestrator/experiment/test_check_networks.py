@@ -77,7 +77,7 @@ def test_a_pixel_level_student_of_other_width_than_its_teacher_is_refused(tmp_pa
         checked(tmp_path, "{row: gap, kd.level: pixel, model.name: tsn_resnet18, teacher.model.name: tsn_resnet50}")
     assert str(caught.value) == (
         "row 'gap': kd.level is 'pixel', but the last map of 'tsn_resnet18' has 512 channels and that of its teacher "
-        "'tsn_resnet50' 2048; choose networks with equally many, or kd.level pixel_kl, frame or clip"
+        "'tsn_resnet50' has 2048; choose networks with equally many, or kd.level pixel_kl, frame or clip"
     )
 
 
@@ -96,7 +96,7 @@ def test_a_teacher_from_a_file_is_compared_too(tmp_path: Path) -> None:
     row = "{row: gap, kd.level: pixel, teacher: {checkpoint: FILE}}"
     checked(tmp_path, row.replace("FILE", weights_file(tmp_path, "tsn_mini18")))
     wide = weights_file(tmp_path, "tsn_resnet18")
-    with pytest.raises(BadInput, match=r"^row 'gap': .*'tsn_mini10' has 128 channels .* 'tsn_resnet18' 512; "):
+    with pytest.raises(BadInput, match=r"^row 'gap': .*'tsn_mini10' has 128 channels .* 'tsn_resnet18' has 512; "):
         checked(tmp_path, row.replace("FILE", wide))
     unknown = weights_file(tmp_path, "tsn_mini11")
     with pytest.raises(BadInput, match=r"^row 'gap': .*teacher\.pt: .* 'tsn_mini11'; did you mean 'tsn_mini1"):

@@ -385,7 +385,7 @@ def test_data_sets_in_one_folder_with_other_annotation_files_have_manifests_of_t
 def test_one_training_has_one_final_test_and_a_rows_goes_before_a_teachers():
     dense = replace(BASELINE, eval=EvalSpec(views="10x3"))
     with pytest.raises(
-        BadInput, match=r"rows 'a' and 'b' .* val-f4-v1x1 and by val-f4-v10x3; keep one.*test/val-f4-v10x3/"
+        BadInput, match=r"rows 'a' and 'b' .* val-f4-v1x1 and val-f4-v10x3; keep one.*test/val-f4-v10x3/"
     ):
         build_steps(sweep_of(("a", BASELINE), ("b", dense)), manifest_of=manifest_of)
     watched = replace(TEACHER, eval=EvalSpec(views="4x3", every=2))

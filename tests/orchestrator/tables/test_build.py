@@ -94,7 +94,7 @@ def test_published_figures_of_another_task_have_a_column_of_their_own_that_says_
     heading = "ActivityNet mAP, published"
     assert table.headings.count(heading) == 1
     assert table.cells("pixel-level MSE")[table.headings.index(heading)] == "78.5"
-    assert [sentence for sentence in table.head if "not compare" in sentence] == [
+    assert [sentence for sentence in table.head if "not comparable" in sentence] == [
         '"ActivityNet mAP, published": of another data set or metric; not comparable with what is measured here.'
     ]
 
@@ -279,14 +279,14 @@ def test_the_plot_has_one_point_for_rows_of_the_same_steps_under_the_tables_own_
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("published: table5", "published: table9", "'tables.table5.published' names 'table9'; there are table1"),
+        ("published: table5", "published: table9", "'tables.table5.published' names 'table9'; choose one of table1"),
         ("test/top1", "test/top2", "'tables.table5.columns' has 'test/top2'; the metrics of test/ are top1"),
         ("test/top1", "test/val-f4/top1", "has 'test/val-f4/top1': 'val-f4' is not a protocol's name; write it as"),
         ("test/top1", "test/a/b/top1", "has 'test/a/b/top1'; write test/<metric> or test/<protocol>/<metric>"),
         (
             "published: table5",
             "published: table5, published_rows: {baseline: plain}",
-            "'tables.table5.published_rows' names 'plain'; there are baseline",
+            "'tables.table5.published_rows' names 'plain'; choose one of baseline",
         ),
     ],
 )

@@ -97,7 +97,7 @@ def test_a_kinetics_file_with_another_window_is_reported_tensor_by_tensor(cache:
     [("slowonly_resnet50", "kinetics_v1", "imagenet_v1, none"), ("r3d_18", "imagenet_v1", "kinetics_v1, none")],
 )
 def test_weights_that_torchvision_does_not_have_are_refused_with_those_it_has(name, weights, others) -> None:
-    with pytest.raises(BadInput, match=f"'{weights}' does not exist for '{name}'; .*otherwise say {others} or a file"):
+    with pytest.raises(BadInput, match=f"'{weights}' does not exist for '{name}'; .* choose {others} or a file"):
         build(name, weights=weights, device="meta")
 
 

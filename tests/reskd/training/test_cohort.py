@@ -188,7 +188,7 @@ def test_pixel_level_refuses_maps_of_different_width(job: Fit, demo_data: DataSp
     recipe = replace(student_recipe(demo_data, "pixel"), model=ModelSpec(name="tsn_resnet18", resolution=64))
     assert job.teacher is not None
     teacher = load_teacher(job.teacher, classes=job.manifest.classes, mode="eval", device=torch.device("cpu"))
-    with pytest.raises(BadInput, match=r"^step a: .* has 512 channels and that of its teacher 'tsn_mini18' 128; "):
+    with pytest.raises(BadInput, match=r"^step a: .* has 512 channels and that of its teacher 'tsn_mini18' has 128; "):
         _cohort(job, recipe, teacher)
 
 

@@ -71,7 +71,8 @@ def test_a_student_with_a_map_for_each_frame_is_no_student_of_a_swin(
     recipe = student(demo_data, level, name="slowonly_mini10")
     with pytest.raises(
         BadInput,
-        match=r"step times: kd\.level is .* .slowonly_mini10. leaves 4 maps in time and its teacher .swin3d_mini. 2;",
+        match=r"step times: kd\.level is .* .slowonly_mini10. computes 4 maps in time and its teacher .swin3d_mini. "
+        r"computes 2;",
     ):
         fit(job.spread(f"times-{level}", {"times": recipe}), True)
 

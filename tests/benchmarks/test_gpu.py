@@ -36,7 +36,7 @@ def content_of(folder: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("which", "kinds"),
     [
-        ("worker/taught/eval calibrate/tsn_mini10", {"worker", "calibrate"}),
+        ("worker/taught/eval throughput/tuned-eager/24", {"worker", "throughput"}),
         pytest.param(
             "all", {"identity", "worker", "cohort", "throughput", "calibrate"}, marks=pytest.mark.slow, id="all"
         ),

@@ -34,7 +34,7 @@ class Pool:
     def __init__(self) -> None:
         # A process that has loaded everything once, of which both workers are copies.
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["tests.support.training"])
+        context.set_forkserver_preload(["tests.support.training", "sklearn.metrics"])
         rendezvous = str(Path(tempfile.mkdtemp()) / "rendezvous")
         self._pipes, self._processes = [], []
         for rank in range(NUM_WORKERS):

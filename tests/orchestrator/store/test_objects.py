@@ -348,9 +348,7 @@ def sweep_in(folder: Path, demo_root: Path) -> Path:
         ("s3://experiments/x", {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "http://127.0.0.1:9"),
         ("s3://experiments/x", {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "credentials"),
         ("ftp://experiments/x", {}, "neither a folder nor s3://"),
-        pytest.param(
-            "s3://experiments/x", {"AWS_ENDPOINT_URL": "not a url"}, "not a url", marks=pytest.mark.slow
-        ),
+        pytest.param("s3://experiments/x", {"AWS_ENDPOINT_URL": "not a url"}, "not a url", marks=pytest.mark.slow),
         pytest.param("s3://", {}, "expected s3://bucket", marks=pytest.mark.slow),
         pytest.param("s3://Not_A_Bucket!/x", {}, "Not_A_Bucket!", marks=pytest.mark.slow),
     ],

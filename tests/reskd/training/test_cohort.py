@@ -24,7 +24,6 @@ from reskd.training.member import Member
 from tests.support.pool import Pool
 from tests.support.training import LEVELS, Fit, assert_agree, fit, shorter, student_recipe
 
-
 ONE_MEMBER = [pytest.param(name, marks=pytest.mark.slow) for name in ("0none", "1clip", "2frame")] + ["3pixel"]
 """Of the cohort's members one in every run of the tests, the others in `make test-all`."""
 SOME = [("0none", "3pixel"), pytest.param(("0none", "1clip", "2frame", "3pixel"), marks=pytest.mark.slow)]
@@ -119,7 +118,9 @@ def test_one_and_two_workers_agree_to_rounding_in_float64(job: Fit, pool: Pool, 
     assert_agree(one, two)
 
 
-def test_loader_processes_that_go_ahead_of_the_next_epoch_change_no_bit(job: Fit, hashes_of_one: dict[str, str]) -> None:
+def test_loader_processes_that_go_ahead_of_the_next_epoch_change_no_bit(
+    job: Fit, hashes_of_one: dict[str, str]
+) -> None:
     ahead = replace(job.spread("ahead", {"0none": job.recipes["0none"]}), loader_workers=1)
     assert fit(ahead, True) == {"0none": hashes_of_one["0none"]}
 

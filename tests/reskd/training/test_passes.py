@@ -16,7 +16,6 @@ from reskd.models.video_model import VideoModel
 from reskd.training.member import Member
 from tests.support.training import Fit, assert_agree, fit, shorter
 
-
 TWO, ALL = ("0none", "3pixel"), ("0none", "1clip", "2frame", "3pixel")
 members = pytest.mark.parametrize("names", [TWO, pytest.param(ALL, marks=pytest.mark.slow)], ids=["two", "all"])
 
@@ -43,7 +42,9 @@ def test_several_groups_in_a_pass_keep_the_bits_of_a_member_alone_and_of_a_resum
     # Asked for another number, a resume goes on with that of its start.
     hashes = fit(replace(together, groups_per_pass=1), True)
     for step_id in ("3pixel",) if names == TWO else TWO:
-        alone = replace(job.spread(f"passes-{len(names)}-{step_id}", {step_id: job.recipes[step_id]}), groups_per_pass=2)
+        alone = replace(
+            job.spread(f"passes-{len(names)}-{step_id}", {step_id: job.recipes[step_id]}), groups_per_pass=2
+        )
         assert fit(alone, True) == {step_id: hashes[step_id]}
 
 

@@ -97,7 +97,9 @@ def test_a_resume_keeps_the_scale_and_the_bits(job: Fit, pool: Pool, hashes: dic
 @pytest.fixture(scope="module")
 def plain(demo_data: DataSpec, demo_manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Fit:
     """One fp16 member without a teacher."""
-    return Fit({"0none": half(student_recipe(demo_data, "none"))}, demo_manifest, tmp_path_factory.mktemp("plain"), None)
+    return Fit(
+        {"0none": half(student_recipe(demo_data, "none"))}, demo_manifest, tmp_path_factory.mktemp("plain"), None
+    )
 
 
 def member_and_groups(job: Fit, recipe: Recipe) -> tuple[Cohort, list]:  # type: ignore[type-arg]

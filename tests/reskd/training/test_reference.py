@@ -138,9 +138,7 @@ def test_a_training_ends_where_a_plain_loop_does(
     with torch.no_grad():
         teacher.classifier.weight.mul_(300)  # so that it has opinions
     path = tmp_path / "teacher.pt"
-    torch.save(
-        {"model": teacher.state_dict(), "model_spec": asdict(TEACHER), "classes": list(manifest.classes)}, path
-    )
+    torch.save({"model": teacher.state_dict(), "model_spec": asdict(TEACHER), "classes": list(manifest.classes)}, path)
     teacher = teacher.double()
     if kd.teacher_mode == "official_train":
         teacher.train()

@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 
 def answer_of(program: str, *arguments: str) -> str:
     """What a Python process of its own prints."""
@@ -106,6 +108,7 @@ ANOTHER_ROOMS = [
 ]
 
 
+@pytest.mark.slow  # it loads everything that there is
 def test_importing_each_module_changes_nothing_outside_the_library_loads_no_others_and_public_names_resolve() -> None:
     """Nothing: no environment, root logger or warnings filter. One process, since each takes seconds to load all."""
     of_reskd, others, of_orchestrator, unknown, count = answer_of(LEAVES_ALL, *ANOTHER_ROOMS).splitlines()

@@ -319,6 +319,7 @@ def test_a_cohort_ends_with_the_same_weights_as_in_a_folder_also_when_interrupte
         )
 
 
+@pytest.mark.slow  # a whole small sweep is trained first
 def test_finished_steps_are_judged_again_in_a_bucket(store: Store, tmp_path: Path, demo_root: Path) -> None:
     prepared = train_sweep(tmp_path, demo_root, store=store)
     recipes = {step_id: step.recipe for step_id, step in prepared.steps.items()}
@@ -345,8 +346,18 @@ def sweep_in(folder: Path, demo_root: Path) -> Path:
     ("address", "variables", "named"),
     [
         ("s3://absent/x", {}, "NoSuchBucket"),
-        ("s3://experiments/x", {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "http://127.0.0.1:9"),
-        ("s3://experiments/x", {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "credentials"),
+        pytest.param(
+            "s3://experiments/x",
+            {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"},
+            "http://127.0.0.1:9",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "s3://experiments/x",
+            {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""},
+            "credentials",
+            marks=pytest.mark.slow,
+        ),
         ("ftp://experiments/x", {}, "neither a folder nor s3://"),
         pytest.param("s3://experiments/x", {"AWS_ENDPOINT_URL": "not a url"}, "not a url", marks=pytest.mark.slow),
         pytest.param("s3://", {}, "expected s3://bucket", marks=pytest.mark.slow),

@@ -116,9 +116,8 @@ def test_normalisation_and_resize_are_inside_the_file(
     assert expected.std() > 0.1
 
 
-@pytest.mark.parametrize(
-    ("network", "stride"), [("tsn_mini10", None), pytest.param("tsn_resnet18", 16, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("network", "stride"), [("tsn_mini10", None), ("tsn_resnet18", 16)])
 def test_enlarging_and_stride_are_inside_the_file(tmp_path: Path, network: str, stride: Literal[16] | None) -> None:
     spec = ModelSpec(name=network, resolution=16, enlarge_to=40, stride=stride)
     model = weights_file(tmp_path / "weights.pt", spec=spec)
@@ -170,7 +169,7 @@ class OtherWhenExported(nn.Module):
         return frames * 2 if torch.compiler.is_exporting() else frames
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", ["pt2", pytest.param("onnx", marks=[no_onnx, pytest.mark.slow])])
 def test_a_file_that_would_answer_otherwise_is_not_written(tmp_path: Path, format: Format) -> None:
     model = VideoModel(OtherWhenExported(), num_features=3, num_classes=2, dropout=0.0).eval()
     nn.init.normal_(model.classifier.weight)

@@ -113,7 +113,7 @@ def plain(recipe: Recipe, dataset: VideoDataset, teacher: VideoModel, at: int) -
     [
         pytest.param("pixel", False, EQUAL, id="pixel"),
         pytest.param("pixel", True, EQUAL, id="pixel, align_corners", marks=pytest.mark.slow),
-        pytest.param("pixel_kl", False, EQUAL, id="pixel_kl, equal widths"),
+        pytest.param("pixel_kl", False, EQUAL, id="pixel_kl, equal widths", marks=pytest.mark.slow),
         pytest.param("pixel_kl", True, WIDER, id="pixel_kl, another width, align_corners", marks=pytest.mark.slow),
     ],
 )

@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 # A file stays with one process, which trains once what its tests share.
 BOTH_CORES := --numprocesses 2 --dist loadfile
+# Tests start many processes; without the compiled files each of them compiles all of our modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: install demo test test-all lint unit unit-all end-to-end ray gpu clean
 

@@ -7,23 +7,20 @@ import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import boto3
 import pytest
-import torch
 from hypothesis import settings
-from moto.s3.responses import S3Response
-from moto.server import ThreadedMotoServer
 
-from orchestrator.tracking.settings import configure as configure_mlflow
-from reskd.data.manifest import Manifest, build_manifest
-from reskd.data.synthetic import make_demo
-from reskd.recipe import DataSpec
-from tests.support.pool import Pool
-from tests.support.training import LEVELS, Fit, fit, student_recipe, teacher_recipe
+# The process that hands the tests out to the others loads this file too, and needs no torch: fixtures load it.
+if TYPE_CHECKING:
+    from reskd.data.manifest import Manifest
+    from reskd.recipe import DataSpec
+    from tests.support.pool import Pool
+    from tests.support.training import Fit
 
 # `make test` draws a few examples of each property; `make test-all` names the profile full.
-settings.register_profile("fast", max_examples=20, deadline=None)
+settings.register_profile("fast", max_examples=10, deadline=None)
 settings.register_profile("full", max_examples=100, deadline=None)
 settings.load_profile("fast")
 
@@ -33,16 +30,25 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # pytest-xdist says how wide its own terminal is; what is printed here goes into pipes and files.
     os.environ.pop("COLUMNS", None)
-    configure_mlflow()  # before the test files load it
+
+
+def pytest_collectstart() -> None:
+    from orchestrator.tracking.settings import configure
+
+    configure()  # before the test files load MLflow
 
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
+    import torch
+
     torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
 def pool() -> Iterator[Pool]:
+    from tests.support.pool import Pool
+
     pool = Pool()
     yield pool
     pool.close()
@@ -51,6 +57,8 @@ def pool() -> Iterator[Pool]:
 @pytest.fixture(scope="session")
 def demo_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small demo data set: 36 training and 7 validation clips, real H.264 files."""
+    from reskd.data.synthetic import make_demo
+
     root = tmp_path_factory.mktemp("demo")
     make_demo(root, num_train=36, num_val=7)
     return root
@@ -58,6 +66,8 @@ def demo_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def demo_data(demo_root: Path) -> DataSpec:
+    from reskd.recipe import DataSpec
+
     return DataSpec(
         name="demo",
         root=str(demo_root),
@@ -71,12 +81,16 @@ def demo_data(demo_root: Path) -> DataSpec:
 
 @pytest.fixture(scope="session")
 def demo_manifest(demo_data: DataSpec) -> Manifest:
+    from reskd.data.manifest import build_manifest
+
     return build_manifest(demo_data)
 
 
 @pytest.fixture(scope="session")
 def job(demo_data: DataSpec, demo_manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Fit:
     """A trained teacher, and the cohort {none, clip, frame, pixel} that is to be taught by it."""
+    from tests.support.training import LEVELS, Fit, fit, student_recipe, teacher_recipe
+
     folder = tmp_path_factory.mktemp("runs")
     teacher = Fit({"7eac4e4": teacher_recipe(demo_data)}, demo_manifest, folder / "teacher", None)
     fit(teacher, True)
@@ -86,6 +100,9 @@ def job(demo_data: DataSpec, demo_manifest: Manifest, tmp_path_factory: pytest.T
 
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
+    from moto.s3.responses import S3Response
+    from moto.server import ThreadedMotoServer
+
     lock, put_object = threading.Lock(), S3Response.put_object
 
     def one_at_a_time(request: S3Response) -> object:
@@ -105,6 +122,8 @@ def s3_endpoint() -> Iterator[str]:
 @pytest.fixture
 def s3_url(s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """An empty bucket that the settings lead to."""
+    import boto3
+
     settings = {
         "AWS_ENDPOINT_URL": s3_endpoint,
         "AWS_ACCESS_KEY_ID": "test",

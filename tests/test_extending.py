@@ -19,6 +19,8 @@ MOST_LINES = 40
 """Lines of code that a walk may take, those that try it not counted."""
 COUNTS = {"One": 1, "Two": 2, "Three": 3, "Four": 4}
 """How a walk begins: `Two files: ...`, those that it touches."""
+QUICK = ("An annotation format",)
+"""The walks that every run of the tests tries, without torch; `make test-all` tries them all."""
 BLOCK = re.compile(r"^```python\n# (?P<place>.*)\n(?P<code>(?:.*\n)*?)```$", re.MULTILINE)
 PLACE = re.compile(r"(?P<file>\S+\.\w+)(?:, (?P<how>below|above|instead of): (?P<line>.+))?")
 
@@ -79,7 +81,13 @@ def start(trial: str, folder: Path, *, package: Path) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("heading", walks())
+@pytest.mark.parametrize(
+    "heading",
+    [
+        heading if heading in QUICK else pytest.param(heading, marks=pytest.mark.slow)  # each loads torch, and twice
+        for heading in walks()
+    ],
+)
 def test_a_walk_adds_what_its_last_block_finds(heading: str, tmp_path: Path) -> None:
     walk = walks()[heading]
     assert sum(code.count("\n") for _, code in walk.edits) < MOST_LINES

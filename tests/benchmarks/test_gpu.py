@@ -19,8 +19,12 @@ ELSEWHERE = ("av", "decord", "ray", "mlflow", "pandas", "pydantic", "yaml", "psu
 BLOCKED = f"""
 import sys
 sys.modules.update(dict.fromkeys({ELSEWHERE!r}))  # to import one of them is a ModuleNotFoundError now
+import torch
 from benchmarks.gpu import main
-sys.exit(main(sys.argv[1:]))
+from benchmarks.gpu_parts import Setting, parts
+which, *arguments = sys.argv[1:]
+named = parts(Setting(torch.device("cpu"), is_quick=True))
+sys.exit(main(arguments, named=None if which == "all" else {{name: named[name] for name in which.split()}}))
 """
 
 
@@ -29,22 +33,28 @@ def content_of(folder: Path) -> dict[str, Any]:
     return read_json(path) or {}
 
 
-def test_every_part_runs_where_torch_and_torchvision_are_all_there_is(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", BLOCKED, "--device", "cpu", "--quick", "--out", str(tmp_path)]
+@pytest.mark.parametrize(
+    ("which", "kinds"),
+    [
+        ("worker/taught/eval throughput/tuned-eager/24", {"worker", "throughput"}),
+        pytest.param(
+            "all", {"identity", "worker", "cohort", "throughput", "calibrate"}, marks=pytest.mark.slow, id="all"
+        ),
+    ],
+)
+def test_every_part_runs_where_torch_and_torchvision_are_all_there_is(
+    tmp_path: Path, which: str, kinds: set[str]
+) -> None:
+    command = [sys.executable, "-c", BLOCKED, which, "--device", "cpu", "--quick", "--out", str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     content = content_of(tmp_path)
-    assert {name.partition("/")[0] for name in content["parts"]} == {
-        "identity",
-        "worker",
-        "cohort",
-        "throughput",
-        "calibrate",
-    }
+    assert {name.partition("/")[0] for name in content["parts"]} == kinds
     assert all(part["figures"] and part["seconds"] >= 0 for part in content["parts"].values())
-    assert content["parts"]["identity/sizes/eval"]["figures"][0]["is_met"] is True
-    assert "differ from jobs of one: none (goal none: met)" in ended.stdout
+    if which == "all":
+        assert content["parts"]["identity/sizes/eval"]["figures"][0]["is_met"] is True
+        assert "differ from jobs of one: none (goal none: met)" in ended.stdout
 
 
 def test_a_part_that_fails_is_on_record_and_the_others_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,10 +11,13 @@ from reskd.training.cohort import Cohort
 from tests.support.benchmark_options import SMALL_COHORT
 
 
-def test_members_keep_their_bits_alone_and_again(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*SMALL_COHORT, "--rounds", "2", "--modes", "eval"]) == 0
+@pytest.mark.parametrize(
+    ("rows", "num_rows"), [("table4", 1), pytest.param("sizes table4 table5", 3, marks=pytest.mark.slow)]
+)
+def test_members_keep_their_bits_alone_and_again(capsys: pytest.CaptureFixture[str], rows: str, num_rows: int) -> None:
+    assert main([*SMALL_COHORT, "--rounds", "2", "--modes", "eval", "--rows", *rows.split()]) == 0
     lines = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
-    assert [line[2:] for line in lines[1:]] == [["none", "none"]] * 3
+    assert [line[2:] for line in lines[1:]] == [["none", "none"]] * num_rows
 
 
 def test_a_member_that_depends_on_its_neighbours_is_found(

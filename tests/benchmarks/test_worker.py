@@ -18,8 +18,8 @@ from reskd.training.cohort import Cohort
 from reskd.training.member import Member
 
 SMALL = [
-    *("--alone", "tsn_mini10", "--student", "tsn_mini10", "--teacher", "tsn_mini18", "--crop", "64"),
-    *("--resolution", "32", "--frames", "2", "--rounds", "1", "--threads", str(torch.get_num_threads())),
+    *("--alone", "tsn_mini10", "--student", "tsn_mini10", "--teacher", "tsn_mini18", "--crop", "32"),
+    *("--resolution", "24", "--frames", "2", "--rounds", "1", "--threads", "1"),
 ]
 
 
@@ -42,7 +42,7 @@ def test_the_official_style_loop_has_our_loss(mode: str) -> None:
     student = build_model(recipe.model, num_classes=NUM_CLASSES)
     student.load_state_dict(member.model.state_dict())
     theirs = Recogniser(
-        student.train(), other.model.train(mode == "batch"), resolution=32, weight=recipe.kd.effective_weight
+        student.train(), other.model.train(mode == "batch"), resolution=24, weight=recipe.kd.effective_weight
     )
     for model in (student, other.model):
         model.dropout.p = 0.0

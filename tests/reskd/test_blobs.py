@@ -54,7 +54,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
 def test_any_operations_leave_what_they_leave_in_a_dict(make: Make, steps: list[tuple[str, str, bytes]]) -> None:
     blobs, expected = make(), dict[str, bytes]()

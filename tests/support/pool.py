@@ -32,7 +32,9 @@ class Pool:
     """Calls one function on both workers at once; results by rank."""
 
     def __init__(self) -> None:
-        context = multiprocessing.get_context("spawn")
+        # A process that has loaded everything once, of which both workers are copies.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["tests.support.training", "sklearn.metrics"])
         rendezvous = str(Path(tempfile.mkdtemp()) / "rendezvous")
         self._pipes, self._processes = [], []
         for rank in range(NUM_WORKERS):

@@ -25,7 +25,7 @@ LEVELS: tuple[KDLevel, ...] = ("none", "clip", "frame", "pixel")
 def teacher_recipe(data: DataSpec, *, epochs: int = 1) -> Recipe:
     return Recipe(
         data=data,
-        model=ModelSpec(name="tsn_mini18", resolution=64),
+        model=ModelSpec(name="tsn_mini18", resolution=32),
         optim=OptimSpec(lr=0.05, epochs=epochs, batch_size=16, group_size=4, nesterov=True, schedule="onecycle"),
         eval=EvalSpec(every=5),
         model_seed=7,

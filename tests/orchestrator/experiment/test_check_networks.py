@@ -65,7 +65,10 @@ def unpadded(monkeypatch: pytest.MonkeyPatch) -> None:
         "{row: a, kd.level: frame, teacher.model.name: tsn_resnet18}",
         "{row: a, kd.level: clip, model.name: tsn_resnet18, teacher.model.name: tsn_resnet50}",
         "{row: a, kd.level: pixel, model.name: tsn_resnet18, teacher.model.name: tsn_resnet34}",
-        "{row: a, kd.level: pixel, model.name: tsn_resnet50, teacher.model.name: tsn_resnet152}",
+        pytest.param(
+            "{row: a, kd.level: pixel, model.name: tsn_resnet50, teacher.model.name: tsn_resnet152}",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_networks_that_suit_each_other_pass(tmp_path: Path, row: str) -> None:

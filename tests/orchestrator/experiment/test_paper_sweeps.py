@@ -20,6 +20,7 @@ from orchestrator.store.store import Store
 from orchestrator.tables.published import load_published
 from reskd.cost.gmacs import complexity
 from reskd.models.catalogue import build_model
+from tests.support.forms import forms
 
 SWEEPS = Path(__file__).parents[3] / "sweeps"
 OFFICIAL = ("table4", "table5", "table6")
@@ -87,7 +88,7 @@ def test_the_controlled_tables_are_33_students_and_9_teachers_under_one_budget(p
     assert len({recipe.kd.teacher_mode for recipe in recipes}) == 1
 
 
-@pytest.mark.parametrize("name", PAPER)
+@pytest.mark.parametrize("name", forms(PAPER, light=["table1_activitynet", "table5", "table3"]))
 def test_a_paper_sweep_plans_where_no_video_is(prepared: Prepare, name: str) -> None:
     found = prepared(name)
     assert found.unseen == (DATA_OF[name],)

@@ -85,7 +85,7 @@ def test_what_is_measured_is_a_pass_of_that_network(mode):
             num_frames=2,
             num_clips=2,
             device=torch.device("cpu"),
-            seconds=0.3,
+            seconds=0.1,
         )
         for resolution in (16, 128)
     )
@@ -93,7 +93,7 @@ def test_what_is_measured_is_a_pass_of_that_network(mode):
 
 
 def test_peaks_of_wider_numbers_are_lower():
-    peaks = measure_peaks(torch.device("cpu"), precisions=("fp32", "fp64"), seconds=0.5)
+    peaks = measure_peaks(torch.device("cpu"), precisions=("fp32", "fp64"), seconds=0.2)
     assert peaks.flops["fp64"] < peaks.flops["fp32"]
     assert peaks.launch_s < 1e-3
 

@@ -15,6 +15,7 @@ from reskd.cost.layer_traffic import trace
 from reskd.errors import BadInput
 from reskd.models.catalogue import MODELS, build_model
 from reskd.recipe import DataSpec, KDSpec, ModelSpec, OptimSpec, Recipe
+from tests.support.forms import forms
 from tests.support.recipe_sweep import sweep_of
 
 RESNET50 = {224: 3816, 144: 9003, 112: 14768, 96: 20770, 72: 32281, 56: 54937}
@@ -28,7 +29,13 @@ def resnet50(resolution):
     return ("tsn_resnet50", None, resolution, 16)
 
 
-@pytest.mark.parametrize("name", ["tsn_resnet18", "tsn_mobilenet_v2", "slowonly_mini10", "swin3d_mini", "tsm_resnet18"])
+@pytest.mark.parametrize(
+    "name",
+    forms(
+        ["tsn_resnet18", "tsn_mobilenet_v2", "slowonly_mini10", "swin3d_mini", "tsm_resnet18"],
+        light=["tsn_resnet18", "slowonly_mini10", "swin3d_mini"],
+    ),
+)
 def test_a_trace_has_the_operations_that_flops_counts(name):
     resolution = 64
     expected = complexity(build_model(ModelSpec(name=name), num_classes=200), resolution=resolution, num_frames=8)

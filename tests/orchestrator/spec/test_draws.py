@@ -98,8 +98,8 @@ def test_a_drawn_value_that_no_recipe_takes_is_refused_with_its_row(tmp_path: Pa
 
 
 def test_the_schema_takes_draws_and_refuses_an_unknown_distribution() -> None:
-    schema, tree = sweep_schema(), read_yaml(HPO)
-    jsonschema.validate(tree, schema)
+    schema, tree = jsonschema.Draft202012Validator(sweep_schema()), read_yaml(HPO)
+    schema.validate(tree)
     tree["rows"]["draws"]["space"]["optim.lr"] = {"loguniforn": [1, 2]}
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(tree, schema)
+        schema.validate(tree)

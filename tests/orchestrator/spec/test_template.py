@@ -136,7 +136,8 @@ def test_init_without_a_folder_writes_the_sweep_of_the_repository(
     assert load(Path("your_videos.yaml")).cells == load(SWEEPS[0].parent / "your_videos.yaml").cells
 
 
-def test_doctor_tries_each_thing_and_says_what_to_do_where_one_is_missing(
+@pytest.mark.slow  # it loads Ray and MLflow in processes of their own
+def test_doctor_tries_each_thing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = tmp_path / "not" / "yet"
@@ -147,6 +148,12 @@ def test_doctor_tries_each_thing_and_says_what_to_do_where_one_is_missing(
     assert "8 frames encoded" in found["decoder pyav"]["found"]
     assert re.fullmatch(r"\d+\.\d+\.\d+", found["Ray"]["found"])
     assert not store.exists()
+
+
+def test_doctor_says_what_to_do_where_a_thing_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = tmp_path / "not" / "yet"
     monkeypatch.setattr(doctor, "PYTHONS", ((3, 8), (3, 9)))
     monkeypatch.setattr(doctor, "IMPORT_TIMEOUT_S", 0.001)  # so that the imports are seen to be missing
     code, text = call(monkeypatch, capsys, "doctor", "--store", store)

@@ -274,7 +274,7 @@ def test_a_cohort_ends_with_the_same_weights_as_in_a_folder_also_when_interrupte
     store: Store, tmp_path: Path, demo_data: DataSpec, demo_manifest: Manifest
 ) -> None:
     teacher = "7eac4e4000000000"
-    recipes = {level: student_recipe(demo_data, level) for level in ("none", "pixel")}
+    recipes = {level: student_recipe(demo_data, level, epochs=2) for level in ("none", "pixel")}
 
     def train(sink: Store, stop_after: int | None = None) -> list[int]:
         epochs: list[int] = []
@@ -304,8 +304,8 @@ def test_a_cohort_ends_with_the_same_weights_as_in_a_folder_also_when_interrupte
     folder = Store(tmp_path / "folder")
     train(folder)
     with pytest.raises(Interrupted):
-        train(store, stop_after=2)
-    assert train(store) == [3]
+        train(store, stop_after=1)
+    assert train(store) == [2]
     for step_id in (teacher, *recipes):
         here, there = store.done(step_id), folder.done(step_id)
         assert here is not None
@@ -319,6 +319,7 @@ def test_a_cohort_ends_with_the_same_weights_as_in_a_folder_also_when_interrupte
         )
 
 
+@pytest.mark.slow  # a whole small sweep is trained first
 def test_finished_steps_are_judged_again_in_a_bucket(store: Store, tmp_path: Path, demo_root: Path) -> None:
     prepared = train_sweep(tmp_path, demo_root, store=store)
     recipes = {step_id: step.recipe for step_id, step in prepared.steps.items()}
@@ -345,12 +346,22 @@ def sweep_in(folder: Path, demo_root: Path) -> Path:
     ("address", "variables", "named"),
     [
         ("s3://absent/x", {}, "NoSuchBucket"),
-        ("s3://experiments/x", {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "http://127.0.0.1:9"),
-        ("s3://experiments/x", {"AWS_ENDPOINT_URL": "not a url"}, "not a url"),
-        ("s3://experiments/x", {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "credentials"),
-        ("s3://", {}, "expected s3://bucket"),
-        ("s3://Not_A_Bucket!/x", {}, "Not_A_Bucket!"),
+        pytest.param(
+            "s3://experiments/x",
+            {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"},
+            "http://127.0.0.1:9",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "s3://experiments/x",
+            {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""},
+            "credentials",
+            marks=pytest.mark.slow,
+        ),
         ("ftp://experiments/x", {}, "neither a folder nor s3://"),
+        pytest.param("s3://experiments/x", {"AWS_ENDPOINT_URL": "not a url"}, "not a url", marks=pytest.mark.slow),
+        pytest.param("s3://", {}, "expected s3://bucket", marks=pytest.mark.slow),
+        pytest.param("s3://Not_A_Bucket!/x", {}, "Not_A_Bucket!", marks=pytest.mark.slow),
     ],
 )
 def test_an_address_that_leads_nowhere_is_one_line_and_nothing_starts(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -102,20 +100,3 @@ def test_the_command_writes_what_the_public_function_gives(
     assert "baseline" in text
     with pytest.raises(BadInput, match="neither mlflow nor store"):
         results(stored.sweep.path, source="ray", store=stored.store.home)
-
-
-def test_the_public_names_resolve_and_importing_the_packages_loads_no_library() -> None:
-    program = """
-import sys
-import orchestrator, reskd
-print(sorted({"torch", "ray", "mlflow", "pandas", "numpy"} & set(sys.modules)))
-for package in (orchestrator, reskd):
-    for name in package.PUBLIC:
-        assert getattr(package, name).__name__ == name
-try:
-    reskd.no_such_name
-except AttributeError as error:
-    assert "public are" in str(error)
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr

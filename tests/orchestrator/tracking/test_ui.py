@@ -21,6 +21,7 @@ from tests.support.ports import free_port
 from tests.support.stored_sweep import StoredSweep
 
 
+@pytest.mark.server
 def test_the_link_of_each_sweep_comes_last_and_the_server_ends_with_us(tmp_path: Path):
     stored, port = StoredSweep(tmp_path), free_port()
     Publisher(stored.store, sweep=stored.sweep, steps=stored.steps, tracking_uri=None)

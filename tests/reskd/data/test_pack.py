@@ -34,6 +34,7 @@ from reskd.data.sampling import segment_indices
 from reskd.data.transforms import resize_short_side
 from reskd.errors import BadInput, TooManyDamaged, VideoOpenError, VideoReadError
 from reskd.recipe import DataSpec
+from tests.support.forms import forms
 from tests.support.frame_folders import write_clip
 from tests.support.video_files import frame_numbers, overwrite_middle, write_video
 
@@ -126,9 +127,10 @@ def test_a_packed_set_is_a_csv_data_set_with_the_same_classes_and_labels(origina
     assert item.clip.shape == (4, 3, 32, 32)
 
 
-def test_two_packings_give_the_same_bytes_in_this_process_and_in_two_others(originals, tmp_path):
+@pytest.mark.parametrize("workers", forms([1, 2], light=[1]))  # each process of its own takes seconds to load
+def test_two_packings_give_the_same_bytes_in_this_process_and_in_two_others(originals, tmp_path, workers):
     packed(originals, tmp_path / "first")
-    pack(DataSpec(root=str(originals)), tmp_path / "second", SETTINGS, workers=2)
+    pack(DataSpec(root=str(originals)), tmp_path / "second", SETTINGS, workers=workers)
     files = sorted(path.relative_to(tmp_path / "first") for path in (tmp_path / "first").rglob("*.*") if path.is_file())
     assert len(files) == 4 + 6
     for file in files:

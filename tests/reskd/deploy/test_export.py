@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from reskd.models.catalogue import build_model
 from reskd.models.video_model import VideoModel
 from reskd.recipe import DataSpec, ModelSpec
 from tests.support.by_hand import bilinear
-from tests.support.exported_step import FORMATS, STEP_ID, FinishedStep, finished_step
+from tests.support.exported_step import FORMATS, STEP_ID, FinishedStep, finished_step, no_onnx
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -90,8 +91,15 @@ def test_an_exported_file_gives_the_logits_that_the_evaluation_recorded(
     np.testing.assert_allclose(logits(clips[:1]), step.logits[:1], atol=1e-5)
 
 
-@pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize(("resolution", "antialias"), [(32, False), (12, True)])
+@pytest.mark.parametrize(
+    ("format", "resolution", "antialias"),
+    [
+        ("pt2", 12, True),
+        pytest.param("pt2", 32, False, marks=pytest.mark.slow),
+        pytest.param("onnx", 12, True, marks=[no_onnx, pytest.mark.slow]),
+        pytest.param("onnx", 32, False, marks=[no_onnx, pytest.mark.slow]),
+    ],
+)
 def test_normalisation_and_resize_are_inside_the_file(
     tmp_path: Path, format: Format, resolution: int, antialias: bool
 ) -> None:
@@ -108,8 +116,10 @@ def test_normalisation_and_resize_are_inside_the_file(
     assert expected.std() > 0.1
 
 
-def test_enlarging_and_stride_are_inside_the_file(tmp_path: Path) -> None:
-    spec = ModelSpec(name="tsn_resnet18", resolution=16, enlarge_to=40, stride=16)
+@pytest.mark.slow
+@pytest.mark.parametrize(("network", "stride"), [("tsn_mini10", None), ("tsn_resnet18", 16)])
+def test_enlarging_and_stride_are_inside_the_file(tmp_path: Path, network: str, stride: Literal[16] | None) -> None:
+    spec = ModelSpec(name=network, resolution=16, enlarge_to=40, stride=stride)
     model = weights_file(tmp_path / "weights.pt", spec=spec)
     export(load_trained(tmp_path / "weights.pt"), tmp_path / "model.pt2", format="pt2")
     clips = torch.randint(0, 256, (2, 4, 3, 32, 32), dtype=torch.uint8)
@@ -122,6 +132,9 @@ def test_enlarging_and_stride_are_inside_the_file(tmp_path: Path) -> None:
     assert expected.std() > 0.1
 
 
+@pytest.mark.parametrize(
+    "exported", [pytest.param("pt2", marks=pytest.mark.slow), pytest.param("onnx", marks=no_onnx)], indirect=True
+)
 def test_the_file_is_enough_without_reskd_and_tells_what_it_needs(exported: Path, step: FinishedStep) -> None:
     command = [sys.executable, "-c", ALONE[exported.suffix.removeprefix(".")] + ASK, str(exported)]
     answer = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
@@ -156,7 +169,7 @@ class OtherWhenExported(nn.Module):
         return frames * 2 if torch.compiler.is_exporting() else frames
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", ["pt2", pytest.param("onnx", marks=[no_onnx, pytest.mark.slow])])
 def test_a_file_that_would_answer_otherwise_is_not_written(tmp_path: Path, format: Format) -> None:
     model = VideoModel(OtherWhenExported(), num_features=3, num_classes=2, dropout=0.0).eval()
     nn.init.normal_(model.classifier.weight)

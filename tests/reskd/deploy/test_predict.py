@@ -14,7 +14,7 @@ import pytest
 from orchestrator.cli import main as cli
 from reskd.data.manifest import Manifest
 from reskd.recipe import DataSpec
-from tests.support.exported_step import FORMATS, STEP_ID, FinishedStep, finished_step
+from tests.support.exported_step import STEP_ID, FinishedStep, finished_step, no_onnx
 
 Printed = tuple[int, str, str]
 """Exit code, standard output, standard error."""
@@ -52,7 +52,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("model", ["step", "weights", *FORMATS])
+@pytest.mark.parametrize("model", ["step", "weights", "pt2", pytest.param("onnx", marks=[no_onnx, pytest.mark.slow])])
 def test_probabilities_are_those_of_the_evaluation_on_record(step: FinishedStep, shell: Shell, model: str) -> None:
     named = {"step": STEP_ID[:4], "weights": str(step.weights)}.get(model, f"tsn_mini10-{STEP_ID}.{model}")
     if model in ("pt2", "onnx"):

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import average_precision_score
-from torchmetrics.functional.classification import multiclass_accuracy, multilabel_average_precision
 
 from reskd.evaluation.metrics import agreement, evaluate_scores, mean_average_precision, softmax, top_k
 
@@ -75,6 +74,8 @@ def test_map_equals_scikit_learns_macro_average_where_every_class_has_positives(
 
 
 def test_map_equals_scikit_learns_and_torchmetrics_on_the_columns_with_positives():
+    from torchmetrics.functional.classification import multilabel_average_precision  # seconds to load
+
     rng = np.random.default_rng(1)
     scores, targets = softmax(rng.normal(size=(80, 12))), rng.random((80, 12)) < 0.1
     targets[:, [2, 7]] = False
@@ -93,6 +94,8 @@ def test_map_equals_scikit_learns_and_torchmetrics_on_the_columns_with_positives
 
 @pytest.mark.parametrize("k", [1, 2, 5, 11])
 def test_top_k_equals_torchmetrics(k):
+    from torchmetrics.functional.classification import multiclass_accuracy
+
     rng = np.random.default_rng(k)
     scores, labels = rng.normal(size=(200, 11)), rng.integers(0, 11, size=200)
     expected = multiclass_accuracy(

@@ -6,6 +6,7 @@ from reskd.models.catalogue import MODELS, build_model
 from reskd.models.fold_batch_norm import NORMS, fold_batch_norm
 from reskd.models.video_model import VideoModel
 from reskd.recipe import ModelSpec
+from tests.support.forms import forms
 
 FOLDABLE = ("tsn_resnet18", "tsn_mobilenet_v2", "tsm_resnet18", "slowonly_mini10", "r3d_18", "frameexit_mini10")
 
@@ -23,7 +24,7 @@ def trained(name: str) -> VideoModel:
     return model
 
 
-@pytest.mark.parametrize("name", FOLDABLE)
+@pytest.mark.parametrize("name", forms(FOLDABLE, light=["tsn_resnet18", "slowonly_mini10", "frameexit_mini10"]))
 def test_a_folded_network_says_the_same_and_has_no_batch_norm_left(name):
     model = trained(name)
     before = {key: value.clone() for key, value in model.state_dict().items()}

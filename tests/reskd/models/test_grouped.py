@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -29,6 +29,12 @@ NETWORKS = {
     "swin3d_mini": 32,
     "mvit_v2_s": 32,
 }
+LARGE = ("tsn_resnet18", "tsn_mobilenet_v2", "tsm_resnet18", "mvit_v2_s")
+"""Seconds each in float64."""
+
+
+def slow_if_large(*names: str) -> list[Any]:
+    return [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in names]
 
 
 class Pass(NamedTuple):
@@ -100,7 +106,7 @@ def off(ours: Tensor, theirs: Tensor, *, least: float = 0.0) -> float:
     return float((ours - theirs).abs().max()) / max(float(theirs.abs().max()), least)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", slow_if_large(*NETWORKS))
 def test_one_pass_gives_outputs_gradients_and_statistics_of_the_groups_one_after_another(name: str) -> None:
     clips, labels = data(NETWORKS[name])
     model = build(name)
@@ -121,10 +127,11 @@ def test_one_pass_gives_outputs_gradients_and_statistics_of_the_groups_one_after
         assert torch.equal(part, old)  # the step writes them, from all its groups
 
 
+@pytest.mark.parametrize("name", slow_if_large("tsn_mini10", "tsn_resnet18"))
 @pytest.mark.parametrize("mode", ["eval", "batch", "official_train"])
-def test_a_teacher_answers_several_groups_as_it_answers_each(mode: str) -> None:
-    clips, _ = data(NETWORKS["tsn_resnet18"])
-    model, spec = build("tsn_resnet18"), ModelSpec(name="tsn_resnet18")
+def test_a_teacher_answers_several_groups_as_it_answers_each(mode: str, name: str) -> None:
+    clips, _ = data(NETWORKS[name])
+    model, spec = build(name), ModelSpec(name=name)
     plain, ours = (Teacher(copy.deepcopy(model), spec, mode=mode).for_students for _ in range(2))  # type: ignore[arg-type]
     answers = []
     for seed, group in zip(SEEDS, clips.split(NUM_CLIPS), strict=True):
@@ -151,15 +158,16 @@ def test_a_pass_over_fewer_groups_follows_one_over_more() -> None:
     assert torch.equal(pass_groups.statistics()[0], first[None])
 
 
-def test_what_is_saved_and_optimised_of_a_model_stays_and_outside_of_a_pass_it_is_what_it_was() -> None:
-    model = build("tsm_resnet18")
+@pytest.mark.parametrize("name", slow_if_large("frameexit_mini10", "tsm_resnet18"))
+def test_what_is_saved_and_optimised_of_a_model_stays_and_outside_of_a_pass_it_is_what_it_was(name: str) -> None:
+    model = build(name)
     plain = copy.deepcopy(model)
     weights, buffers = list(model.parameters()), list(model.buffers())
     group_layers(model)
     assert all(ours is theirs for ours, theirs in zip(model.parameters(), weights, strict=True))
     assert all(ours is theirs for ours, theirs in zip(model.buffers(), buffers, strict=True))
     assert list(model.state_dict()) == list(plain.state_dict())
-    clips, _ = data(64)
+    clips, _ = data(NETWORKS[name])
     for training in (True, False):
         outputs = []
         for network in (model.train(training), plain.train(training)):

@@ -30,7 +30,14 @@ def with_one_vector(model: VideoModel) -> torch.Tensor:
     return vector
 
 
-@pytest.mark.parametrize("name", ["tsn_mini10", "tsm_resnet18", "tsn_mobilenet_v2", "slowonly_mini10"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tsn_mini10",
+        "slowonly_mini10",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("tsm_resnet18", "tsn_mobilenet_v2")),
+    ],
+)
 def test_steps_in_the_fast_layout_are_those_of_plain_torch(name: str) -> None:
     spec = OptimSpec(lr=0.01, weight_decay=1e-3, nesterov=True)
     plain = network(name)

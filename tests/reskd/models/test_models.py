@@ -11,6 +11,7 @@ from reskd.methods.frame_exit import PREFIX as EXIT_PREFIX
 from reskd.models.catalogue import MODELS, build_model
 from reskd.models.video_model import VideoModel, evaluating
 from reskd.recipe import ModelSpec
+from tests.support.forms import forms
 
 
 def mini(*, num_classes: int = 6, dropout: float = 0.0, name: str = "tsn_mini10", weights: str = "none") -> VideoModel:
@@ -39,7 +40,10 @@ def test_the_networks_that_take_a_recipes_exit_beta_are_those_that_a_recipe_may_
     assert takers == {name for name in MODELS if name.startswith(EXIT_PREFIX)}
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if name.startswith(("ts", "frameexit"))])
+FLAT = [name for name in MODELS if name.startswith(("ts", "frameexit"))]
+
+
+@pytest.mark.parametrize("name", forms(FLAT, light=[name for name in FLAT if "mini" in name or "resnet18" in name]))
 def test_every_2d_model_gives_the_shapes_it_promises(name):
     with torch.device("meta"):
         model = build_model(ModelSpec(name=name), num_classes=7, num_frames=3)
@@ -52,13 +56,16 @@ def test_every_2d_model_gives_the_shapes_it_promises(name):
 
 @pytest.mark.parametrize(
     ("name", "resolution", "side"),
-    [
-        ("tsn_resnet50", 224, 7),
-        ("tsn_resnet50", 112, 4),
-        ("tsn_resnet50", 56, 2),
-        ("tsn_mini18", 64, 8),
-        ("tsn_mini10", 24, 3),
-    ],
+    forms(
+        [
+            ("tsn_resnet50", 224, 7),
+            ("tsn_resnet50", 112, 4),
+            ("tsn_resnet50", 56, 2),
+            ("tsn_mini18", 64, 8),
+            ("tsn_mini10", 24, 3),
+        ],
+        light=[("tsn_resnet50", 56, 2), ("tsn_mini18", 64, 8)],
+    ),
 )
 def test_the_last_map_has_the_networks_stride(name, resolution, side):
     with torch.device("meta"):
@@ -116,7 +123,13 @@ def test_each_frame_is_seen_alone():
     torch.testing.assert_close(model(clips[:, order]).frame_logits, model(clips).frame_logits[:, order])
 
 
-@pytest.mark.parametrize("name", ["tsn_mini10", "tsn_mini18", "tsn_resnet18", "tsn_resnet50", "tsn_mobilenet_v2"])
+@pytest.mark.parametrize(
+    "name",
+    forms(
+        ["tsn_mini10", "tsn_mini18", "tsn_resnet18", "tsn_resnet50", "tsn_mobilenet_v2"],
+        light=["tsn_mini10", "tsn_mobilenet_v2"],
+    ),
+)
 def test_the_task_loss_reaches_every_parameter(name):
     model = mini(name=name, dropout=0.5).train()
     F.cross_entropy(model(torch.randn(4, 2, 3, 32, 32)).clip_logits, torch.tensor([0, 1, 2, 3])).backward()

@@ -15,6 +15,7 @@ from torchvision.models.video.mvit import MSBlockConfig, MViT
 from reskd.models.backbones.mvit import mvit_model
 from reskd.models.catalogue import MODELS
 from reskd.models.video_model import VideoModel, VideoModel3d
+from tests.support.forms import forms
 
 TORCHVISIONS = {
     "swin3d_t": swin3d_t,
@@ -26,6 +27,7 @@ TORCHVISIONS = {
 TIMES_AND_STRIDE = {"slowonly_resnet18": (7, 32), "slowonly_resnet50": (7, 32), "r3d_18": (1, 16)}
 """Cells of time that 7 frames leave, and pixels that one cell stands for; the transformers leave 4 and 32."""
 NAMES = (*TORCHVISIONS, "slowonly_resnet18", "slowonly_resnet50")
+SOME_NAMES = forms(NAMES, light=["swin3d_t", "r3d_18", "slowonly_resnet18"])
 
 
 @cache
@@ -69,14 +71,15 @@ def small(name: str) -> VideoModel:
 
 SMALL = ("swin3d_mini", "slowonly_mini10", "slowonly_resnet18", "r3d_18", "mvit")
 """Networks that a test can afford to run."""
+SMALLEST = forms(SMALL, light=["swin3d_mini", "slowonly_mini10", "mvit"])
 
 
 def count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("resolution", [224, 72, 16])
+@pytest.mark.parametrize("name", SOME_NAMES)
+@pytest.mark.parametrize("resolution", forms([224, 72, 16], light=[72]))
 def test_every_network_gives_the_shapes_it_promises(name: str, resolution: int) -> None:
     num_cells, stride = TIMES_AND_STRIDE.get(name, (4, 32))
     model = on_meta(name)
@@ -88,15 +91,15 @@ def test_every_network_gives_the_shapes_it_promises(name: str, resolution: int) 
     assert output.clip_logits.shape == (2, 6)
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("num_frames", [1, 2, 8, 9])
+@pytest.mark.parametrize("name", SOME_NAMES)
+@pytest.mark.parametrize("num_frames", forms([1, 2, 8, 9], light=[1, 9]))
 def test_every_number_of_frames_leaves_as_many_cells_as_the_network_says(name: str, num_frames: int) -> None:
     model = on_meta(name)
     features = model.forward_features(torch.empty(1, num_frames, 3, 32, 32, device="meta"))
     assert features.shape[0] == model.num_time_cells(num_frames)
 
 
-@pytest.mark.parametrize("name", TORCHVISIONS)
+@pytest.mark.parametrize("name", forms(TORCHVISIONS, light=["swin3d_t", "r3d_18", "mvit_v2_s"]))
 def test_parameters_are_as_many_as_torchvisions(name: str) -> None:
     with torch.device("meta"):
         assert count(MODELS[name].build(num_classes=400, dropout=0.5)) == count(TORCHVISIONS[name]())
@@ -113,7 +116,7 @@ def test_slowonly_has_the_2d_parameters_and_the_frames_added_to_its_filters(dept
     assert count(model) == count(reference) + 2 * sum(value.numel() for value in filters)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", SMALLEST)
 def test_the_task_loss_reaches_every_parameter(name: str) -> None:
     model = small(name)
     for module in model.modules():
@@ -124,7 +127,7 @@ def test_the_task_loss_reaches_every_parameter(name: str) -> None:
     assert without == []
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", SMALLEST)
 def test_clip_logits_are_those_of_the_map_pooled_over_space_and_time_at_once(name: str) -> None:
     model, clips = small(name).eval(), torch.randn(2, 4, 3, 32, 32)
     output = model(clips)
@@ -144,14 +147,15 @@ def test_what_is_drawn_in_training_comes_from_torchs_global_generator() -> None:
     assert not torch.equal(answer(1), answer(2))
 
 
-@pytest.mark.parametrize("name", ["swin3d_mini", "mvit", "r3d_18"])
+@pytest.mark.parametrize("name", forms(["swin3d_mini", "mvit", "r3d_18"], light=["swin3d_mini", "mvit"]))
 def test_the_first_cell_sees_the_last_of_sixteen_frames(name: str) -> None:
     assert sees_last_frame(small(name).eval(), num_frames=16)
 
 
 def test_the_first_cell_of_slowonly_sees_a_frame_ahead_for_each_of_its_eight_filters_over_time() -> None:
-    assert sees_last_frame(small("slowonly_resnet18").eval(), num_frames=9)
-    assert not sees_last_frame(small("slowonly_resnet18").eval(), num_frames=10)
+    model = small("slowonly_resnet18").eval()
+    assert sees_last_frame(model, num_frames=9)
+    assert not sees_last_frame(model, num_frames=10)
 
 
 def sees_last_frame(model: VideoModel, *, num_frames: int) -> bool:

@@ -18,6 +18,7 @@ from reskd.models.catalogue import MODELS, build_model
 from reskd.models.video_model import VideoModel
 from reskd.models.weights import _from_torchvision
 from reskd.recipe import ModelSpec
+from tests.support.forms import forms
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*copying from a non-meta parameter")  # on shapes alone, as meant
 
@@ -61,7 +62,10 @@ def put(folder: Path, url: str, state: Mapping[str, Tensor]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", [name for name, network in MODELS.items() if "kinetics_v1" in network.weights])
+@pytest.mark.parametrize(
+    "name",
+    forms([name for name, network in MODELS.items() if "kinetics_v1" in network.weights], light=["swin3d_t", "r3d_18"]),
+)
 def test_a_kinetics_file_of_torchvisions_names_and_shapes_fits(cache: Path, name: str) -> None:
     put(cache, url(name, "kinetics_v1"), zero_state(name))
     build(name, weights="kinetics_v1", device="meta")  # shapes alone: raises where anything is missing or left over
@@ -101,6 +105,7 @@ def test_weights_that_torchvision_does_not_have_are_refused_with_those_it_has(na
         build(name, weights=weights, device="meta")
 
 
+@pytest.mark.slow  # two of torchvision's largest files are made
 def test_inflated_filters_add_up_over_time_to_the_2d_ones_and_are_the_same_in_every_frame(cache: Path) -> None:
     torch.manual_seed(0)
     state = resnet50().state_dict()
@@ -143,7 +148,10 @@ def test_a_2d_filter_of_another_size_is_reported(tmp_path: Path) -> None:
         build("slowonly_resnet18", weights=str(tmp_path / "wrong.pth"), device="meta")
 
 
-@pytest.mark.parametrize(("name", "flat"), [("swin3d_t", swin_t), ("swin3d_s", swin_s), ("swin3d_b", swin_b)])
+@pytest.mark.parametrize(
+    ("name", "flat"),
+    forms([("swin3d_t", swin_t), ("swin3d_s", swin_s), ("swin3d_b", swin_b)], light=[("swin3d_t", swin_t)]),
+)
 def test_a_2d_swins_file_fits_the_3d_one(cache: Path, name: str, flat: Callable[[], nn.Module]) -> None:
     with torch.device("meta"):
         state = flat().state_dict()

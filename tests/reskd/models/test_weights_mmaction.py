@@ -19,6 +19,7 @@ from reskd.models.video_model import VideoModel
 from reskd.models.weights import load_weights_file
 from reskd.recipe import ModelSpec
 from tests.support.by_hand import shifted_by_hand
+from tests.support.forms import forms
 
 NUM_FRAMES = 3
 NUM_BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}
@@ -160,7 +161,7 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", forms(NETWORKS, light=["tsn_resnet18", "tsm_resnet18"]))
 def test_a_network_built_in_that_layout_gives_the_same_logits_once_loaded(name, tmp_path):
     torch.manual_seed(0)
     build, num_features = NETWORKS[name]

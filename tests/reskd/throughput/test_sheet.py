@@ -152,6 +152,7 @@ def test_bad_options_end_with_one_line(options, words, capsys):
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.slow  # benchmarks/test_gpu.py has a process of the kind in every run
 def test_it_needs_torch_and_torchvision_alone():
     """A fresh process in which everything else that the project installs is refused."""
     others = ["av", "decord", "sklearn", "scipy", "matplotlib", "ray", "mlflow", "pandas", "pydantic", "rich", "typer"]

@@ -24,6 +24,16 @@ from reskd.training.member import Member
 from tests.support.pool import Pool
 from tests.support.training import LEVELS, Fit, assert_agree, fit, shorter, student_recipe
 
+ONE_MEMBER = [pytest.param(name, marks=pytest.mark.slow) for name in ("0none", "1clip", "2frame")] + ["3pixel"]
+"""Of the cohort's members one in every run of the tests, the others in `make test-all`."""
+SOME = [("0none", "3pixel"), pytest.param(("0none", "1clip", "2frame", "3pixel"), marks=pytest.mark.slow)]
+
+
+@pytest.fixture(scope="module")
+def hashes_of_one(job: Fit) -> dict[str, str]:
+    """The cohort's hashes with one worker."""
+    return fit(job.spread("one", job.recipes), True)
+
 
 @pytest.fixture(scope="module")
 def hashes_of_two(job: Fit, pool: Pool) -> dict[str, str]:
@@ -31,31 +41,37 @@ def hashes_of_two(job: Fit, pool: Pool) -> dict[str, str]:
     return pool.run(fit, job.spread("two", job.recipes))[0]
 
 
-def test_each_member_of_a_cohort_ends_with_the_bits_it_has_alone_on_one_worker(job: Fit) -> None:
-    together = fit(job.spread("one", job.recipes), True)
-    assert len(set(together.values())) == len(LEVELS)
-    for step_id, recipe in job.recipes.items():
-        assert fit(job.spread(f"one-{step_id}", {step_id: recipe}), True) == {step_id: together[step_id]}
+def test_members_of_a_cohort_end_with_weights_of_their_own(hashes_of_one: dict[str, str]) -> None:
+    assert len(set(hashes_of_one.values())) == len(LEVELS)
 
 
+@pytest.mark.parametrize("step_id", ONE_MEMBER)
+def test_each_member_of_a_cohort_ends_with_the_bits_it_has_alone_on_one_worker(
+    job: Fit, hashes_of_one: dict[str, str], step_id: str
+) -> None:
+    alone = fit(job.spread(f"one-{step_id}", {step_id: job.recipes[step_id]}), True)
+    assert alone == {step_id: hashes_of_one[step_id]}
+
+
+@pytest.mark.parametrize("step_id", ONE_MEMBER)
 def test_each_member_of_a_cohort_ends_with_the_bits_it_has_alone_on_two_workers(
-    job: Fit, pool: Pool, hashes_of_two: dict[str, str]
+    job: Fit, pool: Pool, hashes_of_two: dict[str, str], step_id: str
 ) -> None:
-    for step_id, recipe in job.recipes.items():
-        alone = pool.run(fit, job.spread(f"two-{step_id}", {step_id: recipe}))[0]
-        assert alone == {step_id: hashes_of_two[step_id]}
+    alone = pool.run(fit, job.spread(f"two-{step_id}", {step_id: job.recipes[step_id]}))[0]
+    assert alone == {step_id: hashes_of_two[step_id]}
 
 
+@pytest.mark.parametrize("members", SOME, ids=lambda names: f"{len(names)} members")
 def test_a_resume_in_mid_training_ends_with_the_bits_of_the_undisturbed_run(
-    job: Fit, pool: Pool, hashes_of_two: dict[str, str]
+    job: Fit, pool: Pool, hashes_of_two: dict[str, str], members: tuple[str, ...]
 ) -> None:
-    resumed = job.spread("resumed", job.recipes)
+    resumed = job.spread(f"resumed-{len(members)}", {step_id: job.recipes[step_id] for step_id in members})
     assert pool.run(fit, replace(resumed, stop_after=2)) == [{}, {}]
     sink = FolderSink(resumed.folder)
-    assert [sink.epochs(step_id) for step_id in job.recipes] == [(1, 2)] * 4
+    assert [sink.epochs(step_id) for step_id in members] == [(1, 2)] * len(members)
     # One member lost its newest checkpoint, as when the crash comes between two members' saves.
     (resumed.folder / "0none" / "checkpoints" / "epoch_0002.pt").unlink()
-    assert pool.run(fit, resumed)[0] == hashes_of_two
+    assert pool.run(fit, resumed)[0] == {step_id: hashes_of_two[step_id] for step_id in members}
     assert (resumed.folder / "trained_epochs").read_text() == "1 2 2 3 "
     assert [line["epoch"] for line in sink.metrics("3pixel")] == [1, 2, 3]
 
@@ -69,18 +85,20 @@ def test_members_with_fewer_epochs_leave_early_and_change_no_bit(
     assert mixed["1short"] == pool.run(fit, job.spread("short", {"1short": short}))[0]["1short"]
 
 
+@pytest.mark.parametrize("members", SOME, ids=lambda names: f"{len(names)} members")
 def test_a_member_that_fails_on_one_worker_leaves_with_its_traceback_and_the_others_keep_their_bits(
-    job: Fit, pool: Pool, hashes_of_two: dict[str, str]
+    job: Fit, pool: Pool, hashes_of_two: dict[str, str], members: tuple[str, ...]
 ) -> None:
+    good = {step_id: job.recipes[step_id] for step_id in members}
     faulty = {
         f"2faulty_{where}": replace(
             job.recipes["0none"], model=ModelSpec(name=f"faulty_{where}", resolution=24, dropout=0.5)
         )
         for where in ("forward", "backward", "nan")
     }
-    broken = job.spread("broken", job.recipes | faulty)
+    broken = job.spread(f"broken-{len(members)}", good | faulty)
     result = pool.run(fit, broken)[0]
-    assert {step_id: result[step_id] for step_id in job.recipes} == hashes_of_two
+    assert {step_id: result[step_id] for step_id in members} == {step_id: hashes_of_two[step_id] for step_id in members}
     assert "RuntimeError: broken in forward" in result["2faulty_forward"]
     assert "RuntimeError: broken in backward" in result["2faulty_backward"]
     assert "gradient's norm is nan" in result["2faulty_nan"]
@@ -91,24 +109,24 @@ def test_a_member_that_fails_on_one_worker_leaves_with_its_traceback_and_the_oth
         assert not (broken.folder / step_id / "DONE.json").exists()
 
 
-def test_one_and_two_workers_agree_to_rounding_in_float64(job: Fit, pool: Pool) -> None:
-    recipes = {step_id: shorter(recipe) for step_id, recipe in job.recipes.items()}
-    one, two = job.spread("one64", recipes), job.spread("two64", recipes)
+@pytest.mark.parametrize("members", SOME, ids=lambda names: f"{len(names)} members")
+def test_one_and_two_workers_agree_to_rounding_in_float64(job: Fit, pool: Pool, members: tuple[str, ...]) -> None:
+    recipes = {step_id: shorter(job.recipes[step_id]) for step_id in members}
+    one, two = job.spread(f"one64-{len(members)}", recipes), job.spread(f"two64-{len(members)}", recipes)
     fit(one, True)
     pool.run(fit, two)
     assert_agree(one, two)
 
 
-def test_loader_processes_that_go_ahead_of_the_next_epoch_change_no_bit(job: Fit) -> None:
-    recipes = {"0none": job.recipes["0none"]}
-    ahead = replace(job.spread("ahead", recipes), loader_workers=1)
-    assert fit(ahead, True) == fit(job.spread("here", recipes), True)
-
-
-def test_validation_counts_each_of_seven_clips_once_on_one_and_on_two_workers(
-    job: Fit, hashes_of_two: dict[str, str]
+def test_loader_processes_that_go_ahead_of_the_next_epoch_change_no_bit(
+    job: Fit, hashes_of_one: dict[str, str]
 ) -> None:
-    fit(job.spread("one", job.recipes), True)
+    ahead = replace(job.spread("ahead", {"0none": job.recipes["0none"]}), loader_workers=1)
+    assert fit(ahead, True) == {"0none": hashes_of_one["0none"]}
+
+
+@pytest.mark.usefixtures("hashes_of_one", "hashes_of_two")
+def test_validation_counts_each_of_seven_clips_once_on_one_and_on_two_workers(job: Fit) -> None:
     records = []
     for name in ("one", "two"):
         sink = FolderSink(job.folder.parent / name)
@@ -227,11 +245,10 @@ def test_workers_that_start_from_other_weights_are_refused(job: Fit, pool: Pool)
         pool.run(fit_with_a_seed_of_its_own, apart)
 
 
+@pytest.mark.usefixtures("hashes_of_one")
 def test_agreement_is_the_share_of_clips_on_which_student_and_teacher_say_the_same(job: Fit) -> None:
-    run = job.spread("agreement", {step_id: job.recipes[step_id] for step_id in ("0none", "3pixel")})
-    fit(run, True)
     theirs = FolderSink(job.folder.parent / "teacher").logits("7eac4e4", "val-f4-v1x1")["logits"]
-    sink = FolderSink(run.folder)
+    sink = FolderSink(job.folder.parent / "one")
     ours = sink.logits("3pixel", "val-f4-v1x1")["logits"]
     expected = (ours.argmax(1) == theirs.argmax(1)).mean()
     assert (sink.done("3pixel") or {})["metrics"]["test/agreement"] == expected

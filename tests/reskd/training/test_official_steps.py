@@ -110,8 +110,12 @@ def plain(recipe: Recipe, dataset: VideoDataset, teacher: VideoModel, at: int) -
 
 @pytest.mark.parametrize(
     ("level", "corners", "spec"),
-    [("pixel", False, EQUAL), ("pixel", True, EQUAL), ("pixel_kl", False, EQUAL), ("pixel_kl", True, WIDER)],
-    ids=["pixel", "pixel, align_corners", "pixel_kl, equal widths", "pixel_kl, another width, align_corners"],
+    [
+        pytest.param("pixel", False, EQUAL, id="pixel"),
+        pytest.param("pixel", True, EQUAL, id="pixel, align_corners", marks=pytest.mark.slow),
+        pytest.param("pixel_kl", False, EQUAL, id="pixel_kl, equal widths", marks=pytest.mark.slow),
+        pytest.param("pixel_kl", True, WIDER, id="pixel_kl, another width, align_corners", marks=pytest.mark.slow),
+    ],
 )
 def test_six_steps_of_the_official_recipe_end_where_plain_pytorch_does(
     demo_data: DataSpec, demo_manifest: Manifest, tmp_path: Path, level: str, corners: bool, spec: ModelSpec

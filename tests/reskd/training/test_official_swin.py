@@ -150,7 +150,10 @@ def written_out(case: Case, dataset: VideoDataset, teacher: VideoModel) -> Video
     return student
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, id=name, marks=() if name == "as it is" else pytest.mark.slow) for name, case in CASES.items()],
+)
 def test_six_steps_of_the_official_swin_recipe_end_where_the_loop_written_out_does(
     demo_data: DataSpec, demo_manifest: Manifest, tmp_path: Path, case: Case
 ) -> None:

@@ -16,6 +16,9 @@ from reskd.models.video_model import VideoModel
 from reskd.training.member import Member
 from tests.support.training import Fit, assert_agree, fit, shorter
 
+TWO, ALL = ("0none", "3pixel"), ("0none", "1clip", "2frame", "3pixel")
+members = pytest.mark.parametrize("names", [TWO, pytest.param(ALL, marks=pytest.mark.slow)], ids=["two", "all"])
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["eval", "batch", "official_train"])
@@ -29,13 +32,18 @@ def test_several_groups_in_a_pass_agree_with_one_after_another_to_rounding_in_fl
     assert_agree(one, four)
 
 
-def test_several_groups_in_a_pass_keep_the_bits_of_a_member_alone_and_of_a_resume(job: Fit) -> None:
-    together = replace(job.spread("passes", job.recipes), groups_per_pass=2)
-    assert fit(replace(together, stop_after=2), True) == {}
+@members
+def test_several_groups_in_a_pass_keep_the_bits_of_a_member_alone_and_of_a_resume(
+    job: Fit, names: tuple[str, ...]
+) -> None:
+    optim = replace(job.recipes["0none"].optim, epochs=2)
+    recipes = {name: replace(job.recipes[name], optim=optim) for name in names}
+    together = replace(job.spread(f"passes-{len(names)}", recipes), groups_per_pass=2)
+    assert fit(replace(together, stop_after=1), True) == {}
     # Asked for another number, a resume goes on with that of its start.
     hashes = fit(replace(together, groups_per_pass=1), True)
-    for step_id in ("0none", "3pixel"):
-        alone = replace(job.spread(f"passes-{step_id}", {step_id: job.recipes[step_id]}), groups_per_pass=2)
+    for step_id in ("3pixel",) if names == TWO else TWO:
+        alone = replace(job.spread(f"passes-{len(names)}-{step_id}", {step_id: recipes[step_id]}), groups_per_pass=2)
         assert fit(alone, True) == {step_id: hashes[step_id]}
 
 
@@ -51,17 +59,19 @@ def narrow(**options: Any) -> VideoModel:
     return model
 
 
+@members
 def test_out_of_memory_halves_the_groups_of_a_pass_and_changes_results_by_rounding_alone(
-    job: Fit, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    job: Fit, names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setitem(MODELS, "tsn_narrow", Network(narrow))
-    wide = {step_id: shorter(recipe) for step_id, recipe in job.recipes.items()}
+    wide = {step_id: shorter(job.recipes[step_id]) for step_id in names}
     # The first of them has had all its groups when the next one finds no room.
     tight = {
         step_id: replace(recipe, model=replace(recipe.model, name="tsn_narrow")) if step_id != "0none" else recipe
         for step_id, recipe in wide.items()
     }
-    one, four = job.spread("roomy", wide), replace(job.spread("tight", tight), groups_per_pass=4)
+    one = job.spread(f"roomy-{len(names)}", wide)
+    four = replace(job.spread(f"tight-{len(names)}", tight), groups_per_pass=4)
     fit(one, True)
     fit(four, True)
     assert caplog.text.count("out of memory; from now on 2 groups in a pass") == 1

@@ -94,19 +94,28 @@ def test_a_resume_keeps_the_scale_and_the_bits(job: Fit, pool: Pool, hashes: dic
     assert (resumed.folder / "trained_epochs").read_text() == "1 2 3 "
 
 
+@pytest.fixture(scope="module")
+def plain(demo_data: DataSpec, demo_manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Fit:
+    """One fp16 member without a teacher."""
+    return Fit(
+        {"0none": half(student_recipe(demo_data, "none"))}, demo_manifest, tmp_path_factory.mktemp("plain"), None
+    )
+
+
 def member_and_groups(job: Fit, recipe: Recipe) -> tuple[Cohort, list]:  # type: ignore[type-arg]
+    """Two groups of two clips."""
     member = Member("a", recipe, num_classes=6, steps_per_epoch=50, device=torch.device("cpu"))
     root = Path(str(recipe.data.root))
     dataset = VideoDataset(job.manifest.train, root=root, spec=recipe.data, num_classes=6, split="train", data_seed=0)
-    groups = next(train_groups(dataset, epoch=1, batch_size=16, group_size=4, rank=0, world_size=1, loader_workers=0))
+    groups = next(train_groups(dataset, epoch=1, batch_size=4, group_size=2, rank=0, world_size=1, loader_workers=0))
     return Cohort([member], teacher=None, workers=Workers()), groups
 
 
 def test_a_skipped_step_changes_the_scale_alone_and_twenty_in_a_row_are_a_failure(
-    job: Fit, monkeypatch: pytest.MonkeyPatch
+    plain: Fit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(AUTOCAST, "fp16", torch.bfloat16)  # twenty steps in float16 take a CPU a minute
-    cohort, groups = member_and_groups(job, job.recipes["0none"])
+    cohort, groups = member_and_groups(plain, plain.recipes["0none"])
     member = cohort.members[0]
     assert member.scaler is not None
     member.scaler.scale = 2.0**200  # beyond float32 for all twenty
@@ -123,8 +132,8 @@ def test_a_skipped_step_changes_the_scale_alone_and_twenty_in_a_row_are_a_failur
     assert cohort.live(20) == []
 
 
-def test_a_good_step_in_float16_ends_the_row(job: Fit) -> None:
-    cohort, groups = member_and_groups(job, job.recipes["0none"])
+def test_a_good_step_in_float16_ends_the_row(plain: Fit) -> None:
+    cohort, groups = member_and_groups(plain, plain.recipes["0none"])
     scaler = cohort.members[0].scaler
     assert scaler is not None
     scaler.scale, scaler.num_overflows = 2.0**8, 19
@@ -132,11 +141,11 @@ def test_a_good_step_in_float16_ends_the_row(job: Fit) -> None:
     assert (scaler.num_overflows, scaler.num_good, scaler.scale) == (0, 1, 2.0**8)
 
 
-def test_the_scale_leaves_no_trace_in_the_gradient(job: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_scale_leaves_no_trace_in_the_gradient(plain: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(AUTOCAST, "fp16", torch.bfloat16)
     vectors = []
     for scale in (2.0**6, 2.0**8):
-        cohort, groups = member_and_groups(job, job.recipes["0none"])
+        cohort, groups = member_and_groups(plain, plain.recipes["0none"])
         member = cohort.members[0]
         assert member.scaler is not None
         member.scaler.scale = scale
@@ -145,7 +154,7 @@ def test_the_scale_leaves_no_trace_in_the_gradient(job: Fit, monkeypatch: pytest
     torch.testing.assert_close(vectors[0], vectors[1], rtol=1e-2, atol=1e-3)
 
 
-def test_tf32_is_fp32_on_a_cpu_and_its_flags_are_put_back(job: Fit) -> None:
+def test_tf32_is_fp32_on_a_cpu_and_its_flags_are_put_back(plain: Fit) -> None:
     flags = torch.backends.cuda.matmul, torch.backends.cudnn
     before = [flag.allow_tf32 for flag in flags]
     for allowed in (True, False):
@@ -153,15 +162,16 @@ def test_tf32_is_fp32_on_a_cpu_and_its_flags_are_put_back(job: Fit) -> None:
             assert [flag.allow_tf32 for flag in flags] == [allowed, allowed]
             raise KeyError
         assert [flag.allow_tf32 for flag in flags] == before
-    plain = replace(job.recipes["0none"], precision="fp32")
+    recipe = plain.recipes["0none"]
+    full = replace(recipe, precision="fp32", optim=replace(recipe.optim, epochs=1))
     results = [
-        fit(job.spread(name, {"0none": replace(plain, precision=name)}), True)
+        fit(plain.spread(name, {"0none": replace(full, precision=name)}), True)
         for name in ("fp32", "tf32")  # type: ignore[arg-type]
     ]
     assert results[0] == results[1]
 
 
-def test_members_of_other_precision_are_refused(job: Fit) -> None:
-    mixed = {"0none": job.recipes["0none"], "1full": replace(job.recipes["0none"], precision="fp32")}
+def test_members_of_other_precision_are_refused(plain: Fit) -> None:
+    mixed = {"0none": plain.recipes["0none"], "1full": replace(plain.recipes["0none"], precision="fp32")}
     with pytest.raises(BadInput, match="precision"):
-        fit(job.spread("mixed", mixed), True)
+        fit(plain.spread("mixed", mixed), True)

@@ -23,7 +23,8 @@ from reskd.training.member_spec import MemberSpec
 from reskd.training.schedule import learning_rate
 
 STEP = "0123456789abcdef"
-TEACHER = ModelSpec(name="tsn_mini10", resolution=40, antialias=True)
+TEACHER = ModelSpec(name="tsn_mini10", resolution=32, antialias=True)
+BATCH, GROUP = 8, 4
 PIXEL = KDSpec(level="pixel", weight=20.0, align_corners=True)
 FRAME = KDSpec(level="frame", weight=3.0, temperature=4.0)
 CLIP = KDSpec(level="clip", weight=0.5, temperature=3.0, teacher_mode="batch")
@@ -86,7 +87,7 @@ def written_out(recipe: Recipe, dataset: VideoDataset, teacher: VideoModel) -> d
     step = 0
     for epoch in range(1, optim.epochs + 1):
         for groups in train_groups(
-            dataset, epoch=epoch, batch_size=16, group_size=4, rank=0, world_size=1, loader_workers=0
+            dataset, epoch=epoch, batch_size=BATCH, group_size=GROUP, rank=0, world_size=1, loader_workers=0
         ):
             old = {name: value.clone() for name, value in model.named_buffers()}
             after = []
@@ -118,20 +119,26 @@ def written_out(recipe: Recipe, dataset: VideoDataset, teacher: VideoModel) -> d
 
 @pytest.mark.parametrize(
     ("kd", "optim"),
-    [(PIXEL, SGD), (FRAME, ADAMW), (FRAME, TWO_RATES), (CLIP, SGD), (OFFICIAL, SGD), (PIXEL_KL, STEPS)],
-    ids=lambda spec: "",
+    [
+        pytest.param(PIXEL, SGD, id="pixel"),
+        pytest.param(FRAME, ADAMW, id="frame, adamw", marks=pytest.mark.slow),
+        pytest.param(FRAME, TWO_RATES, id="frame, adamw with two rates"),
+        pytest.param(CLIP, SGD, id="clip, teacher in batch mode"),
+        pytest.param(OFFICIAL, SGD, id="clip, teacher in train mode", marks=pytest.mark.slow),
+        pytest.param(PIXEL_KL, STEPS, id="pixel_kl, steps"),
+    ],
 )
 def test_a_training_ends_where_a_plain_loop_does(
     demo_data: DataSpec, demo_manifest: Manifest, tmp_path: Path, kd: KDSpec, optim: OptimSpec
 ) -> None:
+    data = replace(demo_data, short_side=40, crop_size=40)
+    manifest = replace(demo_manifest, train=demo_manifest.train[: 2 * BATCH + 1])
     torch.manual_seed(5)
     teacher = build_model(TEACHER, num_classes=6).eval()
     with torch.no_grad():
         teacher.classifier.weight.mul_(300)  # so that it has opinions
     path = tmp_path / "teacher.pt"
-    torch.save(
-        {"model": teacher.state_dict(), "model_spec": asdict(TEACHER), "classes": list(demo_manifest.classes)}, path
-    )
+    torch.save({"model": teacher.state_dict(), "model_spec": asdict(TEACHER), "classes": list(manifest.classes)}, path)
     teacher = teacher.double()
     if kd.teacher_mode == "official_train":
         teacher.train()
@@ -140,18 +147,18 @@ def test_a_training_ends_where_a_plain_loop_does(
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.train()
     recipe = Recipe(
-        data=demo_data,
+        data=data,
         model=ModelSpec(name="tsn_mini10", resolution=24, dropout=0.5, antialias=kd.level != "clip"),
         kd=kd,
-        optim=replace(optim, epochs=2, batch_size=16, group_size=4),
+        optim=replace(optim, epochs=2, batch_size=BATCH, group_size=GROUP),
         teacher=Checkpoint(checkpoint=str(path)),
         precision="fp64",
         data_seed=3,
         model_seed=4,
     )
     root, sink = Path(str(demo_data.root)), FolderSink(tmp_path / "runs")
-    fit_cohort([MemberSpec(STEP, recipe)], manifest=demo_manifest, root=root, sink=sink, teacher_weights=path)
-    dataset = VideoDataset(demo_manifest.train, root=root, spec=demo_data, num_classes=6, split="train", data_seed=3)
+    fit_cohort([MemberSpec(STEP, recipe)], manifest=manifest, root=root, sink=sink, teacher_weights=path)
+    dataset = VideoDataset(manifest.train, root=root, spec=data, num_classes=6, split="train", data_seed=3)
     ours, expected = load_weights(sink.weights(STEP))["model"], written_out(recipe, dataset, teacher)
     for name, value in expected.items():
         torch.testing.assert_close(

@@ -61,6 +61,7 @@ def test_torchvision_takes_other_positions_where_height_or_width_shrink() -> Non
         assert not torch.equal(ours.get_relative_position_bias(window), theirs.get_relative_position_bias(window))
 
 
+@pytest.mark.slow
 def test_swin_at_224_pixels_answers_as_torchvisions() -> None:
     torch.manual_seed(0)
     reference = swin3d_t(weights=None).eval()

@@ -6,24 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from orchestrator.spec.columns import protocol_in
 from orchestrator.stats.estimates import Estimate, number_text
 from orchestrator.tables.published import PublishedColumn
 
 SeedState = Literal[
     "done", "missing", "failed", "pruned", "running", "interrupted", "teacher failed", "stale", "not measured"
 ]
-"""stale: MLflow has the row and seed, but of a recipe that the sweep no longer asks for."""
-
-
-def protocol_in(key: str) -> str | None:
-    """The protocol that a metric's key names, test/<protocol>/<metric>; None of test/<metric>: each step's own."""
-    parts = key.split("/")
-    return parts[1] if parts[0] == "test" and len(parts) == 3 else None
-
-
-def shown(key: str, value: float) -> float:
-    """A metric's value in the unit that tables have: accuracies in percent."""
-    return 100.0 * value if key.startswith("test/") else value
+"""Of a row's seed in one column. stale: MLflow has a run of the row and seed, but of another recipe than the sweep asks
+for now. not measured: its step is done and lacks the metric."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +24,7 @@ class Column:
     key: str
     heading: str
     unit: str
-    """%, G, M or clips/s; values of entries are in it."""
+    """Values of entries are in it: %, G, M, clips/s..."""
     delta_to: str | None = None
     """Row that this column's paired differences are taken to."""
     published: PublishedColumn | None = None

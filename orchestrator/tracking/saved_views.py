@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from orchestrator.spec.columns import main_metric, quantity_of
 from orchestrator.spec.sweep import Sweep
 
 RESULTS, BY_LEVEL, COST, FAILURES = "results", "by-kd-level", "accuracy-against-cost", "failures"
@@ -28,9 +29,8 @@ def view_tag(view: str) -> str:
 
 def view_tags(sweep: Sweep) -> dict[str, str]:
     """Tags of the sweep's experiment: one for each view."""
-    metrics = list(dict.fromkeys(column for table in sweep.tables.values() for column in table.columns))
-    metrics = metrics or ["test/top1", "GMACs"]
-    accuracy = next((metric for metric in metrics if metric.startswith("test/")), "test/top1")
+    metrics = list(sweep.columns) or ["test/top1", "GMACs"]
+    accuracy = main_metric(metrics) or "test/top1"
     views = {
         RESULTS: _table(metrics, order=accuracy),
         BY_LEVEL: {**_table(metrics, order=accuracy), "searchFilter": STUDENTS, "groupBy": _grouped_by("kd.level")},
@@ -49,12 +49,12 @@ def _saved(name: str, state: dict[str, Any]) -> str:
 
 
 def _table(metrics: list[str], *, order: str, tags: list[str] | None = None) -> dict[str, Any]:
-    """Columns: tags, metrics, then what sets the recipes apart; the best accuracy first."""
+    """Columns: tags, metrics, then what sets the recipes apart; the best value of `order` first."""
     columns = [f"tags.`{name}`" for name in tags or []]
     columns += [*(f"metrics.`{name}`" for name in metrics), *(f"params.`{name}`" for name in PARAMS)]
     return {
         "orderByKey": f"metrics.`{order}`",
-        "orderByAsc": False,
+        "orderByAsc": not quantity_of(order).higher_is_better,
         "selectedColumns": columns,
         "columnOrder": ["attributes.`Run Name`", "runDateAndNestInfo", *columns],
         "columnWidths": {
@@ -73,7 +73,7 @@ def _grouped_by(param: str) -> dict[str, Any]:
 def _cost_charts(metrics: list[str], accuracy: str) -> dict[str, Any]:
     """Accuracy against resolution and against each cost of the tables."""
     axes = [("PARAM", "model.resolution")]
-    axes += [("METRIC", metric) for metric in metrics if not metric.startswith("test/")]
+    axes += [("METRIC", metric) for metric in metrics if not quantity_of(metric).is_test]
     charts = [
         {
             "type": "SCATTER",

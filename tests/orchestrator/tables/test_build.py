@@ -291,9 +291,8 @@ def test_the_plot_has_one_point_for_rows_of_the_same_steps_under_the_tables_own_
     ],
 )
 def test_a_table_that_could_never_be_filled_is_refused_beforehand(tmp_path: Path, old: str, new: str, message: str):
-    stored = StoredSweep(tmp_path, text=SWEEP.replace(old, new))
     with pytest.raises(BadInput) as caught:
-        check_tables(stored.sweep, load_published())
+        check_tables(StoredSweep(tmp_path, text=SWEEP.replace(old, new)).sweep, load_published())
     assert message in str(caught.value)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
 from typing import Literal
 
 from orchestrator.spec.strict import naming
@@ -124,7 +123,6 @@ def plain_key(key: str) -> str:
     return f"test/{key.split('/')[-1]}" if key.startswith("test/") else key
 
 
-@cache
 def quantity_of(key: str) -> Quantity:
     """The catalogue's row for a metric; one without heading and unit where the metric is recorded but is no column."""
     found = COLUMNS.get(plain_key(key))

@@ -46,8 +46,8 @@ print(sorted(set(sys.modules) & set(sys.argv[2:])))
     [
         ("orchestrator.cli.main", ["torch", "torchvision", "av", "ray", "mlflow", "pandas"]),
         ("orchestrator.experiment.bound_sweep", ["torch", "torchvision", "av", "ray", "mlflow", "pandas"]),
-        ("orchestrator.experiment.build_tables", ["torch", "torchvision", "av", "ray", "mlflow"]),
-        ("orchestrator.cli.show_plan", ["torch", "torchvision", "av", "ray", "mlflow"]),
+        ("orchestrator.experiment.build_tables", ["torch", "torchvision", "av", "ray", "mlflow", "pandas"]),
+        ("orchestrator.cli.show_plan", ["torch", "torchvision", "av", "ray", "mlflow", "pandas"]),
         # A sweep file is checked by the catalogues alone.
         ("reskd.models.catalogue", ["torch", "torchvision"]),
         # What Ray loads in each trial and in each of its controllers, where no network is built.

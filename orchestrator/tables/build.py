@@ -49,9 +49,10 @@ def build_table(
     columns = tuple(make_column(name, spec, paper, data_names, published) for name in spec.columns)
     figures = published_figures(spec, columns, paper)
     plotted = _plotted(sweep, spec) if "accuracy_vs_gmacs" in spec.plot else None
+    # A plot shows every row of the sweep, and the reference of differences need not be a row of the table.
+    needed = set(recipes) if plotted else {*spec.rows, spec.delta_to}
     results = collect_results(
-        # A plot shows every row of the sweep, and the reference of differences need not be a row of the table.
-        [cell for cell in sweep.cells if plotted or cell.row in {*spec.rows, spec.delta_to}],
+        [cell for cell in sweep.cells if cell.row in needed],
         steps=steps,
         records=records,
         metrics=list(dict.fromkeys((*spec.columns, *((plotted, COST) if plotted else ())))),

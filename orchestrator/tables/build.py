@@ -142,7 +142,9 @@ def _plotted(sweep: Sweep, spec: TableSpec) -> str:
     """The metric of the plot; BadInput where the table has none."""
     key = main_metric(spec.columns)
     if key is None:
-        raise BadInput(f"{sweep.path}: plot 'accuracy_vs_gmacs' needs a column test/...; add one to the table")
+        raise BadInput(
+            f"{sweep.path}: plot 'accuracy_vs_gmacs' needs a column test/... of an accuracy; add one to the table"
+        )
     return key
 
 

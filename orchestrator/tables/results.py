@@ -55,11 +55,11 @@ class Result:
     """In `unit`; None where the cell is not done or lacks the metric."""
     unit: str
     protocol: str | None = None
-    """That a figure of a test, or a cost of a clip, is by."""
+    """Name of the protocol behind it, for a metric of the test and for a cost of a clip."""
     num_clips: int | None = None
-    """Clips that a figure of a test is over."""
+    """Number of clips behind it, for a metric of the test."""
     device: str | None = None
-    """That a speed was measured on."""
+    """Where it was measured, for a speed."""
     note: str = ""
     """Why the cell failed or was stopped early, or that it waits for a teacher that did."""
     url: str | None = None
@@ -83,11 +83,11 @@ def collect_results(
     with_recorded: bool = False,
     bench: Sequence[BenchFile] = (),
 ) -> list[Result]:
-    """The rows of these cells, in their order: one for each metric, whether it is there or not.
+    """One result for each of the cells, in their order, and each of the metrics, measured or not.
 
-    records: by step id, with those of other recipes than the steps', which tell a stale cell from a missing one.
-    with_recorded: every metric on record too, before those that were asked for. bench: imported measurements, whose
-    value every cell of a fitting network has.
+    records: step id -> record. Records of steps that are not in ``steps`` tell a stale cell from a missing one.
+    with_recorded: add every metric that is on record, before those that were asked for.
+    bench: imported measurements; each cell of a network that was measured gets the value.
     """
     step_of = {cell: step for step in steps.values() for cell in step.cells}
     others = {cell for step_id, record in records.items() if step_id not in steps for cell in record.cells}

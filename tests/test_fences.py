@@ -33,7 +33,7 @@ NOT_YET = [
     ),
     (
         ["orchestrator.experiment.build_tables", "orchestrator.cli.show_plan"],
-        ["torch", "torchvision", "av", "ray", "mlflow"],
+        ["torch", "torchvision", "av", "ray", "mlflow", "pandas"],
     ),
     # What a trial loads, where nothing is trained: pandas comes with Ray Train.
     (["orchestrator.run.lanes.trial"], ["torch", "torchvision", "av", "mlflow"]),

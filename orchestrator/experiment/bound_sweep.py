@@ -16,10 +16,11 @@ from orchestrator.spec.strict import naming
 from orchestrator.spec.sweep import Sweep, load
 from orchestrator.stats.estimates import paired_difference
 from orchestrator.stats.sequential import Look, look_at
-from orchestrator.store.step_record import StepRecord, records_from_store
+from orchestrator.store.step_record import records_from_store
 from orchestrator.store.store import Store
 from orchestrator.tables.build import check_tables
 from orchestrator.tables.published import load_published
+from orchestrator.tables.results import collect_results
 from reskd.data.annotations import data_root
 from reskd.data.manifest import Manifest, build_manifest, read_manifest
 from reskd.data.sampling import num_steps
@@ -55,7 +56,11 @@ class Prepared:
             return self
         compared = [cell for cell in sweep.with_seeds(auto.limit).cells if cell.row in auto.compare]
         records = records_from_store(self.store, steps_of(self.possible, compared))
-        values, reference = (_percent_by_seed(records, row, auto.column) for row in auto.compare)
+        results = collect_results(compared, steps=self.possible, records=records, metrics=[auto.column])
+        values, reference = (
+            {result.seed: result.value for result in results if result.row == row and result.value is not None}
+            for row in auto.compare
+        )
         look = look_at(dict(paired_difference(values, reference).by_seed), auto)
         grown = sweep.with_seeds(look.num_seeds)
         return replace(self, sweep=grown, steps=steps_of(self.possible, grown.cells), look=look)
@@ -119,15 +124,6 @@ def prepare(path: Path, *, changes: Sequence[str] = (), store: Store) -> Prepare
     limit = sweep.auto.limit if sweep.auto else 0
     steps = build_steps(sweep.with_seeds(limit), manifest_of=manifest_sha256)
     return Prepared(sweep, store, steps, manifests, tuple(dict.fromkeys(unseen)), possible=steps).grown()
-
-
-def _percent_by_seed(records: Mapping[str, StepRecord], row: str, column: str) -> dict[int, float]:
-    return {
-        seed: 100 * record.metrics[column]
-        for record in records.values()
-        for name, seed in record.cells
-        if name == row and column in record.metrics
-    }
 
 
 def _manifest(spec: DataSpec, store: Store) -> Manifest | None:

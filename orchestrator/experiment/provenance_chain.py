@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.experiment.bound_sweep import Prepared
+from orchestrator.spec.columns import protocol_in, quantity_of
 from orchestrator.spec.steps import Step, name_of
 from orchestrator.spec.strict import did_you_mean
 from orchestrator.store.step_record import StepRecord, records_from_store, words_for
 from orchestrator.tables.build import build_table
 from orchestrator.tables.published import load_published
-from orchestrator.tables.table import Entry, protocol_in
+from orchestrator.tables.table import Entry
 from reskd.errors import BadInput
 
 Chain = dict[str, Any]
@@ -112,6 +113,6 @@ def _link(prepared: Prepared, step: Step, records: dict[str, StepRecord], *, col
         "num_clips": judged.get("num_clips"),
         "num_skipped": judged.get("num_skipped"),
         "skipped": judged.get("skipped", []),
-        "device": record.device if record and column == "clips/s" else None,
+        "device": record.device if record and quantity_of(column).record == "throughput" else None,
         "teacher": _link(prepared, teacher, records) if teacher else step.teacher_checkpoint,
     }

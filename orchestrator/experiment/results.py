@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.experiment.bound_sweep import Prepared, prepare
+from orchestrator.store.imported_speeds import read_bench
 from orchestrator.store.open import store_at
 from orchestrator.store.step_record import records_from_store
 from orchestrator.tables.published import load_published
@@ -22,7 +23,8 @@ def results(
     """The results of a sweep file: a pandas DataFrame with a row for each cell and metric.
 
     Columns: sweep, row, seed, step_id, state, metric, value, unit, protocol, num_clips, device, published,
-    published_heading. A cell that is not done has rows without a value.
+    published_heading. A cell that is not done has rows without a value, and ``state`` says why: missing, running,
+    failed, pruned (stopped early), interrupted, teacher failed, or stale (MLflow has it of another recipe).
 
     source: "store", or "mlflow" for what is published there. store: as ``--store`` takes it; None: the default one.
     Raises BadInput for a file or a place that is wrong.
@@ -41,4 +43,10 @@ def results_of(prepared: Prepared, *, source: str, tracking_uri: str | None) -> 
         records = publisher.records()
     else:
         raise BadInput(f"source: {source!r} is neither mlflow nor store")
-    return results_frame(prepared.sweep, steps=prepared.steps, records=records, published=load_published())
+    return results_frame(
+        prepared.sweep,
+        steps=prepared.steps,
+        records=records,
+        published=load_published(),
+        bench=read_bench(prepared.store),
+    )

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.spec.columns import main_metric
 from orchestrator.spec.sweep import PlotKind
 from orchestrator.store.step_record import records_from_store
 from orchestrator.tables.build import build_table
@@ -85,11 +86,9 @@ def _gains(prepared: Prepared, rows: Sequence[str], *, over: str, file: str) -> 
 def _costs(prepared: Prepared) -> list[Figure]:
     """The cost plot, from the first table with an accuracy. It shows every row of the sweep."""
     sweep = prepared.sweep
-    spec = next(
-        (spec for spec in sweep.tables.values() if any(name.startswith("test/") for name in spec.columns)), None
-    )
+    spec = next((spec for spec in sweep.tables.values() if main_metric(spec.columns)), None)
     if spec is None:
-        raise BadInput(f"{sweep.path}: no table has a column test/..., so there is no accuracy to draw")
+        raise BadInput(f"{sweep.path}: no table has a column test/... of an accuracy, so there is none to draw")
     table = build_table(
         "cost",
         replace(spec, plot=("accuracy_vs_gmacs",)),

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from orchestrator.spec.columns import check_column, quantity_of
 from orchestrator.spec.early_stopping import EarlyStopping, check_rows
 from orchestrator.spec.expand import DRAWS, Cell, check_keys, expand, flatten, list_rows
 from orchestrator.spec.expectations import Expect
@@ -22,17 +23,6 @@ from reskd.errors import BadInput
 from reskd.recipe import Recipe
 
 __all__ = ["Cell", "CohortSpec", "Resources", "Sweep", "TableSpec", "load", "recipe_from_dict", "recipe_to_dict"]
-
-COSTS = {
-    "GMACs": ("GMACs a clip", "G"),
-    "GMACs_with_attention": ("GMACs with attention", "G"),
-    "GFLOPs": ("GFLOPs a clip", "G"),
-    "params_M": ("parameters (M)", "M"),
-    "clips/s": ("clips/s", "clips/s"),
-    "bench/clips/s": ("clips/s, measured alone", "clips/s"),
-}
-"""Columns that are not test metrics: key -> heading and unit. Test metrics are ``test/...``."""
-
 
 PlotKind = Literal["accuracy_vs_gmacs", "learning_curves", "class_gain"]
 
@@ -117,7 +107,7 @@ class TableSpec:
     rows: tuple[str, ...]
     """Rows of the sweep, in the table's order. `row` in the file means all rows."""
     columns: tuple[str, ...]
-    """Columns: test/<metric>, test/<protocol>/<metric>, or one of COSTS."""
+    """Columns: test/<metric> or test/<protocol>/<metric> of an evaluation, or a cost such as GMACs."""
     delta_to: str | None = None
     """The row to which paired differences are computed."""
     published: str | None = None
@@ -158,6 +148,11 @@ class Sweep:
     @property
     def rows(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(cell.row for cell in self.cells))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of all tables, each once."""
+        return tuple(dict.fromkeys(column for table in self.tables.values() for column in table.columns))
 
     def seeds_of(self, row: str) -> tuple[int, ...]:
         return tuple(cell.seed for cell in self.cells if cell.row == row)
@@ -268,6 +263,7 @@ def _seeds(tree: object) -> tuple[tuple[int, ...], AutoSeeds | None]:
         raise BadInput("'seeds.auto' must say what to compare: seeds: {auto: {compare: [row, row], column: test/top1}}")
     if isinstance(tree, dict):
         rule: SeedRule = check(SeedRule, tree, name="seeds")
+        check_column(rule.auto.column, "'seeds.auto.column'")
         return tuple(range(rule.auto.start)), rule.auto
     seeds: tuple[int, ...] = check(tuple[int, ...], tree, name="seeds")
     if not seeds:
@@ -334,8 +330,7 @@ def _table(key: str, tree: object, rows: Sequence[str]) -> TableSpec:
         if row is not None and row not in rows:
             raise BadInput(f"'{name}.{part}' names {row!r}, which is not a row{did_you_mean(row, rows)}")
     for column in table.columns:
-        if not column.startswith("test/") and column not in COSTS:
-            raise BadInput(f"'{name}.columns' has {column!r}; a column is test/<metric> or one of {', '.join(COSTS)}")
+        check_column(column, f"'{name}.columns'")
     for part, is_used in (("published_rows", table.published_rows), ("peers", table.peers)):
         if is_used and table.published is None:
             raise BadInput(f"'{name}.{part}' needs '{name}.published', the table that the rows are from")
@@ -356,6 +351,6 @@ def _check_expect(table: TableSpec, name: str) -> None:
                 raise BadInput(f"{where}: not a column of the table{did_you_mean(column, table.columns)}")
             if expected.is_about_published and table.published is None:
                 raise BadInput(f"{where} needs '{name}.published', the table whose figure it is about")
-            has_delta = column not in COSTS and not column.endswith("/agreement")
+            has_delta = quantity_of(column).ranks_rows
             if expected.is_about_delta and (table.delta_to in (None, row) or not has_delta):
                 raise BadInput(f"{where} has no difference to expect: it needs '{name}.delta_to', another row")

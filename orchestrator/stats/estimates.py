@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -13,6 +13,12 @@ from scipy.special import stdtrit
 CONFIDENCE = 0.95
 MIN_SEEDS = 3
 """Fewest seeds for an interval. With two seeds, its half-width would be nine standard deviations."""
+
+DECIMALS: dict[str, Callable[[float], int]] = {
+    "%": lambda size: 1,
+    "clips/s": lambda size: 0 if size >= 100 else 1,
+}
+"""Unit -> decimals of a number of that size. A unit that is not here has two or three significant digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +85,10 @@ def paired_difference(
 
 def num_decimals(value: float, *, unit: str) -> int:
     """Number of decimals to show: one for percentages, two or three significant digits for costs."""
-    size = abs(value)
-    if unit == "%":
-        return 1
-    if unit == "clips/s":
-        return 0 if size >= 100 else 1
+    return DECIMALS.get(unit, _significant)(abs(value))
+
+
+def _significant(size: float) -> int:
     return 1 if size >= 10 else 2 if size >= 0.1 else 4
 
 

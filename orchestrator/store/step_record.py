@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from orchestrator.spec.columns import read_costs
 from orchestrator.spec.steps import Step, name_and_seed
 from orchestrator.store.store import Store
-from reskd.cost.complexity import Complexity
 from reskd.files import Json
 
 State = Literal["done", "failed", "pruned", "running", "interrupted"]
@@ -41,8 +41,7 @@ class StepRecord:
     """(row, seed) of the cells that show this step."""
     data_name: str
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """test/*, GMACs, GMACs_with_attention, GFLOPs, params_M, clips/s, data/damaged_clips; empty until the step is
-    done."""
+    """test/*, the recorded costs of `COLUMNS`, data/damaged_clips; empty until the step is done."""
     num_clips: int | None = None
     """Number of clips in the final test."""
     num_skipped: int | None = None
@@ -149,20 +148,12 @@ def _record(store: Store, step: Step, *, done: Json | None) -> StepRecord:
 
 
 def _final_metrics(done: Json, evaluations: Mapping[str, Json], speed: Json | None) -> dict[str, float]:
-    cost = done["complexity"]
-    metrics = {
-        **done["metrics"],
-        "GMACs": cost["gmacs"],
-        "GMACs_with_attention": Complexity(**cost).gmacs_with_attention,
-        "GFLOPs": cost["gflops"],
-        "params_M": cost["num_params"] / 1e6,
-        "data/damaged_clips": len(done["damaged"]),
-    }
+    metrics = {**done["metrics"], **read_costs("done", done), "data/damaged_clips": len(done["damaged"])}
     for protocol, record in evaluations.items():
         if protocol != done["protocol"]:
             metrics |= {f"test/{protocol}/{name}": value for name, value in record["metrics"].items()}
     if speed:
-        metrics["clips/s"] = speed["clips_per_s"]
+        metrics |= read_costs("throughput", speed)
     return {name: float(value) for name, value in metrics.items()}
 
 

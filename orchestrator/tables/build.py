@@ -1,30 +1,34 @@
 """Tables as build targets: rows x columns of entries, each with its seeds, its runs and the paper's figure beside it.
 
-An entry is made from step records, from MLflow or from the store, which say the same. Nothing is averaged away:
-seeds that are missing, failed, running or stale are named in the entry, and published figures keep columns of
-their own.
+Entries and plots are made from the same rows as the DataFrame of a sweep's results: one for each cell and metric, from
+the records of MLflow or of the store, which say the same. Nothing is averaged away: seeds that are missing, failed,
+running or stale are named in the entry, and published figures keep columns of their own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from orchestrator.spec.columns import main_metric, plain_key, quantity_of
 from orchestrator.spec.steps import Step
 from orchestrator.spec.sweep import Sweep, TableSpec
 from orchestrator.stats.estimates import CONFIDENCE, Estimate, paired_difference
 from orchestrator.stats.sequential import Look
-from orchestrator.store.imported_speeds import BENCH, BenchFigure, BenchFile, bench_sentences, find_figure
+from orchestrator.store.imported_speeds import BenchFile, bench_sentences
 from orchestrator.store.step_record import StepRecord, records_from_store
-from orchestrator.tables.columns import ACCURACIES, check_tables, make_column
+from orchestrator.tables.columns import check_tables, make_column, published_figures
 from orchestrator.tables.head_notes import head_sentences
 from orchestrator.tables.published import Published, PublishedTable, published_peers
-from orchestrator.tables.table import Column, Entry, Plot, PlotPoint, SeedState, Table, shown
+from orchestrator.tables.results import Result, collect_results
+from orchestrator.tables.table import Column, Entry, Plot, PlotPoint, Table
 from reskd.errors import BadInput
+from reskd.recipe import Recipe
 
 __all__ = ["Column", "Entry", "StepRecord", "Table", "build_table", "check_tables", "records_from_store"]
 
-PER_CLIP = ("GMACs", "GMACs_with_attention", "GFLOPs")
+COST = "GMACs"
+"""What the plot accuracy_vs_gmacs is against."""
 
 
 def build_table(
@@ -43,27 +47,36 @@ def build_table(
     data_names = {recipes[row].data.name for row in spec.rows}
     paper = published.table(spec.published) if spec.published else None
     columns = tuple(make_column(name, spec, paper, data_names, published) for name in spec.columns)
-    seeds = _Seeds(sweep, steps, records)
+    figures = published_figures(spec, columns, paper)
+    plotted = _plotted(sweep, spec) if "accuracy_vs_gmacs" in spec.plot else None
+    # A plot shows every row of the sweep, and the reference of differences need not be a row of the table.
+    needed = set(recipes) if plotted else {*spec.rows, spec.delta_to}
+    results = collect_results(
+        [cell for cell in sweep.cells if cell.row in needed],
+        steps=steps,
+        records=records,
+        metrics=list(dict.fromkeys((*spec.columns, *((plotted, COST) if plotted else ())))),
+        bench=bench,
+    )
+    rows = _Rows(results)
     entries: dict[tuple[str, str], Entry] = {}
     for row in spec.rows:
         for column in columns:
-            figure = find_figure(bench, recipes[row]) if column.key == BENCH else None
-            entry = _bench_entry(row, column, figure) if column.key == BENCH else seeds.entry(row, column)
+            entry = rows.entry(row, column)
             if column.delta_to and row != column.delta_to:
                 is_sequential = sweep.auto is not None and {row, column.delta_to} == set(sweep.auto.compare)
                 confidence = sweep.auto.confidence if sweep.auto and is_sequential else CONFIDENCE
-                delta = seeds.delta(row, column, confidence=confidence)
-                notes = (*entry.notes, *seeds.delta_notes(row, column))
+                delta = rows.delta(row, column, confidence=confidence)
+                notes = (*entry.notes, *rows.delta_notes(row, column))
                 entry = replace(entry, delta=delta, is_sequential=is_sequential, notes=notes)
-            if paper and column.published:
-                values = paper.rows.get(spec.published_rows.get(row, row), {})
-                entry = replace(entry, published=values.get(column.published.name))
+            if (row, column.key) in figures:
+                entry = replace(entry, published=figures[row, column.key])
             entries[row, column.key] = entry
     peers = _peers(spec, paper, columns)
     for row, label in peers.items():
         for column in columns:
             entries[label, column.key] = _peer_entry(label, column, paper.rows[row] if paper else {})
-    used = {seeds.step_id(row, seed) for row in spec.rows for seed in seeds.of(row)}
+    used = {step_id for row in spec.rows for step_id in rows.step_ids(row, spec.columns[0])}
     data_name = next(iter(data_names)) if len(data_names) == 1 else ""
     return Table(
         key=key,
@@ -84,7 +97,7 @@ def build_table(
         columns=columns,
         rows=spec.rows,
         entries=entries,
-        plot=_plot(sweep, spec, seeds, data_name, published) if "accuracy_vs_gmacs" in spec.plot else None,
+        plot=_plot(spec, plotted, rows, recipes, data_name=data_name, published=published) if plotted else None,
         peers=tuple(peers.values()),
         data=published.data_sets.get(data_name, data_name),
     )
@@ -112,65 +125,62 @@ def _peer_entry(row: str, column: Column, values: Mapping[str, float]) -> Entry:
     )
 
 
-def _bench_entry(row: str, column: Column, figure: BenchFigure | None) -> Entry:
+def _network_entry(row: str, column: Column, value: float | None) -> Entry:
     """The entry for an imported measurement. It depends on the network, not on a training, so it has no seeds."""
     return Entry(
         row=row,
         column=column.key,
         unit=column.unit,
-        estimate=Estimate(((0, figure.measured.clips_per_s),) if figure else ()),
-        seed_states=((0, "done"),) if figure else (),
+        estimate=Estimate(() if value is None else ((0, value),)),
+        seed_states=() if value is None else ((0, "done"),),
         step_ids=(),
-        kind="measured" if figure else "not measured",
+        kind="not measured" if value is None else "measured",
     )
 
 
-class _Seeds:
-    """The seeds of one row, with the run and the record of each."""
+def _plotted(sweep: Sweep, spec: TableSpec) -> str:
+    """The metric of the plot. Raises BadInput if the table has none."""
+    key = main_metric(spec.columns)
+    if key is None:
+        raise BadInput(
+            f"{sweep.path}: plot 'accuracy_vs_gmacs' needs a column test/... of an accuracy; add one to the table"
+        )
+    return key
 
-    def __init__(self, sweep: Sweep, steps: Mapping[str, Step], records: Mapping[str, StepRecord]) -> None:
-        self._seeds: dict[str, list[int]] = {}
-        for cell in sweep.cells:
-            self._seeds.setdefault(cell.row, []).append(cell.seed)
-        self._recipes = {cell.row: cell.recipe for cell in sweep.cells}
-        self._step_of = {(row, seed): step.id for step in steps.values() for row, seed in step.cells}
-        self._steps, self._records = steps, records
-        self._stale = {cell for step_id, record in records.items() if step_id not in steps for cell in record.cells}
 
-    def step_id(self, row: str, seed: int) -> str | None:
-        return self._step_of.get((row, seed))
+class _Rows:
+    """The results of one table by row and metric, and what entries are made of them."""
 
-    def of(self, row: str) -> tuple[int, ...]:
-        return tuple(self._seeds[row])
+    def __init__(self, results: Iterable[Result]) -> None:
+        self._results: dict[tuple[str, str], list[Result]] = {}
+        for result in results:
+            self._results.setdefault((result.row, result.metric), []).append(result)
+
+    def step_ids(self, row: str, key: str) -> tuple[str, ...]:
+        return tuple(result.step_id for result in self._results[row, key])
 
     def values(self, row: str, key: str) -> dict[int, float]:
         """Seed -> value, in the unit of the column."""
-        found = {seed: self._record(row, seed) for seed in self._seeds[row]}
-        return {
-            seed: shown(key, record.metrics[key]) for seed, record in found.items() if record and key in record.metrics
-        }
+        return {result.seed: result.value for result in self._results[row, key] if result.value is not None}
 
     def entry(self, row: str, column: Column) -> Entry:
-        values = self.values(row, column.key)
-        records = [record for seed in values if (record := self._record(row, seed))]
-        # The cost of a clip also includes all views of the step's own protocol.
-        depends = column.key.startswith("test/") or column.key in PER_CLIP
-        protocols = {column.protocol or record.protocol or "" for record in records if depends}
-        devices = {record.device for record in records if record.device and column.key == "clips/s"}
+        quantity, results = quantity_of(column.key), self._results[row, column.key]
+        if quantity.record == "imported":
+            return _network_entry(row, column, results[0].value)
+        measured = [result for result in results if result.value is not None]
+        protocols = {result.protocol or "" for result in measured if quantity.depends_on_protocol}
         return Entry(
             row=row,
             column=column.key,
             unit=column.unit,
-            estimate=Estimate(tuple(values.items())),
-            seed_states=tuple((seed, self._state(row, seed, column.key)) for seed in self._seeds[row]),
-            step_ids=tuple(record.step_id for record in records),
+            estimate=Estimate(tuple(self.values(row, column.key).items())),
+            seed_states=tuple((result.seed, result.seed_state) for result in results),
+            step_ids=tuple(result.step_id for result in measured),
             protocols=tuple(sorted(protocols)),
-            devices=tuple(sorted(devices)),
-            notes=tuple(note for seed in self._seeds[row] if (note := self._note(row, seed))),
+            devices=tuple(sorted({result.device for result in measured if result.device})),
+            notes=tuple(result.note for result in results if result.note),
             links=tuple(
-                (str(seed), record.url)
-                for seed in values
-                if (record := self._record(row, seed)) and record.url and record.url.startswith("http")
+                (str(result.seed), result.url) for result in measured if result.url and result.url.startswith("http")
             ),
         )
 
@@ -198,54 +208,30 @@ class _Seeds:
         assert column.delta_to is not None
         if column.protocol is not None:
             return
-        for seed in self._seeds[row]:
-            ours, theirs = self._record(row, seed), self._record(column.delta_to, seed)
-            if ours and theirs and ours.protocol and theirs.protocol and ours.protocol != theirs.protocol:
-                told = f"it was tested by {ours.protocol} and {column.delta_to} by {theirs.protocol}"
-                yield seed, f"{told}; `reskd eval` tests both by one protocol, for a column test/<protocol>/<metric>"
+        reference = {result.seed: result.protocol for result in self._results[column.delta_to, column.key]}
+        for result in self._results[row, column.key]:
+            ours, theirs = result.protocol, reference.get(result.seed)
+            if ours and theirs and ours != theirs:
+                told = f"it was tested by {ours} and {column.delta_to} by {theirs}"
+                yield (
+                    result.seed,
+                    f"{told}; `reskd eval` tests both by one protocol, for a column test/<protocol>/<metric>",
+                )
 
-    def _record(self, row: str, seed: int) -> StepRecord | None:
-        return self._records.get(self._step_of.get((row, seed), ""))
-
-    def _state(self, row: str, seed: int, key: str) -> SeedState:
-        record = self._record(row, seed)
-        if record is None:
-            if self._teacher_failed(row, seed):
-                return "teacher failed"
-            return "stale" if (row, seed) in self._stale else "missing"
-        if record.state == "done":
-            return "done" if key in record.metrics else "not measured"
-        return record.state
-
-    def _teacher_failed(self, row: str, seed: int) -> bool:
-        teacher = self._teacher(row, seed)
-        return teacher is not None and teacher.state in ("failed", "pruned")
-
-    def _teacher(self, row: str, seed: int) -> StepRecord | None:
-        step = self._steps.get(self._step_of.get((row, seed), ""))
-        return self._records.get(step.teacher_id or "") if step else None
-
-    def _note(self, row: str, seed: int) -> str:
-        """Why a seed failed or was stopped early, or that it waits for a teacher that did; nothing for the others."""
-        record, teacher = self._record(row, seed), self._teacher(row, seed)
-        if record is not None and record.state == "failed":
-            return f"{row}, seed {seed}, failed: {_why(record)}"
-        if record is not None and record.state == "pruned":
-            return f"{row}, seed {seed}, {record.note}"
-        if record is None and teacher is not None and teacher.state in ("failed", "pruned"):
-            became = "failed" if teacher.state == "failed" else "was stopped early"
-            return f"{row}, seed {seed}, waits for its teacher {teacher.step_id}, which {became}: {_why(teacher)}"
-        return ""
-
-    def plot_points(self, key: str, *, table_rows: Sequence[str]) -> tuple[PlotPoint, ...]:
+    def plot_points(
+        self, key: str, recipes: Mapping[str, Recipe], *, table_rows: Sequence[str]
+    ) -> tuple[PlotPoint, ...]:
         """Every row with an accuracy and a cost, its series named by level and, where they differ, network."""
-        models = {recipe.model.name for recipe in self._recipes.values()}
+        models = {recipe.model.name for recipe in recipes.values()}
+        same: dict[tuple[str, ...], list[str]] = {}  # rows that the same steps answer
+        for row in recipes:
+            same.setdefault(self.step_ids(row, key), []).append(row)
         points = []
-        for rows in self._rows_by_steps():
+        for rows in same.values():
             rows.sort(key=lambda row: row not in table_rows)  # the table's own name first
-            accuracies, costs = self.values(rows[0], key), self.values(rows[0], "GMACs")
+            accuracies, costs = self.values(rows[0], key), self.values(rows[0], COST)
             if accuracies and costs:
-                recipe = self._recipes[rows[0]]
+                recipe = recipes[rows[0]]
                 level = f"{recipe.kd.level}-level distillation" if recipe.has_teacher else "no distillation"
                 point = PlotPoint(
                     row=" = ".join(rows),
@@ -257,25 +243,10 @@ class _Seeds:
                 points.append(point)
         return tuple(points)
 
-    def _rows_by_steps(self) -> list[list[str]]:
-        """Rows, those that the same steps answer together."""
-        rows: dict[tuple[str | None, ...], list[str]] = {}
-        for row, seeds in self._seeds.items():
-            rows.setdefault(tuple(self.step_id(row, seed) for seed in seeds), []).append(row)
-        return list(rows.values())
 
-
-def _why(record: StepRecord) -> str:
-    """The reason and the last lines of the traceback, on one line."""
-    trace = " | ".join(line.strip() for line in record.trace.splitlines())
-    return f"{record.note} ({trace})" if trace else record.note
-
-
-def _plot(sweep: Sweep, spec: TableSpec, seeds: _Seeds, data_name: str, published: Published) -> Plot | None:
-    key = next((key for key in spec.columns if key.startswith("test/") and "agreement" not in key), None)
-    if key is None:
-        raise BadInput(f"{sweep.path}: plot 'accuracy_vs_gmacs' needs a column test/...; add one to the table")
-    metric = ACCURACIES.get(key.split("/")[-1], key)
+def _plot(
+    spec: TableSpec, key: str, rows: _Rows, recipes: Mapping[str, Recipe], *, data_name: str, published: Published
+) -> Plot:
     peers, peers_from = published_peers(published, measured=key, data_name=data_name)
-    points = seeds.plot_points(key, table_rows=spec.rows)
-    return Plot(heading=f"{metric} (%)", points=points, peers=peers, peers_from=peers_from)
+    points = rows.plot_points(key, recipes, table_rows=spec.rows)
+    return Plot(heading=quantity_of(plain_key(key)).heading, points=points, peers=peers, peers_from=peers_from)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from orchestrator.spec.columns import quantity_of
 from orchestrator.spec.sweep import Sweep, TableSpec
 from orchestrator.tables.published import PublishedTable
 from orchestrator.tables.table import Column, Entry
@@ -61,9 +62,10 @@ def _compare(
         ("network", recipe.model.name, _network(paper, beside, data=column.published.data)),
         ("resolution", f"{recipe.model.resolution} px", _pixels(known.resolution)),
     ]
-    if column.unit != "clips/s":
+    quantity = quantity_of(column.key)
+    if quantity.depends_on_protocol:
         pairs.append(("protocol", ours, known.protocol))
-    if column.unit == "%":
+    if quantity.is_test:
         pairs.append(("epochs", recipe.optim.epochs, known.epochs))
     told = [(what, ours, theirs) for what, ours, theirs in pairs if theirs is not None]
     differing = [f"{what} {ours}, published with {theirs}" for what, ours, theirs in told if ours != theirs]

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.spec.columns import quantity_of
 from orchestrator.spec.steps import Step
 from orchestrator.store.store import Store
-from orchestrator.tables.columns import ACCURACIES
 from orchestrator.tables.cost_plot import COLOURS, FONT_SIZE
 
 if TYPE_CHECKING:
@@ -43,13 +43,13 @@ def read_curves(store: Store, steps: Mapping[str, Step], rows: Sequence[str], *,
     for row in rows:
         ids = tuple(step.id for step in steps.values() if any(cell[0] == row for cell in step.cells))
         names.setdefault(ids, []).append(row)
-    curves = []
+    curves, quantity = [], quantity_of(f"test/{metric}")
     for ids, same in names.items():
         found: dict[int, list[float]] = {}
         for step_id in ids:
             for line in store.metrics(step_id):
                 if f"val/{metric}" in line["metrics"]:
-                    found.setdefault(line["epoch"], []).append(100 * line["metrics"][f"val/{metric}"])
+                    found.setdefault(line["epoch"], []).append(quantity.shown(line["metrics"][f"val/{metric}"]))
         if found:
             most = max(map(len, found.values()))
             by_epoch = tuple((epoch, tuple(found[epoch])) for epoch in sorted(found) if len(found[epoch]) == most)
@@ -63,7 +63,7 @@ def draw_curves(curves: Sequence[Curve], *, metric: str) -> Figure:
 
     figure = Figure(figsize=(8.6, 4.8), dpi=150, layout="constrained")
     axes = figure.subplots()
-    are_few = len(curves) <= MAX_BANDS
+    quantity, are_few = quantity_of(f"test/{metric}"), len(curves) <= MAX_BANDS
     last = max(epoch for curve in curves for epoch, _ in curve.by_epoch)
     step = 0.005 * last  # bars of several rows are shifted a little, so that they stand side by side
     for index, curve in enumerate(curves):
@@ -78,14 +78,15 @@ def draw_curves(curves: Sequence[Curve], *, metric: str) -> Figure:
         axes.plot(epochs, curve.means, line, color=colour, marker="o", markersize=3.5, label=curve.row)
     axes.set_xlabel("epoch")
     axes.set_ylabel(
-        f"validation {ACCURACIES[metric]} (%)\nmean over seeds; {'band' if are_few else 'bar'}: lowest to highest"
+        f"validation {quantity.heading}\nmean over seeds; {'band' if are_few else 'bar'}: lowest to highest"
     )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     # In the order of the curves' last values, so that each name is near its line.
     handles, labels = axes.get_legend_handles_labels()
-    order = sorted(range(len(curves)), key=lambda index: -curves[index].means[-1])
+    ends = [curve.means[-1] for curve in curves]
+    order = sorted(range(len(curves)), key=ends.__getitem__, reverse=quantity.higher_is_better)
     figure.legend(
         [handles[index] for index in order],
         [labels[index] for index in order],

@@ -6,25 +6,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from orchestrator.spec.columns import protocol_in
 from orchestrator.stats.estimates import Estimate, number_text
 from orchestrator.tables.published import PublishedColumn
 
 SeedState = Literal[
     "done", "missing", "failed", "pruned", "running", "interrupted", "teacher failed", "stale", "not measured"
 ]
-"""stale: MLflow has this row and seed, but with an older recipe of the sweep."""
+"""The state of a row's seed in one column.
 
-
-def protocol_in(key: str) -> str | None:
-    """The protocol in a metric's key test/<protocol>/<metric>; None for test/<metric>, which is each step's final
-    test."""
-    parts = key.split("/")
-    return parts[1] if parts[0] == "test" and len(parts) == 3 else None
-
-
-def shown(key: str, value: float) -> float:
-    """A metric's value in the unit that tables have: accuracies in percent."""
-    return 100.0 * value if key.startswith("test/") else value
+stale: MLflow has a run of the row and seed, but with an older recipe of the sweep. not measured: the step is done and
+has no value of the metric.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +27,7 @@ class Column:
     key: str
     heading: str
     unit: str
-    """%, G, M or clips/s; values of entries are in it."""
+    """Values of entries are in it: %, G, M, clips/s..."""
     delta_to: str | None = None
     """Row that this column's paired differences are taken to."""
     published: PublishedColumn | None = None

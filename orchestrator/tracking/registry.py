@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.spec.columns import main_metric, quantity_of
 from orchestrator.spec.steps import Step
 from orchestrator.spec.sweep import Sweep
 from orchestrator.store.step_record import NOTE_TAG, StepRecord
@@ -62,8 +63,8 @@ def _best_rows(
     sweep: Sweep, steps: Mapping[str, Step], records: Mapping[str, StepRecord], done: set[str]
 ) -> Iterable[tuple[str, str, list[Step]]]:
     """(row, metric, its steps) of the best row of each student network and frame size."""
-    columns = [column for table in sweep.tables.values() for column in table.columns]
-    accuracy = next((column for column in columns if column.startswith("test/")), "test/top1")
+    accuracy = main_metric(sweep.columns) or "test/top1"
+    sign = 1 if quantity_of(accuracy).higher_is_better else -1
     best: dict[str, tuple[float, str, list[Step]]] = {}
     by_cell = {cell: step for step in steps.values() for cell in step.cells}
     for row in dict.fromkeys(cell.row for cell in sweep.cells):
@@ -73,9 +74,9 @@ def _best_rows(
         if not found or len(held) < len(sweep.seeds) or not found[0].recipe.has_teacher:
             continue
         network = found[0].recipe.model.words
-        mean = sum(held) / len(held)
-        if mean > best.get(network, (-1.0, "", []))[0]:
-            best[network] = mean, row, found
+        score = sign * sum(held) / len(held)
+        if network not in best or score > best[network][0]:
+            best[network] = score, row, found
     return [(row, accuracy, found) for _, row, found in best.values()]
 
 

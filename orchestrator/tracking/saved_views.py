@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from orchestrator.spec.columns import main_metric, quantity_of
 from orchestrator.spec.sweep import Sweep
 
 RESULTS, BY_LEVEL, COST, FAILURES = "results", "by-kd-level", "accuracy-against-cost", "failures"
@@ -27,10 +28,9 @@ def view_tag(view: str) -> str:
 
 
 def view_tags(sweep: Sweep) -> dict[str, str]:
-    """Tags of the sweep's experiment, one for each view."""
-    metrics = list(dict.fromkeys(column for table in sweep.tables.values() for column in table.columns))
-    metrics = metrics or ["test/top1", "GMACs"]
-    accuracy = next((metric for metric in metrics if metric.startswith("test/")), "test/top1")
+    """Tags of the sweep's experiment: one for each view."""
+    metrics = list(sweep.columns) or ["test/top1", "GMACs"]
+    accuracy = main_metric(metrics) or "test/top1"
     views = {
         RESULTS: _table(metrics, order=accuracy),
         BY_LEVEL: {**_table(metrics, order=accuracy), "searchFilter": STUDENTS, "groupBy": _grouped_by("kd.level")},
@@ -54,7 +54,7 @@ def _table(metrics: list[str], *, order: str, tags: list[str] | None = None) -> 
     columns += [*(f"metrics.`{name}`" for name in metrics), *(f"params.`{name}`" for name in PARAMS)]
     return {
         "orderByKey": f"metrics.`{order}`",
-        "orderByAsc": False,
+        "orderByAsc": not quantity_of(order).higher_is_better,
         "selectedColumns": columns,
         "columnOrder": ["attributes.`Run Name`", "runDateAndNestInfo", *columns],
         "columnWidths": {
@@ -73,7 +73,7 @@ def _grouped_by(param: str) -> dict[str, Any]:
 def _cost_charts(metrics: list[str], accuracy: str) -> dict[str, Any]:
     """Charts of accuracy against resolution and against each cost column of the tables."""
     axes = [("PARAM", "model.resolution")]
-    axes += [("METRIC", metric) for metric in metrics if not metric.startswith("test/")]
+    axes += [("METRIC", metric) for metric in metrics if not quantity_of(metric).is_test]
     charts = [
         {
             "type": "SCATTER",

@@ -16,7 +16,7 @@ from orchestrator.spec.sweep import load
 from orchestrator.stats.estimates import CONFIDENCE
 from orchestrator.stats.sequential import AutoSeeds, look_at
 from orchestrator.store.store import Store
-from orchestrator.tables.build import Table, build_table, check_tables, records_from_store
+from orchestrator.tables.build import Table, build_table, records_from_store
 from orchestrator.tables.published import load_published
 from reskd.errors import BadInput
 from tests.support.command_line import call
@@ -137,9 +137,8 @@ def test_one_value_of_the_rule_can_be_set_and_a_list_in_its_place(tmp_path: Path
 
 
 def test_a_metric_that_no_run_has_is_refused(tmp_path: Path) -> None:
-    stored = StoredSweep(tmp_path, text=SWEEP.replace("SEEDS", RULE.replace("test/top1", "test/top2")))
-    with pytest.raises(BadInput, match=r"'seeds\.auto\.column' has 'test/top2'"):
-        check_tables(stored.sweep, load_published())
+    with pytest.raises(BadInput, match=r"levels\.yaml: 'seeds\.auto\.column' has 'test/top2'"):
+        StoredSweep(tmp_path, text=SWEEP.replace("SEEDS", RULE.replace("test/top1", "test/top2")))
 
 
 def growing(folder: Path) -> StoredSweep:

@@ -89,6 +89,17 @@ def test_differences_to_a_row_are_paired_and_the_row_itself_is_the_reference(ful
     assert table.headings.count("vs baseline (points)") == 1  # a cost has none
 
 
+def test_the_reference_of_differences_need_not_be_a_row_of_the_table(tmp_path: Path):
+    text = SWEEP.replace("rows: row,", "rows: [pixel-level MSE],").replace(", plot: accuracy_vs_gmacs", "")
+    stored = StoredSweep(tmp_path, text=text)
+    finish_all(stored)
+    table = table_of(stored)
+    assert table.rows == ("pixel-level MSE",)
+    delta = table.entries["pixel-level MSE", "test/top1"].delta
+    assert delta is not None
+    assert delta.values == pytest.approx((14.0, 17.0, 20.0))
+
+
 def test_published_figures_of_another_task_have_a_column_of_their_own_that_says_so(full: StoredSweep):
     table = table_of(full)
     heading = "ActivityNet mAP, published"
@@ -291,9 +302,8 @@ def test_the_plot_has_one_point_for_rows_of_the_same_steps_under_the_tables_own_
     ],
 )
 def test_a_table_that_could_never_be_filled_is_refused_beforehand(tmp_path: Path, old: str, new: str, message: str):
-    stored = StoredSweep(tmp_path, text=SWEEP.replace(old, new))
     with pytest.raises(BadInput) as caught:
-        check_tables(stored.sweep, load_published())
+        check_tables(StoredSweep(tmp_path, text=SWEEP.replace(old, new)).sweep, load_published())
     assert message in str(caught.value)
 
 

@@ -14,6 +14,7 @@ from orchestrator.store.store import Store
 from orchestrator.tables.build import build_table
 from orchestrator.tables.check import findings
 from orchestrator.tables.published import load_published
+from orchestrator.tables.results import results_frame
 from orchestrator.tables.write_files import table_csv, table_markdown
 from reskd.errors import BadInput
 from reskd.throughput.__main__ import main as measure
@@ -67,6 +68,19 @@ def test_a_table_shows_the_fastest_measurement_of_its_network_and_names_the_devi
     assert "batch 2" in said
     assert "clips/s, measured alone" in table_markdown(table)
     assert str(fastest) in table_csv(table)
+
+
+def test_every_cell_of_a_measured_network_has_the_speed_among_the_results(tmp_path, measured):
+    stored = StoredSweep(tmp_path, text=TEXT)
+    _, content = read_bench_file(measured)
+    keep_bench(stored.store, content)
+    fastest = max(one["clips_per_s"] for one in content["results"] if one["resolution"] == 24)
+    frame = results_frame(
+        stored.sweep, steps=stored.steps, records={}, published=load_published(), bench=read_bench(stored.store)
+    )
+    speeds = frame[frame["metric"] == BENCH]
+    assert len(speeds) == len(stored.sweep.cells)
+    assert set(zip(speeds["value"], speeds["device"], strict=True)) == {(fastest, content["device"])}
 
 
 @pytest.mark.parametrize("change", [{"model": "tsn_mini18"}, {"num_frames": 8}])

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 import orchestrator
+from orchestrator.cli.show_results import result_lines
 from orchestrator.experiment.results import results
-from orchestrator.store.step_record import records_from_store
+from orchestrator.store.step_record import StepRecord, records_from_store
 from orchestrator.tables.published import load_published
 from orchestrator.tables.results import FIELDS, results_frame
 from reskd.errors import BadInput
@@ -80,6 +82,55 @@ def test_a_metric_that_a_table_asks_for_and_a_finished_step_lacks_has_a_row_with
     assert set(lacking["state"]) == {"done"}
     assert set(lacking["protocol"]) == {"val-f8-v2x1"}
     assert lacking["num_clips"].isna().all(), "the clips of the step's own protocol are not of this one"
+
+
+def test_cells_that_are_not_done_say_why_and_a_stale_one_is_none_that_is_missing(tmp_path: Path) -> None:
+    before = StoredSweep(tmp_path / "before")
+    finish_all(before)
+    records = records_from_store(before.store, before.steps)
+    text = SWEEP.replace("kd.level: clip}", "kd.level: clip, kd.temperature: 3.0}")
+    after = StoredSweep(tmp_path / "after", text=text)
+    lost, failed = before.id_of("pixel-level MSE", 0), before.id_of("pixel-level MSE", 1)
+    teacher = StepRecord(
+        step_id=before.teacher_of("clip-level KL", 2), state="failed", cells=(), data_name="demo", note="x"
+    )
+    del records[lost], records[before.id_of("pixel-level MSE", 2)]
+    records |= {failed: replace(records[failed], state="failed", metrics={}), teacher.step_id: teacher}
+    frame = results_frame(after.sweep, steps=after.steps, records=records, published=load_published())
+    states = frame[frame["metric"] == "test/top1"].groupby("row")["state"].agg(list).to_dict()
+    assert states == {
+        "baseline": ["done"] * 3,
+        "clip-level KL": ["stale", "stale", "teacher failed"],
+        "pixel-level MSE": ["missing", "failed", "teacher failed"],
+    }
+
+
+def test_a_metric_that_is_no_column_is_there_as_it_was_recorded(stored: StoredSweep) -> None:
+    records = records_from_store(stored.store, stored.steps)
+    step_id = stored.id_of("baseline", 0)
+    metrics = {**records[step_id].metrics, "test/frames_used": 2.5}
+    records[step_id] = replace(records[step_id], metrics=metrics)
+    frame = results_frame(stored.sweep, steps=stored.steps, records=records, published=load_published())
+    (line,) = frame[frame["metric"] == "test/frames_used"].itertuples()
+    assert (line.step_id, line.value, line.unit, line.protocol) == (step_id, 2.5, "", PROTOCOL)
+
+
+@pytest.mark.parametrize("width", [56, 80, 160])
+def test_lines_on_a_terminal_fit_and_below_them_stands_what_is_left_out(tmp_path: Path, width: int) -> None:
+    name = "every level there is with and without the clips of the rare classes"
+    stored = StoredSweep(tmp_path, text=SWEEP.replace("pixel-level MSE", name))
+    stored.finish(stored.id_of(name, 0), 0.5)
+    lines = list(result_lines(frame_of(stored), width=width))
+    assert max(map(len, lines)) <= width
+    headings = lines[0].split()
+    assert headings[:4] == ["row", "seed", "metric", "value"]
+    assert any("test/top1" in line and "  50" in line for line in lines)
+    whole = any(line.startswith(name) for line in lines)
+    missing = [*({"unit", "state", "published"} - set(headings)), *(() if whole else ("ends of row names",))]
+    assert whole == (width == 160)
+    below = " ".join(lines[1 + len(frame_of(stored)) :])
+    assert below.startswith("left out: ") == bool(missing)
+    assert all(what in below for what in missing)
 
 
 def test_the_command_writes_what_the_public_function_gives(

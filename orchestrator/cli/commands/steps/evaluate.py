@@ -103,10 +103,13 @@ def _name(prepared: Prepared | None, step_id: str) -> str:
 
 
 def _show(store: Store, outcome: Outcome, names: Mapping[str, str], *, first: str) -> None:
+    from orchestrator.spec.columns import TEST_METRICS, quantity_of
+    from orchestrator.stats.estimates import number_text
     from orchestrator.store.evaluations import default_protocol
 
-    order = list(dict.fromkeys([first, "top1", "top5", "mAP", "agreement"]))
-    table = Table("step", "protocol", *(f"{name} (%)" for name in order), "clips", "skipped", "")
+    order = {name: quantity_of(f"test/{name}") for name in (first, *TEST_METRICS)}
+    headings = [f"{name} ({quantity.unit})" for name, quantity in order.items()]
+    table = Table("step", "protocol", *headings, "clips", "skipped", "")
     for step_id, protocol in outcome.protocols.items():
         records = store.evaluations(step_id)
         known = [(default_protocol(store, step_id), "as trained")]
@@ -118,7 +121,10 @@ def _show(store: Store, outcome: Outcome, names: Mapping[str, str], *, first: st
                 said = f"held by {outcome.held[step_id]}" if step_id in outcome.held else "missing"
                 said = outcome.unfit.get(step_id, said)
             metrics = record["metrics"] if record else {}
-            texts = [f"{100 * metrics[key]:.1f}" if key in metrics else "" for key in order]
+            texts = [
+                number_text(quantity.shown(metrics[name]), unit=quantity.unit) if name in metrics else ""
+                for name, quantity in order.items()
+            ]
             counts = [str(record[key]) if record else "" for key in ("num_clips", "num_skipped")]
             table.add_row(names[step_id] if place == 0 else "", name, *texts, *counts, said)
     console.print(table)

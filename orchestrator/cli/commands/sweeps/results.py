@@ -10,6 +10,7 @@ import typer
 from orchestrator.cli.console import console
 from orchestrator.cli.inputs import open_store, open_sweep
 from orchestrator.cli.options import Changes, StoreFolder, SweepFile, TrackingUri
+from orchestrator.cli.show_results import result_lines
 from reskd.errors import BadInput
 
 File = Annotated[Path | None, typer.Option(metavar="FILE", help="Write all columns to this file.")]
@@ -24,7 +25,10 @@ def results(
     csv: File = None,
     parquet: File = None,
 ) -> None:
-    """Show one line for each cell and metric: row, seed, step, protocol, value and the published figure."""
+    """Show one line for each cell and metric. A terminal shows the columns that fit; a file has all of them.
+
+    The columns: sweep, row, seed, step, state, metric, value, unit, protocol, clips, device, published figure.
+    """
     from orchestrator.experiment.results import results_of
 
     frame = results_of(open_sweep(sweep, changes, open_store(store)), source=source, tracking_uri=tracking_uri)
@@ -36,6 +40,5 @@ def results(
                 raise BadInput(f"{path}: cannot be written ({error.strerror or error}); name another file") from error
             console.print(f"{len(frame)} results in {path}", markup=False)
     if csv is None and parquet is None:
-        shown = frame[["row", "seed", "metric", "value", "unit", "published", "state"]]
-        text = shown.to_string(index=False, na_rep="", float_format="{:.4g}".format, max_colwidth=28)
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        for line in result_lines(frame, width=console.width):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -69,5 +69,5 @@ rows: {chain: [{row: unfit, kd.level: frame}]}
 seeds: [0]
 """
     )
-    with pytest.raises(BadInput, match=r"row 'unfit': kd\.level is 'frame', but of data\.num_frames = 16 frames"):
+    with pytest.raises(BadInput, match=r"row 'unfit': kd\.level is 'frame', but from data\.num_frames = 16 frames"):
         cut_down([path], changes=[], store=Store(tmp_path / "store"))

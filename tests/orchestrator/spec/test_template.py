@@ -122,7 +122,7 @@ def test_init_writes_a_sweep_that_plans_and_never_overwrites(
     assert "your_videos" not in before
     assert f"reskd run {path}" in before
     code, text = call(monkeypatch, capsys, "init", path)
-    assert (code, "stays as it is" in text, path.read_text()) == (2, True, before)
+    assert (code, "exists already" in text, path.read_text()) == (2, True, before)
     code, text = call(monkeypatch, capsys, "init", tmp_path / "other.yaml", "--data", tmp_path)
     assert (code, "has no train.csv and no val.csv" in text) == (2, True)
     assert not (tmp_path / "other.yaml").exists()

@@ -13,19 +13,18 @@ from collections.abc import Sequence
 from itertools import pairwise
 from statistics import median
 
+from orchestrator.plan.cost_inputs import trained_together
 from orchestrator.store.open import store_of
 from orchestrator.store.store import Store
 
 
 def gaps(store: Store) -> list[float]:
     """Seconds between jobs, in the order of their starts. Jobs that overlap have no gap between them."""
-    ends: dict[int, int] = {}
-    for step_id in store.step_ids():
-        record = store.done(step_id)
-        if record is not None:
-            started, finished = int(record["started_ms"]), int(record["finished_ms"])
-            ends[started] = max(finished, ends.get(started, 0))
-    jobs = sorted(ends.items())
+    records = {step_id: record for step_id in store.step_ids() if (record := store.done(step_id))}
+    jobs = sorted(
+        (int(records[members[0]]["started_ms"]), max(int(records[member]["finished_ms"]) for member in members))
+        for members in trained_together(records)
+    )
     return [(start - end) / 1000 for (_, end), (start, _) in pairwise(jobs) if start >= end]
 
 

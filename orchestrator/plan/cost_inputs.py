@@ -145,24 +145,33 @@ class FinishedJob:
     estimated_s: float
 
 
+def trained_together(records: Mapping[str, Json]) -> list[tuple[str, ...]]:
+    """The steps of each job, from their DONE records. Members of a job have the same host, start time and workers."""
+    jobs: dict[tuple[object, ...], list[str]] = {}
+    for step_id, record in records.items():
+        jobs.setdefault((record["host"], record["started_ms"], record["workers"]), []).append(step_id)
+    return [tuple(members) for members in jobs.values()]
+
+
 def finished_jobs(
     costs: Costs, records: Mapping[str, Json], steps: Mapping[str, Step], *, resources: Resources
 ) -> list[FinishedJob]:
     """Jobs on devices of the profile's kind for which all seconds are recorded.
 
-    Members of a job have the same start time and host. Their device seconds are equal shares, so the sum is the job's.
-    It does not include the time before the first training step.
+    Device seconds of members are equal shares, so their sum is the job's. It does not include the time before the first
+    training step.
     """
-    groups: dict[tuple[object, ...], list[str]] = {}
-    for step_id, record in records.items():
-        if step_id in steps and "device_s" in record and costs.profile.is_of(str(record.get("device"))):
-            groups.setdefault((record["host"], record["started_ms"], record["workers"]), []).append(step_id)
+    timed = {
+        step_id: record
+        for step_id, record in records.items()
+        if step_id in steps and "device_s" in record and costs.profile.is_of(str(record.get("device")))
+    }
     found = []
-    for (*_, workers), members in groups.items():
-        assert isinstance(workers, int)
+    for members in trained_together(timed):
+        workers = int(timed[members[0]]["workers"])
         measured = sum(float(records[step_id]["device_s"]) for step_id in members) / workers
         estimate = costs.job([steps[step_id] for step_id in members], workers=workers, resources=resources)
         estimated = estimate.seconds - costs.factor * costs.profile.start_s
         if measured > 0:
-            found.append(FinishedJob(members=tuple(members), measured_s=measured, estimated_s=estimated))
+            found.append(FinishedJob(members=members, measured_s=measured, estimated_s=estimated))
     return found

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from orchestrator.spec.columns import check_column, quantity_of
+from orchestrator.spec.columns import check_column, main_metric, quantity_of
 from orchestrator.spec.early_stopping import EarlyStopping, check_rows
 from orchestrator.spec.expand import DRAWS, Cell, check_keys, expand, flatten, list_rows
 from orchestrator.spec.expectations import Expect
@@ -153,6 +153,11 @@ class Sweep:
     def columns(self) -> tuple[str, ...]:
         """Columns of all tables, each once."""
         return tuple(dict.fromkeys(column for table in self.tables.values() for column in table.columns))
+
+    @property
+    def main_metric(self) -> str:
+        """The metric that ranks its rows: the first that its tables have, else top-1."""
+        return main_metric(self.columns) or "test/top1"
 
     def seeds_of(self, row: str) -> tuple[int, ...]:
         return tuple(cell.seed for cell in self.cells if cell.row == row)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.spec.columns import main_metric, quantity_of
+from orchestrator.spec.columns import quantity_of
 from orchestrator.spec.steps import Step
 from orchestrator.spec.sweep import Sweep
 from orchestrator.store.step_record import NOTE_TAG, StepRecord
@@ -63,7 +63,7 @@ def _best_rows(
     sweep: Sweep, steps: Mapping[str, Step], records: Mapping[str, StepRecord], done: set[str]
 ) -> Iterable[tuple[str, str, list[Step]]]:
     """(row, metric, its steps) of the best row of each student network and frame size."""
-    accuracy = main_metric(sweep.columns) or "test/top1"
+    accuracy = sweep.main_metric
     sign = 1 if quantity_of(accuracy).higher_is_better else -1
     best: dict[str, tuple[float, str, list[Step]]] = {}
     by_cell = {cell: step for step in steps.values() for cell in step.cells}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from orchestrator.spec.columns import main_metric, quantity_of
+from orchestrator.spec.columns import quantity_of
 from orchestrator.spec.sweep import Sweep
 
 RESULTS, BY_LEVEL, COST, FAILURES = "results", "by-kd-level", "accuracy-against-cost", "failures"
@@ -30,7 +30,7 @@ def view_tag(view: str) -> str:
 def view_tags(sweep: Sweep) -> dict[str, str]:
     """Tags of the sweep's experiment: one for each view."""
     metrics = list(sweep.columns) or ["test/top1", "GMACs"]
-    accuracy = main_metric(metrics) or "test/top1"
+    accuracy = sweep.main_metric
     views = {
         RESULTS: _table(metrics, order=accuracy),
         BY_LEVEL: {**_table(metrics, order=accuracy), "searchFilter": STUDENTS, "groupBy": _grouped_by("kd.level")},

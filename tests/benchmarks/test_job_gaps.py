@@ -17,7 +17,7 @@ def stored(folder: Path, *jobs: tuple[int, int]) -> Store:
         path = store.folder(f"{number:016x}") / "DONE.json"
         path.parent.mkdir(parents=True)
         write_json(path.with_name("recipe.json"), {})
-        write_json(path, {"started_ms": started_ms, "finished_ms": finished_ms})
+        write_json(path, {"host": "here", "workers": 2, "started_ms": started_ms, "finished_ms": finished_ms})
     return store
 
 

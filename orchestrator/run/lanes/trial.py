@@ -47,7 +47,7 @@ class JobTrial(tune.Trainable):
                 )
                 self._begin(self._job)
                 continue
-            return {"job_done": 1, "done": True} if ENDED in report else dict(report)
+            return {"done": True} if ENDED in report else dict(report)
 
     def cleanup(self) -> None:
         if self._lane is not None:

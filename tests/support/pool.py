@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import tempfile
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+from tests.support.warm import TRAINING, copies
 
 NUM_WORKERS = 2
 
@@ -32,9 +33,7 @@ class Pool:
     """Calls one function on both workers at once; results by rank."""
 
     def __init__(self) -> None:
-        # A process that has loaded everything once, of which both workers are copies.
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["tests.support.training", "sklearn.metrics"])
+        context = copies(TRAINING)
         rendezvous = str(Path(tempfile.mkdtemp()) / "rendezvous")
         self._pipes, self._processes = [], []
         for rank in range(NUM_WORKERS):

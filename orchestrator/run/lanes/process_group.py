@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
@@ -18,6 +19,13 @@ logger = logging.getLogger(__name__)
 
 COLLECTIVE_TIMEOUT_S = 1800
 LEAVE_TIMEOUT_S = 30
+
+in_use = threading.Lock()
+"""A worker's job holds it while it trains, and whoever ends the group holds it for good.
+
+Train ends the group also where a worker or the whole run was killed in the middle of a job. If the group went from
+under the other workers' training, they would take the error for the job's own.
+"""
 
 
 @dataclass
@@ -73,8 +81,8 @@ def join(backend: str, address: str, port: int) -> None:
 
 
 def leave() -> None:
-    """End this worker's membership; its process ends next."""
+    """End this worker's membership, unless its job still trains. Either way Ray ends the process next."""
     import torch.distributed as dist
 
-    if dist.is_initialized():
+    if in_use.acquire(blocking=False) and dist.is_initialized():
         dist.destroy_process_group()

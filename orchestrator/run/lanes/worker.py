@@ -15,6 +15,7 @@ import ray.train
 
 from orchestrator.run.lanes.early_stops import leavers
 from orchestrator.run.lanes.job_config import JobConfig
+from orchestrator.run.lanes.process_group import in_use
 from orchestrator.store.open import leased_store
 from orchestrator.store.store import LeasedStore
 from reskd.data.manifest import read_manifest
@@ -45,8 +46,9 @@ def hand_over(job: JobConfig | None) -> None:
 def serve() -> None:
     """Train job after job until there is none: the loop of a lane's worker."""
     while (job := _orders.get()) is not None:
-        train(job)
-        _let_go()
+        with in_use:
+            train(job)
+            _let_go()
         ray.train.report({JOB: job.id, ENDED: True})
 
 

@@ -34,7 +34,7 @@ def test_a_run_that_is_killed_goes_on_from_its_last_epoch_to_the_tables_that_mlf
     here.sweep.write_text(SWEEP.replace("ROOT", str(demo_root)))
     store, step_id = here.store, here.step_of("plain")
 
-    first = here.start()
+    first = here.start_anew()
     wait_until(lambda: max(store.epochs(step_id), default=0) >= 2, first)
     first.kill()
     first.communicate()

@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.store.store import Store
 from tests.support.sweeps import THREE_ROWS
-from tests.support.typed_runs import WAIT_S, Place, wait_until
+from tests.support.typed_runs import Place, wait_until
 
 pytestmark = pytest.mark.ray
 
@@ -85,8 +85,8 @@ def test_a_run_whose_worker_and_driver_are_killed_and_that_is_stopped_ends_with_
     wait_until(lambda: len(store.epochs(pixel)) == 2, first)  # so Ray started the workers again
     finished = {step_id: (store.folder(step_id) / "DONE.json").stat().st_mtime_ns for step_id in here.hashes()}
     assert teacher in finished
-    first.send_signal(signal.SIGKILL)
-    first.communicate()
+    first.kill()
+    first.wait()
     kept = store.metrics(pixel)[:-1]
 
     second = here.start()
@@ -97,10 +97,10 @@ def test_a_run_whose_worker_and_driver_are_killed_and_that_is_stopped_ends_with_
     assert f"being trained by process {second.pid}" in other.stdout, other.stdout
     wait_until(lambda: max(store.epochs(pixel), default=0) > epoch, second)
     second.send_signal(signal.SIGINT)
-    output, _ = second.communicate(timeout=WAIT_S)
-    assert second.returncode == 3, output
-    assert "Continue with:" in output
-    assert "small.yaml --store" in output
+    stopped = second.wait()
+    assert stopped.returncode == 3, second.said()
+    assert "Continue with:" in stopped.stdout
+    assert "small.yaml --store" in stopped.stdout
     assert not store.is_finished(pixel), "the run ended before it could be stopped"
 
     third = here.call("run")

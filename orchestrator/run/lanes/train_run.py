@@ -16,6 +16,7 @@ from ray.train.v2._internal.callbacks import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.execution.callback import ReportCallback, WorkerGroupCallback
 from ray.train.v2._internal.execution.controller import TrainController
+from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from orchestrator.run.lanes.job_config import JobConfig
@@ -59,12 +60,13 @@ def _train_run(job: JobConfig, lane: Lane) -> None:
 
 
 class LaneTrainer(DataParallelTrainer):
-    """Train's trainer, with its controller in this process in place of an actor, and without two of its helpers.
+    """Train's trainer, with its controller in this process in place of an actor, and without three of its helpers.
 
     - DatasetsCallback starts a process for Ray Data, which reads no videos here.
     - PlacementGroupCleaner is a process that frees the workers' places where the trial's process was killed. Ray 2.60
       ends it by asking, and waits 12 s for a thread of it that does not end. On a cluster ours is killed instead. A Ray
       of our own has none: the cleaner asks the dashboard's State API, which is off there, so it could free nothing.
+    - AutoscalingCoordinator is a process that asks a cluster for machines. A Ray of our own has none: it cannot grow.
     """
 
     def __init__(self, lane: Lane, *, on_cluster: bool, **settings: Any) -> None:
@@ -77,9 +79,21 @@ class LaneTrainer(DataParallelTrainer):
         return [*kept, *([PromptCleanerCallback()] if self._on_cluster else []), LaneCallback(self._lane)]
 
     def _initialize_and_run_controller(self, **parts: Any) -> ray.train.Result:
+        if not self._on_cluster:
+            parts["scaling_policy"] = FixedMachine(self.scaling_config)  # type: ignore[arg-type]  # annotated as its base
         controller = TrainController(**parts)
         asyncio.run(controller.run())
         return controller.get_result()
+
+
+class FixedMachine(FixedScalingPolicy):
+    """As many workers as the job says, on a Ray that cannot grow, so that no autoscaler is told of them."""
+
+    def after_controller_start(self, train_run_context: Any) -> None:
+        """Do not start the coordinator of requests to the autoscaler."""
+
+    def _maybe_send_resource_request(self) -> None:
+        """Send nothing."""
 
 
 class LaneCallback(WorkerGroupCallback, ReportCallback):

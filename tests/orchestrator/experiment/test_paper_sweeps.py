@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
@@ -21,6 +19,7 @@ from orchestrator.tables.published import load_published
 from reskd.cost.gmacs import complexity
 from reskd.models.catalogue import build_model
 from tests.support.forms import forms
+from tests.support.typed_runs import typed
 
 SWEEPS = Path(__file__).parents[3] / "sweeps"
 OFFICIAL = ("table4", "table5", "table6")
@@ -156,10 +155,8 @@ def test_the_smoke_forms_that_run_have_every_format_network_and_way_of_distillin
 
 def run_smoke(names: Sequence[str], folder: Path) -> Path:
     """The folder of one run of sweeps' smoke forms, in one schedule."""
-    program = Path(sys.executable).with_name("reskd")
     paths = [str(SWEEPS / f"{name}.yaml") for name in names]
-    command = [str(program), "run", *paths, "--smoke", "--store", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300 + 100 * len(names))
+    done = typed("run", *paths, "--smoke", "--store", str(folder))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "MLflow does not have everything" not in done.stdout
     (scratch,) = folder.glob("smoke/*")

@@ -8,9 +8,10 @@ import pytest
 
 from orchestrator.store.step_record import records_from_store
 from orchestrator.store.store import Store
+from tests.support.trained_sweep import train_undisturbed
 from tests.support.typed_runs import Place, wait_until
 
-NUM_EPOCHS = 8
+NUM_EPOCHS = 6
 SWEEP = f"""
 question: Does a run that is killed end where it would have ended?
 base:
@@ -47,6 +48,10 @@ def test_a_run_that_is_killed_goes_on_from_its_last_epoch_to_the_tables_that_mlf
     lines = store.metrics(step_id)
     assert lines[: len(kept)] == kept, "epochs before the kill were trained again"
     assert [line["epoch"] for line in lines] == list(range(1, NUM_EPOCHS + 1))
+
+    undisturbed = train_undisturbed(here.sweep, tmp_path / "undisturbed", num_workers=2).done(step_id)
+    assert undisturbed is not None
+    assert here.hashes() == {step_id: undisturbed["state_hash"]}
 
     (record,) = records_from_store(store, here.prepared().steps).values()
     folder = store.tables("small")

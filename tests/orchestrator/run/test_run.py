@@ -16,8 +16,8 @@ from tests.support.typed_runs import Place, wait_until
 
 pytestmark = pytest.mark.ray
 
-NUM_EPOCHS = 40
-"""Epochs of the row that is killed and stopped. Train takes one report in half a second, so at least twenty seconds."""
+NUM_EPOCHS = 16
+"""Epochs of the row that is stopped. Train takes one report in half a second, so at least eight seconds."""
 
 
 def place(folder: Path, demo_root: Path, *, num_epochs: int = NUM_EPOCHS) -> Place:
@@ -72,7 +72,7 @@ def test_tables_come_back_when_mlflows_database_and_the_files_are_deleted(undist
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == before, (command, options)
 
 
-def test_a_run_whose_worker_and_driver_are_killed_and_that_is_stopped_ends_with_the_same_weights(
+def test_a_run_whose_worker_is_killed_and_that_is_stopped_ends_with_the_same_weights(
     undisturbed: Place, tmp_path: Path, demo_root: Path
 ) -> None:
     here = place(tmp_path, demo_root)
@@ -85,32 +85,25 @@ def test_a_run_whose_worker_and_driver_are_killed_and_that_is_stopped_ends_with_
     wait_until(lambda: len(store.epochs(pixel)) == 2, first)  # so Ray started the workers again
     finished = {step_id: (store.folder(step_id) / "DONE.json").stat().st_mtime_ns for step_id in here.hashes()}
     assert teacher in finished
-    first.kill()
-    first.wait()
-    kept = store.metrics(pixel)[:-1]
-
-    second = here.start()
-    wait_until(lambda: f"process {second.pid} " in f"{store.lease(pixel)} ", second)
-    epoch = max(store.epochs(pixel))
-    other = here.call("run")  # while the second one starts its workers
+    other = here.call("run")
     assert other.returncode == 3, other.stdout + other.stderr
-    assert f"being trained by process {second.pid}" in other.stdout, other.stdout
-    wait_until(lambda: max(store.epochs(pixel), default=0) > epoch, second)
-    second.send_signal(signal.SIGINT)
-    stopped = second.wait()
-    assert stopped.returncode == 3, second.said()
+    assert f"being trained by process {first.pid}" in other.stdout, other.stdout
+    first.send_signal(signal.SIGINT)
+    stopped = first.wait()
+    assert stopped.returncode == 3, first.said()
     assert "Continue with:" in stopped.stdout
     assert "small.yaml --store" in stopped.stdout
     assert not store.is_finished(pixel), "the run ended before it could be stopped"
+    kept = store.metrics(pixel)[:-1]  # the last one may have been written without its state
 
-    third = here.call("run")
-    assert third.returncode == 0, third.stdout + third.stderr
+    second = here.call("run")
+    assert second.returncode == 0, second.stdout + second.stderr
     assert here.hashes() == undisturbed.hashes()
     for step_id, written in finished.items():
         assert (store.folder(step_id) / "DONE.json").stat().st_mtime_ns == written
     lines = store.metrics(pixel)
     assert [line["epoch"] for line in lines] == list(range(1, NUM_EPOCHS + 1))
-    assert lines[: len(kept)] == kept, "epochs before the kill were trained again"
+    assert lines[: len(kept)] == kept, "epochs before the stop were trained again"
 
 
 def _kill_one_worker(driver: int) -> None:

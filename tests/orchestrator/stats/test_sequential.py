@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +19,7 @@ from orchestrator.tables.published import load_published
 from reskd.errors import BadInput
 from tests.support.command_line import call
 from tests.support.stored_sweep import SWEEP, StoredSweep
+from tests.support.typed_runs import Place
 
 PAIR = ("pixel-level MSE", "baseline")
 RULE = "{auto: {compare: [pixel-level MSE, baseline], column: test/top1, start: 3, limit: 5}}"
@@ -259,8 +258,8 @@ def test_a_run_adds_seeds_to_the_two_rows_until_the_limit_and_typed_again_trains
 ) -> None:
     sweep, store = tmp_path / "pair.yaml", Store(tmp_path / "store")
     sweep.write_text(RUN.replace("ROOT", str(demo_root)))
-    command = [str(Path(sys.executable).with_name("reskd")), "run", str(sweep), "--store", str(store.home)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    here = Place(sweep, store)
+    done = here.call("run")
     assert done.returncode == 0, done.stdout + done.stderr
     said = " ".join(done.stdout.split())
     assert "contains zero; waiting for 4 seeds" in said
@@ -270,6 +269,6 @@ def test_a_run_adds_seeds_to_the_two_rows_until_the_limit_and_typed_again_trains
     table = (store.tables("pair") / "pair.md").read_text()
     assert "| taught |" in table
     assert "+0.0 ± 0.0 (sequential)" in table
-    again = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    again = here.call("run")
     assert again.returncode == 0, again.stdout + again.stderr
     assert "0 jobs to run" in again.stdout

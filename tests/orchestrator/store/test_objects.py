@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -30,9 +28,11 @@ from reskd.recipe import DataSpec
 from reskd.runtime.workers import Workers
 from reskd.training.fit import fit_cohort
 from reskd.training.member_spec import MemberSpec
+from tests.support.command_line import call
 from tests.support.sweeps import THREE_ROWS
 from tests.support.trained_sweep import train_sweep, train_undisturbed
 from tests.support.training import student_recipe, teacher_recipe
+from tests.support.typed_runs import typed
 
 STEP = "0123456789abcdef"
 INFO = {"workers": 2, "threads": 1, "started_ms": 1, "host": "here"}
@@ -331,11 +331,6 @@ def test_finished_steps_are_judged_again_in_a_bucket(store: Store, tmp_path: Pat
         assert store.lease(step_id) is None
 
 
-def reskd(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    program = Path(sys.executable).with_name("reskd")
-    return subprocess.run([str(program), *arguments], capture_output=True, text=True, timeout=480, cwd=folder)
-
-
 def sweep_in(folder: Path, demo_root: Path) -> Path:
     folder.mkdir(parents=True)
     (folder / "small.yaml").write_text(THREE_ROWS.replace("ROOT", str(demo_root)).replace("epochs: 100", "epochs: 4"))
@@ -369,6 +364,7 @@ def test_an_address_that_leads_nowhere_is_one_line_and_nothing_starts(
     tmp_path: Path,
     demo_root: Path,
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
     address: str,
     variables: dict[str, str],
     named: str,
@@ -377,12 +373,12 @@ def test_an_address_that_leads_nowhere_is_one_line_and_nothing_starts(
     monkeypatch.setenv("HOME", str(tmp_path))  # no credentials of this machine
     for name, value in variables.items():
         monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name)
-    done = reskd(folder, "run", "small.yaml", "--store", address)
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert done.stdout == ""
-    assert done.stderr.startswith("reskd: --store ")
-    assert len(done.stderr.splitlines()) == 1
-    assert named in done.stderr
+    monkeypatch.chdir(folder)
+    code, said = call(monkeypatch, capsys, "run", "small.yaml", "--store", address)
+    assert code == 2, said
+    assert said.startswith("reskd: --store ")
+    assert len(said.splitlines()) == 1
+    assert named in said
     assert sorted(path.name for path in folder.iterdir()) == ["small.yaml"]
 
 
@@ -396,13 +392,13 @@ def test_a_sweep_run_half_here_and_half_there_ends_with_the_tables_of_one_undist
     monkeypatch.setenv("RESKD_CACHE", str(tmp_path / "cache-here"))
     text = (here / "small.yaml").read_text()
     (here / "small.yaml").write_text(text.replace("    - {row: pixel}\n", "").split("tables:")[0])
-    first = reskd(here, "run", "small.yaml", "--store", s3_url)
+    first = typed("run", "small.yaml", "--store", s3_url, folder=here)
     assert first.returncode == 0, first.stdout + first.stderr
     finished = {key for key in _all_keys(s3_url) if key.endswith("DONE.json")}
     assert len(finished) == 3
 
     monkeypatch.setenv("RESKD_CACHE", str(tmp_path / "cache-there"))
-    second = reskd(there, "run", "small.yaml", "--store", s3_url)
+    second = typed("run", "small.yaml", "--store", s3_url, folder=there)
     assert second.returncode == 0, second.stdout + second.stderr
     assert "training 1 step in 1 job" in second.stdout
     assert f"ui --store {s3_url}" in second.stdout
@@ -411,11 +407,11 @@ def test_a_sweep_run_half_here_and_half_there_ends_with_the_tables_of_one_undist
 
     monkeypatch.setenv("RESKD_CACHE", str(tmp_path / "cache-laptop"))
     for command in (["publish"], ["tables"], ["tables", "--from", "store"]):
-        again = reskd(there, *command, "small.yaml", "--store", s3_url)
+        again = typed(*command, "small.yaml", "--store", s3_url, folder=there)
         assert again.returncode == 0, again.stdout + again.stderr
         assert _tables(tmp_path / "cache-laptop") == _tables(undisturbed.home), command
     assert len(list((tmp_path / "cache-laptop").glob("*/mlflow.db"))) == 1
-    status = reskd(there, "status", "small.yaml", "--store", s3_url, "--json")
+    status = typed("status", "small.yaml", "--store", s3_url, "--json", folder=there)
     assert [row["verdict"] for row in json.loads(status.stdout)] == ["done"] * 4
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +28,7 @@ from reskd.recipe import DataSpec
 from reskd.training.fit import fit_cohort
 from reskd.training.member_spec import MemberSpec
 from tests.support.training import student_recipe
+from tests.support.typed_runs import Place
 
 HPO = Path(__file__).parents[4] / "sweeps" / "hpo.yaml"
 
@@ -199,9 +198,9 @@ def test_a_sweep_of_draws_stops_the_worse_ones_and_typed_again_trains_nothing(tm
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(tree, sort_keys=False))
     store = Store(tmp_path / "store")
-    command = [str(Path(sys.executable).with_name("reskd")), "run", str(path), "--store", str(store.home)]
+    here = Place(path, store)
 
-    first = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    first = here.call("run")
     assert first.returncode == 0, first.stdout + first.stderr
     prepared = prepare(path, store=store)
     counts = prepared.plan().counts
@@ -219,9 +218,8 @@ def test_a_sweep_of_draws_stops_the_worse_ones_and_typed_again_trains_nothing(tm
     assert "pruned (0 of 1)" in table
     assert "stopped early after epoch" in table
 
-    again = subprocess.run([*command, "--retry-failed"], capture_output=True, text=True, timeout=300)
+    again = here.call("run", "--retry-failed")
     assert again.returncode == 0, again.stdout + again.stderr
     assert "0 jobs to run" in again.stdout
-    check = [command[0], "tables", *command[2:], "--check"]
-    checked = subprocess.run(check, capture_output=True, text=True, timeout=100)
+    checked = here.call("tables", "--check")
     assert checked.returncode == 0, checked.stdout + checked.stderr

@@ -9,11 +9,12 @@ from ray.train.torch import TorchConfig
 from ray.train.v2._internal.callbacks import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.execution.controller import TrainController
+from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy, ScalingPolicy
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from orchestrator.run.lanes.lane import Lane, Shape
 from orchestrator.run.lanes.process_group import COLLECTIVE_TIMEOUT_S, ProcessGroup, ProcessGroupBackend
-from orchestrator.run.lanes.train_run import LaneCallback, LaneTrainer, PromptCleanerCallback
+from orchestrator.run.lanes.train_run import FixedMachine, LaneCallback, LaneTrainer, PromptCleanerCallback
 from orchestrator.run.lanes.worker import serve
 
 SCALING = ray.train.ScalingConfig(num_workers=2)
@@ -47,6 +48,32 @@ def test_train_makes_its_controller_in_the_method_that_a_lane_replaces() -> None
     assert "(TrainController)" in made
     assert "self._initialize_and_run_controller(" in inspect.getsource(DataParallelTrainer.fit)
     assert inspect.iscoroutinefunction(TrainController.run)
+
+
+def test_on_a_ray_of_our_own_no_autoscaler_is_told_of_the_workers() -> None:
+    """Ray's policy still speaks to the autoscaler in these two places alone; the third only where the first spoke."""
+    assert "scaling_policy=create_scaling_policy(" in inspect.getsource(DataParallelTrainer.fit)
+    names = [
+        f"{kind.__name__}.{name}"
+        for kind in (ScalingPolicy, FixedScalingPolicy)
+        for name, method in vars(kind).items()
+        if inspect.isfunction(method) and "resource_request(" in inspect.getsource(method)
+    ]
+    senders = {name.split(".")[1] for name in names} - {"_get_num_workers_for_resource_request"}
+    assert senders == {
+        *("after_controller_start", "_maybe_send_resource_request", "_send_resource_request"),
+        *("_cancel_resource_request", "before_controller_shutdown", "before_controller_abort"),
+        *("make_decision_for_non_running_worker_group", "make_decision_for_running_worker_group"),
+    }
+    policy, theirs = FixedMachine(SCALING), FixedScalingPolicy(SCALING)
+    policy.after_controller_start(None)
+    decision = policy.make_decision_for_non_running_worker_group()
+    assert (decision.num_workers, decision.resources_per_worker) == (
+        2,
+        theirs.scaling_config._resources_per_worker_not_none,
+    )
+    policy.before_controller_abort()
+    assert policy._coordinator_client is None
 
 
 def test_the_process_group_waits_as_long_and_sees_as_many_gpus_as_rays_own() -> None:

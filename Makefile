@@ -4,12 +4,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
-# A file stays with one process, which trains once what its tests share.
-BOTH_CORES := --numprocesses 2 --dist loadfile
+# tests/conftest.py says which tests share a process; the longest come first.
+BOTH_CORES := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 # Tests start many processes; without the compiled files each of them compiles all of our modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install demo test test-all lint unit unit-all end-to-end ray gpu clean
+.PHONY: install demo test test-all lint gpu clean
 
 install: $(READY)
 
@@ -17,30 +17,19 @@ demo: $(READY)
 	$(BIN)/reskd data make-demo data/demo
 	$(BIN)/reskd run sweeps/demo.yaml
 
-# What to run before a commit.
-test: lint unit end-to-end
+# What to run before a commit: of the tests on a real Ray the one from end to end.
+test: lint
+	$(BIN)/pytest -m "end_to_end or not (ray or server or slow)" $(BOTH_CORES)
 
 # Everything; what a change must pass before it lands.
-test-all: lint unit-all ray
+test-all: lint
+	$(BIN)/pytest --hypothesis-profile full $(BOTH_CORES)
 
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-
-unit: $(READY)
-	$(BIN)/pytest -m "not ray and not server and not slow" $(BOTH_CORES)
-
-unit-all: $(READY)
-	$(BIN)/pytest -m "not ray and not server" --hypothesis-profile full $(BOTH_CORES)
-
-end-to-end: $(READY)
-	$(BIN)/pytest -m end_to_end
-
-# One process: two Rays on a host at a time are not to be trusted.
-ray: $(READY)
-	$(BIN)/pytest -m "ray or server"
 
 # What has to be seen on a GPU, into docs/gpu/; cut short, it goes on when called again.
 gpu: $(READY)

@@ -7,10 +7,11 @@ import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 # The process that hands the tests out to the others loads this file too, and needs no torch: fixtures load it.
 if TYPE_CHECKING:
@@ -36,6 +37,25 @@ def pytest_collectstart() -> None:
     from orchestrator.tracking.settings import configure
 
     configure()  # before the test files load MLflow
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests on a real Ray first and with one process, since two Rays on a host disturb each other."""
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+    for item in items:
+        if item.get_closest_marker("ray") is not None:
+            item.add_marker(pytest.mark.xdist_group("ray"))
+
+
+class OneRay(LoadScopeScheduling):
+    """The other files stay whole too, each with one process, which makes once what its tests share."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "ray" if nodeid.endswith("@ray") else super()._split_scope(nodeid).partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneRay:
+    return OneRay(config, log)
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 Each command is a process with a session of its own, which can be killed and whose output is read from files. It is a
 copy of a process that has loaded everything; a program started anew, as the console does it, is `Place.start_anew`.
+Ray decides about tokens while it is loaded, so commands with a token are started anew too.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ class Typed:
     """A command that runs. ``words`` is what stands behind `reskd`."""
 
     def __init__(
-        self, words: Sequence[str], *, folder: Path | None = None, variables: Mapping[str, str] | None = None
+        self, words: Sequence[str], *, folder: Path | None = None, environment: Mapping[str, str] | None = None
     ) -> None:
         self._printed = Path(tempfile.mkdtemp(prefix="typed-"))
-        environment = {**os.environ, **(variables or {})}
-        arguments = ([PROGRAM, *words], environment, str(folder or Path.cwd()), str(self._printed))
+        variables = dict(os.environ if environment is None else environment)
+        arguments = ([PROGRAM, *words], variables, str(folder or Path.cwd()), str(self._printed))
         self._process = copies(COMMANDS).Process(target=_type, args=arguments)
         self._process.start()
 
@@ -95,7 +96,7 @@ def _type(command: list[str], environment: dict[str, str], folder: str, printed:
 
 def typed(*words: str, folder: Path | None = None, timeout: float = WAIT_S, **variables: str) -> Done:
     """Type a command and wait for its end."""
-    return Typed(words, folder=folder, variables=variables).wait(timeout=timeout)
+    return Typed(words, folder=folder, environment=os.environ | variables).wait(timeout=timeout)
 
 
 @dataclass(frozen=True)
@@ -135,11 +136,11 @@ class Place:
         return next(step.id for step in self.prepared().steps.values() if (row, 0) in step.cells)
 
 
-def wait_until(holds: Callable[[], bool], process: Typed | subprocess.Popen[str]) -> None:
+def wait_until(holds: Callable[[], bool], process: Typed | subprocess.Popen[str], *, every_s: float = 0.02) -> None:
     until = time.monotonic() + WAIT_S
     while not holds():
         if process.poll() is not None:
             said = process.said() if isinstance(process, Typed) else process.communicate()[0]
             raise AssertionError(f"ended too early:\n{said}")
         assert time.monotonic() < until, "waited too long"
-        time.sleep(0.02)
+        time.sleep(every_s)

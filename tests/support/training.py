@@ -17,7 +17,7 @@ from reskd.runtime import precision
 from reskd.runtime.execution import Execution
 from reskd.runtime.workers import Workers, joined
 from reskd.training.fit import EpochReport, MemberSpec, fit_cohort
-from tests.support import faulty_models
+from tests.support import faulty_models, wide_model
 
 LEVELS: tuple[KDLevel, ...] = ("none", "clip", "frame", "pixel")
 
@@ -70,6 +70,7 @@ def fit(job: Fit, solo: bool = False) -> dict[str, str]:
     """Train; step id -> hash of its final weights and buffers, or the traceback that it left with."""
     torch.set_num_threads(1)
     faulty_models.install()
+    wide_model.install()
     with pytest.MonkeyPatch.context() as patch:
         # Float16 takes a CPU a hundred times longer; what the loss scale does with what comes out is the same.
         patch.setitem(precision.AUTOCAST, "fp16", torch.bfloat16)

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,10 +93,11 @@ def job(demo_data: DataSpec, demo_manifest: Manifest, tmp_path_factory: pytest.T
     from tests.support.training import LEVELS, Fit, fit, student_recipe, teacher_recipe
 
     folder = tmp_path_factory.mktemp("runs")
-    teacher = Fit({"7eac4e4": teacher_recipe(demo_data)}, demo_manifest, folder / "teacher", None)
+    manifest = replace(demo_manifest, train=demo_manifest.train[:17])  # two steps of four groups
+    teacher = Fit({"7eac4e4": teacher_recipe(demo_data)}, manifest, folder / "teacher", None)
     fit(teacher, True)
     recipes = {f"{number}{level}": student_recipe(demo_data, level) for number, level in enumerate(LEVELS)}
-    return Fit(recipes, demo_manifest, folder / "cohort", folder / "teacher" / "7eac4e4" / "weights.pt")
+    return Fit(recipes, manifest, folder / "cohort", folder / "teacher" / "7eac4e4" / "weights.pt")
 
 
 @pytest.fixture(scope="session")

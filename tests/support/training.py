@@ -20,7 +20,7 @@ from reskd.runtime.workers import Workers, joined
 from reskd.throughput.measure import measure_throughput
 from reskd.training import validation
 from reskd.training.fit import EpochReport, MemberSpec, fit_cohort
-from tests.support import faulty_models, wide_model
+from tests.support import faulty_models, small_models
 
 LEVELS: tuple[KDLevel, ...] = ("none", "clip", "frame", "pixel")
 
@@ -73,7 +73,7 @@ def fit(job: Fit, solo: bool = False) -> dict[str, str]:
     """Train; step id -> hash of its final weights and buffers, or the traceback that it left with."""
     torch.set_num_threads(1)
     faulty_models.install()
-    wide_model.install()
+    small_models.install()
     with pytest.MonkeyPatch.context() as patch:
         # Float16 takes a CPU a hundred times longer; what the loss scale does with what comes out is the same.
         patch.setitem(precision.AUTOCAST, "fp16", torch.bfloat16)

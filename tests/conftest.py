@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from reskd.recipe import DataSpec
     from tests.support.pool import Pool
     from tests.support.training import Fit
+    from tests.support.warm_python import WarmPython
 
 # `make test` draws a few examples of each property; `make test-all` names the profile full.
 settings.register_profile("fast", max_examples=10, deadline=None)
@@ -53,6 +54,15 @@ def pool() -> Iterator[Pool]:
     pool = Pool()
     yield pool
     pool.close()
+
+
+@pytest.fixture(scope="session")
+def warm_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmPython]:
+    from tests.support.warm_python import WarmPython
+
+    python = WarmPython(tmp_path_factory.mktemp("warm_python"))
+    yield python
+    python.close()
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from tests.support.training import Fit, assert_agree, fit, shorter
 
 @pytest.fixture(scope="module")
 def tiny(job: Fit) -> Fit:
-    """The cohort with a teacher and students of one convolution: how long a compiler works is a matter of their layers."""
+    """The cohort with a teacher and students of one convolution, since a compiler works seconds on each layer."""
 
     def small(recipe: Recipe) -> Recipe:
         return replace(recipe, model=replace(recipe.model, name="tsn_tiny"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -38,6 +39,13 @@ def pytest_collectstart() -> None:
     from orchestrator.tracking.settings import configure
 
     configure()  # before the test files load MLflow
+
+
+def pytest_collection_finish() -> None:
+    if "mlflow" in sys.modules:  # else no test file needs it at once, and loading it takes seconds
+        from tests.support import mlflow_schema
+
+        mlflow_schema.share()
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,7 @@ from hypothesis import settings
 
 # The process that hands the tests out to the others loads this file too, and needs no torch: fixtures load it.
 if TYPE_CHECKING:
+    from orchestrator.experiment.bound_sweep import Prepared
     from reskd.data.manifest import Manifest
     from reskd.recipe import DataSpec
     from tests.support.pool import Pool
@@ -116,6 +117,17 @@ def job(demo_data: DataSpec, demo_manifest: Manifest, tmp_path_factory: pytest.T
     fit(teacher, True)
     recipes = {f"{number}{level}": student_recipe(demo_data, level) for number, level in enumerate(LEVELS)}
     return Fit(recipes, manifest, folder / "cohort", folder / "teacher" / "7eac4e4" / "weights.pt")
+
+
+@pytest.fixture(scope="session")
+def trained_sweep(demo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """A small sweep of three trained steps; those who change it take a copy."""
+    import torch
+
+    from tests.support.trained_sweep import train_sweep
+
+    torch.set_num_threads(1)
+    return train_sweep(tmp_path_factory.mktemp("trained_sweep"), demo_root)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""MLflow's tables in a new SQLite database, copied from the first one: its migrations take two seconds of a processor."""
+"""MLflow's tables in a new SQLite database, copied from the first: to migrate one takes a CPU two seconds."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def fit(job: Fit, solo: bool = False) -> dict[str, str]:
     with pytest.MonkeyPatch.context() as patch:
         # Float16 takes a CPU a hundred times longer; what the loss scale does with what comes out is the same.
         patch.setitem(precision.AUTOCAST, "fp16", torch.bfloat16)
-        # A speed is taken and written, from one forward instead of seven of eight clips.
+        # The speed that a finished step records is measured on one forward of one clip, not on seven of eight.
         one_forward = partial(measure_throughput, batch_size=1, warmup=0, repeats=1)
         patch.setattr(validation, "measure_throughput", one_forward)
         return _fit(job, solo=solo)

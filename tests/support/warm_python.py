@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 SERVER = """
@@ -29,6 +28,9 @@ def run(asked):
     try:
         exec(compile(asked["program"], "<string>", "exec"), main.__dict__)
     except SystemExit as stopped:
+        if isinstance(stopped.code, str):
+            print(stopped.code, file=sys.stderr)
+            return 1
         return stopped.code or 0
     except BaseException:
         traceback.print_exc()
@@ -46,7 +48,7 @@ for line in sys.stdin:
 
 
 class WarmPython:
-    """Runs programs as `python -c` does, in copies of one process."""
+    """Runs programs as `python -c` does, one after another, in forks of one process."""
 
     def __init__(self, folder: Path) -> None:
         self._outputs = {name: folder / name for name in ("stdout", "stderr")}
@@ -61,22 +63,16 @@ class WarmPython:
         )
 
     def run(
-        self,
-        program: str,
-        *arguments: object,
-        folder: Path,
-        path: Path | None = None,
-        environment: Mapping[str, str] | None = None,
+        self, program: str, *arguments: object, folder: Path, path: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Exit code and output of a program in ``folder``, which finds modules in ``path`` first."""
+        """Exit code and output of a program that runs in ``folder`` and finds modules in ``path`` first."""
         for output in self._outputs.values():
             output.unlink(missing_ok=True)
-        variables = {**(environment or {}), **({"PYTHONPATH": str(path)} if path else {})}
         asked = {
             "program": program,
             "arguments": [str(argument) for argument in arguments],
             "folder": str(folder),
-            "environment": variables,
+            "environment": {"PYTHONPATH": str(path)} if path else {},
             **{name: str(output) for name, output in self._outputs.items()},
         }
         assert self._process.stdin is not None
@@ -84,7 +80,7 @@ class WarmPython:
         self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
-        assert answer, "the process of which programs are copies has ended"
+        assert answer, "the process that programs are forked from has ended"
         return subprocess.CompletedProcess(
             arguments, int(answer), *(output.read_text() for output in self._outputs.values())
         )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +17,12 @@ from xdist.scheduler import LoadScopeScheduling
 
 # The process that hands the tests out to the others loads this file too, and needs no torch: fixtures load it.
 if TYPE_CHECKING:
+    from orchestrator.experiment.bound_sweep import Prepared
     from reskd.data.manifest import Manifest
     from reskd.recipe import DataSpec
     from tests.support.pool import Pool
     from tests.support.training import Fit
+    from tests.support.warm_python import WarmPython
 
 # `make test` draws a few examples of each property; `make test-all` names the profile full.
 settings.register_profile("fast", max_examples=10, deadline=None)
@@ -58,6 +62,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneRay:
     return OneRay(config, log)
 
 
+def pytest_collection_finish() -> None:
+    if "mlflow" in sys.modules:  # else no test file needs it at once, and loading it takes seconds
+        from tests.support import mlflow_schema
+
+        mlflow_schema.share()
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     import torch
@@ -72,6 +83,15 @@ def pool() -> Iterator[Pool]:
     pool = Pool()
     yield pool
     pool.close()
+
+
+@pytest.fixture(scope="session")
+def warm_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmPython]:
+    from tests.support.warm_python import WarmPython
+
+    python = WarmPython(tmp_path_factory.mktemp("warm_python"))
+    yield python
+    python.close()
 
 
 @pytest.fixture(scope="session")
@@ -112,10 +132,22 @@ def job(demo_data: DataSpec, demo_manifest: Manifest, tmp_path_factory: pytest.T
     from tests.support.training import LEVELS, Fit, fit, student_recipe, teacher_recipe
 
     folder = tmp_path_factory.mktemp("runs")
-    teacher = Fit({"7eac4e4": teacher_recipe(demo_data)}, demo_manifest, folder / "teacher", None)
+    manifest = replace(demo_manifest, train=demo_manifest.train[:17])  # two steps of four groups
+    teacher = Fit({"7eac4e4": teacher_recipe(demo_data)}, manifest, folder / "teacher", None)
     fit(teacher, True)
     recipes = {f"{number}{level}": student_recipe(demo_data, level) for number, level in enumerate(LEVELS)}
-    return Fit(recipes, demo_manifest, folder / "cohort", folder / "teacher" / "7eac4e4" / "weights.pt")
+    return Fit(recipes, manifest, folder / "cohort", folder / "teacher" / "7eac4e4" / "weights.pt")
+
+
+@pytest.fixture(scope="session")
+def trained_sweep(demo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """A small sweep of three trained steps; those who change it take a copy."""
+    import torch
+
+    from tests.support.trained_sweep import train_sweep
+
+    torch.set_num_threads(1)
+    return train_sweep(tmp_path_factory.mktemp("trained_sweep"), demo_root)
 
 
 @pytest.fixture(scope="session")

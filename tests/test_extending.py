@@ -68,38 +68,30 @@ def write(folder: Path, place: str, code: str) -> None:
     path.write_text("".join(lines), encoding="utf-8")
 
 
-def start(trial: str, folder: Path, *, package: Path) -> subprocess.Popen[str]:
-    folder.mkdir(exist_ok=True)
-    environment = {**os.environ, "PYTHONPATH": str(package), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-c", trial],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def in_a_new_process(program: str, *, folder: Path, path: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(path)}
+    return subprocess.run([sys.executable, "-c", program], cwd=folder, env=environment, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize(
     "heading",
     [
-        heading if heading in QUICK else pytest.param(heading, marks=pytest.mark.slow)  # each loads torch, and twice
+        heading if heading in QUICK else pytest.param(heading, marks=pytest.mark.slow)  # each loads torch
         for heading in walks()
     ],
 )
-def test_a_walk_adds_what_its_last_block_finds(heading: str, tmp_path: Path) -> None:
+def test_a_walk_adds_what_its_last_block_finds(heading: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     walk = walks()[heading]
+    run = in_a_new_process if heading in QUICK else request.getfixturevalue("warm_python").run
     assert sum(code.count("\n") for _, code in walk.edits) < MOST_LINES
     assert len({place.partition(",")[0] for place, _ in walk.edits}) == walk.num_files
-    without = start(walk.trial, tmp_path / "without", package=ROOT)
+    (tmp_path / "without").mkdir()
+    without = run(walk.trial, folder=tmp_path / "without", path=ROOT)
+    assert without.returncode != 0, "the last block must fail where the walk has not been done"
     copy = tmp_path / "with"
     for package in PACKAGES:
         shutil.copytree(ROOT / package, copy / package)
     for place, code in walk.edits:
         write(copy, place, code)
-    done = start(walk.trial, copy, package=copy)
-    output, _ = done.communicate()
-    assert done.returncode == 0, output
-    without.communicate()
-    assert without.returncode != 0, "the last block must fail where the walk has not been done"
+    done = run(walk.trial, folder=copy, path=copy)
+    assert done.returncode == 0, done.stdout + done.stderr

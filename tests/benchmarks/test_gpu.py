@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +10,7 @@ import pytest
 from benchmarks.gpu import CUT_SHORT, main
 from benchmarks.gpu_parts import Figure, Setting
 from reskd.files import read_json, write_json
+from tests.support.warm_python import WarmPython
 
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = ("av", "decord", "ray", "mlflow", "pandas", "pydantic", "yaml", "psutil", "boto3", "sklearn", "matplotlib")
@@ -43,11 +41,10 @@ def content_of(folder: Path) -> dict[str, Any]:
     ],
 )
 def test_every_part_runs_where_torch_and_torchvision_are_all_there_is(
-    tmp_path: Path, which: str, kinds: set[str]
+    tmp_path: Path, warm_python: WarmPython, which: str, kinds: set[str]
 ) -> None:
-    command = [sys.executable, "-c", BLOCKED, which, "--device", "cpu", "--quick", "--out", str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    options = (which, "--device", "cpu", "--quick", "--out", tmp_path)
+    ended = warm_python.run(BLOCKED, *options, folder=tmp_path, path=ROOT)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     content = content_of(tmp_path)
     assert {name.partition("/")[0] for name in content["parts"]} == kinds

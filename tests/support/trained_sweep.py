@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +47,12 @@ def train_sweep(folder: Path, videos: Path, *, store: Store | None = None) -> Pr
     for fit in fits(prepared):
         train(fit, prepared.store)
     return prepared
+
+
+def copy_of(trained: Prepared, folder: Path) -> Prepared:
+    """What `train_sweep` left, file and store, in ``folder``, where a test may change it."""
+    shutil.copytree(trained.sweep.path.parent, folder, dirs_exist_ok=True)
+    return prepare(folder / trained.sweep.path.name, store=Store(folder / "store"))
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,12 @@ from orchestrator.store.step_record import records_from_store
 from orchestrator.store.store import Store
 from orchestrator.tracking.publish import Publisher
 from tests.support.command_line import call
-from tests.support.trained_sweep import train_sweep
+from tests.support.trained_sweep import copy_of
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, demo_root: Path) -> Prepared:
-    return train_sweep(tmp_path_factory.mktemp("trained"), demo_root)
+def trained(trained_sweep: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return copy_of(trained_sweep, tmp_path_factory.mktemp("trained"))
 
 
 def test_a_sweep_evaluated_again_is_in_mlflow_and_in_its_table(

@@ -13,12 +13,12 @@ from orchestrator.experiment.bound_sweep import Prepared
 from orchestrator.tracking.publish import Publisher
 from reskd.figures.sheets import Field, Seen, draw_cams, draw_fields
 from tests.support.command_line import call
-from tests.support.trained_sweep import train_sweep
+from tests.support.trained_sweep import copy_of
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, demo_root: Path) -> Prepared:
-    return train_sweep(tmp_path_factory.mktemp("figures"), demo_root)
+def trained(trained_sweep: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return copy_of(trained_sweep, tmp_path_factory.mktemp("figures"))
 
 
 def rows(trained: Prepared) -> dict[str, str]:

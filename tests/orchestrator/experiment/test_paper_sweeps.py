@@ -49,6 +49,7 @@ SMALL = {
 MULTI_LABEL = {"activitynet", "fcvid"}
 
 Prepare = Callable[[str], Prepared]
+Smoke = Callable[[str], tuple[Path, Store]]
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +62,18 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepare:
     """What a sweep asks for where nothing is done; each is prepared once, since no test changes anything in it."""
     store = Store(tmp_path_factory.mktemp("nothing_done") / "store")
     return cache(lambda name: prepare(SWEEPS / f"{name}.yaml", store=store))
+
+
+@pytest.fixture(scope="module")
+def smoke_form(tmp_path_factory: pytest.TempPathFactory) -> Smoke:
+    """A sweep's smoke form and its store; each is made once, since no test changes anything in it."""
+    store = Store(tmp_path_factory.mktemp("smoke_forms") / "store")
+
+    def make(name: str) -> tuple[Path, Store]:
+        (made,) = cut_down([SWEEPS / f"{name}.yaml"], changes=[], store=store)
+        return made
+
+    return cache(make)
 
 
 def split_by_row(steps: dict[str, Step]) -> tuple[list[Step], list[Step]]:
@@ -97,10 +110,10 @@ def test_a_paper_sweep_plans_where_no_video_is(prepared: Prepare, name: str) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*PAPER, "demo", "your_videos"])
 def test_a_smoke_form_keeps_rows_tables_and_annotation_format_and_plans_two_steps_of_optimisation(
-    prepared: Prepare, tmp_path: Path, name: str
+    prepared: Prepare, smoke_form: Smoke, name: str
 ) -> None:
     original = prepared(name) if name in PAPER else None
-    ((path, store),) = cut_down([SWEEPS / f"{name}.yaml"], changes=[], store=Store(tmp_path / "store"))
+    path, store = smoke_form(name)
     small = prepare(path, store=store)
     assert small.unseen == ()
     assert {cell.verdict for cell in small.plan().cells} <= {"train", "waiting"}
@@ -140,11 +153,10 @@ def test_resnet_rows_of_the_first_experiment_cost_what_their_enlarged_frames_do(
 
 
 @pytest.mark.slow
-def test_the_smoke_forms_that_run_have_every_format_network_and_way_of_distilling(tmp_path: Path) -> None:
-    made = cut_down([SWEEPS / f"{name}.yaml" for name in PAPER], changes=[], store=Store(tmp_path / "store"))
+def test_the_smoke_forms_that_run_have_every_format_network_and_way_of_distilling(smoke_form: Smoke) -> None:
     kinds: dict[str, set[tuple[str, str]]] = {"planned": set(), "run": set()}
-    for name, (path, _) in zip(PAPER, made, strict=True):
-        for cell in load(path).cells:
+    for name in PAPER:
+        for cell in load(smoke_form(name)[0]).cells:
             recipe = cell.recipe
             found = {("format", recipe.data.annotations), ("network", recipe.model.name), ("level", recipe.kd.level)}
             kinds["planned"] |= found

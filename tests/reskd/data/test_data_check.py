@@ -6,7 +6,6 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from reskd.data.manifest import build_manifest
 from reskd.errors import BadInput
 from reskd.recipe import DataSpec
 from reskd.runtime.processes import map_in_processes
+from tests.support.deadly_items import half_or_die
 from tests.support.video_files import overwrite_middle, truncate, write_video
 
 TRAIN = {
@@ -172,16 +172,8 @@ def test_a_cache_file_that_is_none_is_refused_and_left_alone(data: DataSpec, tmp
     assert cache.read_text() == content
 
 
-def half_or_die(number: int) -> float:
-    if number in (3, 8):
-        os._exit(1)
-    return number / 2
-
-
-@pytest.mark.slow
 def test_an_item_that_kills_its_process_is_named_and_the_others_are_done() -> None:
-    function: Callable[[int], float] = half_or_die
-    results = dict(map_in_processes(function, range(10), workers=2))
+    results = dict(map_in_processes(half_or_die, range(10), workers=2))
     assert results == {number: None if number in (3, 8) else number / 2 for number in range(10)}
 
 

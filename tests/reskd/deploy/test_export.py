@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +26,7 @@ from reskd.models.video_model import VideoModel
 from reskd.recipe import DataSpec, ModelSpec
 from tests.support.by_hand import bilinear
 from tests.support.exported_step import FORMATS, STEP_ID, FinishedStep, finished_step, no_onnx
+from tests.support.warm_python import WarmPython
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -135,9 +135,12 @@ def test_enlarging_and_stride_are_inside_the_file(tmp_path: Path, network: str, 
 @pytest.mark.parametrize(
     "exported", [pytest.param("pt2", marks=pytest.mark.slow), pytest.param("onnx", marks=no_onnx)], indirect=True
 )
-def test_the_file_is_enough_without_reskd_and_tells_what_it_needs(exported: Path, step: FinishedStep) -> None:
-    command = [sys.executable, "-c", ALONE[exported.suffix.removeprefix(".")] + ASK, str(exported)]
-    answer = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+def test_the_file_is_enough_without_reskd_and_tells_what_it_needs(
+    exported: Path, step: FinishedStep, warm_python: WarmPython, tmp_path: Path
+) -> None:
+    ended = warm_python.run(ALONE[exported.suffix.removeprefix(".")] + ASK, exported, folder=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    answer = json.loads(ended.stdout)
     card = answer["card"]
     assert {name: card[name] for name in ("resolution", "crop_size", "short_side", "num_frames", "recipe")} == {
         "resolution": 24, "crop_size": 64, "short_side": 64, "num_frames": 4, "recipe": {"model_seed": 7},

@@ -27,16 +27,15 @@ from reskd.evaluation.clip_logits import average_views
 from reskd.models.catalogue import build_model
 from reskd.protocol import Protocol, parse_protocol, parse_views
 from reskd.recipe import DataSpec, ModelSpec
-from tests.support.trained_sweep import train_sweep
 from tests.support.video_files import frame_number, write_video
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, demo_root: Path) -> Prepared:
-    torch.set_num_threads(1)
-    return train_sweep(tmp_path_factory.mktemp("trained"), demo_root)
+def trained(trained_sweep: Prepared) -> Prepared:
+    """Read alone; what is judged again is in a copy of its store."""
+    return trained_sweep
 
 
 @pytest.fixture

@@ -20,10 +20,10 @@ CPU = torch.device("cpu")
 SEEDS = (11, 12, 13)
 NUM_CLIPS = 2  # of a group
 NETWORKS = {
-    "tsn_resnet18": 64,
-    "tsn_mobilenet_v2": 64,
+    "tsn_resnet18": 40,
+    "tsn_mobilenet_v2": 40,
     "tsn_mini10": 24,
-    "tsm_resnet18": 64,
+    "tsm_resnet18": 40,
     "frameexit_mini10": 24,
     "slowonly_mini10": 24,
     "swin3d_mini": 32,

@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -153,7 +151,7 @@ def test_bad_options_end_with_one_line(options, words, capsys):
 
 
 @pytest.mark.slow  # benchmarks/test_gpu.py has a process of the kind in every run
-def test_it_needs_torch_and_torchvision_alone():
+def test_it_needs_torch_and_torchvision_alone(warm_python, tmp_path):
     """A fresh process in which everything else that the project installs is refused."""
     others = ["av", "decord", "sklearn", "scipy", "matplotlib", "ray", "mlflow", "pandas", "pydantic", "rich", "typer"]
     program = f"""
@@ -164,4 +162,5 @@ for name in {others!r}:
 from reskd.throughput.__main__ import main
 main({[*SHORT, "--resolutions", "24", "--batch", "1", "--max-batch", "0", "--paths", "fp32"]!r})
 """
-    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    ended = warm_python.run(program, folder=tmp_path, path=Path(__file__).parents[3])
+    assert ended.returncode == 0, ended.stderr

@@ -27,7 +27,7 @@ from reskd.training.member_spec import MemberSpec
 STEP, SEED, NUM_CLASSES = "0123456789abcdef", 3, 6
 NUM_EPOCHS, BATCH, GROUP = 3, 4, 2  # six steps of two groups: the rate changes with the epoch, not with the step
 EQUAL = ModelSpec(name="tsn_mini18", resolution=40)
-WIDER = ModelSpec(name="tsn_mobilenet_v2", resolution=64)  # 1280 channels against the student's 128
+WIDER = ModelSpec(name="tsn_mobilenet_v2", resolution=40)  # 1280 channels against the student's 128
 MEAN = torch.tensor([0.485, 0.456, 0.406], dtype=torch.float64).view(3, 1, 1)
 STD = torch.tensor([0.229, 0.224, 0.225], dtype=torch.float64).view(3, 1, 1)
 

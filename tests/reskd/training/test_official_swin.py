@@ -73,7 +73,7 @@ def small(case: Case, data: DataSpec) -> Recipe:
         "precision": "fp64",
         "optim.warmup_epochs": 0.75,
         "teacher.model.name": case.teacher,
-        "teacher.model.resolution": 64,
+        "teacher.model.resolution": 48,
         "teacher.optim.epochs": 1,
         **case.changes,
     }
@@ -129,7 +129,7 @@ def written_out(case: Case, dataset: VideoDataset, teacher: VideoModel) -> Video
                 untouched = {name: buffer.clone() for name, buffer in teacher.named_buffers()}
                 torch.manual_seed(seed_of("teacher", SEED, step, number))
                 with torch.no_grad():
-                    taught = teacher(seen(group.clips, 64)).features
+                    taught = teacher(seen(group.clips, 48)).features
                 teacher.load_state_dict(untouched, strict=False)
                 student.load_state_dict(old, strict=False)
                 torch.manual_seed(seed_of("student", SEED, step, number))

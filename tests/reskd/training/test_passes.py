@@ -48,11 +48,11 @@ def test_several_groups_in_a_pass_keep_the_bits_of_a_member_alone_and_of_a_resum
 
 
 def narrow(**options: Any) -> VideoModel:
-    """tsn_mini10 on a device that has room for two groups of four clips in training, of which it needs both passes."""
+    """tsn_mini10 on a device that has room for two groups of two clips in training, of which it needs both passes."""
     model = tsn_mini(num_blocks=1, **options)
 
     def refuse(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if module.training and inputs[0].shape[0] > 2 * 4 * 4:  # groups, clips and frames
+        if module.training and inputs[0].shape[0] > 2 * 2 * 4:  # groups, clips and frames
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB")
 
     model.backbone.register_forward_pre_hook(refuse)

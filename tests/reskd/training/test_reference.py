@@ -24,7 +24,7 @@ from reskd.training.schedule import learning_rate
 
 STEP = "0123456789abcdef"
 TEACHER = ModelSpec(name="tsn_mini10", resolution=32, antialias=True)
-BATCH, GROUP = 8, 4
+BATCH, GROUP = 4, 2
 PIXEL = KDSpec(level="pixel", weight=20.0, align_corners=True)
 FRAME = KDSpec(level="frame", weight=3.0, temperature=4.0)
 CLIP = KDSpec(level="clip", weight=0.5, temperature=3.0, teacher_mode="batch")

@@ -43,6 +43,7 @@ def pytest_collectstart() -> None:
     configure()  # before the test files load MLflow
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests on a real Ray first and with one process, since two Rays on a host disturb each other."""
     items.sort(key=lambda item: item.get_closest_marker("ray") is None)

@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 # tests/conftest.py says which tests share a process; the longest come first.
-BOTH_CORES := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+BOTH_CORES := --numprocesses 2 --dist loadscope --no-loadscope-reorder
 # Tests start many processes; without the compiled files each of them compiles all of our modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 

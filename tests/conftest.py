@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,20 +44,26 @@ def pytest_collectstart() -> None:
     configure()  # before the test files load MLflow
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests on a real Ray first and with one process, since two Rays on a host disturb each other."""
+    """Put the tests on a real Ray first, since they take the longest."""
     items.sort(key=lambda item: item.get_closest_marker("ray") is None)
-    for item in items:
-        if item.get_closest_marker("ray") is not None:
-            item.add_marker(pytest.mark.xdist_group("ray"))
+
+
+@cache
+def _has_ray(path: Path) -> bool:
+    return "mark.ray" in path.read_text(encoding="utf-8")
 
 
 class OneRay(LoadScopeScheduling):
-    """The other files stay whole too, each with one process, which makes once what its tests share."""
+    """Files with tests on a real Ray share one process, since two Rays on a host disturb each other.
+
+    The other files stay whole too, each with one process, which makes once what its tests share. (xdist has groups for
+    this, but xdist 3.8 does not see them under pytest 9.)
+    """
 
     def _split_scope(self, nodeid: str) -> str:
-        return "ray" if nodeid.endswith("@ray") else super()._split_scope(nodeid).partition("::")[0]
+        file = nodeid.partition("::")[0]
+        return "ray" if _has_ray(self.config.rootpath / file) else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneRay:

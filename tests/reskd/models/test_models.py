@@ -198,6 +198,7 @@ def test_a_failing_download_says_where_to_put_the_file(tmp_path, monkeypatch):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # the discard port: nobody answers
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("urllib.request._opener", None)  # else it has the proxies of this process's first request
     with pytest.raises(BadInput) as caught:
         mini(name="tsn_resnet18", weights="imagenet_v1")
     url = ResNet18_Weights.IMAGENET1K_V1.url

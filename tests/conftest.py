@@ -135,16 +135,21 @@ def demo_manifest(demo_data: DataSpec) -> Manifest:
 
 
 @pytest.fixture(scope="session")
-def job(demo_data: DataSpec, demo_manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Fit:
+def short_manifest(demo_manifest: Manifest) -> Manifest:
+    """Clips for two steps an epoch of the recipes in tests/support/training.py, and one that is left over."""
+    return replace(demo_manifest, train=demo_manifest.train[:17])
+
+
+@pytest.fixture(scope="session")
+def job(demo_data: DataSpec, short_manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Fit:
     """A trained teacher, and the cohort {none, clip, frame, pixel} that is to be taught by it."""
     from tests.support.training import LEVELS, Fit, fit, student_recipe, teacher_recipe
 
     folder = tmp_path_factory.mktemp("runs")
-    manifest = replace(demo_manifest, train=demo_manifest.train[:17])  # two steps of four groups
-    teacher = Fit({"7eac4e4": teacher_recipe(demo_data)}, manifest, folder / "teacher", None)
+    teacher = Fit({"7eac4e4": teacher_recipe(demo_data)}, short_manifest, folder / "teacher", None)
     fit(teacher, True)
     recipes = {f"{number}{level}": student_recipe(demo_data, level) for number, level in enumerate(LEVELS)}
-    return Fit(recipes, manifest, folder / "cohort", folder / "teacher" / "7eac4e4" / "weights.pt")
+    return Fit(recipes, short_manifest, folder / "cohort", folder / "teacher" / "7eac4e4" / "weights.pt")
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -40,7 +40,6 @@ class FinishedStep:
 def finished_step(folder: Path, data: DataSpec, manifest: Manifest) -> FinishedStep:
     store = Store(folder / "store")
     recipe = student_recipe(data, "none", epochs=2)
-    manifest = replace(manifest, train=manifest.train[:17])  # two steps an epoch
     store.record_identity(STEP_ID, full_id=STEP_ID * 8, payload={"model_seed": 7}, recipe={})
     fit(Fit({STEP_ID: recipe}, manifest, store.home / "runs", teacher=None), solo=True)
     arrays = store.logits(STEP_ID, PROTOCOL)

@@ -40,9 +40,9 @@ class Typed:
     def __init__(
         self, words: Sequence[str], *, folder: Path | None = None, environment: Mapping[str, str] | None = None
     ) -> None:
-        self._printed = Path(tempfile.mkdtemp(prefix="typed-"))
+        self._printed = tempfile.TemporaryDirectory(prefix="typed-")
         variables = dict(os.environ if environment is None else environment)
-        arguments = ([PROGRAM, *words], variables, str(folder or Path.cwd()), str(self._printed))
+        arguments = ([PROGRAM, *words], variables, str(folder or Path.cwd()), self._printed.name)
         self._process = copies(COMMANDS).Process(target=_type, args=arguments)
         self._process.start()
 
@@ -60,13 +60,13 @@ class Typed:
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
 
-    def wait(self, *, timeout: float = WAIT_S) -> Done:
+    def wait(self) -> Done:
         """Wait for its end. Raises TimeoutError with what it has printed so far, after it was killed."""
-        self._process.join(timeout)
+        self._process.join(WAIT_S)
         code = self._process.exitcode
         if code is None:
             self.kill()
-            raise TimeoutError(f"not ended after {timeout:g} s:\n{self.said()}")
+            raise TimeoutError(f"not ended after {WAIT_S} s:\n{self.said()}")
         return Done(code, self._read("out"), self._read("err"))
 
     def said(self) -> str:
@@ -74,7 +74,7 @@ class Typed:
         return self._read("out") + self._read("err")
 
     def _read(self, name: str) -> str:
-        path = self._printed / name
+        path = Path(self._printed.name, name)
         return path.read_text() if path.exists() else ""
 
 
@@ -94,9 +94,9 @@ def _type(command: list[str], environment: dict[str, str], folder: str, printed:
     main()
 
 
-def typed(*words: str, folder: Path | None = None, timeout: float = WAIT_S, **variables: str) -> Done:
+def typed(*words: str, folder: Path | None = None, **variables: str) -> Done:
     """Type a command and wait for its end."""
-    return Typed(words, folder=folder, environment=os.environ | variables).wait(timeout=timeout)
+    return Typed(words, folder=folder, environment=os.environ | variables).wait()
 
 
 @dataclass(frozen=True)

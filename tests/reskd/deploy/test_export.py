@@ -54,8 +54,8 @@ print(json.dumps({"card": card, "logits": logits.tolist()}))
 
 
 @pytest.fixture(scope="module")
-def step(tmp_path_factory: pytest.TempPathFactory, demo_data: DataSpec, demo_manifest: Manifest) -> FinishedStep:
-    return finished_step(tmp_path_factory.mktemp("step"), demo_data, demo_manifest)
+def step(tmp_path_factory: pytest.TempPathFactory, demo_data: DataSpec, short_manifest: Manifest) -> FinishedStep:
+    return finished_step(tmp_path_factory.mktemp("step"), demo_data, short_manifest)
 
 
 def clip_of(path: Path, spec: DataSpec) -> Tensor:

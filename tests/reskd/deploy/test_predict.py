@@ -21,8 +21,8 @@ Printed = tuple[int, str, str]
 
 
 @pytest.fixture(scope="module")
-def step(tmp_path_factory: pytest.TempPathFactory, demo_data: DataSpec, demo_manifest: Manifest) -> FinishedStep:
-    return finished_step(tmp_path_factory.mktemp("step"), demo_data, demo_manifest)
+def step(tmp_path_factory: pytest.TempPathFactory, demo_data: DataSpec, short_manifest: Manifest) -> FinishedStep:
+    return finished_step(tmp_path_factory.mktemp("step"), demo_data, short_manifest)
 
 
 class Shell:

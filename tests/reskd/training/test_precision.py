@@ -38,18 +38,17 @@ def small(recipe: Recipe) -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def job(demo_data: DataSpec, demo_manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Fit:
+def job(demo_data: DataSpec, short_manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Fit:
     """A teacher, and fp16 members: a plain one, one of pixel_kl, and one of it that is wider than the teacher."""
     folder = tmp_path_factory.mktemp("half")
-    manifest = replace(demo_manifest, train=demo_manifest.train[:17])  # two steps of four groups
-    fit(Fit({"7eac4e4": small(teacher_recipe(demo_data))}, manifest, folder / "teacher", None), True)
+    fit(Fit({"7eac4e4": small(teacher_recipe(demo_data))}, short_manifest, folder / "teacher", None), True)
     recipes = {f"{number}{level}": half(small(student_recipe(demo_data, level))) for number, level in enumerate(KINDS)}
     wide = replace(recipes["1pixel_kl"], model=ModelSpec(name="tsn_wide", resolution=16))
     official = {
         step_id: replace(recipe, kd=replace(recipe.kd, teacher_mode="official_train"))
         for step_id, recipe in (recipes | {"2wide": wide}).items()
     }
-    return Fit(official, manifest, folder / "all", folder / "teacher" / "7eac4e4" / "weights.pt")
+    return Fit(official, short_manifest, folder / "all", folder / "teacher" / "7eac4e4" / "weights.pt")
 
 
 @pytest.fixture(scope="module")

@@ -147,12 +147,11 @@ def test_a_comparison_that_decides_on_seeds_is_not_of_rows_that_may_be_stopped(t
 
 
 def test_a_member_that_leaves_early_leaves_its_record_and_the_others_their_bits(
-    demo_data: DataSpec, demo_manifest: Manifest, tmp_path: Path
+    demo_data: DataSpec, short_manifest: Manifest, tmp_path: Path
 ) -> None:
     recipe = student_recipe(demo_data, "none", epochs=3)
     recipe = replace(recipe, eval=replace(recipe.eval, every=1))
     recipes = {"0slow": replace(recipe, optim=replace(recipe.optim, lr=0.001)), "1fast": recipe}
-    manifest = replace(demo_manifest, train=demo_manifest.train[:17])  # two steps an epoch
     asked: list[tuple[int, tuple[str, ...]]] = []
 
     def train(folder: Path, names: Sequence[str], *, prunes: bool) -> FolderSink:
@@ -165,7 +164,7 @@ def test_a_member_that_leaves_early_leaves_its_record_and_the_others_their_bits(
 
         outcome = fit_cohort(
             [MemberSpec(name, recipes[name]) for name in names],
-            manifest=manifest,
+            manifest=short_manifest,
             root=Path(str(demo_data.root)),
             sink=sink,
             prune=prune if prunes else None,

@@ -31,10 +31,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks.cohort import NUM_CLASSES, STEPS_PER_EPOCH, Cost, base, new_teacher, noise, now
 from reskd.data.dataset import Group
-from reskd.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from reskd.distill.teacher import Teacher
 from reskd.models.catalogue import build_model
 from reskd.models.video_model import VideoModel
+from reskd.normalisation import IMAGENET
 from reskd.recipe import KDSpec, Recipe
 from reskd.runtime.execution import Execution
 from reskd.runtime.workers import Workers
@@ -73,7 +73,7 @@ def official_step(recipe: Recipe, teacher: VideoModel | None, groups: Sequence[G
     parameters = [parameter for parameter in ddp.parameters() if parameter.requires_grad]
     optim = recipe.optim
     optimizer = torch.optim.SGD(parameters, lr=optim.lr, momentum=optim.momentum, weight_decay=optim.weight_decay)
-    mean, std = (torch.tensor(values).view(3, 1, 1) * 255 for values in (IMAGENET_MEAN, IMAGENET_STD))
+    mean, std = (torch.tensor(values).view(3, 1, 1) * 255 for values in IMAGENET)
     clips, labels = (torch.cat(parts) for parts in ([g.clips for g in groups], [g.labels for g in groups]))
 
     def step() -> None:

@@ -29,11 +29,13 @@ __all__ = [
     "OptimSpec",
     "Precision",
     "Recipe",
+    "Resample",
     "TeacherMode",
     "without_teacher",
 ]
 
 AnnotationFormat = Literal["csv", "folders", "activitynet", "fcvid", "kinetics", "mini_kinetics", "ssv2", "ssv1"]
+Resample = Literal["antialias", "opencv"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16", "fp64"]
 
 RECIPE_VERSION = 1
@@ -78,8 +80,14 @@ class DataSpec:
     frame_stride apart, from one place in the video (SlowOnly, Swin)."""
     frame_stride: int = added(1)
     """For dense only: distance between two frames of a clip."""
+    short_videos: Literal["loop", "stretch"] = added("loop")
+    """For segments only: frames of a video that has fewer than num_frames. loop: it starts again at its end. stretch:
+    frames are repeated in place, so that their order stays, as in the official code."""
     short_side: int = 256
     """Shorter side of a frame in pixels, before cropping."""
+    resample: Resample = added("antialias")
+    """Bilinear resize of decoded frames and of their crops. antialias: each pixel is a mean over all pixels that it
+    covers. opencv: of its four neighbours only, as OpenCV and the official code do, so that fine patterns alias."""
     crop_size: int = 224
     """Side of the square crop in pixels. Every model gets its input from this crop."""
     crop: Literal["multi_scale", "random_resized"] = added("multi_scale")
@@ -116,11 +124,18 @@ class DataSpec:
         must = "at least 1" if self.sampling == "dense" else "1 with data.sampling segments; only dense has a stride"
         is_right = self.frame_stride >= 1 if self.sampling == "dense" else self.frame_stride == 1
         require(is_right, "data.frame_stride", self.frame_stride, must)
+        must = "loop with data.sampling dense, whose clips wrap around in a shorter video"
+        require(self.sampling != "dense" or self.short_videos == "loop", "data.short_videos", self.short_videos, must)
 
     @property
     def stride(self) -> int | None:
         """Distance between frames of a dense clip; None if frames come from segments."""
         return self.frame_stride if self.sampling == "dense" else None
+
+    @property
+    def stretches(self) -> bool:
+        """Whether frames of a short video are repeated in place."""
+        return self.short_videos == "stretch"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,8 +149,18 @@ class ModelSpec(FrameExitFields):
     weights: str = "none"
     """Initial weights: none; imagenet_v1 (torchvision's IMAGENET1K_V1, inflated for SlowOnly and Swin); kinetics_v1
     (torchvision's KINETICS400_V1, for its 3-D networks); or the path of a file."""
+    normalisation: Literal["own", "imagenet"] = not_identity("own")
+    """Mean and deviation of the pixels that it gets. own: those that its pretrained weights were trained with, which
+    are not ImageNet's for r3d_18, mvit_v2_s and many of timm's; then their values count in the identity. Without
+    pretrained weights they are ImageNet's too."""
     dropout: float = 0.5
     """Dropout rate on the clip's features, before the last linear layer."""
+    drop_path: float | None = added(None)
+    """Rate of stochastic depth in the last block; it rises linearly from the first. null: the network's own, 0.1 for
+    Video Swin. Only swin3d_* and mvit_v2_s may have another."""
+    head_std: float = added(0.01)
+    """Standard deviation of the last linear layer's initial weights; its biases start at 0. The official code has 0.001
+    for 2-D networks and 0.01 for 3-D ones."""
     antialias: bool = False
     """Whether the resize to `resolution` uses antialiasing; false in the official code."""
     enlarge_to: int | None = added(None)
@@ -147,6 +172,9 @@ class ModelSpec(FrameExitFields):
     def __post_init__(self) -> None:
         require(self.resolution >= 1, "model.resolution", self.resolution, "at least 1")
         require(0 <= self.dropout < 1, "model.dropout", self.dropout, "in [0, 1)")
+        is_rate = self.drop_path is None or 0 <= self.drop_path < 1
+        require(is_rate, "model.drop_path", self.drop_path, "in [0, 1) or null")
+        require(self.head_std > 0, "model.head_std", self.head_std, "positive")
         is_larger = self.enlarge_to is None or self.enlarge_to > self.resolution
         require(
             is_larger, "model.enlarge_to", self.enlarge_to, f"more than model.resolution ({self.resolution}) or null"
@@ -169,6 +197,16 @@ class ModelSpec(FrameExitFields):
         """Side in pixels of the square that the network receives."""
         return self.resolution if self.enlarge_to is None else self.enlarge_to
 
+    def at_crop(self, crop_size: int, *, trained_at: int) -> ModelSpec:
+        """The model with an input in the same ratio to another crop, rounded to whole pixels.
+
+        Both crops are sides in pixels. A network sees things as large as in training, in a wider or narrower view.
+        """
+        if crop_size == trained_at:
+            return self
+        enlarged = None if self.enlarge_to is None else round(self.enlarge_to * crop_size / trained_at)
+        return replace(self, resolution=round(self.resolution * crop_size / trained_at), enlarge_to=enlarged)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OptimSpec:
@@ -183,10 +221,13 @@ class OptimSpec:
     """Nesterov momentum; for SGD only."""
     backbone_lr: float = added(1.0)
     """Learning rate of the backbone as a multiple of lr; the classifier has lr."""
+    bias_lr: float = added(1.0)
+    """Learning rate of the biases of convolutions and linear layers, as a multiple of the rate that they would have."""
     weight_decay: float = 1e-4
-    decay: Literal["all", "weights"] = added("all")
-    """Parameters with weight decay. all: every parameter, also batch norm and biases, as in the official code. weights:
-    only those with two or more dimensions."""
+    decay: Literal["all", "weights", "official_swin"] = added("all")
+    """Parameters with weight decay. all: every parameter, also batch norm and biases, as for the official students.
+    weights: only those with two or more dimensions, as for the official 2-D teachers. official_swin: all but the tables
+    of relative position biases, which have the rate lr too, whatever backbone_lr is."""
     schedule: Literal["cosine", "step", "onecycle"] = "cosine"
     """cosine: falls to zero, epoch by epoch. step: multiplied by gamma at each milestone. onecycle: rises from lr/25,
     then falls to lr/250000."""
@@ -202,6 +243,9 @@ class OptimSpec:
     """Number of clips in one training step, over all workers."""
     group_size: int = 8
     """Number of clips that share batch-norm statistics. It must divide batch_size."""
+    last_batch: Literal["drop", "keep"] = added("drop")
+    """Clips of an epoch that are left over after its last whole batch. drop: they are not trained. keep: they are one
+    more step of smaller groups, filled up to equal groups by the epoch's first clips, as in the official code."""
     running_stats: Literal["mean", "first"] = "mean"
     """New running statistics of batch norm. mean: the mean over the step's groups. first: those of group 0 (official
     code)."""
@@ -218,6 +262,7 @@ class OptimSpec:
             "positive with optim.nesterov",
         )
         require(self.backbone_lr > 0, "optim.backbone_lr", self.backbone_lr, "positive")
+        require(self.bias_lr > 0, "optim.bias_lr", self.bias_lr, "positive")
         require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "at least 0")
         require(self.epochs >= 1, "optim.epochs", self.epochs, "at least 1")
         require(
@@ -253,6 +298,11 @@ class OptimSpec:
     def num_groups(self) -> int:
         return self.batch_size // self.group_size
 
+    @property
+    def keeps_last(self) -> bool:
+        """Whether an incomplete last batch of an epoch is trained."""
+        return self.last_batch == "keep"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvalSpec:
@@ -266,10 +316,17 @@ class EvalSpec:
     """Temporal views x crops of the final test, such as 10x3. Validations during training use one view."""
     twice: bool = not_identity(False)
     """Take every temporal view of the final test twice: from the middle and from the start of its segments."""
+    short_side: int | None = not_identity(None)
+    """Shorter side of a frame in the final test, in pixels; null: data.short_side."""
+    crop_size: int | None = not_identity(None)
+    """Side of the crops in the final test, in pixels; null: data.crop_size. The network's input grows with it: a
+    network for 224 of a crop of 224 pixels gets 256 of a crop of 256."""
 
     def __post_init__(self) -> None:
         require(self.every >= 1, "eval.every", self.every, "at least 1")
         parse_views(self.views, what="eval.views")
+        for name, value in (("eval.short_side", self.short_side), ("eval.crop_size", self.crop_size)):
+            require(value is None or value >= 1, name, value, "at least 1 or null")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -278,6 +335,9 @@ class Checkpoint:
 
     checkpoint: str
     """Path of the file. Its content's hash counts in the identity."""
+
+
+NO_MEAN = "its clip logits are those of one exit, not the mean of its frame logits"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -310,7 +370,19 @@ class Recipe:
             self.model.resolution,
             f"at most data.crop_size ({self.data.crop_size}), which every input is made from",
         )
+        require(
+            self.kd.through_dropout or not self.model.has_exits,
+            "kd.through_dropout",
+            self.kd.through_dropout,
+            f"true with model.name {self.model.name}; {NO_MEAN}",
+        )
         if isinstance(self.teacher, Recipe):
+            require(
+                self.kd.through_dropout or not self.teacher.model.has_exits,
+                "kd.through_dropout",
+                self.kd.through_dropout,
+                f"true with the teacher {self.teacher.model.name}; {NO_MEAN}",
+            )
             require(self.teacher.kd.level == "none", "teacher.kd.level", self.teacher.kd.level, "none")
             require(
                 self.kd.level == "none" or self.teacher.model.resolution <= self.data.crop_size,
@@ -318,6 +390,9 @@ class Recipe:
                 self.teacher.model.resolution,
                 f"at most the student's data.crop_size ({self.data.crop_size})",
             )
+        crop_size, short_side = self.eval.crop_size or self.data.crop_size, self.eval.short_side or self.data.short_side
+        must = f"at least the crop of the final test ({crop_size}: eval.crop_size, else data.crop_size)"
+        require(short_side >= crop_size, "the short side of the final test (eval.short_side)", short_side, must)
 
     @property
     def seed(self) -> int:
@@ -326,15 +401,18 @@ class Recipe:
 
     @property
     def test_protocol(self) -> Protocol:
-        """The protocol of the final test: the frames and sampling of training, with the views of `eval`."""
+        """The protocol of the final test: the frames and sampling of training, with the views and sizes of `eval`."""
         views, crops = parse_views(self.eval.views, what="eval.views")
-        return Protocol(
+        protocol = Protocol(
             num_frames=self.data.num_frames,
             num_views=views,
             num_crops=crops,
             stride=self.data.stride,
             twice=self.eval.twice,
+            short_side=self.eval.short_side,
+            crop_size=self.eval.crop_size,
         )
+        return protocol.without_sizes(short_side=self.data.short_side, crop_size=self.data.crop_size)
 
     @property
     def has_teacher(self) -> bool:

@@ -140,10 +140,30 @@ def _manifest(spec: DataSpec, store: Store) -> Manifest | None:
     return None if known is None else read_manifest(known)
 
 
-def check_before_start(prepared: Prepared) -> None:
-    """Check everything that can be checked before any worker starts. Raises BadInput with the way out."""
+def check_steps(prepared: Prepared) -> None:
+    """Refuse steps that could not train: too few clips, networks, teachers and files that do not fit.
+
+    A plan and a run ask it alike. Raises BadInput with the row and the way out. For a data set without a manifest
+    (`unseen`), what its videos decide is not checked.
+    """
     from orchestrator.experiment.check_networks import check_models  # builds networks
 
+    def manifest_of(step: Step) -> Manifest | None:
+        return prepared.manifests.get(step.payload["manifest_sha256"])
+
+    def classes_of(step: Step) -> tuple[str, ...] | None:
+        manifest = manifest_of(step)
+        return None if manifest is None else manifest.classes
+
+    with naming(str(prepared.sweep.path)):
+        for step in prepared.steps.values():
+            if (manifest := manifest_of(step)) is not None:
+                num_steps(len(manifest.train), step.recipe.optim.batch_size)
+        check_models(prepared.steps, classes_of)
+
+
+def check_before_start(prepared: Prepared) -> None:
+    """Check everything that can be checked before any worker starts. Raises BadInput with the way out."""
     with naming(str(prepared.sweep.path)):
         for step in prepared.steps.values():
             data = step.recipe.data
@@ -152,8 +172,7 @@ def check_before_start(prepared: Prepared) -> None:
                     f"the videos of {data.name!r} are not here: {data_root(data)} is no folder; "
                     f"set data.root or RESKD_DATA{_demo_hint(data)}"
                 )
-            num_steps(len(prepared.manifest(step).train), step.recipe.optim.batch_size)
-        check_models(prepared.steps, lambda step: prepared.manifest(step).classes)
+    check_steps(prepared)
 
 
 def _demo_hint(data: DataSpec) -> str:

@@ -16,13 +16,17 @@ from reskd.methods.distillation import LastMap, check_maps
 from reskd.models.catalogue import MODELS, build_model, is_model
 from reskd.recipe import ModelSpec, Recipe
 
+ANY_NUMBER = 2
+"""Number of classes of the networks that are built for data whose classes are not known yet."""
 
-def check_models(steps: Mapping[str, Step], classes_of: Callable[[Step], tuple[str, ...]]) -> None:
+
+def check_models(steps: Mapping[str, Step], classes_of: Callable[[Step], tuple[str, ...] | None]) -> None:
     """Check each network of the steps with one clip on torch's meta device. Nothing is computed or downloaded.
 
-    ``classes_of`` gives the class names of a step's data. Raises BadInput, with the name of the row, if
+    ``classes_of`` gives the class names of a step's data; None: not known yet, and not compared. Raises BadInput, with
+    the name of the row, if
 
-    - a resolution is too small for the network's last map;
+    - a resolution is too small for the network's last map, in training or in the final test;
     - student and teacher have maps with other channels or of another number in time, and the KD level needs them equal;
     - a teacher was trained on too few frames for the student's clips;
     - a teacher has other classes, or a teacher from a file needs larger frames than data.crop_size.
@@ -31,11 +35,16 @@ def check_models(steps: Mapping[str, Step], classes_of: Callable[[Step], tuple[s
     student_of = {step.teacher_id: step for step in steps.values()}
     for step in steps.values():
         recipe, classes = step.recipe, classes_of(step)
+        num_classes = ANY_NUMBER if classes is None else len(classes)
         # For a teacher that is in no row, the message names the row of a student.
         row, _ = (step if step.cells else student_of[step.id]).cells[0]
         with naming(f"row {row!r}" + ("" if step.cells else ": teacher")):
             num_frames = recipe.data.num_frames
-            ours = map_of(_network(recipe.model), num_frames, num_frames, len(classes))
+            ours = map_of(_network(recipe.model), num_frames, num_frames, num_classes)
+            crop_size = recipe.data.crop_size
+            tested = recipe.model.at_crop(recipe.test_protocol.crop_size or crop_size, trained_at=crop_size)
+            with naming("its final test (eval.crop_size)"):
+                map_of(_network(tested), num_frames, num_frames, num_classes)
             if not recipe.has_teacher:
                 continue
             source = recipe.teacher
@@ -48,13 +57,13 @@ def check_models(steps: Mapping[str, Step], classes_of: Callable[[Step], tuple[s
                 teacher, known = model_in(source.checkpoint, classes, recipe.data.crop_size)
                 taught_on = known or num_frames
             with naming("its teacher"):
-                theirs = map_of(_network(teacher), taught_on, num_frames, len(classes))
+                theirs = map_of(_network(teacher), taught_on, num_frames, num_classes)
             names = {"student": recipe.model.name, "teacher": teacher.name}
             check_maps(recipe.kd.level, ours, theirs, num_frames=num_frames, **names)
 
 
-def _refuse_other_classes(theirs: tuple[str, ...], ours: tuple[str, ...], who: str) -> None:
-    if theirs != ours:
+def _refuse_other_classes(theirs: tuple[str, ...] | None, ours: tuple[str, ...] | None, who: str) -> None:
+    if theirs is not None and ours is not None and theirs != ours:
         raise BadInput(
             f"{who} has {len(theirs)} classes, the student's data has {len(ours)}, or their names differ; "
             f"a teacher and its students must have the same classes in the same order"
@@ -87,7 +96,7 @@ def _last_map(spec: ModelSpec, trained_on: int, num_frames: int, num_classes: in
     )
 
 
-def _model_in(path: str, classes: tuple[str, ...], crop_size: int) -> tuple[ModelSpec, int | None]:
+def _model_in(path: str, classes: tuple[str, ...] | None, crop_size: int) -> tuple[ModelSpec, int | None]:
     """The network in a teacher's weights file, and the number of frames that it was trained on."""
     content = load_weights(Path(path))
     with naming(path):

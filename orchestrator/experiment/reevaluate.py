@@ -57,14 +57,17 @@ def reevaluate(
     views: tuple[int, int],
     num_frames: int | None,
     twice: bool = False,
+    short_side: int | None = None,
+    crop_size: int | None = None,
     device: torch.device,
     loader_workers: int = 0,
     on_pass: OnPass | None = None,
 ) -> Outcome:
     """Evaluate finished steps with ``views``, (temporal views, crops), of ``num_frames`` frames; None: as in training.
 
-    Frames are sampled as the step's own recipe says. ``twice`` takes every temporal view a second time. Steps that have
-    such a record already are left unchanged. Steps whose network cannot take this many frames are left out and named.
+    Frames are sampled as the step's own recipe says. ``twice`` takes every temporal view a second time. short_side,
+    crop_size: sizes of the frames and their crops in pixels; None: those of the step's final test. Steps that have such
+    a record already are left unchanged. Steps whose network cannot take this many frames are left out and named.
     The data root in ``recipes`` says where the videos are; they must be the ones that the step was trained on.
 
     Raises BadInput if no step is left or the videos are others, and the errors of `judge_again`.
@@ -72,7 +75,16 @@ def reevaluate(
     outcome = Outcome()
     passes: dict[PassKey, list[str]] = {}
     for step_id, recipe in recipes.items():
-        protocol = Protocol("val", num_frames or recipe.data.num_frames, *views, stride=recipe.data.stride, twice=twice)
+        own, data = recipe.test_protocol, recipe.data
+        protocol = Protocol(
+            "val",
+            num_frames or data.num_frames,
+            *views,
+            stride=data.stride,
+            twice=twice,
+            short_side=short_side or own.short_side,
+            crop_size=crop_size or own.crop_size,
+        ).without_sizes(short_side=data.short_side, crop_size=data.crop_size)
         outcome.protocols[step_id] = protocol
         most = most_frames(recipe.model, trained_on=recipe.data.num_frames)
         if most is not None and protocol.num_frames > most:

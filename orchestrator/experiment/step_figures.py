@@ -183,9 +183,10 @@ def _read(path: Path, network: Network) -> Tensor:
 
 def _seen(network: Network, clips: Sequence[NamedClip]) -> Tensor:
     """The clips as the network gets them: (B, T, 3, r, r)."""
-    dtype = next(network.trained.model.parameters()).dtype
+    model, spec = network.trained.model, network.trained.spec
     pixels = torch.stack([clip.pixels for clip in clips])
-    return ModelInputs(pixels, device=torch.device("cpu"), dtype=dtype).of(network.trained.spec)
+    inputs = ModelInputs(pixels, device=torch.device("cpu"), dtype=next(model.parameters()).dtype)
+    return inputs.of(spec, model.normalisation)
 
 
 def _ids(networks: Sequence[Network]) -> str:

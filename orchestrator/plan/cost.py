@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -87,7 +88,8 @@ class Costs:
         """
         recipe = steps[0].recipe
         clips = self.clips(steps[0])
-        steps_per_epoch = max(1, clips.train // recipe.optim.batch_size)
+        num_steps = clips.train / recipe.optim.batch_size
+        steps_per_epoch = max(1, num_steps if recipe.optim.keeps_last else math.floor(num_steps))
         speed = self._devices_of_worker(resources)
         seconds, first, done, bound = self.profile.start_s, None, 0, "compute"
         left = {step.id: max(1, step.recipe.optim.epochs - resume_from) for step in steps}

@@ -203,10 +203,12 @@ def _other_test(step: Step, status: StepStatus) -> str:
     asked = step.recipe.test_protocol
     if not step.cells or status.protocol in (None, asked.name):
         return ""
-    twice = " --twice" if asked.twice else ""
+    more = " --twice" if asked.twice else ""
+    for option, value in (("--short-side", asked.short_side), ("--crop-size", asked.crop_size)):
+        more += "" if value is None else f" {option} {value}"
     return (
         f", tested by {status.protocol}, but the sweep now asks for {asked.name}: run "
-        f"`reskd eval {step.id} --views {asked.num_views}x{asked.num_crops}{twice}` and add a "
+        f"`reskd eval {step.id} --views {asked.num_views}x{asked.num_crops}{more}` and add a "
         f"column test/{asked.name}/..."
     )
 

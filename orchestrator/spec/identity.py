@@ -13,6 +13,8 @@ from typing import Any, get_args
 
 from orchestrator.spec.strict import field_types
 from reskd.errors import BadInput
+from reskd.models.catalogue import normalisation_of
+from reskd.normalisation import IMAGENET
 from reskd.recipe import NAMED_WEIGHTS, RECIPE_VERSION, Recipe
 
 SHORT_DIGITS = 16
@@ -29,7 +31,7 @@ def payload(
     A field is left out if its metadata has ``identity=False``, or has ``added`` (a later addition) and its value is the
     default. ``teacher`` is the full id of the teacher's step, or ``checkpoint:<sha256 of the file>``. Without
     distillation, the teacher and the KD fields are left out. A weights file counts by its content,
-    ``weights_sha256``, not by its path.
+    ``weights_sha256``, not by its path. A normalisation counts by its values.
     """
     left_out = {"teacher"} if recipe.has_teacher else {"teacher", "kd"}
     plain = _plain_fields(recipe, leave_out=left_out)
@@ -38,6 +40,8 @@ def payload(
     if is_weights_file(recipe.model.weights):
         assert weights_sha256 is not None, f"no hash given for {recipe.model.weights}"
         plain["model"]["weights"] = f"sha256:{weights_sha256}"
+    if (normalisation := normalisation_of(recipe.model)) != IMAGENET:  # a later addition, so IMAGENET is left out
+        plain["model"]["normalisation"] = [list(values) for values in normalisation]
     if recipe.has_teacher:
         assert teacher is not None, "a recipe with distillation needs its teacher's id"
         plain["teacher"] = teacher

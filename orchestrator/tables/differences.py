@@ -8,6 +8,7 @@ from orchestrator.spec.columns import quantity_of
 from orchestrator.spec.sweep import Sweep, TableSpec
 from orchestrator.tables.published import PublishedTable
 from orchestrator.tables.table import Column, Entry
+from reskd.protocol import parse_protocol
 
 
 def unlike_published(
@@ -57,7 +58,10 @@ def _compare(
     beside = spec.published_rows.get(entry.row, entry.row)
     known = paper.conditions_of(beside, column.published.name)
     recipe = next(cell.recipe for cell in sweep.cells if cell.row == entry.row)
-    ours = ", ".join(entry.protocols) or column.protocol or recipe.test_protocol.name
+    data = recipe.data
+    names = entry.protocols or (column.protocol or recipe.test_protocol.name,)
+    whole = [parse_protocol(name).with_sizes(short_side=data.short_side, crop_size=data.crop_size) for name in names]
+    ours = ", ".join(protocol.name for protocol in whole)
     pairs: list[tuple[str, object, object]] = [
         ("network", recipe.model.name, _network(paper, beside, data=column.published.data)),
         ("resolution", f"{recipe.model.resolution} px", _pixels(known.resolution)),
@@ -67,6 +71,7 @@ def _compare(
         pairs.append(("protocol", ours, known.protocol))
     if quantity.is_test:
         pairs.append(("epochs", recipe.optim.epochs, known.epochs))
+        pairs.append(("resampling", data.resample, known.resample))
     told = [(what, ours, theirs) for what, ours, theirs in pairs if theirs is not None]
     differing = [f"{what} {ours}, published with {theirs}" for what, ours, theirs in told if ours != theirs]
     return differing, [what for what, ours, theirs in told if ours == theirs]

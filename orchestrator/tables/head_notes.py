@@ -37,6 +37,7 @@ def head_sentences(
         *_devices(columns, entries.values()),
         *_early_exits(columns, records),
         *_epochs(sweep, spec.rows),
+        *_dropout(sweep, spec.rows),
         *_gaps(entries.values()),
         *_published(paper, columns, num_peers=num_peers),
         *unlike_published(sweep, spec, paper, columns=columns, entries=entries),
@@ -139,6 +140,21 @@ def _epochs(sweep: Sweep, rows: Sequence[str]) -> Iterator[str]:
     if len(present) > 1:
         parts = [f"{epochs} ({', '.join(names)})" for epochs, names in sorted(present.items())]
         yield f"Rows were trained for different numbers of epochs: {'; '.join(parts)}."
+
+
+def _dropout(sweep: Sweep, rows: Sequence[str]) -> Iterator[str]:
+    """For clip-level distillation: whether its logits pass dropout, which no other level's logits do."""
+    levels: dict[bool, dict[str, None]] = {}
+    for cell in sweep.cells:
+        recipe = cell.recipe
+        if cell.row in rows and recipe.kd.level == "clip" and recipe.model.dropout:
+            levels.setdefault(recipe.kd.through_dropout, {})[cell.row] = None
+    for passes, names in sorted(levels.items()):
+        yield f"Clip logits of {', '.join(names)}: " + (
+            "after dropout, as in the official code; the logits of the other levels are taken before it."
+            if passes
+            else "taken before dropout, as those of the other levels (kd.through_dropout: false)."
+        )
 
 
 def _gaps(entries: Iterable[Entry]) -> Iterator[str]:

@@ -7,13 +7,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 
 from orchestrator.spec.strict import naming
 from reskd.errors import BadInput
 from reskd.protocol import parse_protocol
+from reskd.recipe import Resample
 
 TABLE_OPTIONS = ("note", "backbones", "networks", "conditions")
 PUBLISHED_FILE = Path(__file__).with_name("published.yaml")
@@ -52,10 +53,12 @@ class Conditions:
     """None: all of the table."""
     columns: tuple[str, ...] | None = None
     protocol: str | None = None
-    """A name such as `val-f16-v1x1`: frames, views x crops."""
+    """A name such as `val-f16-v1x1-r256-c224`: frames, views x crops, short side and crop in pixels."""
     epochs: int | None = None
     resolution: int | None = None
     """Side of the student's input in pixels."""
+    resample: str | None = None
+    """How frames were resized, as in data.resample."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,6 +99,7 @@ class PublishedTable:
                     protocol=found.protocol or known.protocol,
                     epochs=found.epochs or known.epochs,
                     resolution=found.resolution or known.resolution,
+                    resample=found.resample or known.resample,
                 )
         return known
 
@@ -184,13 +188,17 @@ def _table(key: str, content: object, where: str, data_sets: Collection[str]) ->
 
 
 def _conditions(content: object, where: str, *, rows: Collection[str], columns: Collection[str]) -> Conditions:
-    found = _fields(content, where, optional=("rows", "columns", "protocol", "epochs", "resolution"))
+    found = _fields(content, where, optional=("rows", "columns", "protocol", "epochs", "resolution", "resample"))
     for part, known in (("rows", rows), ("columns", columns)):
         for name in found.get(part, []):
             _known(name, known, f"{where}: {part}")
     if "protocol" in found:
         with naming(f"{where}: protocol"):
-            parse_protocol(str(found["protocol"]))
+            protocol = parse_protocol(str(found["protocol"]))
+        if None in (protocol.short_side, protocol.crop_size):
+            raise BadInput(f"{where}: protocol: {protocol.name!r} names no short side or no crop; add -r256-c224 or so")
+    if found.get("resample", "opencv") not in get_args(Resample):
+        raise BadInput(f"{where}: resample: {found['resample']!r} is not one of {', '.join(get_args(Resample))}")
     for name in ("epochs", "resolution"):
         value = found.get(name, 1)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:

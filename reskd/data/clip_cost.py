@@ -58,7 +58,13 @@ def measure_split(manifest: Manifest, spec: DataSpec, *, num_clips: int) -> Clip
     for turn in range(num_clips + 1):
         index = turn * len(clips) // (num_clips + 1) if len(clips) > num_clips else turn % len(clips)
         rng = random.Random(seed_of("bench", turn))
-        choose = partial(train_indices, num_frames=spec.num_frames, stride=spec.stride, rng=random.Random(turn))
+        choose = partial(
+            train_indices,
+            num_frames=spec.num_frames,
+            stride=spec.stride,
+            rng=random.Random(turn),
+            stretch=spec.stretches,
+        )
         started = time.process_time()
         try:
             frames = torch.from_numpy(read_frames(root / clips[index].path, choose, backend=spec.decode))

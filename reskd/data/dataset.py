@@ -21,6 +21,7 @@ from reskd.data.manifest import Clip
 from reskd.data.sampling import eval_indices, seed_of, train_indices
 from reskd.data.transforms import train_crop, view_crops
 from reskd.errors import DecodeError, TooManyDamaged
+from reskd.protocol import Protocol
 from reskd.recipe import DataSpec
 
 NUM_REPLACEMENTS = 20
@@ -104,25 +105,19 @@ class VideoDataset(Dataset[Item]):
         num_classes: int,
         split: Literal["train", "val"],
         data_seed: int,
-        num_views: int = 1,
-        num_crops: int = 1,
-        twice: bool = False,
         num_missing: int = 0,
         retry_pause_s: float = 0.5,
     ) -> None:
-        """num_views, num_crops: temporal views of a validation clip, and spatial crops of each view. twice: take each
-        view a second time, from the beginning of its segments. All views come from one decode. num_missing: number of
-        annotated clips that are not in `clips`; it is only recorded."""
-        assert split == "val" or (num_views * num_crops == 1 and not twice), split
+        """One view of each clip; `judged_by` gives a validation split in several views, all from one decode.
+
+        num_missing: number of annotated clips that are not in `clips`; it is only recorded."""
         self.clips = tuple(clips)
         self.root = root
         self.spec = spec
         self.num_classes = num_classes
         self.split = split
         self.data_seed = data_seed
-        self.num_views = num_views
-        self.num_crops = num_crops
-        self.twice = twice
+        self.num_views, self.num_crops, self.twice = 1, 1, False
         self.num_missing = num_missing
         self.retry_pause_s = retry_pause_s
 
@@ -133,11 +128,19 @@ class VideoDataset(Dataset[Item]):
     def views_per_clip(self) -> int:
         return self.num_views * (1 + self.twice) * self.num_crops
 
-    def with_views(self, *, num_views: int, num_crops: int, twice: bool) -> VideoDataset:
-        """A copy that reads the same validation clips in other views."""
+    def judged_by(self, protocol: Protocol) -> VideoDataset:
+        """A copy that reads the same validation clips by a protocol: its frames, views, crops and sizes."""
         assert self.split == "val", self.split
         other = copy.copy(self)
-        other.num_views, other.num_crops, other.twice = num_views, num_crops, twice
+        other.num_views, other.num_crops, other.twice = protocol.num_views, protocol.num_crops, protocol.twice
+        other.spec = replace(
+            self.spec,
+            num_frames=protocol.num_frames,
+            sampling="segments" if protocol.stride is None else "dense",
+            frame_stride=protocol.stride or 1,
+            short_side=protocol.short_side or self.spec.short_side,
+            crop_size=protocol.crop_size or self.spec.crop_size,
+        )
         return other
 
     def __getitem__(self, key: Key) -> Item:
@@ -189,6 +192,7 @@ class VideoDataset(Dataset[Item]):
                 num_frames=self.spec.num_frames,
                 stride=self.spec.stride,
                 rng=random.Random(frames_seed),
+                stretch=self.spec.stretches,
             ),
         )
         return train_crop(frames, spec=self.spec, rng=rng), label
@@ -204,6 +208,7 @@ class VideoDataset(Dataset[Item]):
                     stride=self.spec.stride,
                     num_views=self.num_views,
                     twice=self.twice,
+                    stretch=self.spec.stretches,
                 ),
             )
         except DecodeError as error:

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from reskd.data.dataset import Group, Item, Key, VideoDataset
-from reskd.data.sampling import epoch_order, num_steps
+from reskd.data.sampling import epoch_order, step_groups
 from reskd.data.val_cache import GroupCache
 from reskd.errors import BadInput
 
@@ -47,12 +47,13 @@ def train_groups(
     rank: int,
     world_size: int,
     loader_workers: int,
+    keep_last: bool = False,
 ) -> Iterator[list[Group]]:
     """This worker's groups of the global batch, one list per step of the epoch, in the order of their positions.
 
     A batch of ``batch_size`` clips is cut into G groups by position. Rank r of W workers gets the groups from r*G/W up
-    to, but not including, (r+1)*G/W. An incomplete last batch is dropped. Raises BadInput if batch, groups and workers
-    do not divide evenly.
+    to, but not including, (r+1)*G/W. An incomplete last batch is dropped, or with ``keep_last`` shared evenly by
+    smaller groups. Raises BadInput if batch, groups and workers do not divide evenly.
     """
     num_groups = batch_size // group_size
     if num_groups * group_size != batch_size or num_groups % world_size:
@@ -62,11 +63,9 @@ def train_groups(
         )
     share = num_groups // world_size
     order = epoch_order(len(dataset), data_seed=dataset.data_seed, epoch=epoch)
-    batches = []
-    for step in range(num_steps(len(dataset), batch_size)):
-        for group in range(rank * share, (rank + 1) * share):
-            first = step * batch_size + group * group_size
-            batches.append([(epoch, sample) for sample in order[first : first + group_size]])
+    parts = step_groups(order, batch_size=batch_size, num_groups=num_groups, keep_last=keep_last)
+    mine = range(rank * share, (rank + 1) * share)
+    batches = [[(epoch, sample) for sample in part] for number, part in enumerate(parts) if number % num_groups in mine]
     groups = _load(dataset, batches, loader_workers=loader_workers, num_ahead=STEPS_AHEAD * share)
     return _in_lists(groups, share)
 

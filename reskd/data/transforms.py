@@ -12,11 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reskd.recipe import DataSpec
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
+from reskd.normalisation import IMAGENET, Normalisation
+from reskd.recipe import DataSpec, Resample
 
 AREA_SHARES = (0.08, 1.0)
 """Smallest and largest share of the frame's area for a random resized crop."""
@@ -37,12 +34,13 @@ class Box(NamedTuple):
 
 def train_crop(frames: Tensor, *, spec: DataSpec, rng: random.Random) -> Tensor:
     """uint8 (T, C, H, W) -> uint8 (T, C, S, S): short-side resize, random crop and flip, the same for all frames."""
-    frames = resize_short_side(frames, short_side=spec.short_side)
+    resample = spec.resample
+    frames = resize_short_side(frames, short_side=spec.short_side, resample=resample)
     if spec.crop == "random_resized":
         box = draw_resized_box(*frames.shape[-2:], rng=rng)
     else:
         box = draw_box(*frames.shape[-2:], crop_size=spec.crop_size, scales=spec.crop_scales, rng=rng)
-    frames = _resize(_cut(frames, box), height=spec.crop_size, width=spec.crop_size)
+    frames = resize(_cut(frames, box), height=spec.crop_size, width=spec.crop_size, resample=resample)
     return frames.flip(-1) if spec.flip and rng.random() < 0.5 else frames
 
 
@@ -61,7 +59,7 @@ def view_crops(frames: Tensor, *, spec: DataSpec, num_crops: int) -> list[Tensor
     left to right, or top to bottom for a frame that is taller than wide.
     """
     assert num_crops in (1, 3), num_crops
-    frames = resize_short_side(frames, short_side=spec.short_side)
+    frames = resize_short_side(frames, short_side=spec.short_side, resample=spec.resample)
     size = spec.crop_size
     spare_height, spare_width = (side - size for side in frames.shape[-2:])
     top, left = spare_height // 2, spare_width // 2
@@ -74,13 +72,13 @@ def view_crops(frames: Tensor, *, spec: DataSpec, num_crops: int) -> list[Tensor
     return [_cut(frames, Box(*place, size, size)) for place in places]
 
 
-def resize_short_side(frames: Tensor, *, short_side: int) -> Tensor:
+def resize_short_side(frames: Tensor, *, short_side: int, resample: Resample = "antialias") -> Tensor:
     """Resize so that the shorter side has ``short_side`` pixels. The aspect ratio is kept to the nearest pixel."""
     height, width = frames.shape[-2:]
     shorter = min(height, width)
     # side * short_side / shorter, rounded half up in integers
     height, width = ((2 * side * short_side + shorter) // (2 * shorter) for side in (height, width))
-    return _resize(frames, height=height, width=width)
+    return resize(frames, height=height, width=width, resample=resample)
 
 
 def draw_box(height: int, width: int, *, crop_size: int, scales: Sequence[float], rng: random.Random) -> Box:
@@ -128,14 +126,14 @@ def box_corners(spare_height: int, spare_width: int) -> list[tuple[int, int]]:
     return [(row * step_down, col * step_right) for row in range(5) for col in range(5) if row % 2 == col % 2]
 
 
-def normalise(clips: Tensor, *, dtype: torch.dtype) -> Tensor:
-    """uint8 (..., 3, H, W) -> the same shape in ``dtype`` on the same device: (x / 255 - mean) / std of ImageNet.
+def normalise(clips: Tensor, *, dtype: torch.dtype, by: Normalisation = IMAGENET) -> Tensor:
+    """uint8 (..., 3, H, W) -> the same shape in ``dtype`` on the same device: (x / 255 - mean) / std.
 
     The computation uses at least float32, whatever ``dtype`` is.
     """
     assert clips.dtype == torch.uint8, clips.dtype
     precise = torch.promote_types(dtype, torch.float32)
-    mean, std = _mean_and_std(clips.device, precise)
+    mean, std = _mean_and_std(by, clips.device, precise)
     return clips.to(precise).sub_(mean).div_(std).to(dtype)
 
 
@@ -165,9 +163,9 @@ def _square(clips: Tensor, *, size: int, antialias: bool) -> Tensor:
 
 
 @functools.lru_cache(maxsize=8)
-def _mean_and_std(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def _mean_and_std(by: Normalisation, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Mean and std on the scale 0..255, each (3, 1, 1). Cached, since a new copy to the GPU would delay every group."""
-    scaled = torch.tensor([IMAGENET_MEAN, IMAGENET_STD], dtype=torch.float64) * 255
+    scaled = torch.tensor(by, dtype=torch.float64) * 255
     mean, std = scaled.to(device=device, dtype=dtype)[:, :, None, None]
     return mean, std
 
@@ -176,8 +174,12 @@ def _cut(frames: Tensor, box: Box) -> Tensor:
     return frames[..., box.top : box.top + box.height, box.left : box.left + box.width]
 
 
-def _resize(frames: Tensor, *, height: int, width: int) -> Tensor:
-    """Antialiased bilinear resize of uint8 frames in integer arithmetic, skipped if the size is right."""
+def resize(frames: Tensor, *, height: int, width: int, resample: Resample = "antialias") -> Tensor:
+    """Bilinear resize of uint8 frames in integer arithmetic, skipped if the size is right.
+
+    Without antialias each pixel is a mean of its four neighbours, as in cv2.resize with INTER_LINEAR, up to 1 of 255.
+    """
     if frames.shape[-2:] == (height, width):
         return frames
-    return F.interpolate(frames, size=(height, width), mode="bilinear", align_corners=False, antialias=True)
+    antialias = resample == "antialias"
+    return F.interpolate(frames, size=(height, width), mode="bilinear", align_corners=False, antialias=antialias)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from reskd.checkpoint import load_weights
-from reskd.data.transforms import IMAGENET_MEAN, IMAGENET_STD, model_input
+from reskd.data.transforms import model_input
 from reskd.errors import BadInput
 from reskd.files import Json
 from reskd.models.catalogue import build_model
 from reskd.models.video_model import VideoModel
-from reskd.recipe import ModelSpec
+from reskd.models.weights import trained_normalisation
+from reskd.normalisation import IMAGENET
+from reskd.recipe import ModelSpec, Resample
 
 CARD_KEY = "reskd.json"
 """The name of the card inside an exported file."""
@@ -35,7 +38,12 @@ class Card:
     """Distance between frames of a dense clip from the video's middle, which spans num_frames * stride frames. null:
     the frames come from segments."""
     short_side: int
-    """The shorter side of a frame is resized to this many pixels (antialiased bilinear) before the crop."""
+    """The shorter side of a frame is resized to this many pixels before the crop, bilinearly as `resample` says."""
+    resample: Resample = "antialias"
+    """antialias: each pixel is a mean over all pixels that it covers. opencv: of its four neighbours only."""
+    short_videos: Literal["loop", "stretch"] = "loop"
+    """Frames of a video that has fewer than num_frames. loop: it starts again at its end. stretch: frames are repeated
+    in place."""
     crop_size: int
     """Side of the square centre crop in pixels: the input's height and width."""
     resolution: int
@@ -44,9 +52,9 @@ class Card:
     """The network then enlarges that square to this many pixels, before its first layer. null: it does not."""
     decode: str = "pyav"
     """Backend that decoded the training clips."""
-    mean: tuple[float, ...] = IMAGENET_MEAN
+    mean: tuple[float, ...] = IMAGENET.mean
     """The network subtracts it from pixels in 0..1."""
-    std: tuple[float, ...] = IMAGENET_STD
+    std: tuple[float, ...] = IMAGENET.std
     """The network then divides by it."""
     input: str = "clips: uint8 (batch, num_frames, 3, crop_size, crop_size), RGB, 0..255; any batch from 1"
     output: str = "logits: float32 (batch, classes); softmax over the classes gives probabilities"
@@ -94,15 +102,19 @@ def load_trained(path: Path, *, recipe: Json | None = None) -> Trained:
             num_frames=content["num_frames"],
             stride=content.get("stride"),
             short_side=content["short_side"],
+            resample=content.get("resample", "antialias"),
+            short_videos=content.get("short_videos", "loop"),
             crop_size=content["crop_size"],
             resolution=spec.resolution,
             enlarge_to=spec.enlarge_to,
             decode=content.get("decode", "pyav"),
+            **trained_normalisation(content)._asdict(),
             recipe=recipe,
         )
         model = build_model(spec, num_classes=len(classes), num_frames=card.num_frames)
         model.to(next(value.dtype for value in content["model"].values() if value.is_floating_point()))
         model.load_state_dict(content["model"])
+        model.normalisation = trained_normalisation(content)
     except (KeyError, TypeError, RuntimeError) as error:  # a missing field, or tensors of another network
         reason = str(error).partition("\n")[0]
         raise BadInput(f"{path}: does not fit this version of reskd ({reason}); train it again") from error

@@ -84,7 +84,9 @@ def own_logits(trained: Trained, clips: Tensor) -> NDArray[np.float32]:
     dtype = next(trained.model.parameters()).dtype
     with torch.no_grad():
         inputs = ModelInputs(clips, device=torch.device("cpu"), dtype=dtype)
-        logits: NDArray[np.float32] = trained.model(inputs.of(trained.spec)).clip_logits.float().numpy()
+        logits: NDArray[np.float32] = (
+            trained.model(inputs.of(trained.spec, trained.model.normalisation)).clip_logits.float().numpy()
+        )
     return logits
 
 

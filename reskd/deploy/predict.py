@@ -108,8 +108,11 @@ def _videos_below(folder: Path) -> Iterator[Path]:
 
 def read_clip(path: Path, *, card: Card) -> Tensor | str:
     """The clip as uint8 (T, 3, S, S), prepared as in validation; or the reason why it cannot be read."""
-    spec = DataSpec(num_frames=card.num_frames, short_side=card.short_side, crop_size=card.crop_size)
-    choose = partial(eval_indices, num_frames=card.num_frames, stride=card.stride)
+    spec = DataSpec(
+        num_frames=card.num_frames, short_side=card.short_side, resample=card.resample, crop_size=card.crop_size
+    )
+    stretch = card.short_videos == "stretch"
+    choose = partial(eval_indices, num_frames=card.num_frames, stride=card.stride, stretch=stretch)
     try:
         frames = read_frames(path, choose, backend=card.decode)
     except DecodeError as error:

@@ -122,12 +122,20 @@ class Answer(NamedTuple):
     classifier: nn.Linear
 
 
+def _clip_logits(output: ClipOutput, kd: KDSpec) -> Tensor:
+    """(B, K): the clip's logits, after dropout or without it as ``kd`` says.
+
+    Without it they are the mean over time of the logits of each map, since the last layer is linear.
+    """
+    return output.clip_logits if kd.through_dropout else output.frame_logits.mean(dim=1)
+
+
 Term = Callable[[Answer, Answer, KDSpec], Tensor]
 """(student's answer, teacher's answer on the same clips, the recipe's fields) -> a scalar without its weight."""
 
 TERMS: dict[KDLevel, Term] = {
     "clip": lambda student, teacher, kd: clip_kl(
-        student.output.clip_logits, teacher.output.clip_logits, temperature=kd.temperature
+        _clip_logits(student.output, kd), _clip_logits(teacher.output, kd), temperature=kd.temperature
     ),
     "frame": lambda student, teacher, kd: frame_kl(
         student.output.frame_logits, teacher.output.frame_logits, temperature=kd.temperature

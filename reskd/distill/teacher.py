@@ -15,6 +15,7 @@ from reskd.models.catalogue import build_model
 from reskd.models.fold_batch_norm import fold_batch_norm
 from reskd.models.memory_format import in_fast_memory_format
 from reskd.models.video_model import VideoModel
+from reskd.models.weights import trained_normalisation
 from reskd.recipe import ModelSpec, TeacherMode
 
 logger = logging.getLogger(__name__)
@@ -83,6 +84,7 @@ def load_teacher(
         num_frames=content.get("num_frames"),
     )
     model.load_state_dict(content["model"])
+    model.normalisation = trained_normalisation(content)
     return Teacher(model.to(device, dtype), spec, mode=mode)
 
 

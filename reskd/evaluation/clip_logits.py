@@ -102,7 +102,7 @@ def collect_logits(
             for clips in group.clips.split(batch_size):
                 inputs = ModelInputs(clips, device=workers.device, dtype=dtype)
                 for name, judged in models.items():
-                    output = judged.model(inputs.of(judged.spec))
+                    output = judged.model(inputs.of(judged.spec, judged.model.normalisation))
                     answers[name].append(output.clip_logits.float().cpu())
                     if (stopped := judged.model.frames_used(output)) is not None:
                         frames.setdefault(name, []).append(stopped.float().cpu())

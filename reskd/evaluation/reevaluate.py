@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from reskd.evaluation.clip_logits import ClipLogits, Judged, collect_logits
 from reskd.evaluation.record import evaluation_metrics, evaluation_record, versions
 from reskd.files import Json
 from reskd.protocol import Protocol
-from reskd.recipe import DataSpec, Recipe
+from reskd.recipe import Recipe
 from reskd.runtime.device import device_name
 from reskd.runtime.precision import autocast_dtype, dtype_of, tf32
 from reskd.runtime.workers import Workers
@@ -82,17 +81,14 @@ def judge_again(
     dataset = VideoDataset(
         manifest.val,
         root=root,
-        spec=_spec_of(recipe.data, protocol),
+        spec=recipe.data,
         num_classes=len(manifest.classes),
         split="val",
         data_seed=recipe.data_seed,
-        num_views=protocol.num_views,
-        num_crops=protocol.num_crops,
-        twice=protocol.twice,
         num_missing=manifest.num_missing("val"),
-    )
+    ).judged_by(protocol)
     paths = dict.fromkeys(path for step in steps for path in (step.weights, step.teacher) if path is not None)
-    models = {str(path): _load(path, manifest=manifest, recipe=recipe, device=device) for path in paths}
+    models = {str(path): _load(path, dataset, manifest=manifest, recipe=recipe, device=device) for path in paths}
     with tf32(allowed=recipe.precision == "tf32"):  # as in training
         clips = collect_logits(
             models,
@@ -112,15 +108,9 @@ def judge_again(
     return {step.step_id: _judgement(step, clips, dataset, protocol=protocol, facts=facts) for step in steps}
 
 
-def _spec_of(data: DataSpec, protocol: Protocol) -> DataSpec:
-    """The data spec with the protocol's frames; everything else as in training."""
-    sampling: Literal["segments", "dense"] = "segments" if protocol.stride is None else "dense"
-    return replace(data, num_frames=protocol.num_frames, sampling=sampling, frame_stride=protocol.stride or 1)
-
-
-def _load(path: Path, *, manifest: Manifest, recipe: Recipe, device: torch.device) -> Judged:
+def _load(path: Path, dataset: VideoDataset, *, manifest: Manifest, recipe: Recipe, device: torch.device) -> Judged:
     frozen = load_teacher(path, classes=manifest.classes, mode="eval", device=device, dtype=dtype_of(recipe))
-    return Judged(frozen.model, frozen.spec)
+    return Judged(frozen.model, frozen.spec.at_crop(dataset.spec.crop_size, trained_at=recipe.data.crop_size))
 
 
 def _judgement(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
 from reskd.errors import BadInput
-from reskd.methods.fields import require
+from reskd.methods.fields import added, require
 
 KDLevel = Literal["none", "clip", "frame", "pixel", "pixel_kl"]
 TeacherMode = Literal["eval", "batch", "official_train"]
@@ -57,6 +57,9 @@ class KDSpec:
     """Temperature of the softmax in the KL terms; 1.0 changes nothing."""
     align_corners: bool = False
     """Alignment of the bilinear resize from the student's map to the teacher's; false in the official code."""
+    through_dropout: bool = added(True)
+    """For clip only: whether the clip's logits of the KD term pass the dropout of the last layer, as in the official
+    code. Frame and cell logits never do, so a comparison of levels is fair only without it."""
     teacher_mode: TeacherMode = "eval"
     """Teacher's batch norm. eval: running statistics. batch: statistics of the current group. official_train: batch,
     and dropout on, as in the official code."""
@@ -66,6 +69,8 @@ class KDSpec:
         require(self.level in levels, "kd.level", self.level, f"one of {', '.join(levels)}")
         require(self.weight is None or self.weight >= 0, "kd.weight", self.weight, "at least 0")
         require(self.temperature > 0, "kd.temperature", self.temperature, "positive")
+        must = f"true with kd.level {self.level}; only clip-level logits can pass dropout"
+        require(self.through_dropout or self.level == "clip", "kd.through_dropout", self.through_dropout, must)
 
     @property
     def effective_weight(self) -> float:

@@ -25,6 +25,13 @@ class FrameExitFields:
         "exit_beta * exp(t / 2); a larger one lets clips leave earlier.",
     )
 
+    name: str
+
+    @property
+    def has_exits(self) -> bool:
+        """Whether the network has an exit after each frame."""
+        return self.name.startswith(PREFIX)
+
     def check_exits(self, name: str) -> None:
         """Raise BadInput for a value that the network ``name`` cannot have."""
         require(self.exit_beta > 0, "model.exit_beta", self.exit_beta, "positive")

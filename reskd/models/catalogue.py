@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from reskd.errors import BadInput
 from reskd.models.backbones.timm_names import PREFIX as TIMM_PREFIX
 from reskd.models.backbones.timm_names import require as require_timm
+from reskd.normalisation import IMAGENET, KINETICS_MVIT, KINETICS_R3D, Normalisation
 from reskd.recipe import NAMED_WEIGHTS, ModelSpec
 
 if TYPE_CHECKING:
@@ -26,8 +27,11 @@ class Network:
     """Called with ``num_classes``, ``dropout`` and the result of `own_options`."""
     weights: Mapping[str, str] = field(default_factory=dict)
     """Value of model.weights -> torchvision's name of the file. Only the backbone is taken from it."""
+    normalisation: Normalisation = IMAGENET
+    """That of its pretrained weights."""
     smoke: str | None = None
-    """The network that replaces it in a smoke test; None: itself."""
+    """The network that replaces it in a smoke test; None: itself. A large teacher's differs from a small one's, so that
+    tables compare them there too."""
     own_options: Callable[[ModelSpec, int | None], dict[str, Any]] | None = None
     """(spec, number of frames of the training clips) -> further arguments of `build`."""
     is_bound_by_frames: bool = False
@@ -124,8 +128,6 @@ def _imagenet(network: str) -> dict[str, str]:
 
 
 def _kinetics(network: str) -> dict[str, str]:
-    # R3D-18 and MViTv2-S were trained with another normalisation than ImageNet's, which all clips here have;
-    # Video Swin was trained with ImageNet's.
     return {"kinetics_v1": f"{network}_Weights.KINETICS400_V1"}
 
 
@@ -133,10 +135,10 @@ _exits = partial(Network, own_options=ModelSpec.exit_options, is_bound_by_frames
 
 MODELS: dict[str, Network] = {
     "tsn_resnet18": Network(partial(_tsn_resnet, depth=18), _imagenet("ResNet18"), smoke="tsn_resnet18"),
-    "tsn_resnet34": Network(partial(_tsn_resnet, depth=34), _imagenet("ResNet34"), smoke="tsn_resnet18"),
+    "tsn_resnet34": Network(partial(_tsn_resnet, depth=34), _imagenet("ResNet34")),
     "tsn_resnet50": Network(partial(_tsn_resnet, depth=50), _imagenet("ResNet50"), smoke="tsn_resnet18"),
-    "tsn_resnet101": Network(partial(_tsn_resnet, depth=101), _imagenet("ResNet101"), smoke="tsn_resnet18"),
-    "tsn_resnet152": Network(partial(_tsn_resnet, depth=152), _imagenet("ResNet152"), smoke="tsn_resnet18"),
+    "tsn_resnet101": Network(partial(_tsn_resnet, depth=101), _imagenet("ResNet101"), smoke="tsn_resnet34"),
+    "tsn_resnet152": Network(partial(_tsn_resnet, depth=152), _imagenet("ResNet152"), smoke="tsn_resnet34"),
     "tsn_mobilenet_v2": Network(_tsn_mobilenet_v2, _imagenet("MobileNet_V2")),
     "tsm_resnet18": Network(partial(_tsm_resnet, depth=18), _imagenet("ResNet18")),
     "tsm_resnet50": Network(partial(_tsm_resnet, depth=50), _imagenet("ResNet50"), smoke="tsm_resnet18"),
@@ -151,8 +153,8 @@ MODELS: dict[str, Network] = {
     "swin3d_t": Network(partial(_swin3d, size="t"), _imagenet("Swin_T") | _kinetics("Swin3D_T"), smoke="swin3d_mini"),
     "swin3d_s": Network(partial(_swin3d, size="s"), _imagenet("Swin_S") | _kinetics("Swin3D_S"), smoke="swin3d_mini"),
     "swin3d_b": Network(partial(_swin3d, size="b"), _imagenet("Swin_B") | _kinetics("Swin3D_B"), smoke="swin3d_mini"),
-    "r3d_18": Network(_video_resnet, _kinetics("R3D_18")),
-    "mvit_v2_s": Network(_video_mvit, _kinetics("MViT_V2_S")),
+    "r3d_18": Network(_video_resnet, _kinetics("R3D_18"), KINETICS_R3D),
+    "mvit_v2_s": Network(_video_mvit, _kinetics("MViT_V2_S"), KINETICS_MVIT),
     "frameexit_resnet18": _exits(partial(_frame_exit_resnet, depth=18), _imagenet("ResNet18")),
     "frameexit_resnet50": _exits(
         partial(_frame_exit_resnet, depth=50), _imagenet("ResNet50"), smoke="frameexit_resnet18"
@@ -168,8 +170,9 @@ def find_network(name: str) -> Network | None:
     Raises BadInput for a timm name if timm is missing or does not have it.
     """
     if name.startswith(TIMM_PREFIX):
-        require_timm(name)
-        return Network(partial(_tsn_timm, name=name), smoke="timm:resnet10t")
+        known = require_timm(name).get_pretrained_cfg(name.removeprefix(TIMM_PREFIX))
+        own = IMAGENET if known is None else Normalisation(tuple(known.mean), tuple(known.std))
+        return Network(partial(_tsn_timm, name=name), normalisation=own, smoke="timm:resnet10t")
     return MODELS.get(name)
 
 
@@ -182,6 +185,15 @@ def most_frames(spec: ModelSpec, *, trained_on: int) -> int | None:
     """Longest clip, in frames, that a network trained on clips of ``trained_on`` frames can look at; None: no limit."""
     network = MODELS.get(spec.name)
     return trained_on if network is not None and network.is_bound_by_frames else None
+
+
+def normalisation_of(spec: ModelSpec) -> Normalisation:
+    """How the clips of a model are normalised. Raises BadInput for a name that is not a network.
+
+    With pretrained weights, as those were trained, unless model.normalisation says imagenet; else ImageNet's.
+    """
+    is_own = spec.weights != "none" and spec.normalisation == "own"
+    return _known(spec.name).normalisation if is_own else IMAGENET
 
 
 def _known(name: str) -> Network:
@@ -201,7 +213,9 @@ def build_model(spec: ModelSpec, *, num_classes: int, num_frames: int | None = N
     num_frames: frames of the training clips; only networks that are bound by them need it. Random weights come from
     torch's global generator; seed it before. Raises BadInput for a name or weights that do not exist or do not fit.
     """
+    from reskd.models.backbones.swin3d import set_drop_path
     from reskd.models.backbones.tsn import set_stride
+    from reskd.models.video_model import set_head_std
     from reskd.models.weights import load_named_weights, load_weights_file
 
     network = _known(spec.name)
@@ -212,6 +226,13 @@ def build_model(spec: ModelSpec, *, num_classes: int, num_frames: int | None = N
             f"model.stride: {spec.stride} with {spec.name!r}; only 2-D ResNets may have 16 instead "
             f"of 32; set it to null"
         )
+    if spec.drop_path is not None and not set_drop_path(model, spec.drop_path):
+        raise BadInput(
+            f"model.drop_path: {spec.drop_path} with {spec.name!r}; only swin3d_* and mvit_v2_s drop paths; "
+            "set it to null"
+        )
+    set_head_std(model, spec.head_std)
+    model.normalisation = normalisation_of(spec)
     if spec.weights in NAMED_WEIGHTS:
         load_named_weights(model, spec.weights, file_name=_file_name(spec, network), name=spec.name)
     elif spec.weights != "none":

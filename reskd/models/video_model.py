@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reskd.normalisation import IMAGENET
+
 
 class ClipOutput(NamedTuple):
     """The output of a forward: B clips, K classes, T' maps in time. In a 2-D network, T' is the number of frames T."""
@@ -26,10 +28,14 @@ class ClipOutput(NamedTuple):
         return ClipOutput(*(part.to(dtype) for part in self))
 
 
+HEAD_STD = 0.01
+"""Standard deviation of a new classifier's weights."""
+
+
 def new_classifier(num_features: int, num_classes: int) -> nn.Linear:
     """A linear layer with the small initial weights of TSN heads, so that the first softmax is nearly uniform."""
     classifier = nn.Linear(num_features, num_classes)
-    nn.init.normal_(classifier.weight, std=0.01)
+    nn.init.normal_(classifier.weight, std=HEAD_STD)
     nn.init.zeros_(classifier.bias)
     return classifier
 
@@ -43,6 +49,8 @@ class VideoModel(nn.Module):
 
     time_stride = 1
     """Number of frames per map in time."""
+    normalisation = IMAGENET
+    """The normalisation of the frames that it gets."""
 
     def __init__(self, backbone: nn.Module, *, num_features: int, num_classes: int, dropout: float) -> None:
         super().__init__()
@@ -52,6 +60,11 @@ class VideoModel(nn.Module):
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.dropout = nn.Dropout(dropout)
         self.classifier = new_classifier(num_features, num_classes)
+
+    @property
+    def classifiers(self) -> tuple[nn.Linear, ...]:
+        """All linear layers that give logits of clips."""
+        return (self.classifier,)
 
     def num_time_cells(self, num_frames: int) -> int:
         """T', the number of maps for a clip of ``num_frames`` frames."""
@@ -106,6 +119,12 @@ class VideoModel3d(VideoModel):
         """(B, T, 3, r, r) normalised frames -> (B * T', C, h, w)."""
         features: Tensor = self.backbone(clips.transpose(1, 2))
         return features.transpose(1, 2).flatten(0, 1)
+
+
+def set_head_std(model: VideoModel, std: float) -> None:
+    """Scale the weights of new classifiers to another standard deviation. The random numbers stay the same."""
+    for classifier in model.classifiers:
+        classifier.weight.data.mul_(std / HEAD_STD)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from reskd.models.backbones.timm_backbone import from_timm
 from reskd.models.backbones.timm_names import PREFIX
 from reskd.models.mmaction import from_mmaction, is_mmaction
 from reskd.models.video_model import VideoModel
+from reskd.normalisation import IMAGENET, Normalisation
 from reskd.recipe import NAMED_WEIGHTS
 
 logger = logging.getLogger(__name__)
@@ -62,6 +63,12 @@ class Loaded:
             f"{self.source} ({self.layout}'s names): {self.num_backbone} tensors of the backbone and {head} loaded"
             + (f"; left out: {', '.join(left_out)}" if left_out else "")
         )
+
+
+def trained_normalisation(content: Mapping[str, Any]) -> Normalisation:
+    """The normalisation that the network of a `weights.pt` was trained with; in older files ImageNet's."""
+    known = content.get("normalisation")
+    return IMAGENET if known is None else Normalisation(*(tuple(values) for values in known))
 
 
 def load_named_weights(model: VideoModel, weights: str, *, file_name: str, name: str) -> Loaded:

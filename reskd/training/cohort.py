@@ -155,7 +155,13 @@ class Cohort:
             is_last = first + len(some) == len(groups)
             for member in list(unfinished):
                 started = time.perf_counter()
-                member.run_groups(inputs.of(member.recipe.model), labels, taught, step=step, groups=numbers)
+                member.run_groups(
+                    inputs.of(member.recipe.model, member.model.normalisation),
+                    labels,
+                    taught,
+                    step=step,
+                    groups=numbers,
+                )
                 report.student_s[member.step_id] += time.perf_counter() - started
                 if is_last:
                     member.start_reduction(self.workers, step=step)  # under the next member's compute
@@ -184,7 +190,7 @@ class Cohort:
         assert self.teacher is not None
         # By the data's seed: members share the teacher's answers and may differ in model_seed.
         seeds = [seed_of("teacher", self.members[0].recipe.data_seed, step, group) for group in groups]
-        pixels = inputs.of(self.teacher.spec)
+        pixels = inputs.of(self.teacher.spec, self.teacher.model.normalisation)
         if len(seeds) > 1 and self._teacher_pass_groups is not None:
             try:
                 with self._teacher_pass_groups.of(seeds, device=self.workers.device):

@@ -9,12 +9,13 @@ from reskd.recipe import Recipe
 
 
 def shared_fields(recipe: Recipe) -> dict[str, object]:
-    """The fields that members of one cohort must share, with their values: data, order, batch, groups and precision."""
+    """The fields that members of one cohort must share, with their values: data, order, batches and precision."""
     return {
         "data": recipe.data,
         "data_seed": recipe.data_seed,
         "optim.batch_size": recipe.optim.batch_size,
         "optim.group_size": recipe.optim.group_size,
+        "optim.last_batch": recipe.optim.last_batch,
         "precision": recipe.precision,
     }
 
@@ -29,7 +30,7 @@ def check_shared(recipes: Sequence[Recipe]) -> None:
     for recipe in recipes[1:]:
         if shared_key(recipe) != shared_key(recipes[0]):
             raise BadInput(
-                f"members of one cohort must share data, data_seed, batch_size, group_size and precision: "
+                f"members of one cohort must share data, data_seed, batch_size, group_size, last_batch and precision: "
                 f"{shared_key(recipe)} differs from {shared_key(recipes[0])}"
             )
     modes = {(recipe.kd.teacher_mode, recipe.teacher) for recipe in recipes if recipe.has_teacher}

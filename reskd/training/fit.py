@@ -166,9 +166,10 @@ class _Run:
             rank=workers.rank,
             world_size=workers.world_size,
             loader_workers=loader_workers,
+            keep_last=optim.keeps_last,
         )
         self.loader = EpochLoader(lambda epoch: load(epoch=epoch))
-        self.steps_per_epoch = num_steps(len(manifest.train), self.recipe.optim.batch_size)
+        self.steps_per_epoch = num_steps(len(manifest.train), optim.batch_size, keep_last=optim.keeps_last)
         self.cohort = Cohort(
             [self._member(spec) for spec in specs], teacher=self._teacher(teacher_weights), workers=workers
         )

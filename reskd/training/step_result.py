@@ -31,6 +31,9 @@ def weights_content(member: Member, *, classes: tuple[str, ...]) -> Json:
         "stride": data.stride,
         "short_side": data.short_side,
         "crop_size": data.crop_size,
+        "resample": data.resample,
+        "short_videos": data.short_videos,
+        "normalisation": [list(values) for values in member.model.normalisation],
         "decode": data.decode,
         "step_id": member.step_id,
     }
@@ -40,6 +43,7 @@ def done_record(
     member: Member,
     *,
     protocol: Protocol,
+    resolution: int,
     metrics: Mapping[str, float],
     frames_used: np.ndarray | None,
     damaged: list[list[str]],
@@ -48,12 +52,12 @@ def done_record(
 ) -> Json:
     """The DONE record, the last file of a step. `facts` are added to it: times, the code's commit and so on.
 
+    resolution: side of the network's input in the final test, in pixels, for the complexity.
     frames_used: (N,) frames used per clip by a model with early exit, else None. The complexity is then a mean over
     clips.
     """
     recipe = member.recipe
-    resolution, num_frames = recipe.model.input_size, recipe.data.num_frames
-    num_views = protocol.num_forwards
+    num_frames, num_views = recipe.data.num_frames, protocol.num_forwards
     exits: Json = {}
     if frames_used is None:
         measured = complexity(member.model, resolution=resolution, num_frames=num_frames, num_views=num_views)

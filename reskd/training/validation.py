@@ -12,6 +12,7 @@ from reskd.evaluation.clip_logits import ClipLogits, Judged, collect_logits
 from reskd.evaluation.record import evaluation_metrics, evaluation_record
 from reskd.files import Json
 from reskd.protocol import Protocol
+from reskd.recipe import ModelSpec
 from reskd.runtime.workers import Workers
 from reskd.throughput.measure import measure_throughput
 from reskd.training.cohort import Cohort
@@ -39,13 +40,14 @@ class Judge:
         """Logits of these members on every clip, on every worker; None without members. A collective call."""
         if not members:
             return None
-        judged = {member.step_id: Judged(member.model, member.recipe.model) for member in members}
+        dataset = self._dataset.judged_by(protocol)
+        judged = {member.step_id: Judged(member.model, self._seen(member.recipe.model, dataset)) for member in members}
         teacher = self._cohort.teacher
         if teacher is not None and protocol not in self._teacher_logits:
-            judged[TEACHER] = Judged(teacher.model, teacher.spec)
+            judged[TEACHER] = Judged(teacher.model, self._seen(teacher.spec, dataset))
         clips = collect_logits(
             judged,
-            self._dataset.with_views(num_views=protocol.num_views, num_crops=protocol.num_crops, twice=protocol.twice),
+            dataset,
             workers=self._workers,
             batch_size=members[0].recipe.optim.group_size,
             dtype=self._cohort.dtype,
@@ -57,6 +59,10 @@ class Judge:
             self._teacher_logits[protocol] = clips.logits[TEACHER]
         self._damage.share("val", clips.damaged)
         return clips
+
+    def _seen(self, spec: ModelSpec, dataset: VideoDataset) -> ModelSpec:
+        """The model with the input that it gets of this data set's crops."""
+        return spec.at_crop(dataset.spec.crop_size, trained_at=self._dataset.spec.crop_size)
 
     def metrics(self, member: Member, clips: ClipLogits, *, protocol: Protocol, step: int) -> dict[str, float]:
         """The member's `evaluation_metrics`; if its logits are not finite, none, and it is marked as failed."""
@@ -82,9 +88,10 @@ class Judge:
         recipe = member.recipe
         record = evaluation_record(clips, self._dataset, protocol=protocol, metrics=metrics)
         sink.write_evaluation(member.step_id, protocol.name, record, clips.arrays(member.step_id))
+        resolution = self._seen(recipe.model, self._dataset.judged_by(protocol)).input_size
         speed = measure_throughput(
             member.model,
-            resolution=recipe.model.input_size,
+            resolution=resolution,
             num_frames=recipe.data.num_frames,
             device=self._workers.device,
         )
@@ -92,6 +99,7 @@ class Judge:
         record = done_record(
             member,
             protocol=protocol,
+            resolution=resolution,
             metrics=metrics,
             frames_used=clips.frames_used.get(member.step_id),
             damaged=self._damage.to_list(),

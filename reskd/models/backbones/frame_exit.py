@@ -9,8 +9,9 @@ docs/second_method.md says which parts are the paper's.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -88,12 +89,17 @@ class FrameExitModel(VideoModel):
         self.early_classifiers = nn.ModuleList(new_classifier(num_features, num_classes) for _ in early)
         self.gates = nn.ModuleList(Gate(num_features) for _ in early)
 
+    @property
+    def classifiers(self) -> tuple[nn.Linear, ...]:
+        """All linear layers that give logits of clips, in the order of the exits."""
+        return (*cast(Iterable[nn.Linear], self.early_classifiers), self.classifier)
+
     def exits(self, features: Tensor, *, num_frames: int) -> Exits:
         """(B * T, C, h, w) -> outputs of all exits for clips of T frames.
 
         T is at most the number of exits in the model.
         """
-        classifiers = (*self.early_classifiers, self.classifier)
+        classifiers = self.classifiers
         if num_frames > len(classifiers):
             raise BadInput(
                 f"clips of {num_frames} frames, but this network was trained with {len(classifiers)} exits, one for "

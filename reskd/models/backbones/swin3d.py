@@ -9,12 +9,23 @@ from torch import Tensor, nn
 from torchvision.models.swin_transformer import SwinTransformerBlock
 from torchvision.models.video import swin3d_b, swin3d_s, swin3d_t
 from torchvision.models.video.swin_transformer import ShiftedWindowAttention3d, SwinTransformer3d
-from torchvision.ops import Permute
+from torchvision.ops import Permute, StochasticDepth
 
 from reskd.models.video_model import VideoModel3d
 
 SWINS: dict[str, Callable[..., SwinTransformer3d]] = {"t": swin3d_t, "s": swin3d_s, "b": swin3d_b}
 PATCH_FRAMES = 2
+
+
+def set_drop_path(model: nn.Module, rate: float) -> bool:
+    """Set the rate of stochastic depth: 0 in the first block, ``rate`` in the last, linear between, as in torchvision.
+
+    Returns False, and changes nothing, if the network has no block with torchvision's stochastic depth.
+    """
+    depths = [module for module in model.modules() if isinstance(module, StochasticDepth)]
+    for number, depth in enumerate(depths):
+        depth.p = rate * number / max(1, len(depths) - 1)
+    return bool(depths)
 
 
 class WindowAttention(ShiftedWindowAttention3d):

@@ -8,10 +8,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from typer.testing import CliRunner
 
+from orchestrator.cli.main import app
+from orchestrator.experiment.bound_sweep import check_before_start, prepare
 from orchestrator.experiment.check_networks import check_models
 from orchestrator.spec.steps import build_steps
 from orchestrator.spec.sweep import load
+from orchestrator.store.store import Store
 from reskd.errors import BadInput
 from reskd.models.catalogue import MODELS, Network
 from reskd.models.video_model import VideoModel, VideoModel3d
@@ -170,3 +174,34 @@ def test_a_teacher_with_fewer_exits_than_the_students_clips_have_frames_is_refus
     checked(tmp_path, row.replace("N", "8"))
     with pytest.raises(BadInput, match=r"row 'long': its teacher: clips of 8 frames, but .* trained with 4 exits"):
         checked(tmp_path, row.replace("N", "4"))
+
+
+def test_the_final_tests_own_crop_is_tried_too(tmp_path: Path, unpadded: None) -> None:
+    """A network for 12 pixels of a crop of 64 gets 6 of a crop of 32, too few for its filter of 9."""
+    row = "{row: a, kd.level: none, model: {name: filtered, resolution: 12}, eval: {short_side: 32, crop_size: 32}}"
+    with pytest.raises(BadInput, match=r"row 'a': its final test \(eval\.crop_size\): model\.resolution is 6, too"):
+        checked(tmp_path, row)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "{row: wide, kd.level: pixel, model.name: tsn_resnet18, model.resolution: 64}",  # widths
+        "{row: file, kd.level: clip, teacher: {checkpoint: CHECKPOINT}}",  # classes and size of a teacher's file
+        "{row: short, kd.level: none, model.name: filtered, model.resolution: 8}",  # no map is left
+        "{row: few, kd.level: none, optim: {batch_size: 64}}",  # fewer clips than a batch
+    ],
+)
+def test_a_plan_and_a_run_refuse_the_same_with_the_same_words(
+    tmp_path: Path, unpadded: None, row: str, demo_root: Path
+) -> None:
+    torch.save({"model": {}, "model_spec": {"name": "tsn_mini10"}, "classes": ["x"]}, tmp_path / "weights.pt")
+    path = tmp_path / "fit.yaml"
+    text = SWEEP.replace("ROW", row.replace("CHECKPOINT", str(tmp_path / "weights.pt")))
+    path.write_text(text.replace("name: toy", f"name: toy, root: {demo_root}"))
+    prepared = prepare(path, store=Store(tmp_path / "store"))
+    with pytest.raises(BadInput) as of_run:
+        check_before_start(prepared)
+    planned = CliRunner().invoke(app, ["plan", str(path), "--store", str(tmp_path / "store")])
+    assert isinstance(planned.exception, BadInput)
+    assert str(planned.exception) == str(of_run.value)

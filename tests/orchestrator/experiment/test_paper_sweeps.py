@@ -43,7 +43,15 @@ COLUMNS_OF = {
 FORMATS = {"something_something_v2": "ssv2", "kinetics400": "kinetics"}
 SMALL = {
     "frameexit_resnet18",
-    *("tsn_resnet18", "tsn_mini10", "tsn_mobilenet_v2", "tsm_resnet18", "slowonly_mini10", "swin3d_mini"),
+    *(
+        "tsn_resnet18",
+        "tsn_resnet34",
+        "tsn_mini10",
+        "tsn_mobilenet_v2",
+        "tsm_resnet18",
+        "slowonly_mini10",
+        "swin3d_mini",
+    ),
     "frameexit_mini10",
 }
 MULTI_LABEL = {"activitynet", "fcvid"}
@@ -124,6 +132,8 @@ def test_a_smoke_form_keeps_rows_tables_and_annotation_format_and_plans_two_step
         assert (recipe.data.crop_size, recipe.optim.epochs, recipe.model.weights) == (64, 1, "none")
         assert len(small.manifest(step).train) // recipe.optim.batch_size == 2
     if original is not None:
+        # What the tables compare stays apart: two teachers that differ are two steps here too.
+        assert len(small.steps) == sum(step.recipe.seed == 0 for step in original.steps.values())
         assert small.sweep.rows == original.sweep.rows
         plain = {key: replace(table, expect={}) for key, table in original.sweep.tables.items()}
         assert small.sweep.tables == plain  # numbers that mean nothing are not held against anything

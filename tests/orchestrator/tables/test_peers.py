@@ -162,10 +162,11 @@ def test_what_is_unlike_the_published_figure_is_said_and_what_is_alike_too(tmp_p
         in head
     )
     assert (
-        "Not as published: protocol val-f4-v1x1, published with val-f16-v1x1 "
+        "Not as published: protocol val-f4-v1x1-r64-c64, published with val-f16-v1x1-r256-c224 "
         "(mAP (%) and GMACs a clip of pixel-level MSE)." in head
     )
     assert "Not as published: epochs 2, published with 200 (mAP (%) of pixel-level MSE)." in head
+    assert "Not as published: resampling antialias, published with opencv (mAP (%) of pixel-level MSE)." in head
     long = table1(tmp_path / "b", "activitynet", "test/mAP", epochs=200, is_done=False).head
     assert not any("epochs 200" in sentence for sentence in long)
     assert "As published: mAP (%): epochs." in long
@@ -184,6 +185,33 @@ def test_what_one_row_of_several_has_otherwise_is_not_called_as_published(tmp_pa
     head = " ".join(table_of(StoredSweep(tmp_path / "other", text=other)).head)
     assert "Not as published: resolution 96 px, published with 112 px (mAP (%) of clip-level KL)." in head
     assert "As published:" not in head
+
+
+def test_a_protocol_is_as_published_only_if_its_sizes_are_too(tmp_path: Path) -> None:
+    text = SWEEP.replace("name: demo", "name: activitynet").replace("test/top1", "test/mAP")
+    whole = text.replace("num_frames: 4", "num_frames: 16").replace("short_side: 64, crop_size: 64", "short_side: 256")
+    same = " ".join(table_of(StoredSweep(tmp_path / "same", text=whole)).head)
+    assert "As published: mAP (%): protocol." in same
+    smaller = whole.replace("short_side: 256", "short_side: 224")
+    head = " ".join(table_of(StoredSweep(tmp_path / "smaller", text=smaller)).head)
+    assert "Not as published: protocol val-f16-v1x1-r224-c224, published with val-f16-v1x1-r256-c224 " in head
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        (
+            "",
+            "Clip logits of clip-level KL: after dropout, as in the official code; the logits of the other levels are",
+        ),
+        (", kd.through_dropout: false", "Clip logits of clip-level KL: taken before dropout, as those of the other "),
+    ],
+)
+def test_a_table_says_whether_clip_logits_pass_dropout(tmp_path: Path, field: str, said: str) -> None:
+    text = SWEEP.replace("kd.level: clip}", f"kd.level: clip{field}}}")
+    assert said in " ".join(table_of(StoredSweep(tmp_path / "with", text=text)).head)
+    without = text.replace("name: tsn_mini10", "name: tsn_mini10, dropout: 0")
+    assert "Clip logits" not in " ".join(table_of(StoredSweep(tmp_path / "without", text=without)).head)
 
 
 def test_another_task_is_not_held_against_the_papers_protocol(tmp_path: Path) -> None:

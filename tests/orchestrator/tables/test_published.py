@@ -71,7 +71,9 @@ def test_conditions_name_rows_columns_and_protocols_that_there_are(tmp_path: Pat
     slips = {
         "rows: [ResKD-Swin-S], epochs: 60": ("rows: [ResKD-Swin], epochs: 60", "did you mean 'ResKD-Swin-S'?"),
         "columns: [mAP, GFLOPs]": ("columns: [map, GFLOPs]", "conditions[0]: columns: 'map' is not known"),
-        "val-f32s2-v4x3": ("val-f32-v4", "'val-f32-v4' is not a protocol's name"),
+        "val-f32s2-v4x3": ("val-f32-v4", "'val-f32-v4-r224-c224' is not a protocol's name"),
+        "val-f8s8-v10x3-r224-c224": ("val-f8s8-v10x3-r224", "'val-f8s8-v10x3-r224' names no short side or no crop"),
+        "resample: opencv": ("resample: cubic", "resample: 'cubic' is not one of antialias, opencv"),
         "epochs: 150": ("epochs: many", "epochs: 'many' is not a positive whole number"),
     }
     for old, (new, message) in slips.items():

@@ -4,6 +4,7 @@ import collections
 import hashlib
 import random
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,8 +13,10 @@ from reskd.data.sampling import (
     dense_indices,
     dense_view_indices,
     eval_indices,
+    num_steps,
     seed_of,
     segment_indices,
+    step_groups,
     train_indices,
     view_indices,
 )
@@ -152,3 +155,50 @@ def test_keys_that_read_alike_when_joined_get_different_seeds(key):
     assert seed_of(*key, "a", "b") != seed_of(*key, "ab")
     assert seed_of(*key, 12) != seed_of(*key, 1, 2)
     assert seed_of(*key, 1) != seed_of(*key, "1")
+
+
+@given(num_total=st.integers(1, 40), num_frames=st.integers(1, 40), seed=st.integers(0, 2**32 - 1))
+def test_a_stretched_video_keeps_its_order_and_shows_every_frame(num_total: int, num_frames: int, seed: int) -> None:
+    stretched = {
+        "train": segment_indices(num_total, num_frames=num_frames, rng=random.Random(seed), stretch=True),
+        "test": segment_indices(num_total, num_frames=num_frames, rng=None, stretch=True),
+        "view": eval_indices(num_total, num_frames=num_frames, stride=None, stretch=True),
+    }
+    for indices in stretched.values():
+        assert len(indices) == num_frames
+        assert indices == sorted(indices)
+        assert set(indices) <= set(range(num_total))
+        if num_total <= num_frames:
+            assert set(indices) == set(range(num_total))
+    assert stretched["view"] == stretched["test"]
+
+
+@pytest.mark.parametrize(("num_total", "num_frames"), [(3, 8), (5, 16), (1, 4), (10, 16), (15, 16)])
+def test_a_stretched_video_is_sampled_as_mmaction2_does(num_total: int, num_frames: int) -> None:
+    """SampleFrames with clip_len 1, in numpy as there; its modulo touches only numbers that rounded past the end."""
+    ratio = num_total / num_frames
+    train = np.around(np.arange(num_frames) * ratio).astype(int)
+    test = (np.arange(num_frames) * ratio + ratio / 2).astype(int)
+    ours = segment_indices(num_total, num_frames=num_frames, rng=random.Random(0), stretch=True)
+    assert [b for a, b in zip(train, ours, strict=True) if a < num_total] == [int(a) for a in train if a < num_total]
+    assert segment_indices(num_total, num_frames=num_frames, rng=None, stretch=True) == test.tolist()
+
+
+@given(num_clips=st.integers(8, 70), num_groups=st.sampled_from((1, 2, 4)), keep=st.booleans())
+def test_every_clip_of_an_epoch_is_in_one_group_and_the_last_step_is_shared_evenly(
+    num_clips: int, num_groups: int, keep: bool
+) -> None:
+    order = random.Random(1).sample(range(num_clips), num_clips)
+    groups = step_groups(order, batch_size=8, num_groups=num_groups, keep_last=keep)
+    steps = [groups[first : first + num_groups] for first in range(0, len(groups), num_groups)]
+    assert len(steps) == num_steps(num_clips, 8, keep_last=keep)
+    whole, left_over = divmod(num_clips, 8)
+    assert [clip for step in steps[:whole] for group in step for clip in group] == order[: 8 * whole]
+    if keep and left_over:
+        (last,) = steps[whole:]
+        size = -(-left_over // num_groups)
+        assert [len(group) for group in last] == [size] * num_groups
+        clips = [clip for group in last for clip in group]
+        assert clips == order[8 * whole :] + order[: len(clips) - left_over]
+    else:
+        assert len(steps) == whole

@@ -1,15 +1,19 @@
 import runpy
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from reskd.distill import losses
-from reskd.distill.losses import clip_kl, frame_kl, pixel_kl, pixel_mse
+from reskd.distill.losses import TERMS, Answer, clip_kl, frame_kl, pixel_kl, pixel_mse
 from reskd.errors import BadInput
 from reskd.methods.distillation import LEVELS, KDSpec, Level
+from reskd.models.catalogue import build_model
+from reskd.recipe import ModelSpec, Recipe
 from tests.support.by_hand import bilinear
 
 
@@ -249,6 +253,35 @@ def test_a_resized_map_and_its_gradient_are_those_of_interpolate(size, target, c
     found.backward()
     expected.backward()
     torch.testing.assert_close(ours.grad, plain.grad, rtol=1e-12, atol=1e-12)
+
+
+def test_clip_level_without_dropout_is_zero_between_equal_networks_and_with_it_is_not():
+    model = build_model(ModelSpec(name="tsn_mini10", dropout=0.5, head_std=1.0), num_classes=5).train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()  # else the two passes would differ by more than dropout
+    clips = torch.randn(4, 3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        first, second = (Answer(model(clips), model.classifier) for _ in range(2))
+        model.dropout.eval()
+        plain = model(clips).clip_logits
+    before = KDSpec(level="clip", through_dropout=False)
+    assert TERMS["clip"](first, second, before).abs() < 1e-6
+    assert TERMS["clip"](first, second, KDSpec(level="clip")) > 1e-3
+    other = Answer(second.output._replace(frame_logits=second.output.frame_logits.flip(0)), second.classifier)
+    expected = clip_kl(plain, plain.flip(0), temperature=2.0)
+    torch.testing.assert_close(TERMS["clip"](first, other, before), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_only_clip_level_and_networks_without_exits_may_leave_dropout_out():
+    with pytest.raises(BadInput, match=r"kd\.through_dropout must be true with kd\.level pixel"):
+        KDSpec(level="pixel", through_dropout=False)
+    kd, plain = KDSpec(level="clip", through_dropout=False), Recipe()
+    exits = ModelSpec(name="frameexit_resnet18")
+    with pytest.raises(BadInput, match=r"true with model\.name frameexit_resnet18"):
+        Recipe(kd=kd, model=exits, teacher=plain)
+    with pytest.raises(BadInput, match=r"true with the teacher frameexit_resnet18"):
+        Recipe(kd=kd, teacher=replace(plain, model=exits))
 
 
 def test_a_level_without_a_term_is_an_error_before_anything_trains(monkeypatch):

@@ -92,7 +92,9 @@ def test_a_clips_views_come_view_by_view_and_crop_by_crop(tmp_path: Path):
     spec = DataSpec(root=str(tmp_path), num_frames=2, short_side=64, crop_size=64)
     clips = [Clip("a.mp4", 0, "", (0,))]
     several, one = (
-        VideoDataset(clips, root=tmp_path, spec=spec, num_classes=2, split="val", data_seed=0, num_views=v, num_crops=c)
+        VideoDataset(clips, root=tmp_path, spec=spec, num_classes=2, split="val", data_seed=0).judged_by(
+            Protocol(num_frames=spec.num_frames, num_views=v, num_crops=c)
+        )
         for v, c in ((3, 3), (3, 1))
     )
     group = several.collate([several[(0, 0)]])

@@ -167,6 +167,20 @@ def test_the_classifier_starts_small_and_without_bias():
     assert not classifier.bias.any()
 
 
+@pytest.mark.parametrize("name", ["tsn_mini10", "frameexit_mini10"])
+def test_another_head_std_scales_the_same_draws_of_every_classifier(name):
+    heads = {}
+    for std in (0.01, 0.001):
+        torch.manual_seed(0)
+        model = build_model(ModelSpec(name=name, head_std=std), num_classes=300, num_frames=3)
+        heads[std] = [layer.weight for layer in model.classifiers]
+        assert all(weight.std().item() == pytest.approx(std, rel=0.05) for weight in heads[std])
+        assert not any(layer.bias.any() for layer in model.classifiers)
+    for large, small in zip(heads[0.01], heads[0.001], strict=True):
+        torch.testing.assert_close(small, large / 10)
+    assert len(heads[0.01]) == (3 if name.startswith("frameexit") else 1)
+
+
 def test_evaluating_gives_each_module_its_own_mode_back():
     model = mini().train()
     model.backbone.eval()

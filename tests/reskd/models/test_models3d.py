@@ -11,10 +11,14 @@ from torch import nn
 from torchvision.models import resnet18, resnet50
 from torchvision.models.video import mvit_v2_s, r3d_18, swin3d_b, swin3d_s, swin3d_t
 from torchvision.models.video.mvit import MSBlockConfig, MViT
+from torchvision.models.video.swin_transformer import SwinTransformer3d
+from torchvision.ops import StochasticDepth
 
+from reskd.errors import BadInput
 from reskd.models.backbones.mvit import mvit_model
-from reskd.models.catalogue import MODELS
+from reskd.models.catalogue import MODELS, build_model
 from reskd.models.video_model import VideoModel, VideoModel3d
+from reskd.recipe import ModelSpec
 from tests.support.forms import forms
 
 TORCHVISIONS = {
@@ -164,3 +168,20 @@ def sees_last_frame(model: VideoModel, *, num_frames: int) -> bool:
     model(clips).frame_logits[0, 0].sum().backward()
     assert clips.grad is not None
     return bool(clips.grad[0, -1].any())
+
+
+@pytest.mark.parametrize("rate", [0.2, 0.0])
+def test_drop_path_rises_linearly_to_its_rate_as_in_a_swin_that_torchvision_builds_with_it(rate: float) -> None:
+    with torch.device("meta"):
+        ours = build_model(ModelSpec(name="swin3d_b", drop_path=rate), num_classes=2)
+        theirs = SwinTransformer3d([2, 4, 4], 128, [2, 2, 18, 2], [4, 8, 16, 32], [8, 7, 7], stochastic_depth_prob=rate)
+    rates = [
+        [module.p for module in model.modules() if isinstance(module, StochasticDepth)] for model in (ours, theirs)
+    ]
+    assert rates[0] == pytest.approx(rates[1])
+    assert max(rates[0]) == rate
+
+
+def test_a_network_without_stochastic_depth_refuses_a_rate() -> None:
+    with pytest.raises(BadInput, match=r"model\.drop_path: 0\.2 with 'tsn_mini10'.*set it to null"):
+        build_model(ModelSpec(name="tsn_mini10", drop_path=0.2), num_classes=2)

@@ -8,12 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from reskd.checkpoint import FolderSink, load_weights
+from reskd.cost.gmacs import complexity
+from reskd.data.decode.dispatch import read_frames
 from reskd.data.manifest import Manifest
+from reskd.data.sampling import eval_indices
+from reskd.data.transforms import normalise
 from reskd.errors import BadInput
 from reskd.evaluation.reevaluate import Finished, judge_again
 from reskd.files import Json, read_json
+from reskd.models.catalogue import build_model
 from reskd.protocol import Protocol
 from reskd.recipe import Checkpoint, DataSpec, EvalSpec, KDSpec, ModelSpec, OptimSpec, Recipe
 from reskd.training.fit import fit_cohort
@@ -21,7 +27,7 @@ from reskd.training.member_spec import MemberSpec
 from tests.support.pool import Pool
 from tests.support.training import Fit, fit
 
-ONE, MANY = "a" * 16, "b" * 16
+ONE, MANY, LARGE = "a" * 16, "b" * 16, "c" * 16
 PROTOCOL = Protocol(num_frames=2, num_views=2, num_crops=3, stride=2, twice=True)
 
 
@@ -51,8 +57,12 @@ def train(recipes: dict[str, Recipe], manifest: Manifest, sink: FolderSink) -> N
 
 @pytest.fixture(scope="module")
 def recipes(demo_data: DataSpec) -> dict[str, Recipe]:
-    """One training twice, in one cohort: judged by one view, and by twelve."""
-    return {ONE: recipe(demo_data), MANY: recipe(demo_data, views="2x3", twice=True)}
+    """One training three times, in one cohort: judged by one view, by twelve, and on larger crops of larger frames."""
+    return {
+        ONE: recipe(demo_data),
+        MANY: recipe(demo_data, views="2x3", twice=True),
+        LARGE: recipe(demo_data, views="1x3", short_side=48, crop_size=48),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +105,28 @@ def test_the_record_is_that_of_an_evaluation_afterwards_bit_for_bit(
     assert not np.array_equal(at_the_end["logits"], arrays(trained, ONE, "val-f2s2-v1x1")["logits"])
 
 
+def test_a_test_with_sizes_of_its_own_is_equal_to_a_plain_loop(
+    trained: Path, recipes: dict[str, Recipe], demo_manifest: Manifest
+) -> None:
+    """Three crops of 48 pixels of a frame whose short side has 48; a network for 16 of a crop of 32 gets 24 of it."""
+    name = "val-f2s2-v1x3-r48-c48"
+    assert done(trained, LARGE)["protocol"] == name
+    content = load_weights(trained / LARGE / "weights.pt")
+    model = build_model(ModelSpec(**content["model_spec"]), num_classes=len(content["classes"])).eval()
+    model.load_state_dict(content["model"])
+    stored = arrays(trained, LARGE, name)
+    for row, index in zip(stored["logits"], stored["indices"], strict=True):
+        path = Path(str(recipes[LARGE].data.root), demo_manifest.val[int(index)].path)
+        frames = read_frames(path, lambda total: eval_indices(total, num_frames=2, stride=2))
+        pixels = F.interpolate(
+            torch.from_numpy(frames).permute(0, 3, 1, 2), size=(48, 48), mode="bilinear", antialias=True
+        )  # the demo's frames are square, so that all three crops are the whole frame
+        seen = F.interpolate(normalise(pixels, dtype=torch.float32), size=(24, 24), mode="bilinear")
+        with torch.no_grad():
+            expected = model(seen[None]).clip_logits.log_softmax(-1)[0]
+        torch.testing.assert_close(torch.from_numpy(row).log_softmax(-1), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_validation_on_the_way_takes_one_view_whatever_the_final_test(trained: Path) -> None:
     sink = FolderSink(trained)
     one, many = (
@@ -105,9 +137,11 @@ def test_validation_on_the_way_takes_one_view_whatever_the_final_test(trained: P
     assert one["val/top1"] == done(trained, ONE)["metrics"]["test/top1"]
 
 
-def test_the_cost_of_a_video_counts_every_view(trained: Path) -> None:
-    one, many = (done(trained, step_id)["complexity"] for step_id in (ONE, MANY))
+def test_the_cost_of_a_video_counts_every_view_at_the_tests_own_size(trained: Path, demo_data: DataSpec) -> None:
+    one, many, large = (done(trained, step_id)["complexity"] for step_id in (ONE, MANY, LARGE))
     assert many["gmacs"] == pytest.approx(2 * 2 * 3 * one["gmacs"])
+    network = build_model(recipe(demo_data).model, num_classes=6)
+    assert large["gmacs"] == complexity(network, resolution=24, num_frames=2, num_views=3).gmacs
     assert many["gflops"] == pytest.approx(12 * one["gflops"])
     assert many["num_params"] == one["num_params"]
 

@@ -55,6 +55,32 @@ def test_with_decay_on_weights_norms_and_biases_do_not_decay() -> None:
     assert "backbone.bn1.weight" in found.keys() - decaying
 
 
+def test_the_groups_of_an_official_2d_teacher() -> None:
+    """TSMOptimizerConstructor: weights of layers x1 with decay, their biases x2 without, batch norm x1 without."""
+    model = build_model(ModelSpec(name="tsn_mobilenet_v2"), num_classes=6)
+    found = named_groups(OptimSpec(decay="weights", bias_lr=2.0, weight_decay=1e-4), "tsn_mobilenet_v2")
+    for prefix, module in model.named_modules():
+        own = {name: found[f"{prefix}.{name}"] for name, _ in module.named_parameters(recurse=False)}
+        if isinstance(module, torch.nn.BatchNorm2d):
+            assert own == {"weight": (1.0, 0.0), "bias": (1.0, 0.0)}
+        elif isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+            assert own.pop("weight") == (1.0, 1e-4)
+            assert set(own.values()) <= {(2.0, 0.0)}
+    assert found["classifier.bias"] == (2.0, 0.0)
+
+
+def test_the_groups_of_the_official_swin() -> None:
+    """mmcv's custom_keys: the longest key that a name holds decides alone, and `norm` is shorter than `backbone`."""
+    keys = {"relative_position_bias_table": (1.0, 0.0), "backbone": (0.1, 0.02), "norm": (1.0, 0.0)}
+    found = named_groups(
+        OptimSpec(name="adamw", backbone_lr=0.1, decay="official_swin", weight_decay=0.02), "swin3d_mini"
+    )
+    for name, group in found.items():
+        first = next((value for key, value in keys.items() if key in name), (1.0, 0.02))
+        assert group == first, name
+    assert sum("relative_position_bias_table" in name for name in found) == 6
+
+
 def member(**optim: object) -> Member:
     spec = OptimSpec(**{"epochs": 2, "batch_size": 2, "group_size": 2, **optim})  # type: ignore[arg-type]
     recipe = Recipe(model=ModelSpec(name="tsn_mini10", resolution=16, dropout=0.5), optim=spec)

@@ -28,11 +28,13 @@ BATCH, GROUP = 4, 2
 PIXEL = KDSpec(level="pixel", weight=20.0, align_corners=True)
 FRAME = KDSpec(level="frame", weight=3.0, temperature=4.0)
 CLIP = KDSpec(level="clip", weight=0.5, temperature=3.0, teacher_mode="batch")
+BEFORE_DROPOUT = replace(CLIP, through_dropout=False, teacher_mode="eval")
 OFFICIAL = replace(CLIP, teacher_mode="official_train")
 PIXEL_KL = KDSpec(level="pixel_kl", weight=5.0)
 SGD = OptimSpec(lr=0.05, schedule="onecycle", nesterov=True, weight_decay=1e-2, clip_norm=0.5)
 ADAMW = OptimSpec(name="adamw", lr=1e-3, weight_decay=0.3, warmup_epochs=0.75, running_stats="first")
 TWO_RATES = replace(ADAMW, backbone_lr=0.1, decay="weights")
+TSM_GROUPS = replace(SGD, decay="weights", bias_lr=2.0, last_batch="keep")
 STEPS = OptimSpec(lr=0.05, schedule="step", milestones=(1,), gamma=0.3, warmup_epochs=0.5)
 
 
@@ -51,6 +53,8 @@ def distance(kd: KDSpec, student: ClipOutput, teacher: ClipOutput, heads: list[t
         return (map_ - teacher.features).square().mean()
     ours, theirs = (
         (student.clip_logits, teacher.clip_logits)
+        if kd.level == "clip" and kd.through_dropout
+        else (heads[0](student.features.mean((2, 3)).unflatten(0, (-1, 4)).mean(1)), teacher.clip_logits)
         if kd.level == "clip"
         else (student.frame_logits, teacher.frame_logits)
     )
@@ -75,19 +79,25 @@ def written_out(recipe: Recipe, dataset: VideoDataset, teacher: VideoModel) -> d
     torch.manual_seed(seed_of("init", recipe.model_seed))
     model = build_model(recipe.model, num_classes=6).double().train()
     weights = list(model.parameters())
+    each = [{"params": [weight], "weight_decay": decay_of(weight, optim)} for weight in weights]
     if optim.name == "sgd":
-        optimizer: torch.optim.Optimizer = torch.optim.SGD(
-            weights, lr=1, momentum=optim.momentum, weight_decay=optim.weight_decay, nesterov=optim.nesterov
-        )
+        optimizer: torch.optim.Optimizer = torch.optim.SGD(each, lr=1, momentum=optim.momentum, nesterov=optim.nesterov)
     else:
-        optimizer = torch.optim.AdamW(
-            [{"params": [weight], "weight_decay": decay_of(weight, optim)} for weight in weights], lr=1
-        )
+        optimizer = torch.optim.AdamW(each, lr=1)
     head = {id(weight) for weight in model.classifier.parameters()}
+    bias = model.classifier.bias  # the only one of a layer; the others are batch norm's
+    keep_last = optim.last_batch == "keep"
     step = 0
     for epoch in range(1, optim.epochs + 1):
         for groups in train_groups(
-            dataset, epoch=epoch, batch_size=BATCH, group_size=GROUP, rank=0, world_size=1, loader_workers=0
+            dataset,
+            epoch=epoch,
+            batch_size=BATCH,
+            group_size=GROUP,
+            rank=0,
+            world_size=1,
+            loader_workers=0,
+            keep_last=keep_last,
         ):
             old = {name: value.clone() for name, value in model.named_buffers()}
             after = []
@@ -111,7 +121,9 @@ def written_out(recipe: Recipe, dataset: VideoDataset, teacher: VideoModel) -> d
                 torch.nn.utils.clip_grad_norm_(weights, optim.clip_norm)
             for settings in optimizer.param_groups:
                 is_head = all(id(weight) in head for weight in settings["params"])
-                settings["lr"] = learning_rate(optim, step, steps_per_epoch=2) * (1 if is_head else optim.backbone_lr)
+                settings["lr"] = learning_rate(optim, step, steps_per_epoch=3 if keep_last else 2) * (
+                    optim.bias_lr if settings["params"][0] is bias else 1 if is_head else optim.backbone_lr
+                )
             optimizer.step()
             step += 1
     return model.state_dict()
@@ -126,6 +138,9 @@ def written_out(recipe: Recipe, dataset: VideoDataset, teacher: VideoModel) -> d
         pytest.param(CLIP, SGD, id="clip, teacher in batch mode"),
         pytest.param(OFFICIAL, SGD, id="clip, teacher in train mode", marks=pytest.mark.slow),
         pytest.param(PIXEL_KL, STEPS, id="pixel_kl, steps"),
+        pytest.param(
+            BEFORE_DROPOUT, TSM_GROUPS, id="clip before dropout, the official teacher's groups and last batch"
+        ),
     ],
 )
 def test_a_training_ends_where_a_plain_loop_does(

@@ -36,6 +36,12 @@ def evaluate(
         bool, typer.Option("--twice", help="Take each temporal view twice: middle and start of its segments.")
     ] = False,
     frames: Annotated[int | None, typer.Option(help="Frames per view. Default: as in training.")] = None,
+    short_side: Annotated[
+        int | None, typer.Option(help="Shorter side of a frame in pixels. Default: as in the step's own test.", min=1)
+    ] = None,
+    crop_size: Annotated[
+        int | None, typer.Option(help="Side of the crops in pixels. Default: as in the step's own test.", min=1)
+    ] = None,
     workers: Annotated[int, typer.Option(help="Number of decoding processes; 0: decode in this process.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
     data_root: Annotated[
@@ -81,6 +87,8 @@ def evaluate(
             views=parsed,
             num_frames=frames,
             twice=twice,
+            short_side=short_side,
+            crop_size=crop_size,
             device=where,
             loader_workers=workers,
             on_pass=partial(_begin, progress),

@@ -43,12 +43,15 @@ def plan(
     """
     from orchestrator.cli.show_overlap import show_overlap, show_together
     from orchestrator.cli.show_plan import show_plan
+    from orchestrator.experiment.bound_sweep import check_steps
     from orchestrator.experiment.one_schedule import in_one_schedule
     from orchestrator.experiment.overlap import overlap_of
     from orchestrator.plan.cost_inputs import asked_of
 
     prepared = open_sweeps(sweep, changes, open_store(store), no_cohorts=no_cohorts, smoke=smoke)
     assumed = asked_of(device=device, devices=devices, clips=clips)
+    for one in prepared:
+        check_steps(one)
     plans = [(one, one.plan(retry_failed=retry_failed, asked=assumed)) for one in prepared]
     overlap = overlap_of(plans) if len(plans) > 1 else None
     whole, together, apart = None, None, None

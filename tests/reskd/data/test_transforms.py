@@ -3,6 +3,7 @@ from __future__ import annotations
 import collections
 import random
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -18,6 +19,7 @@ from reskd.data.transforms import (
     draw_resized_box,
     model_input,
     normalise,
+    resize,
     resize_short_side,
     train_crop,
 )
@@ -174,6 +176,34 @@ def test_uint8_resizing_agrees_with_pillows_antialiased_bilinear():
     ours = resize_short_side(torch.from_numpy(frame).permute(2, 0, 1)[None], short_side=48)[0].permute(1, 2, 0)
     theirs = np.asarray(Image.fromarray(frame).resize((85, 48), Image.Resampling.BILINEAR))
     assert np.abs(ours.numpy().astype(int) - theirs).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("size", "target"),
+    [((360, 640), (256, 455)), ((168, 300), (256, 457)), ((192, 168), (224, 224)), ((256, 256), (112, 112))],
+)
+def test_resizing_without_antialias_agrees_with_opencvs_bilinear(size, target):
+    frame = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    ours = resize(torch.from_numpy(frame).permute(2, 0, 1)[None], height=target[0], width=target[1], resample="opencv")
+    theirs = cv2.resize(frame, target[::-1], interpolation=cv2.INTER_LINEAR)
+    assert np.abs(ours[0].permute(1, 2, 0).numpy().astype(int) - theirs).max() <= 1
+
+
+def test_every_resize_of_a_clip_is_by_the_recipes_resampler():
+    frames = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, 90, 160), dtype=np.uint8))
+    spec = DataSpec(short_side=48, crop_size=32, resample="opencv", flip=False)
+    whole = torch.stack(
+        [torch.from_numpy(cv2.resize(frame.permute(1, 2, 0).numpy(), (85, 48))).permute(2, 0, 1) for frame in frames]
+    )
+    centre = transforms.test_crop(frames, spec=spec)
+    assert (centre.int() - whole[..., 8:40, 26:58].int()).abs().max() <= 1
+    rng = random.Random(5)
+    box = transforms.draw_box(48, 85, crop_size=32, scales=spec.crop_scales, rng=random.Random(5))
+    cut = whole[..., box.top : box.top + box.height, box.left : box.left + box.width]
+    expected = torch.stack(
+        [torch.from_numpy(cv2.resize(part.permute(1, 2, 0).numpy(), (32, 32))).permute(2, 0, 1) for part in cut]
+    )
+    assert (train_crop(frames, spec=spec, rng=rng).int() - expected.int()).abs().max() <= 2  # a grey level a resize
 
 
 def test_the_layout_of_the_frames_in_memory_changes_no_byte():

@@ -7,7 +7,7 @@ import errno
 import io
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -27,7 +27,7 @@ from reskd.data.pack_record import AGAIN, PackedVideo, PackSettings, begin, csv_
 from reskd.data.transforms import resize_short_side
 from reskd.errors import BadInput, DecodeError, ReskdError, TooManyDamaged, VideoReadError
 from reskd.files import write_atomic
-from reskd.recipe import DataSpec
+from reskd.recipe import DataSpec, Resample
 from reskd.runtime.processes import map_in_processes
 
 CLASSES, DAMAGED = "classes.txt", "damaged.csv"
@@ -154,7 +154,7 @@ def pack_one(job: Job, settings: PackSettings) -> Packed:
 
 
 def _packed(job: Job, settings: PackSettings) -> tuple[bytes, PackedFacts]:
-    keep = partial(_shrink, short_side=settings.short_side)
+    keep = partial(_shrink, short_side=settings.short_side, resample=settings.resample)
 
     def encode(image: NDArray[np.uint8]) -> tuple[tuple[int, ...], bytes]:
         small = keep(image)
@@ -179,18 +179,19 @@ def _packed(job: Job, settings: PackSettings) -> tuple[bytes, PackedFacts]:
         fps=once.fps,
         height=height,
         width=width,
-        settings=asdict(settings),
+        settings=settings.record(),
         versions=_versions(),
     )
     return packed_bytes([jpeg for _, _, (_, jpeg) in once.kept], facts), facts
 
 
-def _shrink(image: NDArray[np.uint8], *, short_side: int) -> NDArray[np.uint8]:
-    """Resize (H, W, 3) as the loader does. So in a pack at data.short_side, JPEG is the only loss."""
+def _shrink(image: NDArray[np.uint8], *, short_side: int, resample: Resample) -> NDArray[np.uint8]:
+    """Resize (H, W, 3) as the loader does. So in a pack at data.short_side and resample, JPEG is the only loss."""
     if min(image.shape[:2]) <= short_side:
         return np.ascontiguousarray(image)
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
-    small: NDArray[np.uint8] = resize_short_side(pixels, short_side=short_side)[0].permute(1, 2, 0).numpy()
+    resized = resize_short_side(pixels, short_side=short_side, resample=resample)[0]
+    small: NDArray[np.uint8] = resized.permute(1, 2, 0).numpy()
     return np.ascontiguousarray(small)
 
 
@@ -200,7 +201,7 @@ def _finished(job: Job, settings: PackSettings) -> PackedVideo | None:
         facts = read_facts(job.target)
     except (FileNotFoundError, DecodeError):
         return None
-    of_this = (job.clip.size, job.clip.digest, asdict(settings))
+    of_this = (job.clip.size, job.clip.digest, settings.record())
     if (facts.source_size, facts.source_digest, facts.settings) != of_this:
         return None
     row = _row(job, facts)

@@ -8,11 +8,12 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from reskd.data.formats.rows import some
 from reskd.errors import BadInput
 from reskd.files import read_json, write_atomic, write_json
+from reskd.recipe import Resample
 
 RECORD, VIDEOS = "pack.json", "videos.csv"
 COLUMNS = ("path", "size", "digest", "source", "source_size", "source_digest", "num_frames", "num_source_frames")
@@ -30,6 +31,8 @@ class PackSettings:
     """Length of the shorter side in pixels. A smaller video is not enlarged."""
     quality: int = 90
     """JPEG quality, 1 to 100."""
+    resample: Resample = "antialias"
+    """How larger frames are made smaller, as data.resample."""
 
     def __post_init__(self) -> None:
         for name, least, most in (("num_frames", 0, None), ("short_side", 16, None), ("quality", 1, 100)):
@@ -37,14 +40,24 @@ class PackSettings:
             if value < least or (most is not None and value > most):
                 limit = f"at least {least}" if most is None else f"from {least} to {most}"
                 raise BadInput(f"--{_OPTIONS[name]} must be {limit}, got {value}")
+        if self.resample not in get_args(Resample):
+            raise BadInput(f"--resample must be one of {', '.join(get_args(Resample))}, got {self.resample!r}")
+
+    def record(self) -> dict[str, int | str]:
+        """Plain values; a later addition is left out at its default, as in older packs."""
+        plain = asdict(self)
+        if self.resample == "antialias":
+            del plain["resample"]
+        return plain
 
     @property
     def words(self) -> str:
         frames = f"up to {self.num_frames} frames a video" if self.num_frames else "all frames"
-        return f"packed as lossy JPEG: {frames}, quality {self.quality}, short side at most {self.short_side}"
+        resized = "" if self.resample == "antialias" else ", resized without antialiasing"
+        return f"packed as lossy JPEG: {frames}, quality {self.quality}, short side at most {self.short_side}{resized}"
 
 
-_OPTIONS = {"num_frames": "frames", "short_side": "short-side", "quality": "quality"}
+_OPTIONS = {"num_frames": "frames", "short_side": "short-side", "quality": "quality", "resample": "resample"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +98,7 @@ def begin(root: Path, settings: PackSettings, *, source: Mapping[str, Any]) -> N
         raise BadInput(f"{root} was packed otherwise: {', '.join(differ)}; name another folder, or remove this one")
     if known is None and root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise BadInput(f"{root} exists already and is no pack; name a new folder")
-    record = {"format": FORMAT, "is_whole": False, "settings": asdict(settings), "source": dict(source)}
+    record = {"format": FORMAT, "is_whole": False, "settings": settings.record(), "source": dict(source)}
     write_json(root / RECORD, record)
 
 
@@ -104,7 +117,7 @@ def finish(
     record = {
         "format": FORMAT,
         "is_whole": True,
-        "settings": asdict(settings),
+        "settings": settings.record(),
         "source": dict(source),
         "versions": dict(versions),
         "num_videos": len(videos),

@@ -45,7 +45,7 @@ class PackedFacts:
     """Mean frame rate of the source, in frames per second."""
     height: int
     width: int
-    settings: dict[str, int]
+    settings: dict[str, int | str]
     """See `reskd.data.pack.PackSettings`."""
     versions: dict[str, str]
 

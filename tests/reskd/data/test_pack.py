@@ -84,12 +84,22 @@ def test_a_packed_video_holds_the_middle_frame_of_each_part_by_its_burnt_in_numb
     assert frame_numbers(read_frames(target / "videos" / "folder.zip", range(9))) == list(range(9))
 
 
-def test_pixels_are_those_of_the_loaders_own_resize_but_for_jpeg(originals, tmp_path):
-    packed(originals, tmp_path / "packed", PackSettings(num_frames=0, short_side=48, quality=100))
+@pytest.mark.parametrize("resample", ["antialias", "opencv"])
+def test_pixels_are_those_of_the_loaders_own_resize_but_for_jpeg(originals, tmp_path, resample):
+    packed(originals, tmp_path / "packed", PackSettings(num_frames=0, short_side=48, quality=100, resample=resample))
     found = read_frames(tmp_path / "packed" / "videos" / "long.mp4.zip", [3, 30]).astype(int)
     original = torch.from_numpy(read_frames(originals / "long.mp4", [3, 30])).permute(0, 3, 1, 2)
-    expected = resize_short_side(original, short_side=48).permute(0, 2, 3, 1).numpy().astype(int)
+    expected = resize_short_side(original, short_side=48, resample=resample).permute(0, 2, 3, 1).numpy().astype(int)
     assert np.abs(found - expected).mean() < 4  # its colours are stored at half the resolution
+
+
+def test_a_packs_resampler_is_recorded_only_where_it_is_not_that_of_older_packs():
+    assert PackSettings(num_frames=4).record() == {"num_frames": 4, "short_side": 256, "quality": 90}
+    opencv = PackSettings(num_frames=4, resample="opencv")
+    assert PackSettings(**opencv.record()) == opencv
+    assert opencv.words.endswith("short side at most 256, resized without antialiasing")
+    with pytest.raises(BadInput, match=r"--resample must be one of antialias, opencv, got 'cubic'"):
+        PackSettings(num_frames=4, resample="cubic")
 
 
 @given(st.integers(1, 3000), st.integers(1, 24), st.sampled_from([1, 3, 5, 7]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -13,7 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from orchestrator.cli.commands.data.shared import data_specs
 from orchestrator.cli.console import console
 from reskd.data.pack_record import PackSettings
-from reskd.recipe import DataSpec
+from reskd.errors import BadInput
+from reskd.recipe import DataSpec, Resample
 
 if TYPE_CHECKING:
     from reskd.data.pack import PackAll, PackReport
@@ -37,6 +38,10 @@ def pack(
     short_side: Annotated[int, typer.Option(help="Pixels of the shorter side. Smaller videos are not enlarged.")] = 256,
     quality: Annotated[int, typer.Option(help="JPEG quality, 1 to 100.")] = 90,
     data: Annotated[str | None, typer.Option("--data", help="data.name, if the sweep has several data sets.")] = None,
+    resample: Annotated[
+        str | None,
+        typer.Option(help="How frames are made smaller, antialias or opencv. Default: as the sweep's data.resample."),
+    ] = None,
     workers: Annotated[int, typer.Option(help="Number of decoding processes on this machine.")] = os.cpu_count() or 1,
     address: Annotated[
         str | None,
@@ -56,7 +61,10 @@ def pack(
     specs = data_specs(source, data=data)
     spec = specs[0]
     settings = PackSettings(
-        num_frames=_num_frames(specs) if frames is None else frames, short_side=short_side, quality=quality
+        num_frames=_num_frames(specs) if frames is None else frames,
+        short_side=short_side,
+        quality=quality,
+        resample=_resample(specs, resample),
     )
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with (
@@ -89,6 +97,14 @@ def _num_frames(specs: list[DataSpec]) -> int:
     if any(spec.sampling == "dense" for spec in specs):
         return 0
     return FRAMES_PER_FRAME * max(spec.num_frames for spec in specs)
+
+
+def _resample(specs: list[DataSpec], asked: str | None) -> Resample:
+    """The resampler that was asked for, else that of all specs."""
+    found = {spec.resample for spec in specs} if asked is None else {cast(Resample, asked)}
+    if len(found) > 1:
+        raise BadInput(f"rows differ in data.resample ({', '.join(sorted(found))}); choose one with --resample")
+    return found.pop()
 
 
 def _show(report: PackReport, *, target: Path, settings: PackSettings) -> None:

@@ -61,6 +61,7 @@ def make_column(
         key=key,
         heading=f"{quantity.heading}, {protocol}" if protocol else quantity.heading,
         unit=quantity.unit,
+        ranks_rows=quantity.ranks_rows and quantity.higher_is_better,
         delta_to=spec.delta_to if quantity.ranks_rows else None,
     )
     data_name = next(iter(data_names)) if len(data_names) == 1 else ""

@@ -13,8 +13,9 @@ HEADING_WIDTH = 14
 """Most letters per line of a heading in LaTeX."""
 LONG = 40
 """From this number of letters, a cell may be wrapped in HTML."""
-WIDE = 6
-"""With more columns than this, a table is shrunk in LaTeX."""
+FITTED = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+"""Shrinks what is wider than a column of text, and leaves the rest as it is."""
+MARKS = {None: "%s", "best": r"\textbf{%s}", "second": r"\underline{%s}"}
 
 Links = tuple[tuple[str, str], ...]
 """(seed, address of its run)."""
@@ -70,29 +71,26 @@ STYLE = (
 
 
 def table_tex(table: Table) -> str:
-    """A `table` with a plain `tabular`; the sentences stand below it, as the rest of its caption.
+    """A `table` in the style of booktabs that fits a column; the sentences stand below it, as the rest of its caption.
 
-    It needs no package, except graphicx for a table with very many columns, which is shrunk to the width of the text.
+    The best mean of an accuracy is bold, the second best underlined, as in the paper.
     """
-    peers, rows = (
-        [" & ".join(map(latex, table.cells(row))) + r" \\" for row in part] for part in (table.peers, table.rows)
-    )
-    is_wide = len(table.headings) > WIDE
+    peers, rows = ([_tex_row(table, row) for row in part] for part in (table.peers, table.rows))
     lines = [
-        *([r"% needs \usepackage{graphicx}"] if is_wide else []),
+        r"% needs \usepackage{booktabs,graphicx}",
         r"\begin{table}",
         r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
         rf"\caption{{{latex(table.title)}}}",
         rf"\label{{tab:{table.key}}}",
-        *([r"\resizebox{\linewidth}{!}{%"] if is_wide else []),
+        FITTED,
         rf"\begin{{tabular}}{{l{'r' * (len(table.headings) - 1)}}}",
-        r"\hline",
+        r"\toprule",
         " & ".join(map(_stacked, table.headings)) + r" \\",
-        r"\hline",
-        *([*peers, r"\hline"] if peers else []),
+        r"\midrule",
+        *([*peers, r"\midrule"] if peers else []),
         *rows,
-        r"\hline",
-        r"\end{tabular}" + "}" * is_wide,
+        r"\bottomrule",
+        r"\end{tabular}}",
         "",
         r"\raggedright\footnotesize",
         *(latex(sentence) for sentence in table.head),
@@ -121,6 +119,11 @@ def table_html(table: Table) -> str:
 def latex(text: str) -> str:
     """Text escaped for LaTeX, character by character."""
     return "".join(LATEX.get(sign, sign) for sign in text)
+
+
+def _tex_row(table: Table, row: str) -> str:
+    cells = (MARKS[place] % latex(text) for text, place in zip(table.cells(row), table.places(row), strict=True))
+    return " & ".join(cells) + r" \\"
 
 
 def _stacked(heading: str) -> str:

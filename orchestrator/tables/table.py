@@ -32,6 +32,8 @@ class Column:
     """Row that this column's paired differences are taken to."""
     published: PublishedColumn | None = None
     published_heading: str | None = None
+    ranks_rows: bool = False
+    """Whether rows are compared by it, the larger the better."""
     is_comparable: bool = False
     """Whether the published figure was measured on the same data set."""
 
@@ -108,6 +110,13 @@ class Entry:
             return f"{self.state} (0 of {self.num_seeds})"
         gaps = ", ".join(f"seed {seed} {state}" for seed, state in self.seed_states if state != "done")
         return f"{shown} ({self.n} of {self.num_seeds}: {gaps})".strip()
+
+    @property
+    def mean_text(self) -> str:
+        """The mean of all seeds as a number; empty where a seed, or one protocol for all, is missing."""
+        is_whole = self.state == "complete" and len(self.protocols) <= 1 and len(self.devices) <= 1
+        mean = self.estimate.mean if is_whole else None
+        return "" if mean is None else number_text(mean, unit=self.unit)
 
     @property
     def published_text(self) -> str:
@@ -204,6 +213,21 @@ class Table:
                 texts.append("reference" if row == column.delta_to else entry.delta_text)
             texts += [entry.published_text] if column.published_heading else []
         return texts
+
+    def places(self, row: str) -> list[Literal["best", "second"] | None]:
+        """For each of `cells`: whether its measured mean is the largest or second largest of its column.
+
+        Only columns that rank rows and have a mean in at least two of them count. Means that read alike are equal.
+        """
+        places: list[Literal["best", "second"] | None] = [None]
+        for column in self.columns:
+            means = {other: self.entries[other, column.key].mean_text for other in self.rows}
+            known = sorted({float(text) for text in means.values() if text}, reverse=True)
+            ours = means.get(row) if column.ranks_rows and sum(map(bool, means.values())) > 1 else None
+            rank = known.index(float(ours)) if ours else None
+            places.append("best" if rank == 0 else "second" if rank == 1 else None)
+            places += [None] * (bool(column.delta_to) + bool(column.published_heading))
+        return places
 
     def links(self, row: str) -> list[tuple[tuple[str, str], ...]]:
         """(seed, page of its run) of each cell of a row; of cells on the same runs only the first."""

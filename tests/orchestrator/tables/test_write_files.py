@@ -109,15 +109,27 @@ def test_a_narrow_terminal_wraps_headings_and_keeps_row_names_and_its_width(tabl
         assert any(row in line for line in lines)
 
 
-def test_tex_has_the_cells_of_the_table_in_a_plain_tabular_with_nothing_left_to_escape(table: Table):
+def test_tex_has_the_cells_of_the_table_between_booktabs_rules_with_nothing_left_to_escape(table: Table):
     text = table_tex(table)
-    body = text.split(r"\hline")[2]
+    body = text.split(r"\midrule")[1].split(r"\bottomrule")[0]
+    body = re.sub(r"\\(?:textbf|underline){([^{}]*(?:{[^{}]*}[^{}]*)*)}", r"\1", body)
     rows = [line.removesuffix(r" \\").split(" & ") for line in body.strip().splitlines()]
     assert rows == [[latex(cell) for cell in table.cells(row)] for row in table.rows]
     assert rf"\begin{{tabular}}{{l{'r' * (len(table.headings) - 1)}}}" in text
     # Every sign that LaTeX takes for a command is behind a backslash, but for the separators of the cells.
-    assert not re.search(r"(?<!\\)[%#_]|(?<![\\ ])&|&(?! )", text)
+    assert not re.search(r"(?<!\\)[#_]|(?<![\\{])%|(?<![\\ ])&|&(?! )", text.removeprefix("%"))
     assert latex("50 % of a_b & {c}\\d ± 1") == r"50 \% of a\_b \& \{c\}\textbackslash{}d $\pm$ 1"
+
+
+def test_the_best_accuracy_is_bold_and_the_second_underlined_and_equal_ones_are_alike(table: Table):
+    means = {row: table.entries[row, "test/top1"].mean_text for row in table.rows}
+    ranked = sorted({float(text) for text in means.values() if text}, reverse=True)
+    rows = {line.split(" & ")[0]: line for line in table_tex(table).splitlines() if " & " in line}
+    for row, text in means.items():
+        place = ranked.index(float(text)) if text else None
+        assert (rf"\textbf{{{text}" in rows[latex(row)]) == (place == 0)
+        assert (rf"\underline{{{text}" in rows[latex(row)]) == (place == 1)
+    assert len(ranked) > 1
 
 
 def test_what_latex_would_take_for_an_option_of_the_row_before_is_text():

@@ -35,6 +35,9 @@ class PassGroups:
     """The groups of the current pass. All grouped layers of one model share this object."""
 
     norms: list[GroupedBatchNorm] = field(default_factory=list)
+    statistics: Tensor = field(default_factory=lambda: torch.zeros(0, 0))
+    """After a pass: each group's new running statistics, (G, all channels), in the order of the model's float
+    buffers."""
     is_open: bool = False
     num_groups: int = 1
     _states: list[Tensor] = field(default_factory=list)
@@ -49,8 +52,7 @@ class PassGroups:
         """
         self._device, self.num_groups, self.is_open = device, len(seeds), True
         self._states = [self._seeded(seed) for seed in seeds]
-        for norm in self.norms:
-            norm.begin()
+        self._begin()
         before = self._state
         try:
             yield
@@ -59,9 +61,15 @@ class PassGroups:
         if not torch.equal(before, self._state):
             raise CannotGroup("a layer that is not known to draw has drawn random numbers for all groups at once")
 
-    def statistics(self) -> list[Tensor]:
-        """After a pass: each group's new running statistics, (G, C), in the order of the model's float buffers."""
-        return [part for norm in self.norms for part in norm.statistics]
+    def _begin(self) -> None:
+        """Start every group from the current running statistics."""
+        running = [part for norm in self.norms for part in norm.running]
+        if not running:
+            return
+        self.statistics = torch.cat(running).repeat(self.num_groups, 1)
+        parts = iter(self.statistics.split([part.numel() for part in running], dim=1))
+        for norm in self.norms:
+            norm.statistics = tuple(next(parts) for _ in norm.running)
 
     def each(self, layer: nn.Module, values: Tensor) -> Tensor:
         """Run a random layer on each group in turn, with the group's own generator state."""
@@ -121,10 +129,10 @@ class GroupedBatchNorm(_BatchNorm):
         self.statistics: tuple[Tensor, ...] = ()
         """In a pass and after it: each group's running mean and variance, (G, C) each; empty where none are tracked."""
 
-    def begin(self) -> None:
-        """Start every group from the current running statistics."""
-        running = () if self.running_mean is None or self.running_var is None else (self.running_mean, self.running_var)
-        self.statistics = tuple(part.repeat(self.pass_groups.num_groups, 1) for part in running)
+    @property
+    def running(self) -> tuple[Tensor, ...]:
+        """The running mean and variance; empty where none are tracked."""
+        return () if self.running_mean is None or self.running_var is None else (self.running_mean, self.running_var)
 
     def forward(self, values: Tensor) -> Tensor:
         """(G * n, C, ...) -> the same shape."""

@@ -32,5 +32,28 @@ def vector_views(vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
     ]
 
 
+def flatten_buffers(modules: Sequence[nn.Module], *, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Make the modules' buffers views of two vectors, so that one operation changes them all.
+
+    Returns the vector of the floating-point buffers, in ``dtype``, and that of the integer ones (int64), each in the
+    order of modules and their buffers.
+    """
+    vectors = []
+    for kind in (dtype, torch.int64):
+        held = [
+            (module, name, buffer)
+            for module in modules
+            for name, buffer in module.named_buffers(recurse=False)
+            if buffer.is_floating_point() == kind.is_floating_point
+        ]
+        buffers = [buffer for _, _, buffer in held]
+        vector = torch.zeros(sum(buffer.numel() for buffer in buffers), dtype=kind, device=device)
+        for (module, name, buffer), view in zip(held, vector_views(vector, buffers), strict=True):
+            view.copy_(buffer)
+            setattr(module, name, view)
+        vectors.append(vector)
+    return vectors[0], vectors[1]
+
+
 def _fills_its_memory(tensor: Tensor) -> bool:
     return tensor.is_contiguous() or (tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last))

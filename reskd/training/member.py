@@ -29,7 +29,7 @@ from reskd.distill.losses import TERMS, Answer
 from reskd.models.catalogue import build_model
 from reskd.models.compiled import Forward, compiled
 from reskd.models.grouped import CannotGroup, PassGroups, group_layers_or_none, one_pass
-from reskd.models.memory_format import in_fast_memory_format, vector_views
+from reskd.models.memory_format import flatten_buffers, in_fast_memory_format, vector_views
 from reskd.models.video_model import ClipOutput
 from reskd.recipe import Recipe
 from reskd.runtime.precision import MAX_OVERFLOWS, LossScaler, autocast, autocast_dtype, dtype_of
@@ -71,10 +71,9 @@ class Member:
         self._forward: Forward = self.model
         self.parameters = list(self.model.parameters())
         self.optimizer = build_optimizer(recipe.optim, self.model)
+        # Of the buffers only these change; others are constants of the network.
         norms = [module for module in self.model.modules() if isinstance(module, _BatchNorm)]
-        buffers = [buffer for norm in norms for buffer in norm.buffers()]  # others are constants of the network
-        self._statistics = [buffer for buffer in buffers if buffer.is_floating_point()]
-        self._counters = [buffer for buffer in buffers if not buffer.is_floating_point()]
+        self._statistics, self._counters = flatten_buffers(norms, dtype=dtype_of(recipe), device=device)
         self._build_vector(device)
         self._unused: set[str] | None = {name for name, _ in self.model.named_parameters()}
         self._watch = [
@@ -84,13 +83,13 @@ class Member:
 
     def _build_vector(self, device: torch.device) -> None:
         num_gradients = sum(parameter.numel() for parameter in self.parameters)
-        num_statistics = sum(statistic.numel() for statistic in self._statistics)
-        self.vector = torch.zeros(num_gradients + num_statistics + NUM_TAIL, dtype=dtype_of(self.recipe), device=device)
+        size = num_gradients + self._statistics.numel() + NUM_TAIL
+        self.vector = torch.zeros(size, dtype=dtype_of(self.recipe), device=device)
         self._gradients = self.vector[:num_gradients]
         self._losses = self.vector[-NUM_TAIL:-1]
         for parameter, gradient in zip(self.parameters, vector_views(self._gradients, self.parameters), strict=True):
             parameter.grad = gradient
-        self._sums = vector_views(self.vector[num_gradients:-NUM_TAIL], self._statistics)
+        self._sums = self.vector[num_gradients:-NUM_TAIL]
 
     def _seen(self, name: str) -> None:
         if self._unused is not None:
@@ -105,8 +104,7 @@ class Member:
 
     def begin(self) -> None:
         """Prepare for the first group of a training step."""
-        self._old_statistics = [statistic.clone() for statistic in self._statistics]
-        self._old_counters = [counter.clone() for counter in self._counters]
+        self._old_statistics, self._old_counters = self._statistics.clone(), self._counters.clone()
         self._error = None
         self.vector.zero_()
 
@@ -117,10 +115,8 @@ class Member:
         self.vector.zero_()
 
     def _restore_buffers(self) -> None:
-        for buffer, old in zip(
-            (*self._statistics, *self._counters), (*self._old_statistics, *self._old_counters), strict=True
-        ):
-            buffer.copy_(old)
+        self._statistics.copy_(self._old_statistics)
+        self._counters.copy_(self._old_counters)
 
     def take_groups(self) -> None:
         """Let `run_groups` run several groups in one pass, if the network can."""
@@ -178,11 +174,10 @@ class Member:
         pass_of_groups = pass_groups.of(seeds, device=pixels.device)
         if not self._learn(pixels, labels, taught, step=step, num_groups=len(groups), inside=pass_of_groups):
             return
-        for total, of_groups in zip(self._sums, pass_groups.statistics(), strict=True):
-            if self.recipe.optim.running_stats == "mean":
-                total += of_groups.sum(dim=0)
-            elif groups[0] == 0:
-                total += of_groups[0]
+        if self.recipe.optim.running_stats == "mean":
+            self._sums += pass_groups.statistics.sum(dim=0)
+        elif groups[0] == 0:
+            self._sums += pass_groups.statistics[0]
 
     def run_group(self, pixels: Tensor, labels: Tensor, taught: ClipOutput | None, *, step: int, group: int) -> None:
         """Forward and backward of one group. Its gradient is added to the vector; an exception is stored, not raised.
@@ -191,14 +186,12 @@ class Member:
         """
         if self._error is not None:
             return
-        for statistic, old in zip(self._statistics, self._old_statistics, strict=True):
-            statistic.copy_(old)  # each group starts from the step's old running statistics
+        self._statistics.copy_(self._old_statistics)  # each group starts from the step's old running statistics
         torch.manual_seed(seed_of("student", self.recipe.model_seed, step, group))
         if not self._learn(pixels, labels, taught, step=step, num_groups=1, inside=nullcontext()):
             return
         if self.recipe.optim.running_stats == "mean" or group == 0:
-            for total, statistic in zip(self._sums, self._statistics, strict=True):
-                total += statistic
+            self._sums += self._statistics
 
     def _learn(
         self,
@@ -321,10 +314,8 @@ class Member:
         self.optimizer.state.clear()  # frees its memory for the remaining members
 
     def _write_statistics(self, divisor: int) -> None:
-        for statistic, total in zip(self._statistics, self._sums, strict=True):
-            statistic.copy_(total / divisor)
-        for counter, old in zip(self._counters, self._old_counters, strict=True):
-            counter.copy_(old + 1)  # one training step, whatever its number of groups
+        self._statistics.copy_(self._sums / divisor)
+        self._counters.copy_(self._old_counters + 1)  # one training step, whatever its number of groups
 
     def state(self) -> dict[str, Any]:
         """Everything that a resume needs, except the data's seeds. The teacher is not in it."""

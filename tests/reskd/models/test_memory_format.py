@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from reskd.models.catalogue import build_model
-from reskd.models.memory_format import in_fast_memory_format, vector_views
+from reskd.models.memory_format import flatten_buffers, in_fast_memory_format, vector_views
 from reskd.models.video_model import VideoModel
 from reskd.recipe import ModelSpec, OptimSpec
 from reskd.training.optimizer import build_optimizer
@@ -28,6 +28,34 @@ def with_one_vector(model: VideoModel) -> torch.Tensor:
     for parameter, gradient in zip(parameters, vector_views(vector, parameters), strict=True):
         parameter.grad = gradient
     return vector
+
+
+def test_buffers_in_two_vectors_are_the_modules_own_and_change_with_them() -> None:
+    model = network("tsn_mini10")
+    for number, buffer in enumerate(model.buffers()):
+        buffer.fill_(number)
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    floats, counters = flatten_buffers(norms, dtype=torch.float64, device=torch.device("cpu"))
+    assert all(torch.equal(buffer, before[name]) for name, buffer in model.named_buffers())
+    assert torch.equal(floats, statistics_of(model, before))
+    assert counters.tolist() == [int(norm.num_batches_tracked) for norm in norms]
+    floats.zero_()
+    model(torch.randn(1, 2, 3, 24, 24, dtype=torch.float64))
+    assert counters.tolist() == [int(before[f"{name}.num_batches_tracked"]) + 1 for name in names_of_norms(model)]
+    assert all(bool(norm.running_mean.any()) for norm in norms)
+    assert torch.equal(floats[: norms[0].num_features], norms[0].running_mean)
+    model.load_state_dict(before, strict=False)
+    assert torch.equal(floats, statistics_of(model, before))
+
+
+def names_of_norms(model: VideoModel) -> list[str]:
+    return [name for name, module in model.named_modules() if isinstance(module, torch.nn.BatchNorm2d)]
+
+
+def statistics_of(model: VideoModel, state: dict[str, torch.Tensor]) -> torch.Tensor:
+    names = [f"{name}.running_{what}" for name in names_of_norms(model) for what in ("mean", "var")]
+    return torch.cat([state[name] for name in names])
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,10 @@ class Fact:
     """Whether the same bytes always give this result. Errors of the file system or of a process may be temporary."""
 
 
-NUM_FORMER_FIELDS = 7
+RULES = 2
+"""The version of the rules by which files are read. A file with a result by other rules is examined again."""
+FORMER_FIELDS = (7, 8)
+"""Numbers of fields of a line in earlier versions, without a duration or without rules."""
 
 
 class _Line(NamedTuple):
@@ -47,6 +50,7 @@ class _Line(NamedTuple):
     num_frames: int
     reason: str
     duration_s: float | None
+    rules: int
 
 
 class FactCache:
@@ -61,8 +65,7 @@ class FactCache:
             return
         try:
             rows = json.loads(file.read_text(encoding="utf-8"))["videos"]
-            # Lines of seven fields are from a version without durations. Those videos are examined again.
-            self._lines = {path: _Line(*row) for path, row in rows.items() if len(row) != NUM_FORMER_FIELDS}
+            self._lines = {path: _Line(*row) for path, row in rows.items() if len(row) not in FORMER_FIELDS}
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise BadInput(f"{file}: not a cache of video checks ({error!r}); delete it or name another") from error
 
@@ -76,15 +79,16 @@ class FactCache:
             return None
         self._stamps[path] = stamp
         line = self._lines.get(str(path))
-        if line is None or line[:3] != (*stamp, self._backend) or line.quick > self._quick:
+        if line is None or (*line[:3], line.rules) != (*stamp, self._backend, RULES) or line.quick > self._quick:
             return None
         return Fact(line.status, line.num_frames, line.reason, line.duration_s)
 
     def add(self, path: Path, fact: Fact) -> None:
         stamp = self._stamps.get(path)
         if fact.is_lasting and stamp is not None and stamp[1] < time.time_ns() - SETTLED_NS:
+            how = (self._backend, self._quick)
             self._lines[str(path)] = _Line(
-                *stamp, self._backend, self._quick, fact.status, fact.num_frames, fact.reason, fact.duration_s
+                *stamp, *how, fact.status, fact.num_frames, fact.reason, fact.duration_s, rules=RULES
             )
             self._is_changed = True
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from reskd.data.decode.types import Indices, Kept, Once, Survey, VideoInfo
 from reskd.errors import VideoOpenError, VideoReadError
@@ -23,6 +23,8 @@ from reskd.errors import VideoOpenError, VideoReadError
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
 EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
 """Pillow's modes with 8 bits or fewer. Pillow would clip deeper pixels at 255."""
+
+ORIENTATION = ExifTags.Base.Orientation
 
 
 def frame_names(folder: Path) -> list[str]:
@@ -148,8 +150,17 @@ def _decode_one(folder: Path, name: str) -> NDArray[np.uint8]:
     try:
         with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
             if image.mode in EIGHT_BIT_MODES:
-                return np.asarray(image.convert("RGB"))
+                return np.asarray(_upright(image.convert("RGB")))
             reason = f"its pixels ({image.mode}) have more than 8 bits"
     except Exception as error:  # Pillow raises many types; all are due to the content, which is already read
         raise VideoReadError(str(folder), f"frame {name} does not decode: {error}") from error
     raise VideoReadError(str(folder), f"frame {name}: {reason}")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image turned and mirrored as its Exif data say."""
+    try:
+        is_turned = image.getexif().get(ORIENTATION, 1) != 1
+    except Exception:  # Exif data that do not parse, which no viewer minds
+        return image
+    return ImageOps.exif_transpose(image) if is_turned else image

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -12,13 +13,15 @@ import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from reskd.data.decode.stream import CONTENT_ERRORS, PacketTable, opened, read_table, read_through, words
+from reskd.data.decode.opening import CONTENT_ERRORS, opened, read_through, words
+from reskd.data.decode.packets import PacketTable, read_table
+from reskd.data.decode.presentation import Presentation
 from reskd.data.decode.types import Indices, Kept, Once, Survey, VideoInfo
 from reskd.errors import VideoOpenError, VideoReadError
+from reskd.runtime.progress import tick
 
 NO_FRAMES = "its video stream has no frames"
 
@@ -34,29 +37,22 @@ class _DecodeStopped(Exception):
 class _Picker:
     """Collects the wanted frames from a decode, in the requested order."""
 
-    def __init__(self, path: Path, numbers: list[int]) -> None:
-        self._path = path
+    def __init__(self, presentation: Presentation, numbers: list[int]) -> None:
+        self._presentation = presentation
         self._num_rows = len(numbers)
         self._rows: dict[int, list[int]] = {}
         for row, number in enumerate(numbers):
             self._rows.setdefault(number, []).append(row)
         self.missing = set(numbers)
         self._frames: NDArray[np.uint8] | None = None
-        self._converter = VideoReformatter()  # shared by all frames: half the time of one per frame
 
     def take(self, number: int, frame: VideoFrame) -> None:
+        self._presentation.see(number, frame)
         if number not in self.missing:
             return
-        try:
-            image = _upright_rgb(frame, self._converter)
-        except CONTENT_ERRORS as error:
-            reason = f"frame {number}: pixels of format {frame.format.name} do not convert to RGB: {error}"
-            raise VideoReadError(str(self._path), reason) from error
+        image = self._presentation.picture(number, frame)
         if self._frames is None:
             self._frames = np.empty((self._num_rows, *image.shape), dtype=np.uint8)
-        if image.shape != self._frames.shape[1:]:
-            sizes = [f"{shape[1]}x{shape[0]}" for shape in (self._frames.shape[1:], image.shape)]
-            raise VideoReadError(str(self._path), f"frame {number}: the size changes from {sizes[0]} to {sizes[1]}")
         self._frames[self._rows[number]] = image
         self.missing.discard(number)
 
@@ -70,19 +66,20 @@ def read_frames(path: Path, indices: Indices) -> NDArray[np.uint8]:
     """See `dispatch.read_frames`."""
     with opened(path) as (container, stream):
         table = _packet_table(path, container, stream)
+        presentation = Presentation(path, container, stream)
         numbers = _resolve(path, indices, table.num_claimed)
         if table.can_seek:
             _refuse_absent(path, numbers, table)
-            picker = _Picker(path, numbers)
+            picker = _Picker(presentation, numbers)
             try:
                 _pick_by_seeking(container, stream, table, picker)
                 return picker.frames()
             except (_SeekMissed, *CONTENT_ERRORS):
                 pass  # a decode from the start gives the frames, or the error and where it is
-    picker = _Picker(path, numbers)
+    picker = _Picker(presentation, numbers)
     num_decoded = _pick_sequentially(path, picker, to_end=callable(indices))
     if callable(indices) and num_decoded not in (None, 0, table.num_claimed) and not table.is_cut:
-        picker = _Picker(path, _resolve(path, indices, num_decoded))
+        picker = _Picker(presentation, _resolve(path, indices, num_decoded))
         num_decoded = _pick_sequentially(path, picker, to_end=False)
     if num_decoded == 0:
         raise VideoOpenError(str(path), "no frame of it decodes")
@@ -97,7 +94,7 @@ def probe(path: Path) -> VideoInfo:
     with opened(path) as (container, stream):
         table = _packet_table(path, container, stream)
         codec = stream.codec_context.codec.canonical_name
-    first = _Picker(path, [0])
+        first = _Picker(Presentation(path, container, stream), [0])
     num_decoded = _pick_sequentially(path, first, to_end=not table.can_seek and not table.is_cut)
     if first.missing:
         raise VideoOpenError(str(path), "no frame of it decodes")
@@ -110,6 +107,7 @@ def survey(path: Path, *, quick: bool) -> Survey:
     with opened(path) as (container, stream):
         table = read_table(container, stream, file_size=path.stat().st_size)
         duration_s = _duration_s(container, stream)
+        presentation = Presentation(path, container, stream)
     if table.num_claimed == 0:
         return Survey(num_claimed=0, num_decoded=0, reason=NO_FRAMES)
     if quick:
@@ -119,10 +117,14 @@ def survey(path: Path, *, quick: bool) -> Survey:
         return Survey(num_claimed=table.num_claimed, num_decoded=num_present, reason=reason, duration_s=duration_s)
     num_decoded, reason = 0, ""
     try:
-        for _ in _decode(path):
-            num_decoded += 1
+        with closing(_decode(path)) as frames:
+            for frame in frames:
+                presentation.check(num_decoded, frame)
+                num_decoded += 1
     except _DecodeStopped as error:
         reason = str(error)
+    except VideoReadError as error:
+        reason = error.reason
     # Packets that do not allow seeking do not give the number of frames of an undamaged file either.
     is_told = table.can_seek or table.is_cut or reason
     num_claimed = max(table.num_claimed, num_decoded) if is_told else num_decoded
@@ -149,33 +151,32 @@ def read_once(
     with opened(path) as (container, stream):
         table = _packet_table(path, container, stream)
         fps = None if stream.average_rate is None else float(stream.average_rate)
+        show = partial(_keep_once, path, presentation=Presentation(path, container, stream), keep=keep)
     is_told = table.can_seek or table.is_cut
-    kept, num_decoded = _keep_once(path, set(choose(table.num_claimed)), keep)
+    kept, num_decoded = show(set(choose(table.num_claimed)))
     if num_decoded == 0:
         raise VideoOpenError(str(path), "no frame of it decodes")
     if is_told and num_decoded < table.num_claimed:
         raise VideoReadError(str(path), f"only {num_decoded} of {table.num_claimed} frames decode")
     if num_decoded != table.num_claimed:
-        kept, num_decoded = _keep_once(path, set(choose(num_decoded)), keep)
+        kept, num_decoded = show(set(choose(num_decoded)))
     return Once(num_decoded, fps, kept)
 
 
 def _keep_once(
-    path: Path, wanted: set[int], keep: Callable[[NDArray[np.uint8]], Kept]
+    path: Path, wanted: set[int], *, presentation: Presentation, keep: Callable[[NDArray[np.uint8]], Kept]
 ) -> tuple[list[tuple[int, float | None, Kept]], int]:
     kept: list[tuple[int, float | None, Kept]] = []
     num_decoded = 0
-    converter = VideoReformatter()
     try:
         with closing(_decode(path)) as frames:
             for frame in frames:
+                presentation.see(num_decoded, frame)
                 if num_decoded in wanted:
-                    kept.append((num_decoded, frame.time, keep(_upright_rgb(frame, converter))))
+                    kept.append((num_decoded, frame.time, keep(presentation.picture(num_decoded, frame))))
                 num_decoded += 1
     except _DecodeStopped as error:
         raise VideoReadError(str(path), str(error)) from error
-    except CONTENT_ERRORS as error:
-        raise VideoReadError(str(path), f"frame {num_decoded} does not convert to RGB: {words(error)}") from error
     return kept, num_decoded
 
 
@@ -234,6 +235,7 @@ def _decode_from_key(
                 continue  # open GOP: this frame depends on frames before the key frame
             if number >= table.num_present or frame.pts != table.times[number]:
                 raise _SeekMissed
+            tick()
             yield number, frame
             number += 1
         if packet.is_corrupt:
@@ -281,14 +283,9 @@ def _decode(path: Path) -> Generator[VideoFrame]:
                 if packet.is_corrupt:
                     raise _DecodeStopped(f"after {num_decoded} frames a packet is cut off or marked as damaged")
                 for frame in packet.decode():
+                    tick()
                     yield frame
                     num_decoded += 1
         except CONTENT_ERRORS as error:
             read_through(path)
             raise _DecodeStopped(f"decoding stops after {num_decoded} frames: {words(error)}") from error
-
-
-def _upright_rgb(frame: VideoFrame, converter: VideoReformatter) -> NDArray[np.uint8]:
-    """RGB (H, W, 3), rotated by the quarter turns of the file's display matrix."""
-    image = converter.reformat(frame, format="rgb24", threads=1).to_ndarray()
-    return np.rot90(image, round(frame.rotation / 90) % 4)  # both count counter-clockwise

@@ -1,63 +1,22 @@
-"""Opens a video file with PyAV and finds its frames from the packets, without decoding."""
+"""Finds the frames of a video stream from its packets, without decoding."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 
-import av
 from av.container import InputContainer
-from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from reskd.errors import VideoOpenError
+from reskd.data.decode.opening import CONTENT_ERRORS
 
 TIMED_CONTAINERS = frozenset({"mp4", "matroska"})
 """Formats that store the time of each packet. For others FFmpeg derives times, which can be wrong with B-frames."""
 
 ONE_PACKET_ONE_FRAME = frozenset({"h264", "hevc", "vp9", "av1"})
 """Codecs with one frame per packet. MPEG-4 ASP (packed B-frames) and VP8 (alt-ref packets) have packets without one."""
-
-CONTENT_ERRORS = (av.FFmpegError, ValueError, IndexError)
-"""Errors that PyAV raises for unreadable content. IndexError: a stream that begins after the file was opened."""
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open a file and its video stream with one decoder thread. The file is closed at the end, since PyAV leaks."""
-    with path.open("rb") as file:  # missing, a directory, no permission, broken disk: Python's own OSError
-        if not file.read(1):
-            raise VideoOpenError(str(path), "the file is empty")
-    try:
-        # An absolute path, so that a colon in a name is not taken for a protocol.
-        container = av.open(str(path.absolute()), metadata_errors="ignore")
-    except CONTENT_ERRORS as error:
-        read_through(path)
-        raise VideoOpenError(str(path), f"not a video: {words(error)}") from error
-    with container:
-        streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
-        if not streams or container.format.name == "tty":  # FFmpeg reads a text file as video of a terminal
-            raise VideoOpenError(str(path), "no video stream")
-        stream = streams[0]
-        if stream.codec_context is None:
-            raise VideoOpenError(str(path), "no decoder for its video stream")
-        stream.codec_context.thread_count = 1
-        yield container, stream
-
-
-def read_through(path: Path) -> None:
-    """Read the whole file, to raise the OSError of a bad disk: FFmpeg's error does not tell it from bad content."""
-    with path.open("rb") as file:
-        while file.read(1 << 20):
-            pass
-
-
-def words(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
 
 
 @dataclass(frozen=True, slots=True)

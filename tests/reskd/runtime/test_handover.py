@@ -1,0 +1,128 @@
+"""Batches go from a process to its parent whole, and what has no room is an error in the process that made it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from reskd.errors import BadInput, LoaderLost
+from reskd.runtime import handover
+from reskd.runtime.handover import Empty, Mailbox, has_anonymous_memory
+
+WAYS = [pytest.param(True, id="anonymous"), pytest.param(False, id="torchs")]
+
+
+@dataclass
+class Batch:
+    clips: Tensor
+    labels: Tensor
+    names: tuple[str, ...]
+
+
+def batch(number: int, *, size: int = 50_000) -> Callable[[Empty], Batch]:
+    def make(empty: Empty) -> Batch:
+        clips = empty([2, size])
+        clips[:] = torch.arange(2 * size).remainder(251).view(2, size) + number
+        return Batch(clips, torch.tensor([number, 5]), (f"clip{number}", "é"))
+
+    return make
+
+
+def assert_equal(found: Batch, expected: Batch) -> None:
+    assert torch.equal(found.clips, expected.clips)
+    assert torch.equal(found.labels, expected.labels)
+    assert (found.clips.dtype, found.labels.dtype) == (torch.uint8, torch.int64)
+    assert found.names == expected.names
+
+
+def from_processes(box: Mailbox, work: Callable[[int], object], *, num_senders: int) -> list[object]:
+    """What each sender's process answers. It has ended by then."""
+    context = multiprocessing.get_context("fork")
+    answers: list[object] = []
+    for sender in range(num_senders):
+        mine, other = context.Pipe(duplex=False)
+        process = context.Process(target=lambda sender=sender, to=other: to.send(work(sender)))
+        process.start()
+        answers.append(mine.recv())
+        process.join()
+    return answers
+
+
+def test_batches_arrive_from_processes_that_have_ended_by_then() -> None:
+    box = Mailbox(2, anonymous=True)
+    make = [[batch(10 * sender + number) for number in range(3)] for sender in range(2)]
+    parcels = from_processes(box, lambda sender: [box.packed(sender, one) for one in make[sender]], num_senders=2)
+    for of_sender, sent in zip(parcels, make, strict=True):
+        for parcel, one in zip(of_sender, sent, strict=True):
+            assert_equal(parcel.open(), one(handover.empty))
+
+
+@pytest.mark.parametrize("anonymous", WAYS)
+def test_a_batch_without_clips_arrives_too(anonymous: bool) -> None:
+    box = Mailbox(1, anonymous=anonymous)
+    nothing = box.packed(0, batch(3, size=0)).open()
+    assert nothing.clips.shape == (2, 0)
+    assert nothing.names == ("clip3", "é")
+
+
+def test_what_arrives_can_be_written_and_stays_when_others_come() -> None:
+    box = Mailbox(1, anonymous=True)
+    first, second = box.packed(0, batch(1)).open(), box.packed(0, batch(2)).open()
+    second.clips.zero_()
+    assert_equal(first, batch(1)(handover.empty))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files by /proc")
+def test_no_file_stays_open_and_none_is_needed_in_the_shared_folder() -> None:
+    def counts() -> tuple[int, int]:
+        return len(os.listdir("/proc/self/fd")), len(os.listdir(handover.SHARED_FOLDER))
+
+    before = counts()
+    box = Mailbox(1, anonymous=True)
+    kept = [box.packed(0, batch(number)).open() for number in range(20)]
+    assert counts()[0] == before[0] + 2  # the two ends of the one sender's way
+    del box
+    assert counts() == before
+    assert_equal(kept[7], batch(7)(handover.empty))
+
+
+@pytest.mark.parametrize("anonymous", WAYS)
+def test_what_has_no_room_is_an_error_that_names_the_place_and_the_way_out(anonymous: bool) -> None:
+    """A limit on the size of a file holds for both kinds of memory, as a small /dev/shm does for one."""
+    box = Mailbox(1, anonymous=anonymous)
+
+    def answer(_: int) -> str:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+        try:
+            box.packed(0, batch(1))
+        except LoaderLost as error:
+            return str(error)
+        return "no error"
+
+    [said] = from_processes(box, answer, num_senders=1)
+    assert "cannot hand its clips over" in str(said)
+    assert "/dev/shm has" in str(said)
+    assert "docker run --shm-size" in str(said)
+    assert "resources.loader_workers: 0" in str(said)
+
+
+def test_too_little_room_is_said_before_the_start_where_clips_need_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = handover.free_shared_bytes()
+    assert free is not None
+    handover.refuse_no_room(2 * free)  # not needed here
+    monkeypatch.setattr(handover, "has_anonymous_memory", lambda: False)
+    handover.refuse_no_room(free // 2)
+    with pytest.raises(BadInput, match=r"of clips ready in /dev/shm; /dev/shm has .* MiB free: .*--shm-size"):
+        handover.refuse_no_room(2 * free)
+
+
+def test_linux_has_anonymous_memory() -> None:
+    assert has_anonymous_memory() is hasattr(os, "memfd_create")

@@ -1,0 +1,126 @@
+"""Loader processes that die, hang or have no room end in an error with the item's name; slow ones do not."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from reskd.errors import LoaderLost
+from reskd.runtime.handover import Empty
+from reskd.runtime.handover import empty as in_own_memory
+from reskd.runtime.loader_processes import LoaderProcesses
+
+BATCHES = [[0, 1], [2, 3], [4, 5], [6, 7]]
+STILL_S = 0.4
+
+
+class Numbers(Dataset[int]):
+    """Item i is i. Item 5 does something else first, in its loader process."""
+
+    bytes_per_item = 10_000
+
+    def __init__(self, at_five: Callable[[], object]) -> None:
+        self.at_five = at_five
+        self.on_read: Callable[[int], None] | None = None
+
+    def __getitem__(self, number: int) -> int:
+        assert self.on_read is not None
+        self.on_read(number)
+        if number == 5:
+            self.at_five()
+        return number
+
+    def path(self, number: int) -> str:
+        return f"/videos/{number}.mp4"
+
+    def collate(self, items: Sequence[int], *, empty: Empty = in_own_memory) -> Tensor:
+        group = empty([len(items), self.bytes_per_item])
+        group[:] = torch.tensor(items)[:, None]
+        return group
+
+
+def load(at_five: Callable[[], object], *, num_processes: int = 2, anonymous: bool = True) -> list[list[int]]:
+    processes = LoaderProcesses(
+        Numbers(at_five),
+        BATCHES,
+        num_processes=num_processes,
+        prefetch=2,
+        still_s=STILL_S,
+        anonymous=anonymous,
+    )
+    return [group[:, -1].tolist() for group in processes]
+
+
+@pytest.mark.parametrize("anonymous", [True, False])
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_all_groups_come_in_order(num_processes: int, anonymous: bool) -> None:
+    assert load(lambda: None, num_processes=num_processes, anonymous=anonymous) == BATCHES
+
+
+def spin() -> None:
+    while True:
+        pass
+
+
+def kill_with(number: signal.Signals) -> Callable[[], None]:
+    return lambda: os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize(
+    "at_five", [partial(time.sleep, 3600), spin, kill_with(signal.SIGSTOP)], ids=["sleeps", "spins", "is stopped"]
+)
+def test_a_process_that_hangs_ends_the_loading_and_its_item_is_named(at_five: Callable[[], object]) -> None:
+    begun = time.monotonic()
+    with pytest.raises(LoaderLost, match=r"loader process 0 \(pid \d+\), at /videos/5.mp4, has made no progress for"):
+        load(at_five)
+    assert time.monotonic() - begun < 5
+    assert psutil.Process().children() == []
+
+
+@pytest.mark.parametrize(
+    "at_five", [kill_with(signal.SIGKILL), kill_with(signal.SIGSEGV), partial(os._exit, 3)], ids=["9", "11", "exit"]
+)
+def test_a_process_that_dies_ends_the_loading_and_its_item_is_named(at_five: Callable[[], object]) -> None:
+    with pytest.raises(LoaderLost, match=r"loader process 0 \(pid \d+\), at /videos/5.mp4, died"):
+        load(at_five)
+
+
+@pytest.mark.parametrize("anonymous", [True, False])
+def test_a_group_without_room_ends_the_loading_in_one_sentence(anonymous: bool) -> None:
+    begun = time.monotonic()
+    limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (1000, 1000))
+    with pytest.raises(LoaderLost, match=r"^a loader process cannot hand its clips over: .*/dev/shm has") as caught:
+        load(limit, anonymous=anonymous)
+    assert "\n" not in str(caught.value)
+    assert time.monotonic() - begun < 5
+
+
+def test_a_process_that_waits_for_slow_storage_is_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "video").write_bytes(bytes(1000))
+
+    def read_slowly() -> None:
+        with (tmp_path / "video").open("rb", buffering=0) as file:
+            for _ in range(9):
+                time.sleep(0.1)
+                file.read(1)
+
+    assert load(read_slowly) == BATCHES
+
+
+def test_an_error_of_an_item_is_its_own() -> None:
+    def fail() -> None:
+        raise RuntimeError("five is missing")
+
+    with pytest.raises(RuntimeError, match="five is missing"):
+        load(fail)

@@ -15,6 +15,10 @@ class LeaseLost(ReskdError):
     """Another run has taken over this step, so this run must not write to it any more."""
 
 
+class LoaderLost(ReskdError):
+    """A loader process died, hangs, or cannot hand its clips over. Another try may succeed."""
+
+
 class DecodeError(ReskdError):
     """The content of a video does not decode with this backend. Another try gives the same result.
 

@@ -22,6 +22,9 @@ PYTHONS = ((3, 11), (3, 14))
 MIN_FREE_GIB = 5.0
 """Free disk space that a store needs. A demo store is below 1 GiB; a ResNet-50 sweep of the paper's size keeps two
 checkpoints of 0.3 GiB for each step."""
+MIN_SHARED_GIB = 1.0
+"""Free space in /dev/shm that loader processes need where they hand clips over there: 4 processes that each keep 2
+groups of 8 clips of 16 frames take 0.15 GiB, and long or many views ten times as much."""
 IMPORT_TIMEOUT_S = 120.0
 INSTALL = "make a new environment with `make demo`, or: pip install -c constraints.txt -e ."
 OTHER_STORE = "name another store with --store or RESKD_STORE"
@@ -53,6 +56,7 @@ def examine(store: str | None) -> list[Finding]:
         _imports("MLflow", "mlflow"),
         *store_findings(store),
         _memory(),
+        shared_memory(),
     ]
 
 
@@ -194,6 +198,24 @@ def _memory() -> Finding:
         do = "Ray with two workers takes about 4 GiB; close something, or set resources.workers: 1"
         return Finding(what="memory", verdict="note", found=found, do=do)
     return Finding(what="memory", verdict="ok", found=found)
+
+
+def shared_memory() -> Finding:
+    """How loader processes hand clips over, and whether there is room for it in /dev/shm where they need that."""
+    what = "loader memory"
+    try:
+        from reskd.runtime.handover import WAY_OUT, free_shared_bytes, has_anonymous_memory
+
+        is_anonymous, free = has_anonymous_memory(), free_shared_bytes()
+    except Exception as error:
+        return Finding(what=what, verdict="missing", found=_one_line(error), do=INSTALL)
+    room = "there is no /dev/shm" if free is None else f"/dev/shm has {free / 2**20:,.0f} MiB free"
+    if is_anonymous:
+        return Finding(what=what, verdict="ok", found=f"clips go through memory without a file; {room}, not needed")
+    if free is not None and free < MIN_SHARED_GIB * 2**30:
+        found = f"clips go through /dev/shm; {room}, less than {MIN_SHARED_GIB:g} GiB"
+        return Finding(what=what, verdict="note", found=found, do=WAY_OUT)
+    return Finding(what=what, verdict="ok", found=f"clips go through shared memory; {room}")
 
 
 def _one_line(error: Exception) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import ray
 
 from orchestrator.run.ray_address import refuse_unreachable, without_token
-from reskd.data.pack import DIED, Job, PackAll, Packed, pack_alone
+from reskd.data.pack import Job, PackAll, Packed, pack_alone
 from reskd.data.pack_record import PackSettings, read_settings
 from reskd.errors import BadInput
 
@@ -61,7 +61,7 @@ def _result(done: ray.ObjectRef) -> Packed:
     except ray.exceptions.RayTaskError as error:
         raise error.cause from error  # raise an error of the task here
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
-        return Packed(None, DIED)
+        return Packed(None, "its process died")
     return packed
 
 

@@ -17,7 +17,7 @@ from reskd.data.pack_record import read_videos, refuse_mismatch
 from reskd.data.video_facts import Fact, FactCache, Status
 from reskd.errors import VideoOpenError
 from reskd.recipe import DataSpec
-from reskd.runtime.processes import map_in_processes
+from reskd.runtime.processes import Lost, map_in_processes
 
 USABLE: frozenset[Status] = frozenset({"ok", "short", "past_end", "uncut"})
 """Statuses that are no error. All but ok are listed as findings."""
@@ -207,4 +207,4 @@ def _examine_all(paths: Sequence[Path], *, quick: bool, backend: str, workers: i
             yield path, examine(path)
         return
     for path, fact in map_in_processes(examine, paths, workers=min(workers, len(paths))):
-        yield path, fact or Fact("damaged", reason="the process that decoded it died", is_lasting=False)
+        yield path, Fact("damaged", reason=fact.reason, is_lasting=False) if isinstance(fact, Lost) else fact

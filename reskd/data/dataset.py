@@ -23,6 +23,7 @@ from reskd.data.transforms import train_crop, view_crops
 from reskd.errors import DecodeError, TooManyDamaged
 from reskd.protocol import Protocol
 from reskd.recipe import DataSpec
+from reskd.runtime.handover import Empty, empty
 
 NUM_REPLACEMENTS = 20
 NUM_RETRIES = 3
@@ -120,6 +121,8 @@ class VideoDataset(Dataset[Item]):
         self.num_views, self.num_crops, self.twice = 1, 1, False
         self.num_missing = num_missing
         self.retry_pause_s = retry_pause_s
+        self.on_read: Callable[[int], None] | None = None
+        """Gets the number of each clip before it is read."""
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -127,6 +130,9 @@ class VideoDataset(Dataset[Item]):
     @property
     def views_per_clip(self) -> int:
         return self.num_views * (1 + self.twice) * self.num_crops
+
+    def path(self, number: int) -> Path:
+        return self.root / self.clips[number].path
 
     def judged_by(self, protocol: Protocol) -> VideoDataset:
         """A copy that reads the same validation clips by a protocol: its frames, views, crops and sizes."""
@@ -147,10 +153,15 @@ class VideoDataset(Dataset[Item]):
         epoch, sample = key
         return self._train_item(epoch, sample) if self.split == "train" else self._val_item(sample)
 
-    def collate(self, items: Sequence[Item]) -> Group:
+    @property
+    def bytes_per_item(self) -> int:
+        return self.views_per_clip * self.spec.num_frames * 3 * self.spec.crop_size**2
+
+    def collate(self, items: Sequence[Item], *, empty: Empty = empty) -> Group:
+        """The items as one group. ``empty`` gives the memory for the clips."""
         kept = [item for item in items if item.clip is not None]
         size, views = self.spec.crop_size, self.views_per_clip
-        clips = torch.empty((len(kept) * views, self.spec.num_frames, 3, size, size), dtype=torch.uint8)
+        clips = empty((len(kept) * views, self.spec.num_frames, 3, size, size))
         targets = torch.zeros((len(kept), self.num_classes), dtype=torch.bool)
         for place, item in enumerate(kept):
             assert item.clip is not None
@@ -220,7 +231,9 @@ class VideoDataset(Dataset[Item]):
 
     def _read(self, index: int, choose: Callable[[int], list[int]]) -> Tensor:
         """Frames as uint8 (T, 3, H, W); the memory layout is (T, H, W, 3)."""
-        path = self.root / self.clips[index].path
+        path = self.path(index)
+        if self.on_read is not None:
+            self.on_read(index)
         retries = 0
         while True:
             try:

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
-from torch.utils.data import DataLoader
 
-from reskd.data.dataset import Group, Item, Key, VideoDataset
+from reskd.data.dataset import Group, Key, VideoDataset
 from reskd.data.sampling import epoch_order, step_groups
 from reskd.data.val_cache import GroupCache
 from reskd.errors import BadInput
+from reskd.runtime.loader_processes import LoaderProcesses
+from reskd.runtime.progress import STILL_S
 
 STEPS_AHEAD = 2
 """Number of whole steps that the loader processes of a worker keep ready."""
@@ -48,12 +49,14 @@ def train_groups(
     world_size: int,
     loader_workers: int,
     keep_last: bool = False,
+    still_s: float = STILL_S,
 ) -> Iterator[list[Group]]:
     """This worker's groups of the global batch, one list per step of the epoch, in the order of their positions.
 
     A batch of ``batch_size`` clips is cut into G groups by position. Rank r of W workers gets the groups from r*G/W up
     to, but not including, (r+1)*G/W. An incomplete last batch is dropped, or with ``keep_last`` shared evenly by
-    smaller groups. Raises BadInput if batch, groups and workers do not divide evenly.
+    smaller groups. Raises BadInput if batch, groups and workers do not divide evenly. Raises
+    LoaderLost if a loader process dies, or makes no progress for ``still_s`` seconds.
     """
     num_groups = batch_size // group_size
     if num_groups * group_size != batch_size or num_groups % world_size:
@@ -66,7 +69,8 @@ def train_groups(
     parts = step_groups(order, batch_size=batch_size, num_groups=num_groups, keep_last=keep_last)
     mine = range(rank * share, (rank + 1) * share)
     batches = [[(epoch, sample) for sample in part] for number, part in enumerate(parts) if number % num_groups in mine]
-    groups = _load(dataset, batches, loader_workers=loader_workers, num_ahead=STEPS_AHEAD * share)
+    num_ahead = STEPS_AHEAD * share
+    groups = _load(dataset, batches, loader_workers=loader_workers, still_s=still_s, num_ahead=num_ahead)
     return _in_lists(groups, share)
 
 
@@ -78,6 +82,7 @@ def val_groups(
     world_size: int,
     loader_workers: int,
     cache: GroupCache | None = None,
+    still_s: float = STILL_S,
 ) -> Iterator[Group]:
     """Each clip of the split once over all workers, without padding: rank r of W reads clips r, r + W, ...
 
@@ -88,30 +93,24 @@ def val_groups(
     batches = [
         [(0, sample) for sample in samples[first : first + batch_size]] for first in range(0, len(samples), batch_size)
     ]
-    load = partial(_load, dataset, loader_workers=loader_workers)
+    load = partial(_load, dataset, loader_workers=loader_workers, still_s=still_s)
     return load(batches) if cache is None else cache.serve(batches, load)
 
 
 def _load(
-    dataset: VideoDataset, batches: list[list[Key]], *, loader_workers: int, num_ahead: int = 0
+    dataset: VideoDataset, batches: list[list[Key]], *, loader_workers: int, still_s: float, num_ahead: int = 0
 ) -> Iterator[Group]:
     """``num_ahead``: groups that all loader processes together keep ready. Each process keeps at least two."""
-    loader: DataLoader[Item] = DataLoader(
-        dataset,
-        batch_sampler=batches,
-        num_workers=loader_workers,
-        prefetch_factor=max(2, math.ceil(num_ahead / loader_workers)) if loader_workers else None,
-        collate_fn=dataset.collate,
-        worker_init_fn=_use_one_thread,
-        pin_memory=torch.cuda.is_available(),
-        generator=torch.Generator(),  # without one the loader draws from torch's global generator
-    )
-    return iter(loader)
+    if not loader_workers:
+        return _here(dataset, batches)
+    prefetch = max(2, math.ceil(num_ahead / loader_workers))
+    return LoaderProcesses(dataset, batches, num_processes=loader_workers, prefetch=prefetch, still_s=still_s)
 
 
-def _use_one_thread(_worker: int) -> None:
-    """Use one torch thread per loader process: the processes already use all cores."""
-    torch.set_num_threads(1)
+def _here(dataset: VideoDataset, batches: list[list[Key]]) -> Iterator[Group]:
+    for batch in batches:
+        group = dataset.collate([dataset[key] for key in batch])
+        yield group.pin_memory() if torch.cuda.is_available() else group
 
 
 def _in_lists(groups: Iterator[Group], length: int) -> Iterator[list[Group]]:

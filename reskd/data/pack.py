@@ -28,7 +28,7 @@ from reskd.data.transforms import resize_short_side
 from reskd.errors import BadInput, DecodeError, ReskdError, TooManyDamaged, VideoReadError
 from reskd.files import write_atomic
 from reskd.recipe import DataSpec, Resample
-from reskd.runtime.processes import map_in_processes
+from reskd.runtime.processes import Lost, map_in_processes
 
 CLASSES, DAMAGED = "classes.txt", "damaged.csv"
 SPLITS: tuple[Split, ...] = ("train", "val")
@@ -70,7 +70,6 @@ class PackReport:
 
 PackAll = Callable[[Sequence[Job], PackSettings], Iterator[tuple[Job, Packed]]]
 """Yields each job with its result, in order of completion."""
-DIED = "the process that decoded it died"
 
 
 def grid(num_total: int, *, num_frames: int) -> range | list[int]:
@@ -229,7 +228,7 @@ def _pack_all(jobs: Sequence[Job], settings: PackSettings, *, workers: int) -> I
             yield job, one(job)
         return
     for job, result in map_in_processes(one, jobs, workers=min(workers, len(jobs))):
-        yield job, result or Packed(None, DIED)
+        yield job, Packed(None, result.reason) if isinstance(result, Lost) else result
 
 
 def pack_alone(job: Job, settings: PackSettings) -> Packed:

@@ -81,6 +81,15 @@ class LoaderProcesses(Iterator[Group]):
         self._groups = iter(loader)
 
     def __next__(self) -> Group:
+        try:
+            return self._next()
+        except StopIteration:
+            raise
+        except BaseException:
+            self._end()  # at once: torch would wait for them when this iterator is collected
+            raise
+
+    def _next(self) -> Group:
         watch: Watch | None = None  # most groups are there at once
         while True:
             try:
@@ -93,7 +102,6 @@ class LoaderProcesses(Iterator[Group]):
                 self._look(watch, error)
         self._num_received += 1
         if isinstance(found, LoaderLost):
-            self._end()
             raise found
         return found.open() if isinstance(found, Parcel) else found
 
@@ -102,17 +110,14 @@ class LoaderProcesses(Iterator[Group]):
         dead = [i for i in range(self._num_processes) if Watch(self._logbook, i).look() == "died"]
         if dead or not str(error).startswith(TORCHS_WORDS[0]):
             text = ", ".join(self._who(process) for process in dead) or "a loader process"
-            self._end()
             raise LoaderLost(
                 f"{text} died ({error}). If memory was short, lower resources.loader_workers or optim.group_size; if "
                 "the same video is named again, repair or remove it"
             ) from error
         if watch.look() == "hangs":
-            text = self._who(watch.process)
-            self._end()
             raise LoaderLost(
-                f"{text} has made no progress for {watch.still_for_s:.0f} s. See whether the storage answers; if the "
-                "same video is named again, repair or remove it"
+                f"{self._who(watch.process)} has made no progress for {watch.still_for_s:.0f} s. See whether the "
+                "storage answers; if the same video is named again, repair or remove it"
             ) from error
 
     def _who(self, process: int) -> str:

@@ -19,7 +19,7 @@ from orchestrator.run.lanes.process_group import in_use
 from orchestrator.store.open import leased_store
 from orchestrator.store.store import LeasedStore
 from reskd.data.manifest import read_manifest
-from reskd.errors import LeaseLost, ReskdError
+from reskd.errors import LeaseLost, LoaderLost, ReskdError
 from reskd.files import Json
 from reskd.training.member_spec import MemberSpec
 
@@ -121,7 +121,7 @@ def train(job: JobConfig) -> None:
             on_epoch_end=report,
             prune=prune if rule else None,
         )
-    except LeaseLost:
+    except (LeaseLost, LoaderLost):
         raise
     except LASTING as error:
         logger.error("job %s cannot be trained: %s", job.id, error)

@@ -17,8 +17,6 @@ from reskd.data.check import CheckReport, Durations, Finding, FrameCounts, check
 from reskd.data.manifest import build_manifest
 from reskd.errors import BadInput
 from reskd.recipe import DataSpec
-from reskd.runtime.processes import map_in_processes
-from tests.support.deadly_items import half_or_die
 from tests.support.video_files import overwrite_middle, truncate, write_video
 
 TRAIN = {
@@ -170,11 +168,6 @@ def test_a_cache_file_that_is_none_is_refused_and_left_alone(data: DataSpec, tmp
     with pytest.raises(BadInput, match=r"notes\.json: not a cache of video checks"):
         check(data, cache=cache)
     assert cache.read_text() == content
-
-
-def test_an_item_that_kills_its_process_is_named_and_the_others_are_done() -> None:
-    results = dict(map_in_processes(half_or_die, range(10), workers=2))
-    assert results == {number: None if number in (3, 8) else number / 2 for number in range(10)}
 
 
 KINETICS = "label,youtube_id,time_start,time_end,split\n"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import threading
@@ -14,7 +15,7 @@ from reskd.data.dataset import Group, VideoDataset
 from reskd.data.loader import EpochLoader, train_groups, val_groups
 from reskd.data.manifest import Clip, Manifest
 from reskd.data.sampling import epoch_order, num_steps, seed_of
-from reskd.errors import BadInput, TooManyDamaged
+from reskd.errors import BadInput, LoaderLost, TooManyDamaged
 from reskd.recipe import DataSpec
 from tests.support.video_files import frame_number, write_video
 
@@ -80,6 +81,17 @@ def test_any_number_of_workers_and_loader_processes_gives_the_same_bytes(train_s
         spread = epoch_of(train_set, world_size=world_size, loader_workers=loader_workers)
         assert [len(step) for step in spread] == [4, 4, 4, 4]
         assert_equal(flat(alone), flat(spread))
+
+
+def test_a_loader_process_that_hangs_at_a_clip_ends_the_epoch_and_the_clip_is_named(train_set, tmp_path):
+    shutil.copytree(train_set.root, tmp_path / "data")
+    clip = tmp_path / "data" / train_set.clips[3].path
+    clip.unlink()
+    os.mkfifo(clip)  # a reader waits at it for ever
+    dataset = make(train_set.clips, root=tmp_path / "data", spec=train_set.spec)
+    options = {"batch_size": 4, "group_size": 2, "rank": 0, "world_size": 1, "loader_workers": 2, "still_s": 0.6}
+    with pytest.raises(LoaderLost, match=rf"at {clip}, has made no progress"):
+        list(train_groups(dataset, epoch=0, **options))
 
 
 def test_an_epoch_takes_its_order_in_whole_batches_and_drops_the_rest(train_set):

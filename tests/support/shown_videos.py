@@ -16,6 +16,10 @@ from tests.support.video_files import X264_PARAMS, numbered_frame
 
 ONE = 1 << 16
 """The number 1 in a display matrix."""
+MATRICES = [(x, 0, 0, y) for x in (ONE, -ONE) for y in (ONE, -ONE)] + [
+    (0, y, x, 0) for x in (ONE, -ONE) for y in (ONE, -ONE)
+]
+"""All eight ways to lay a picture, as a, b, c, d."""
 
 
 @dataclass(frozen=True, kw_only=True)

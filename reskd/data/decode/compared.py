@@ -43,8 +43,12 @@ def read_compared(path: Path, indices: Indices, *, name: str, read: Read) -> NDA
     exact = pyav.read_frames(path, remember)
     num_frames, numbers = asked[-1]  # a second call has the right number
     found = read(path, numbers, num_frames=num_frames)
+    if found.shape[1:3] != exact.shape[1:3]:
+        sizes = [f"{shape[2]}x{shape[1]}" for shape in (found.shape, exact.shape)]
+        reason = f"{name} shows it in {sizes[0]} pixels, where the file says {sizes[1]}; {WAY_OUT}"
+        raise VideoReadError(str(path), reason)
     for number, right, ours in zip(numbers, exact, found, strict=True):
-        if right.shape != ours.shape or np.abs(right.astype(np.int16) - ours).mean() > MAX_DIFFERENCE:
+        if np.abs(right.astype(np.int16) - ours).mean() > MAX_DIFFERENCE:
             raise VideoReadError(str(path), f"{name} returns another picture for frame {number}; {WAY_OUT}")
     return found
 

@@ -1,4 +1,4 @@
-"""What `reskd doctor` says of a store: a folder, a bucket that answers, one that does not, no store at all."""
+"""What `reskd doctor` says of a store (a folder, a bucket that answers, one that does not, none) and of /dev/shm."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.doctor import store_findings
+from orchestrator.cli import doctor
+from orchestrator.cli.doctor import shared_memory, store_findings
+from reskd.runtime import handover
 
 
 def test_a_folder_that_is_not_there_yet_is_judged_by_where_it_would_be(tmp_path: Path) -> None:
@@ -39,3 +41,14 @@ def test_an_address_of_another_kind_is_refused_and_no_folder_is_looked_for() -> 
     [found] = store_findings("ftp://somewhere/store")
     assert found.verdict == "missing"
     assert "ftp://somewhere/store: neither a folder nor" in found.found
+
+
+def test_a_small_shared_folder_is_a_note_only_where_clips_go_through_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = handover.free_shared_bytes()
+    assert free is not None
+    monkeypatch.setattr(doctor, "MIN_SHARED_GIB", 2 * free / 2**30 + 1)
+    assert shared_memory().verdict == "ok"
+    assert f"/dev/shm has {free / 2**20:,.0f} MiB free, not needed" in shared_memory().found
+    monkeypatch.setattr(handover, "has_anonymous_memory", lambda: False)
+    assert shared_memory().verdict == "note"
+    assert "--shm-size" in shared_memory().do

@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,12 @@ from typer.testing import CliRunner
 
 from orchestrator.cli.main import app
 from reskd.data.check import CheckReport, Durations, Finding, FrameCounts, check_videos
+from reskd.data.dataset import VideoDataset
 from reskd.data.manifest import build_manifest
 from reskd.errors import BadInput
 from reskd.recipe import DataSpec
+from tests.support.mp4_boxes import edit_list, put_box
+from tests.support.shown_videos import ONE, Film, write_films
 from tests.support.video_files import overwrite_middle, truncate, write_video
 
 TRAIN = {
@@ -79,6 +83,29 @@ def test_each_kind_of_trouble_is_counted_and_named_in_its_split(data: DataSpec, 
     assert report.splits["val"].counts == {"ok": 1, "short": 1}
     assert all(finding.reason for finding in report.findings)
     assert not report.ok
+
+
+REFUSED = {
+    "tilted.mp4": Film(matrix=(ONE, ONE, -ONE, ONE)),
+    "pixels.mp4": Film(pixel_ratio=Fraction(9)),
+    "slow.mp4": Film(),
+    "fine.mp4": Film(matrix=(0, ONE, ONE, 0), pixel_ratio=Fraction(2)),
+}
+
+
+def test_the_check_finds_what_training_refuses_and_says_the_same(tmp_path: Path) -> None:
+    for name, film in REFUSED.items():
+        write_films(tmp_path / name, film)
+    put_box(tmp_path / "slow.mp4", [b"moov", b"trak", b"edts", b"elst"], edit_list((400, 0, 0.5)))
+    for split in ("train", "val"):
+        (tmp_path / f"{split}.csv").write_text("path,label\n" + "".join(f"{name},run\n" for name in REFUSED))
+    spec = DataSpec(root=str(tmp_path), num_frames=4, short_side=64, crop_size=64)
+    found = {finding.path: finding.reason for finding in check(spec).findings if finding.split == "val"}
+    clips = build_manifest(spec).val
+    dataset = VideoDataset(clips, root=tmp_path, spec=spec, num_classes=1, split="val", data_seed=0)
+    damaged = [damage for number in range(len(clips)) for damage in dataset[(0, number)].damaged]
+    assert {damage.path: damage.reason for damage in damaged} == found
+    assert found.keys() == REFUSED.keys() - {"fine.mp4"}
 
 
 def test_lengths_and_class_balance_are_told_for_each_split(data: DataSpec) -> None:
@@ -217,12 +244,18 @@ def test_all_missing_is_never_ok(tmp_path: Path) -> None:
     assert not check(replace(kinetics(tmp_path, gone=1), allow_missing=5)).ok
 
 
-def test_results_from_before_durations_were_kept_are_looked_up_again(data: DataSpec, tmp_path: Path) -> None:
+def test_results_of_earlier_rules_are_looked_up_again(data: DataSpec, tmp_path: Path) -> None:
     cache = tmp_path / "check.json"
     check(data, cache=cache)
     lines = json.loads(cache.read_text())["videos"]
-    cache.write_text(json.dumps({"videos": {path: line[:7] for path, line in lines.items()}}))
-    assert check(data, cache=cache).num_examined == 11
+    former = {
+        "no durations": lambda line: line[:7],
+        "no rules": lambda line: line[:8],
+        "older": lambda line: [*line[:8], 1],
+    }
+    for shortened in former.values():
+        cache.write_text(json.dumps({"videos": {path: shortened(line) for path, line in lines.items()}}))
+        assert check(data, cache=cache).num_examined == 11
 
 
 def test_the_command_prints_lengths_balance_and_what_is_missing_and_takes_a_limit(tmp_path: Path) -> None:

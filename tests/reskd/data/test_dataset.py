@@ -89,7 +89,7 @@ def test_a_loader_process_that_hangs_at_a_clip_ends_the_epoch_and_the_clip_is_na
     clip.unlink()
     os.mkfifo(clip)  # a reader waits at it for ever
     dataset = make(train_set.clips, root=tmp_path / "data", spec=train_set.spec)
-    options = {"batch_size": 4, "group_size": 2, "rank": 0, "world_size": 1, "loader_workers": 2, "still_s": 0.6}
+    options = {"batch_size": 4, "group_size": 2, "rank": 0, "world_size": 1, "loader_workers": 2, "still_s": 1.0}
     with pytest.raises(LoaderLost, match=rf"at {clip}, has made no progress"):
         list(train_groups(dataset, epoch=0, **options))
 

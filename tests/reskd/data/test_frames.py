@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image
 
 from reskd.data.check import check_videos
 from reskd.data.dataset import VideoDataset
@@ -66,6 +66,40 @@ def test_grey_and_palette_frames_come_as_rgb(tmp_path: Path) -> None:
         Image.fromarray(grey).convert(mode).save(tmp_path / "a" / name)
     found = read_frames(tmp_path / "a", range(3))
     assert (found == grey[None, :, :, None]).all()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_a_frame_is_turned_and_mirrored_as_its_exif_data_say(tmp_path: Path, suffix: str) -> None:
+    """The eight numbers by the words of the Exif standard: where the stored first row and column are when shown."""
+    shown = {
+        1: lambda stored: stored,
+        2: lambda stored: stored[:, ::-1],  # top, right
+        3: lambda stored: stored[::-1, ::-1],  # bottom, right
+        4: lambda stored: stored[::-1],  # bottom, left
+        5: lambda stored: stored.swapaxes(0, 1),  # left, top
+        6: lambda stored: stored.swapaxes(0, 1)[:, ::-1],  # right, top
+        7: lambda stored: stored.swapaxes(0, 1)[::-1, ::-1],  # right, bottom
+        8: lambda stored: stored.swapaxes(0, 1)[::-1],  # left, bottom
+    }
+    image = Image.fromarray(numbered_frame(5, height=48, width=64))
+    path = tmp_path / "a" / f"1{suffix}"
+    path.parent.mkdir()
+    image.save(path)
+    stored = read_frames(path.parent, [0])[0]
+    for number, turned in shown.items():
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = number
+        image.save(path, exif=exif)
+        np.testing.assert_array_equal(read_frames(path.parent, [0])[0], turned(stored))
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_exif_data_that_do_not_parse_are_ignored(tmp_path: Path) -> None:
+    image = Image.fromarray(numbered_frame(5, height=48, width=64))
+    image.save(tmp_path / "1.jpg")
+    stored = read_frames(tmp_path, [0])[0]
+    image.save(tmp_path / "1.jpg", exif=b"Exif\x00\x00II*\x00" + b"\xff" * 40)
+    np.testing.assert_array_equal(read_frames(tmp_path, [0])[0], stored)
 
 
 def damaged(kind: str, path: Path) -> None:

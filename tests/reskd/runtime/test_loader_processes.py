@@ -22,7 +22,7 @@ from reskd.runtime.handover import empty as in_own_memory
 from reskd.runtime.loader_processes import LoaderProcesses
 
 BATCHES = [[0, 1], [2, 3], [4, 5], [6, 7]]
-STILL_S = 0.4
+STILL_S = 0.7
 
 
 class Numbers(Dataset[int]):
@@ -50,13 +50,15 @@ class Numbers(Dataset[int]):
         return group
 
 
-def load(at_five: Callable[[], object], *, num_processes: int = 2, anonymous: bool = True) -> list[list[int]]:
+def load(
+    at_five: Callable[[], object], *, num_processes: int = 2, anonymous: bool = True, still_s: float = 30.0
+) -> list[list[int]]:
     processes = LoaderProcesses(
         Numbers(at_five),
         BATCHES,
         num_processes=num_processes,
         prefetch=2,
-        still_s=STILL_S,
+        still_s=still_s,
         anonymous=anonymous,
     )
     return [group[:, -1].tolist() for group in processes]
@@ -83,7 +85,7 @@ def kill_with(number: signal.Signals) -> Callable[[], None]:
 def test_a_process_that_hangs_ends_the_loading_and_its_item_is_named(at_five: Callable[[], object]) -> None:
     begun = time.monotonic()
     with pytest.raises(LoaderLost, match=r"loader process 0 \(pid \d+\), at /videos/5.mp4, has made no progress for"):
-        load(at_five)
+        load(at_five, still_s=STILL_S)
     assert time.monotonic() - begun < 5
     assert psutil.Process().children() == []
 
@@ -111,11 +113,11 @@ def test_a_process_that_waits_for_slow_storage_is_waited_for(tmp_path: Path) -> 
 
     def read_slowly() -> None:
         with (tmp_path / "video").open("rb", buffering=0) as file:
-            for _ in range(9):
+            for _ in range(15):
                 time.sleep(0.1)
                 file.read(1)
 
-    assert load(read_slowly) == BATCHES
+    assert load(read_slowly, still_s=STILL_S) == BATCHES
 
 
 def test_an_error_of_an_item_is_its_own() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from reskd.runtime.progress import NOWHERE, STORAGE_S, Logbook, Sign, Watch, is_progress, note, patience_s, tick
 
-STILL_S = 0.4
+STILL_S = 0.7
 
 
 def test_progress_is_a_frame_an_item_or_a_byte() -> None:
@@ -70,7 +70,7 @@ def reads_slowly(path: Path) -> None:
 
 
 def states(work: Callable[[Path], None], path: Path) -> list[str]:
-    """What is seen of a process over 1 s, until it is not working."""
+    """What is seen of a process over twice the time, until it is not working."""
     context = multiprocessing.get_context("fork")
     logbook = Logbook(2, context=context)
 
@@ -86,7 +86,7 @@ def states(work: Callable[[Path], None], path: Path) -> list[str]:
             time.sleep(0.01)
         assert logbook.pid(1) == process.pid
         watch, seen = Watch(logbook, 1, still_s=STILL_S), ["works"]
-        while seen[-1] == "works" and len(seen) < 10:
+        while seen[-1] == "works" and len(seen) < 2 * STILL_S / 0.1:
             time.sleep(0.1)
             seen.append(watch.look())
         return seen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from reskd.data.decode.dispatch import read_frames, survey
 from reskd.errors import DecodeError
 from tests.support.forms import forms
+from tests.support.shown_videos import ONE, Film, write_films
 from tests.support.video_files import frame_numbers, write_video
 from tests.support.video_kinds import CUTS, NUM_FRAMES, VIDEOS, decode_everything, index_patterns
 
@@ -59,6 +61,20 @@ def test_turned_frames_come_upright_as_pyavs_do(tmp_path: Path) -> None:
     exact, found = read_frames(path, [0, 2]), read_frames(path, [0, 2], backend="decord")
     assert found.shape == exact.shape
     assert np.abs(exact.astype(int) - found).mean() < 2
+
+
+@pytest.mark.parametrize(
+    ("film", "said"),
+    [
+        (Film(matrix=(-ONE, 0, 0, ONE)), "returns another picture"),
+        (Film(matrix=(0, ONE, ONE, 0)), "returns another picture"),
+        (Film(pixel_ratio=Fraction(2)), "shows it in 96x64 pixels, where the file says 192x64"),
+    ],
+)
+def test_a_file_that_decord_does_not_show_as_it_says_is_refused(tmp_path: Path, film: Film, said: str) -> None:
+    path = write_films(tmp_path / "shown.mp4", film)
+    with pytest.raises(DecodeError, match=rf"shown\.mp4: decord {said}.*; use data\.decode: pyav"):
+        read_frames(path, [0, 2], backend="decord")
 
 
 def test_a_function_of_indices_gets_the_number_of_frames_and_one_outside_is_named(videos: Path) -> None:

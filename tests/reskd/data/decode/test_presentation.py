@@ -20,13 +20,8 @@ from reskd.data.decode.presentation import orientation
 from reskd.data.decode.pyav import read_once
 from reskd.errors import VideoOpenError, VideoReadError
 from tests.support.mp4_boxes import edit_list, put_box
-from tests.support.shown_videos import ONE, Film, join, stored, write_films
+from tests.support.shown_videos import MATRICES, ONE, Film, join, stored, write_films
 from tests.support.video_files import frame_numbers
-
-MATRICES = [(x, 0, 0, y) for x in (ONE, -ONE) for y in (ONE, -ONE)] + [
-    (0, y, x, 0) for x in (ONE, -ONE) for y in (ONE, -ONE)
-]
-"""All eight ways to lay a picture, as a, b, c, d."""
 
 
 def laid(image: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import multiprocessing
 import os
 import resource
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.data._utils.pin_memory import pin_memory
 
 from reskd.errors import BadInput, LoaderLost
 from reskd.runtime import handover
@@ -78,6 +80,23 @@ def test_what_arrives_can_be_written_and_stays_when_others_come() -> None:
     first, second = box.packed(0, batch(1)).open(), box.packed(0, batch(2)).open()
     second.clips.zero_()
     assert_equal(first, batch(1)(handover.empty))
+
+
+class Pinned(Batch):
+    def pin_memory(self) -> Pinned:
+        return Pinned(self.clips, self.labels, (*self.names, "pinned"))
+
+
+@pytest.mark.parametrize("anonymous", WAYS)
+def test_torchs_thread_pins_the_batch_that_it_opens(anonymous: bool) -> None:
+    box, found = Mailbox(1, anonymous=anonymous), list[object]()
+    sent = batch(3)(handover.empty)
+    parcel = box.packed(0, lambda empty: Pinned(empty([2, 50_000]).copy_(sent.clips), sent.labels, sent.names))
+    thread = threading.Thread(target=lambda: found.append(pin_memory(parcel)))
+    thread.start()
+    thread.join()
+    assert isinstance(found[0], Pinned)
+    assert_equal(found[0], replace(sent, names=(*sent.names, "pinned")))
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files by /proc")

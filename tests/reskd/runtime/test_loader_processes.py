@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -96,6 +97,23 @@ def test_a_process_that_hangs_ends_the_loading_and_its_item_is_named(at_five: Ca
 def test_a_process_that_dies_ends_the_loading_and_its_item_is_named(at_five: Callable[[], object]) -> None:
     with pytest.raises(LoaderLost, match=r"loader process 0 \(pid \d+\), at /videos/5.mp4, died"):
         load(at_five)
+
+
+@pytest.mark.parametrize("at_five", [partial(time.sleep, 3600), kill_with(signal.SIGKILL)], ids=["sleeps", "9"])
+def test_it_is_noticed_in_a_thread_too_where_no_signal_arrives(at_five: Callable[[], object]) -> None:
+    """A worker of Ray Train trains in a thread."""
+    raised: list[LoaderLost] = []
+
+    def run() -> None:
+        try:
+            load(at_five, still_s=STILL_S)
+        except LoaderLost as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(10)
+    assert "/videos/5.mp4" in str(raised[0])
 
 
 @pytest.mark.parametrize("anonymous", [True, False])

@@ -55,8 +55,8 @@ def train_groups(
 
     A batch of ``batch_size`` clips is cut into G groups by position. Rank r of W workers gets the groups from r*G/W up
     to, but not including, (r+1)*G/W. An incomplete last batch is dropped, or with ``keep_last`` shared evenly by
-    smaller groups. Raises BadInput if batch, groups and workers do not divide evenly. Raises
-    LoaderLost if a loader process dies, or makes no progress for ``still_s`` seconds.
+    smaller groups. Raises BadInput if batch, groups and workers do not divide evenly, and LoaderLost if a loader
+    process dies, or makes no progress for ``still_s`` seconds.
     """
     num_groups = batch_size // group_size
     if num_groups * group_size != batch_size or num_groups % world_size:

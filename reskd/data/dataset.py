@@ -21,6 +21,7 @@ from reskd.data.manifest import Clip
 from reskd.data.sampling import eval_indices, seed_of, train_indices
 from reskd.data.transforms import train_crop, view_crops
 from reskd.errors import DecodeError, TooManyDamaged
+from reskd.files import on_disk
 from reskd.protocol import Protocol
 from reskd.recipe import DataSpec
 
@@ -220,7 +221,7 @@ class VideoDataset(Dataset[Item]):
 
     def _read(self, index: int, choose: Callable[[int], list[int]]) -> Tensor:
         """Frames as uint8 (T, 3, H, W); the memory layout is (T, H, W, 3)."""
-        path = self.root / self.clips[index].path
+        path = on_disk(self.root / self.clips[index].path)
         retries = 0
         while True:
             try:

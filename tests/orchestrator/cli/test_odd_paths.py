@@ -1,8 +1,7 @@
-"""Errors of the machine at the command line: one line, an exit code, and nothing lost that was done."""
+"""Paths that are no files, and full disks, at the command line: one line, an exit code, and nothing lost."""
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Callable
@@ -10,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from reskd.faults import fault_of
 from reskd.recipe import DataSpec
 from tests.support.command_line import call_apart
 from tests.support.small_files import small_files
@@ -30,31 +28,6 @@ def sweep(folder: Path, root: Path, **fields: str) -> Path:
     path = folder / "s.yaml"
     path.write_text(TWO_ROWS.replace("ROOT", f"{root}{more}"))
     return path
-
-
-@pytest.mark.parametrize(
-    ("error", "words", "code"),
-    [
-        (OSError(errno.EACCES, "Permission denied", "/a"), "/a: Permission denied; get the right", 2),
-        (OSError(errno.ELOOP, "Too many levels", "/a"), "/a: Too many levels; mend or remove the link", 2),
-        (OSError(errno.ENAMETOOLONG, "File name too long", "/a"), "/a: File name too long; shorten", 2),
-        (OSError(errno.ENOSPC, "No space left on device", "/a"), "/a: No space left on device; make room", 1),
-        (OSError(errno.EIO, "Input/output error", "/a\nb"), "/a\\nb: Input/output error; mend it", 1),
-        (OSError("no number"), "no number; mend it", 1),
-        (RecursionError("maximum"), "an input is nested too deeply", 2),
-        (ValueError("embedded null byte"), "a path holds a NUL character", 2),
-    ],
-)
-def test_an_error_of_the_machine_is_one_line_with_a_way_out(error: Exception, words: str, code: int) -> None:
-    fault = fault_of(error)
-    assert fault is not None
-    assert fault.words.startswith(words)
-    assert (fault.exit_code, "\n" in fault.words) == (code, False)
-
-
-@pytest.mark.parametrize("error", [KeyError("a"), ValueError("wrong"), TypeError(), AssertionError()])
-def test_a_bug_of_ours_keeps_its_traceback(error: Exception) -> None:
-    assert fault_of(error) is None
 
 
 def pipe(folder: Path) -> Path:

@@ -185,16 +185,19 @@ class StepRecords:
         return [line for line in self._lines(step_id) if has_ended or line["epoch"] <= newest]
 
     def _lines(self, step_id: str) -> list[Json]:
-        content = self.blobs.read(f"{self._step(step_id)}/metrics.jsonl")
+        key = f"{self._step(step_id)}/metrics.jsonl"
+        content = self.blobs.read(key)
         if content is None:
             return self._lines_of_old_buckets(step_id)
-        lines = content.decode().splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]  # an incomplete last line is ignored
+        where = self.blobs.where(key)
+        *lines, _ = content.split(b"\n")  # an incomplete last line is ignored
+        return [parse_json(line, where=where) for line in lines]
 
     def _lines_of_old_buckets(self, step_id: str) -> list[Json]:
         """Lines of earlier versions, which wrote one object per epoch into a bucket."""
-        found = [self.blobs.read(entry.key) for entry in self.blobs.entries(f"{self._step(step_id)}/metrics")]
-        return [json.loads(content) for content in found if content is not None]
+        keys = [entry.key for entry in self.blobs.entries(f"{self._step(step_id)}/metrics")]
+        found = [(key, self.blobs.read(key)) for key in keys]
+        return [parse_json(content, where=self.blobs.where(key)) for key, content in found if content is not None]
 
     def _write_lines(self, step_id: str, lines: Iterable[Json]) -> None:
         content = "".join(json.dumps(line) + "\n" for line in lines)

@@ -11,6 +11,15 @@ class BadInput(ReskdError, ValueError):
     """A value from the user is wrong. Nothing was started."""
 
 
+def reason_of(error: BaseException) -> str:
+    """Why something failed, as one line inside a message that names the file itself."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, KeyError) and error.args:
+        return f"{error.args[0]!r} is missing"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 class LeaseLost(ReskdError):
     """Another run has taken over this step, so this run must not write to it any more."""
 

@@ -1,30 +1,65 @@
-"""Atomic file writes: after a crash, a reader sees the old content or the new one, never a part. Needs no torch."""
+"""Files of any origin: atomic writes, JSON, names in any Unicode form, folders with links. Needs no torch."""
 
 from __future__ import annotations
 
+import errno
+import functools
 import json
+import logging
 import os
+import stat
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from reskd.errors import BadInput
+from reskd.errors import BadInput, reason_of
+from reskd.text import composed
 
 Json = dict[str, Any]
 
+logger = logging.getLogger(__name__)
+
+ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
+"""Errors that say that there is no such file: also a link that leads back to itself, and a name that no file can
+have."""
+
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write a file beside the target, then rename it. After an error, such as a full disk, no extra file remains."""
+    """Write a file beside the target, then rename it. After an error, such as a full disk, no extra file remains.
+
+    After a crash, a reader sees the old content or the new one, never a part. A pipe or a device, such as /dev/stdout,
+    is written as it is.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    # Not by process id: two containers that share the folder may both have the same.
+    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        if _is_special(path):
+            path.write_bytes(data)
+            return
         with open(temporary, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        _unlink(temporary)
+        raise OSError(error.errno, reason_of(error), str(path)) from error  # a full disk names no file
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        _unlink(temporary)
         raise
+
+
+def write_cache(path: Path, content: bytes | str) -> None:
+    """Write what can be computed again. If it cannot be written, such as on a full disk, only warn."""
+    try:
+        write_atomic(path, content)
+    except OSError as error:
+        logger.warning("%s: cannot be written (%s); the next command computes it again", path, reason_of(error))
 
 
 def write_json(path: Path, value: object) -> None:
@@ -34,6 +69,16 @@ def write_json(path: Path, value: object) -> None:
 def json_bytes(value: object) -> bytes:
     """The value as JSON text in the form that all our files use."""
     return json.dumps(value, indent=1, sort_keys=True).encode()
+
+
+def open_file(path: Path) -> BufferedReader:
+    """Open a file to read bytes. Raises OSError for a pipe or a device, which may never answer or never end."""
+    if _is_special(path):
+        raise OSError(errno.EINVAL, "a pipe or a device, not a file", str(path))
+    try:
+        return open(path, "rb")
+    except ValueError as error:  # a NUL in the path
+        raise OSError(errno.EINVAL, "no file can have this name", str(path)) from error
 
 
 def read_json(path: Path) -> Json | None:
@@ -48,17 +93,114 @@ def read_json(path: Path) -> Json | None:
 
 def parse_json(content: bytes, *, where: str) -> Json:
     """The object in a JSON text. Raises BadInput for anything else; ``where`` names its source in the message."""
-    try:
-        value: Json = json.loads(content)
-    except json.JSONDecodeError as error:
-        raise BadInput(f"{where}: not valid JSON ({error}); remove the file or restore it") from error
+    value = json_value(content, where=where)
+    if not isinstance(value, dict):
+        raise BadInput(f"{where}: a JSON {type(value).__name__}, not an object; remove the file or restore it")
     return value
 
 
-def json_files(folder: Path) -> list[Path]:
-    """A folder's JSON files, sorted by name; empty if there is no folder. Path.glob would be several times slower."""
+def json_value(
+    content: bytes | str,
+    *,
+    where: str,
+    what: str = "valid JSON",
+    way_out: str = "remove the file or restore it",
+    pairs: Callable[[list[tuple[str, Any]]], Any] | None = None,
+) -> Any:
+    """The value of a JSON text. Raises BadInput if it is none, or nested too deeply to be read.
+
+    ``pairs`` makes an object of its keys and values, as in `json.loads`.
+    """
     try:
-        names = os.listdir(folder)
-    except FileNotFoundError:
+        return json.loads(content, object_pairs_hook=pairs)
+    except RecursionError:
+        raise BadInput(f"{where}: not {what} (nested too deeply); {way_out}") from None
+    except ValueError as error:
+        raise BadInput(f"{where}: not {what} ({reason_of(error)}); {way_out}") from error
+
+
+def files_ending(folder: Path | None, suffix: str) -> list[Path]:
+    """A folder's files of one kind, such as `.json`, sorted by name, without hidden ones; empty if there is no folder.
+
+    Path.glob would be several times slower.
+    """
+    try:
+        names = os.listdir(folder) if folder is not None else []
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    return [folder / name for name in sorted(names) if name.endswith(".json")]
+    return [Path(folder or "", name) for name in sorted(names) if name.endswith(suffix) and not name.startswith(".")]
+
+
+def on_disk(path: Path) -> Path:
+    """The path with its names as the disk has them: the same letters, but perhaps in another Unicode form.
+
+    A path of which nothing exists there comes back unchanged.
+    """
+    text = str(path)
+    if text.isascii() or os.path.lexists(text) or path.parent == path:
+        return path
+    folder = on_disk(path.parent)
+    if os.path.lexists(folder / path.name):
+        return folder / path.name
+    try:
+        name = _by_composed_name(str(folder), os.stat(folder).st_mtime_ns).get(composed(path.name))
+    except (OSError, ValueError):
+        return path
+    return path if name is None else folder / name
+
+
+@functools.lru_cache(maxsize=256)
+def _by_composed_name(folder: str, mtime_ns: int) -> Mapping[str, str]:
+    """Composed name -> name on the disk, for one state of a folder."""
+    return {composed(name): name for name in sorted(os.listdir(folder))}
+
+
+def walk(root: Path, *, on_error: Callable[[OSError], None]) -> Iterator[tuple[str, list[str], list[str]]]:
+    """(folder, names of folders in it, names of files in it), from ``root`` down.
+
+    Names are sorted, hidden ones left out. Links are followed. Each folder comes once, whatever links lead to it, and
+    by a path without links if there is one. A caller may remove names of folders that are not to be entered. A folder
+    that cannot be read goes to ``on_error``.
+    """
+    seen: set[tuple[int, int]] = set()
+    plain, linked = [str(root)], deque[str]()
+    while plain or linked:
+        folder = plain.pop() if plain else linked.popleft()
+        try:
+            status = os.stat(folder)
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            with os.scandir(folder) as entries:
+                found = sorted((each for each in entries if each.name[0] != "."), key=lambda entry: entry.name)
+        except OSError as error:
+            on_error(error)
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        is_link = {entry.name: entry.is_symlink() for entry in found if _is_folder(entry)}
+        folders = list(is_link)
+        yield folder, folders, [entry.name for entry in found if entry.name not in is_link]
+        linked.extend(os.path.join(folder, name) for name in folders if is_link[name])
+        plain.extend(os.path.join(folder, name) for name in reversed(folders) if not is_link[name])
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads back to itself
+        return False
+
+
+def _is_special(path: Path) -> bool:
+    """Whether something is there that is neither a file nor a folder, and that must not be replaced by a file."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def _unlink(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        logger.debug("%s stays behind", path, exc_info=True)

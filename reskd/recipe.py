@@ -15,6 +15,7 @@ from reskd.methods.distillation import KDLevel, KDSpec, TeacherMode
 from reskd.methods.fields import added, not_identity, require
 from reskd.methods.frame_exit import FrameExitFields
 from reskd.protocol import Protocol, parse_views
+from reskd.text import file_name_fault
 
 __all__ = [
     "NAMED_WEIGHTS",
@@ -99,6 +100,8 @@ class DataSpec:
     """Mirror half of the training clips. Set it to false if direction matters for the label."""
 
     def __post_init__(self) -> None:
+        fault = file_name_fault(self.name)
+        require(fault is None, "data.name", self.name, f"a folder's name (data.root is for paths), but {fault}")
         require(self.num_frames >= 1, "data.num_frames", self.num_frames, "at least 1")
         require(self.crop_size >= 1, "data.crop_size", self.crop_size, "at least 1")
         require(

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import gc
 import inspect
+import io
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 import typer
 
 from orchestrator.cli.catalogue import COMMANDS, Command, CommandGroup
 from orchestrator.cli.console import error_console
 from orchestrator.tracking.settings import configure as configure_mlflow
-from reskd.errors import BadInput, ReskdError
+from reskd.errors import BadInput, ReskdError, reason_of
+from reskd.faults import fault_of
+from reskd.text import visible
 
 
 def _add(app: typer.Typer, entries: Sequence[Command | CommandGroup]) -> None:
@@ -44,7 +48,7 @@ _add(app, COMMANDS)
 
 
 def main() -> None:
-    """The console script. An error that a user can correct is printed as one message, without a traceback."""
+    """The console script. An error of the user or of the machine is one line; only a bug of ours has a traceback."""
     # Plans and tables of thousands of steps are many small objects that live to the end. Repeated garbage
     # collections of them took a fifth of a command's time in a measurement.
     gc.set_threshold(100_000, 50, 100)
@@ -53,10 +57,30 @@ def main() -> None:
     try:
         app()
     except BadInput as error:
-        error_console.print(f"reskd: {error}", markup=False, soft_wrap=True)
-        sys.exit(2)
+        _fail(str(error), 2)
     except (ReskdError, ConnectionError) as error:  # ConnectionError: such as a store in S3 that does not answer
-        error_console.print(f"reskd: {error}", markup=False, soft_wrap=True)
-        sys.exit(1)
-    except SystemExit as stop:  # typer turns Ctrl-C into 130
-        sys.exit(3 if stop.code == 130 else stop.code)
+        _fail(str(error), 1)
+    except SystemExit as stop:
+        _end(3 if stop.code == 130 else stop.code)  # typer turns Ctrl-C into 130
+    except Exception as error:
+        fault = fault_of(error)
+        if fault is None:
+            raise
+        _fail(fault.words, fault.exit_code)
+
+
+def _fail(words: str, exit_code: int) -> NoReturn:
+    shown = "\n".join(map(visible, words.split("\n")))  # a name in it may hold what no terminal can show
+    error_console.print(f"reskd: {shown}", markup=False, soft_wrap=True, highlight=False)
+    sys.exit(exit_code)
+
+
+def _end(code: str | int | None) -> NoReturn:
+    """Leave with this code, or with 1 if what was printed does not arrive, such as in a file on a full disk."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        sys.stdout = io.StringIO()  # Python would try again at its end, and print a traceback
+        if not code and not isinstance(error, BrokenPipeError):  # a reader such as `head` has enough
+            _fail(f"the output: {reason_of(error)}", 1)
+    sys.exit(code)

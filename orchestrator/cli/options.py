@@ -44,8 +44,12 @@ Devices = Annotated[
     ),
 ]
 ClipsAre = Annotated[
-    str,
-    typer.Option("--clips", help="Estimate for this kind of video: packed (JPEG), short (10 s) or long (2 min, 720p)."),
+    str | None,
+    typer.Option(
+        "--clips",
+        help="Estimate for this kind of video: packed (JPEG), short (10 s) or long (2 min, 720p). Default: what the "
+        "data are.",
+    ),
 ]
 Budget = Annotated[
     float | None,

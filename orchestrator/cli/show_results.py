@@ -6,6 +6,8 @@ import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from orchestrator.tables.columns import OF_OTHERS, PUBLISHED
+
 if TYPE_CHECKING:
     from orchestrator.tables.results import DataFrame
 
@@ -22,6 +24,8 @@ GAP = "  "
 def result_lines(frame: DataFrame, *, width: int) -> Iterator[str]:
     """The headings and each result, lines of at most ``width`` letters; below them what was left out."""
     texts = {name: [name, *map(_text, frame[name])] for name in SHOWN}
+    headings = map(_text, frame["published_heading"])
+    texts["published"][1:] = [_of_what(*pair) for pair in zip(texts["published"][1:], headings, strict=True)]
     widths = {name: max(map(len, column)) for name, column in texts.items()}
     names, longest = list(SHOWN), widths["row"]
     while len(names) > NEEDED and _total(names, {**widths, "row": min(longest, SHORT_NAME)}) > width:
@@ -43,6 +47,11 @@ def _total(names: list[str], widths: dict[str, int]) -> int:
 def _cell(text: str, width: int, *, is_number: bool) -> str:
     cut = text if len(text) <= width else f"{text[: width - 1]}…"
     return cut.rjust(width) if is_number else cut.ljust(width)
+
+
+def _of_what(figure: str, heading: str) -> str:
+    """A published figure; one of another data set or metric has its name."""
+    return f"{figure} ({heading.removesuffix(OF_OTHERS)})" if figure and heading != PUBLISHED else figure
 
 
 def _text(value: object) -> str:

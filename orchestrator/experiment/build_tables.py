@@ -20,6 +20,7 @@ from orchestrator.tables.published import load_published
 from orchestrator.tables.side_by_side import join_tables
 from orchestrator.tables.table import Table
 from orchestrator.tables.write_files import render, report_files, table_dict, write_report
+from orchestrator.tracking.run_diff import unlike_store
 from reskd.errors import BadInput
 
 if TYPE_CHECKING:
@@ -53,7 +54,11 @@ def rebuild(
         if check:
             may_stop = one.sweep.early_stopping.rows if one.sweep.early_stopping else ()
             folder = one.store.tables(one.sweep.name)
-            found += findings(built, one.sweep.tables, report_files(built), folder, may_stop=may_stop)
+            asked = {cell.row: cell.recipe.test_protocol.name for cell in one.sweep.cells}
+            files = report_files(built)
+            found += findings(built, one.sweep.tables, files, folder, asked=asked, may_stop=may_stop)
+            if publisher:
+                found += unlike_store(records, records_from_store(one.store, one.steps))
         else:
             _write(one, built, records, publisher=publisher)
     joined = join_tables(groups)

@@ -11,6 +11,7 @@ from orchestrator.spec.steps import Step, name_of
 from orchestrator.spec.strict import did_you_mean
 from orchestrator.store.step_record import StepRecord, records_from_store, words_for
 from orchestrator.tables.build import build_table
+from orchestrator.tables.columns import PUBLISHED
 from orchestrator.tables.published import load_published
 from orchestrator.tables.table import Entry
 from reskd.errors import BadInput
@@ -79,7 +80,7 @@ def _published(entry: Entry, *, heading: str | None, table: str | None, beside: 
     """The published figure in words. For another data set or metric, the words name it."""
     if entry.published is None:
         return None
-    warning = "" if heading in (None, "published") else f"; {heading}, does not compare"
+    warning = "" if heading in (None, PUBLISHED) else f"; {heading}, does not compare"
     return f"{entry.published_text} ({table}, row {beside!r}{warning})"
 
 

@@ -22,7 +22,7 @@ from reskd.errors import BadInput
 from reskd.figures.erf import PLACE, cell_at, effective_receptive_field
 from reskd.figures.gradcam import grad_cam
 from reskd.figures.sheets import Field, Seen, cam_sheet, field_sheet
-from reskd.files import write_atomic
+from reskd.files import on_disk, write_atomic
 from reskd.protocol import counted
 from reskd.recipe import Recipe
 
@@ -88,7 +88,7 @@ def validation_clips(store: Store, network: Network, *, num: int, root: Path | N
     return [
         NamedClip(
             name=clip.path,
-            pixels=_read(folder / clip.path, network),
+            pixels=_read(on_disk(folder / clip.path), network),
             labels=tuple(manifest.classes[label] for label in clip.labels),
         )
         for clip in chosen

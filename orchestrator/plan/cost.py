@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING
@@ -60,7 +60,8 @@ class Costs:
     """The profile's name."""
     profile: DeviceProfile
     clips: Callable[[Step], ClipCounts]
-    clip_kind: ClipKind = "packed"
+    clip_kinds: Mapping[str, ClipKind] = field(default_factory=dict)
+    """Kind of the clips by data.name; packed if it is not there."""
     factor: float = 1.0
     """Measured / estimated seconds of finished jobs on such a device; it multiplies each estimate."""
     num_corrected: int = 0
@@ -149,7 +150,8 @@ class Costs:
 
     def _decode_s(self, recipe: Recipe) -> float:
         """Core-seconds to decode one clip."""
-        return self.profile.decode_core_ms[self.clip_kind] / 1000 * recipe.data.num_frames / FRAMES_OF_DECODE
+        kind = self.clip_kinds.get(recipe.data.name, "packed")
+        return self.profile.decode_core_ms[kind] / 1000 * recipe.data.num_frames / FRAMES_OF_DECODE
 
     def _judged_clip(self, recipe: Recipe, resources: Resources, *, speed: float) -> float:
         """Seconds of one worker to decode and classify one validation clip.

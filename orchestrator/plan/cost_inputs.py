@@ -6,13 +6,14 @@ import os
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import cast, get_args
 
 from orchestrator.plan.cost import UNCERTAINTY, ClipCounts, Costs
 from orchestrator.plan.device_profiles import ClipKind, load_profile, profile_name_of
 from orchestrator.spec.steps import Step
 from orchestrator.spec.sweep import Resources
+from reskd.data.decode.dispatch import PACKED_SUFFIX
 from reskd.data.manifest import Manifest
 from reskd.errors import BadInput
 from reskd.files import Json
@@ -28,6 +29,11 @@ PUBLISHED_CLIPS = {
 }
 """Number of clips by annotation format, from the data sets' papers. Used if there are neither videos nor a manifest."""
 UNKNOWN_CLIPS = ClipCounts(10_000, 1_000)
+PUBLISHED_KINDS: dict[str, ClipKind] = {"activitynet": "long", "fcvid": "long", "ssv1": "packed"}
+"""Kind of the clips by annotation format, as the data sets are given out; short if it is not here."""
+LONG_BYTES = 5_000_000
+"""Median size from which a video counts as long. A Kinetics clip of 10 s has about 1 MB, one of 2 minutes at 720p more
+than 15."""
 DEFAULT_GPU = "h100"
 MIN_FOR_SPREAD = 3
 LEAST_SPREAD = 0.1
@@ -40,15 +46,15 @@ class Asked:
 
     device: str | None = None
     devices: float | None = None
-    clips: ClipKind = "packed"
+    clips: ClipKind | None = None
 
 
-def asked_of(*, device: str | None, devices: float | None, clips: str) -> Asked:
+def asked_of(*, device: str | None, devices: float | None, clips: str | None) -> Asked:
     """The assumptions from the command line. Raises BadInput for an unknown kind of clips."""
     kinds = get_args(ClipKind)
-    if clips not in kinds:
+    if clips is not None and clips not in kinds:
         raise BadInput(f"--clips: {clips!r} is not one of {', '.join(kinds)}")
-    return Asked(device=device, devices=devices, clips=cast(ClipKind, clips))
+    return Asked(device=device, devices=devices, clips=cast("ClipKind | None", clips))
 
 
 def costs_of(
@@ -78,17 +84,39 @@ def costs_of(
             notes.append(note)
     profile = load_profile(name, folder=folder)
     notes.append(f"profile {name}: {profile.source}")
-    decode = profile.decode_core_ms[asked.clips]
-    notes.append(f"clips: {asked.clips}, {decode:g} core-ms for 16 frames (--clips packed, short or long)")
+    kinds: dict[str, ClipKind] = {}
+    for step in steps.values():
+        data = step.recipe.data
+        if data.name not in kinds:
+            kinds[data.name] = asked.clips or clip_kind(data, manifests.get(step.payload["manifest_sha256"]))
+            decode = profile.decode_core_ms[kinds[data.name]]
+            told = f"{kinds[data.name]}, {decode:g} core-ms for 16 frames (--clips packed, short or long)"
+            notes.append(f"clips of {data.name}: {told}")
     costs = Costs(
         device=name,
         profile=profile,
         clips=lambda step: counts[step.payload["manifest_sha256"]],
-        clip_kind=asked.clips,
+        clip_kinds=kinds,
         is_guess=named is None,
         notes=tuple(notes),
     )
     return corrected(costs, records or {}, steps, resources=resources)
+
+
+def clip_kind(data: DataSpec, manifest: Manifest | None) -> ClipKind:
+    """What the clips of a data set are, as far as their decoding goes.
+
+    From the files, if there is a manifest: packed ones and folders of frames (names without an ending) are JPEG, and
+    large files are long videos.
+    Without one, by the annotation format.
+    """
+    if manifest is None:
+        return PUBLISHED_KINDS.get(data.annotations, "short")
+    clips = manifest.train
+    num_jpeg = sum(PurePosixPath(clip.path).suffix in ("", PACKED_SUFFIX) for clip in clips)
+    if 2 * num_jpeg > len(clips):
+        return "packed"
+    return "long" if statistics.median(clip.size for clip in clips) > LONG_BYTES else "short"
 
 
 def _device_here(resources: Resources, folder: Path | None) -> str | None:

@@ -11,6 +11,7 @@ from orchestrator.spec.strict import check, naming
 from orchestrator.spec.yaml_text import read_yaml
 from reskd.cost.gpu_peaks import DEVICE_PEAKS, is_named
 from reskd.errors import BadInput
+from reskd.files import files_ending
 from reskd.recipe import Precision
 
 SHIPPED = Path(__file__).parent / "devices.yaml"
@@ -71,7 +72,7 @@ def load_profile(name: str, *, folder: Path | None = None) -> DeviceProfile:
             return found
     shipped = shipped_profiles()
     if name not in shipped:
-        own = sorted(path.stem for path in folder.glob("*.yaml")) if folder and folder.is_dir() else []
+        own = [path.stem for path in files_ending(folder, ".yaml")]
         known = ", ".join([*shipped, *(stem for stem in own if stem not in shipped)])
         raise BadInput(f"--device: {name!r} has no profile; choose {known}, or write one into <store>/devices")
     return shipped[name]
@@ -102,8 +103,7 @@ def profile_name_of(device: str, *, folder: Path | None = None) -> str | None:
 
     The result is `cpu` if ``name`` contains no GPU maker.
     """
-    own = sorted(folder.glob("*.yaml")) if folder and folder.is_dir() else []
-    profiles = {path.stem: load_profile(path.stem, folder=folder) for path in own}
+    profiles = {path.stem: load_profile(path.stem, folder=folder) for path in files_ending(folder, ".yaml")}
     for name, shipped in shipped_profiles().items():
         profiles.setdefault(name, shipped)
     return next((name for name, found in profiles.items() if found.is_of(device)), None)

@@ -8,14 +8,17 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from orchestrator.spec.identity import is_weights_file
 from orchestrator.spec.named_recipes import find
 from orchestrator.spec.strict import check, did_you_mean, naming, shown, type_of_field
 from reskd.errors import BadInput
+from reskd.files import on_disk
 from reskd.models.catalogue import MODELS, is_model
 from reskd.recipe import Recipe, without_teacher
+from reskd.text import invisible_letter, visible
 
 Flat = dict[str, object]
 """Values by dotted key; the teacher's are ``teacher.<key>``, and ``teacher`` itself is None or {}."""
@@ -63,6 +66,9 @@ def list_rows(rows: Mapping[str, object]) -> list[tuple[str, Flat]]:
         for row, changes in makers[kind](part):
             if row in listed:
                 raise BadInput(f"two rows are named {row!r}; rename one")
+            hidden = invisible_letter(row)
+            if hidden is not None:
+                raise BadInput(f"the row name '{visible(row)}' holds {hidden}; write it without")
             with naming(f"row {row!r}"):
                 listed[row] = check_keys(flatten(changes), is_row=True)
     if not listed:
@@ -134,10 +140,13 @@ def _check_model(model: str, *, name: str) -> None:
 
 
 def _absolute(key: str, value: object) -> object:
-    """Make weights, checkpoints and data roots absolute, so that a job finds them from any folder."""
+    """Make weights, checkpoints and data roots absolute, so that a job finds them from any folder, by the names that
+    the disk has for them."""
     field = key.removeprefix("teacher.")
     is_path = field in ("data.root", "checkpoint") or (field == "model.weights" and is_weights_file(str(value)))
-    return os.path.abspath(os.path.expanduser(value)) if is_path and isinstance(value, str) else value
+    if not is_path or not isinstance(value, str):
+        return value
+    return str(on_disk(Path(os.path.abspath(os.path.expanduser(value)))))
 
 
 def _is_teacher(key: str) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 from orchestrator.spec.strict import field_types
 from reskd.errors import BadInput
+from reskd.files import open_file
 from reskd.models.catalogue import normalisation_of
 from reskd.normalisation import IMAGENET
 from reskd.recipe import NAMED_WEIGHTS, RECIPE_VERSION, Recipe
@@ -76,7 +77,7 @@ def short(step_id: str) -> str:
 def file_sha256(path: Path) -> str:
     """sha256 of a file's bytes as hex; BadInput if it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise BadInput(

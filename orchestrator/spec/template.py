@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from reskd.errors import BadInput
+from reskd.files import write_atomic
 
 TEMPLATE = Path(__file__).parent / "your_videos.yaml"
 """In a checkout a link to the sweep, in an installed package a copy."""
@@ -15,14 +16,9 @@ LISTS = ("train.csv", "val.csv")
 def write_starter(path: Path, *, data: Path | None) -> None:
     """Write the sweep file for the videos in folder ``data``, if given. Raises BadInput if the file exists."""
     text = starter_text(path, data=data)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError as error:
-        raise BadInput(f"{path}: exists already and is not changed; name another file") from error
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be written ({error.strerror}); name another file") from error
+    if path.exists():
+        raise BadInput(f"{path}: exists already and is not changed; name another file")
+    write_atomic(path, text)
 
 
 def starter_text(path: Path, *, data: Path | None) -> str:

@@ -9,7 +9,9 @@ from typing import Any
 import yaml
 
 from orchestrator.spec.strict import shown
-from reskd.errors import BadInput
+from reskd.errors import BadInput, reason_of
+from reskd.files import open_file
+from reskd.text import composed
 
 MAX_BYTES = 1_000_000
 TAGS = ("null", "bool", "int", "float", "str", "seq", "map")
@@ -27,16 +29,13 @@ WORDS = (
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a sweep file. Raises BadInput for anything else; the caller adds the path to the message."""
     try:
-        num_bytes = path.stat().st_size
-        if num_bytes > MAX_BYTES:
-            raise BadInput(f"{num_bytes} bytes are too many for a sweep file; the limit is {MAX_BYTES}")
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)  # a device says it has 0 bytes and never ends
+        with open_file(path) as file:
+            content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
             raise BadInput(f"too long for a sweep file; the limit is {MAX_BYTES} bytes")
         text = content.decode("utf-8")
     except OSError as error:
-        raise BadInput(f"cannot be read ({error.strerror}); give the path of a sweep file") from error
+        raise BadInput(f"cannot be read ({reason_of(error)}); give the path of a sweep file") from error
     except UnicodeDecodeError as error:
         raise BadInput(f"not a text file in UTF-8 (byte {error.start}); give the path of a sweep file") from error
     tree = parse_yaml(text)
@@ -92,5 +91,6 @@ _Loader.yaml_constructors = {
 _Loader.yaml_implicit_resolvers = {}
 for _tag, _words, _first in WORDS:
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_words})$"), _first)
+_Loader.add_constructor("tag:yaml.org,2002:str", lambda loader, node: composed(node.value))
 # PyYAML's own reads 010 as eight.
 _Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))

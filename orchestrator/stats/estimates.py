@@ -93,5 +93,5 @@ def _significant(size: float) -> int:
 
 
 def number_text(value: float, *, unit: str, signed: bool = False) -> str:
-    """One number as text, as tables show it."""
-    return f"{value:{'+' if signed else ''}.{num_decimals(value, unit=unit)}f}"
+    """One number as text, as tables show it. What rounds to zero has no minus sign."""
+    return f"{value:{'+' if signed else ''}z.{num_decimals(value, unit=unit)}f}"

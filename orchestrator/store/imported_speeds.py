@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,8 @@ from typing import Any, NamedTuple
 from orchestrator.spec.identity import canonical_json
 from orchestrator.spec.strict import check, naming
 from orchestrator.store.store import Store
-from reskd.errors import BadInput
-from reskd.files import json_files, write_json
+from reskd.errors import BadInput, reason_of
+from reskd.files import files_ending, json_value, open_file, write_json
 from reskd.recipe import Recipe
 from reskd.throughput.record import FORMAT, Measurement
 
@@ -61,11 +60,10 @@ class BenchFigure(NamedTuple):
 def read_bench_file(path: Path) -> tuple[BenchFile, dict[str, Any]]:
     """The measurements of a file and its JSON text. Raises BadInput with the file, the field and the way out."""
     try:
-        content = json.loads(path.read_text())
+        with open_file(path) as file:
+            content = json_value(file.read(), where=str(path), way_out=AGAIN)
     except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror}); name one of reskd.throughput") from error
-    except ValueError as error:
-        raise BadInput(f"{path}: not valid JSON ({error}); {AGAIN}") from error
+        raise BadInput(f"{path}: cannot be read ({reason_of(error)}); name one of reskd.throughput") from error
     found = content.get("format") if isinstance(content, dict) else None
     if found != FORMAT:
         raise BadInput(f"{path}: 'format' is {found!r}, but this program reads {FORMAT!r}; {AGAIN}")
@@ -93,7 +91,7 @@ def bench_folder(store: Store) -> Path:
 
 def read_bench(store: Store) -> tuple[BenchFile, ...]:
     """Every imported file, newest measurement first."""
-    found = [read_bench_file(path)[0] for path in json_files(bench_folder(store))]
+    found = [read_bench_file(path)[0] for path in files_ending(bench_folder(store), ".json")]
     return tuple(sorted(found, key=lambda file: file.created, reverse=True))
 
 

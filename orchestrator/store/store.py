@@ -29,6 +29,7 @@ from reskd.data.manifest import Manifest, manifest_bytes
 from reskd.errors import BadInput, LeaseLost
 from reskd.files import Json
 from reskd.runtime.execution import Execution
+from reskd.text import file_name_of
 
 DEFAULT_STORE = "store"
 STORE_VARIABLE = "RESKD_STORE"
@@ -83,7 +84,7 @@ class Store(StepRecords):
         return self.home / "devices"
 
     def tables(self, sweep_name: str) -> Path:
-        return self.home / "tables" / sweep_name.replace("/", "_")
+        return self.home / "tables" / file_name_of(sweep_name)
 
     def ray_folder(self, run_id: str) -> Path:
         """Folder for Ray's files of one `reskd run`. Nothing is ever resumed from it."""

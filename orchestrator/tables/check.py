@@ -17,15 +17,18 @@ def findings(
     files: Mapping[str, str | bytes],
     folder: Path,
     *,
+    asked: Mapping[str, str],
     may_stop: Collection[str] = (),
 ) -> Iterator[str]:
-    """Files in `folder` that are out of date, seeds without a value, and means that are not as expected.
+    """Files in `folder` that are out of date, seeds without a value, values by another protocol than the sweep's, and
+    means that are not as expected.
 
-    ``may_stop``: rows that the sweep may stop early.
+    ``asked``: row -> name of the protocol that the sweep asks for. ``may_stop``: rows that the sweep may stop early.
     """
     yield from stale(files, folder)
     for table in tables:
         yield from _missing(table, may_stop=may_stop)
+        yield from _unasked(table, asked)
         yield from _unexpected(table, specs[table.key])
 
 
@@ -55,6 +58,24 @@ def _missing(table: Table, *, may_stop: Collection[str]) -> Iterator[str]:
                 gaps.setdefault(", ".join(lacking), []).append(column.key)
         for what, columns in gaps.items():
             yield f"{table.key}: {row}, {', '.join(columns)}: missing, {what}"
+
+
+def _unasked(table: Table, asked: Mapping[str, str]) -> Iterator[str]:
+    """Values by another protocol than the sweep asks for, such as after a change of eval.views; or by several.
+
+    A column that names a protocol asks for that one. If all columns of a row have the same, this is one finding.
+    """
+    for row in table.rows:
+        found: dict[str, list[str]] = {}
+        for column in table.columns:
+            protocols = table.entries[row, column.key].protocols
+            if column.protocol is None and not {*protocols} <= {asked[row]}:
+                found.setdefault(" and ".join(protocols), []).append(column.key)
+        for names, columns in found.items():
+            yield (
+                f"{table.key}: {row}, {', '.join(columns)}: by the protocol {names}, but the sweep asks for "
+                f"{asked[row]}; test it so with `reskd eval`, for a column test/{asked[row]}/<metric>"
+            )
 
 
 def _unexpected(table: Table, spec: TableSpec) -> Iterator[str]:

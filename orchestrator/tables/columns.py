@@ -11,6 +11,11 @@ from orchestrator.tables.published import Published, PublishedColumn, PublishedT
 from orchestrator.tables.table import Column
 from reskd.errors import BadInput
 
+PUBLISHED = "published"
+"""Heading of published figures of the same data set and metric."""
+OF_OTHERS = ", published"
+"""End of the heading of published figures of another data set or metric. It begins with their name."""
+
 
 def check_tables(sweep: Sweep, published: Published) -> None:
     """Raise BadInput for published tables, rows or figures that do not exist."""
@@ -77,7 +82,7 @@ def make_column(
         column,
         published=beside,
         is_comparable=is_comparable,
-        published_heading="published" if is_comparable else f"{of_what}, published",
+        published_heading=PUBLISHED if is_comparable else f"{of_what}{OF_OTHERS}",
     )
 
 

@@ -28,7 +28,12 @@ def join(tables: Sequence[Table]) -> Table:
     columns, entries = [], {}
     for name, table in zip(names, tables, strict=True):
         for column in table.columns:
-            joined = replace(column, key=f"{name}: {column.key}", heading=f"{name}: {column.heading}")
+            joined = replace(
+                column,
+                key=f"{name}: {column.key}",
+                heading=f"{name}: {column.heading}",
+                published_heading=column.published_heading and f"{name}: {column.published_heading}",
+            )
             columns.append(joined)
             for row in (*peers, *rows):
                 entry = table.entries.get((row, column.key)) or _not_asked(row, column.unit)

@@ -46,7 +46,7 @@ from orchestrator.tracking.settings import (
     without_password,
 )
 from orchestrator.tracking.urls import QUESTION_TAG, artifact_page, note_links, run_page, runs_page
-from reskd.errors import BadInput
+from reskd.errors import BadInput, reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -188,15 +188,21 @@ class Publisher:
         except FAULTS as error:
             uri = without_password(self.tracking_uri)
             raise BadInput(f"MLflow at {uri} does not answer ({first_line(error)}); use `--from store`") from error
-        return {
-            step_id: record_from_run(
+        return {step_id: self._record_of(run) for step_id, run in runs.items()}
+
+    def _record_of(self, run: Run) -> StepRecord:
+        try:
+            return record_from_run(
                 run.data.tags,
                 run.data.metrics,
                 state=STATES.get(run.info.status, "interrupted"),
                 url=self._url_of(run.info.run_id),
             )
-            for step_id, run in runs.items()
-        }
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadInput(
+                f"MLflow's run {run.info.run_name!r} of {self._sweep.name}: its tags reskd.* are not as they were "
+                f"written ({reason_of(error)}); `reskd publish` writes them again"
+            ) from error
 
     def log_report(self, folder: Path) -> bool:
         """Put the report's files into the experiment's report run, and its tables into the experiment's description."""

@@ -6,8 +6,9 @@ import math
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 
-from orchestrator.store.step_record import NOTE_TAG, WHY, StepContent
+from orchestrator.store.step_record import NOTE_TAG, WHY, StepContent, StepRecord
 
 MetricRow = tuple[str, float, int, int]
 """(key, value, time in ms, step). MLflow keeps equal rows once, so writing a row again changes nothing."""
@@ -52,6 +53,33 @@ def changed_tags(content: StepContent, held: Mapping[str, str]) -> dict[str, str
 def dropped_tags(content: StepContent, held: Mapping[str, str]) -> list[str]:
     """Our tags that are no longer valid, such as the reason of a failure before a resume."""
     return [key for key in held if key.startswith("reskd.") and key not in content.tags and key != EPOCH_TAG]
+
+
+def unlike_store(published: Mapping[str, StepRecord], stored: Mapping[str, StepRecord]) -> Iterator[str]:
+    """A line for each step whose run in MLflow does not say what the store says, such as after somebody edited it.
+
+    Metrics that only the run has are the user's own.
+    """
+    for step_id, ours in stored.items():
+        theirs = published.get(step_id)
+        who = "; ".join(f"{row}, seed {seed}" for row, seed in ours.cells) or f"teacher {step_id}"
+        if theirs is None:
+            yield f"MLflow: {who}: it has no run; `reskd publish` writes it"
+        elif unlike := [*_differences(theirs, ours)]:
+            way_out = "`reskd publish` writes it again; if this stays, delete the run in MLflow first"
+            yield f"MLflow: {who}: {', '.join(unlike)}; {way_out}"
+
+
+def _differences(theirs: StepRecord, ours: StepRecord) -> Iterator[str]:
+    for field in fields(StepRecord):
+        if field.compare and field.name != "metrics":
+            held, value = getattr(theirs, field.name), getattr(ours, field.name)
+            if held != value:
+                yield f"{field.name} is {held}, in the store {value}"
+    for key, value in ours.metrics.items():
+        number = theirs.metrics.get(key)
+        if number is None or not _same(number, value):
+            yield f"{key} is {number}, in the store {value}"
 
 
 def _same(held: float, value: float) -> bool:

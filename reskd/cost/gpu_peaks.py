@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reskd.errors import BadInput
+from reskd.files import files_ending
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,8 +54,7 @@ def peaks_of(device: str, *, profiles: Path | None = None) -> DevicePeaks | None
     A calibrated profile in the folder ``profiles`` is used instead of a shipped one of that name. Raises BadInput for a
     file in that folder that is no profile.
     """
-    files = sorted(profiles.glob("*.yaml")) if profiles is not None and profiles.is_dir() else []
-    own = [_calibrated(path) for path in files]
+    own = [_calibrated(path) for path in files_ending(profiles, ".yaml")]
     found = next((peaks for peaks, parts in own if any(is_named(part, device) for part in parts)), None)
     shipped = DEVICE_PEAKS.keys() - {peaks.name for peaks, _ in own}
     return found or next((DEVICE_PEAKS[name] for name in shipped if is_named(name, device)), None)
@@ -73,7 +73,7 @@ def _calibrated(path: Path) -> tuple[DevicePeaks, list[str]]:
             source=str(content.get("source", path)),
         )
         return peaks, [str(part) for part in content["matches"]]
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (OSError, yaml.YAMLError, RecursionError, KeyError, TypeError, ValueError, AttributeError) as error:
         why = " ".join(f"{type(error).__name__}: {error}".split())
         raise BadInput(
             f"{path}: not a device profile ({why}); write it again with `reskd bench calibrate`, or remove it"

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reskd.data.formats.catalogue import FORMATS
-from reskd.data.formats.rows import Row, read_classes, some
+from reskd.data.formats.rows import Row, check_names, read_classes, some
 from reskd.errors import BadInput
+from reskd.files import on_disk
 from reskd.recipe import DataSpec
+from reskd.text import invisible_letter, visible
 
 DATA_VARIABLE = "RESKD_DATA"
 
@@ -48,14 +50,14 @@ def data_root(spec: DataSpec) -> Path:
     Raises BadInput if neither is set.
     """
     if spec.root is not None:
-        return Path(spec.root).expanduser().absolute()
+        return on_disk(Path(spec.root).expanduser().absolute())
     shelf = os.environ.get(DATA_VARIABLE)
     if not shelf:
         raise BadInput(
             f"data.root is not set, nor is the environment variable {DATA_VARIABLE}; set data.root to the folder of "
             f"data set {spec.name!r}, or {DATA_VARIABLE} to the folder that {spec.name!r} lies in"
         )
-    return Path(shelf).expanduser().absolute() / spec.name
+    return on_disk(Path(shelf).expanduser().absolute() / spec.name)
 
 
 def load_annotations(spec: DataSpec) -> Annotations:
@@ -70,12 +72,18 @@ def load_annotations(spec: DataSpec) -> Annotations:
     for split, rows in (("train", splits.train), ("val", splits.val)):
         if not rows:
             raise BadInput(f"{root / getattr(spec, split)}: no video; see data.{split}")
+        check_names(rows)
     if splits.classes is not None:
         classes = splits.classes
     elif spec.classes is not None:
         classes = read_classes(root / spec.classes)
     else:
         classes = _sorted_labels(label for row in splits.train for label in row.labels)
+    for name in classes:
+        hidden = invisible_letter(name)
+        if hidden is not None:
+            where = root / (spec.classes or spec.train)
+            raise BadInput(f"{where}: class '{visible(name)}' holds {hidden}; write it without")
     known_by = f"in {root / spec.classes}" if spec.classes is not None else "a label of the training split"
     numbers = {name: number for number, name in enumerate(classes)}
     return Annotations(

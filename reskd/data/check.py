@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +16,8 @@ from reskd.data.formats.rows import Split
 from reskd.data.manifest import file_digest, num_allowed_missing, size_and_time
 from reskd.data.pack_record import read_videos, refuse_mismatch
 from reskd.data.video_facts import Fact, FactCache, Status
-from reskd.errors import VideoOpenError
+from reskd.errors import VideoOpenError, reason_of
+from reskd.files import ABSENT, on_disk
 from reskd.recipe import DataSpec
 from reskd.runtime.processes import Lost, map_in_processes
 
@@ -113,7 +115,9 @@ def check_videos(
     root = data_root(spec)
     refuse_mismatch(root, _packed_facts(root))
     annotations = load_annotations(spec)
-    paths = [root / path for path in dict.fromkeys(r.path for r in (*annotations.train, *annotations.val))]
+    listed = dict.fromkeys(record.path for record in (*annotations.train, *annotations.val))
+    place_of = {path: on_disk(root / path) for path in listed}
+    paths = list(dict.fromkeys(place_of.values()))
     known = FactCache(cache, backend=spec.decode, quick=quick)
     facts = {path: fact for path in paths if (fact := known.find(path)) is not None}
     unknown = [path for path in paths if path not in facts]
@@ -128,8 +132,8 @@ def check_videos(
     finally:
         known.save()
     judged: dict[Split, list[tuple[VideoRecord, Fact]]] = {
-        "train": [(record, _judge(facts[root / record.path], record, spec)) for record in annotations.train],
-        "val": [(record, _judge(facts[root / record.path], record, spec)) for record in annotations.val],
+        "train": [(record, _judge(facts[place_of[record.path]], record, spec)) for record in annotations.train],
+        "val": [(record, _judge(facts[place_of[record.path]], record, spec)) for record in annotations.val],
     }
     return CheckReport(
         splits={split: _summary(videos, annotations.classes, spec) for split, videos in judged.items()},
@@ -146,8 +150,9 @@ def check_videos(
 
 def _packed_facts(root: Path) -> dict[str, tuple[int, str]]:
     """Current size in bytes and digest of each video that a pack lists. Missing videos are left out here."""
-    stamps = {path: size_and_time(root / path) for path in read_videos(root) or ()}
-    return {path: (stamp[0], file_digest(root / path, size=stamp[0])) for path, stamp in stamps.items() if stamp}
+    places = {path: on_disk(root / path) for path in read_videos(root) or ()}
+    stamps = {path: size_and_time(place) for path, place in places.items()}
+    return {path: (stamp[0], file_digest(places[path], size=stamp[0])) for path, stamp in stamps.items() if stamp}
 
 
 def _judge(fact: Fact, record: VideoRecord, spec: DataSpec) -> Fact:
@@ -186,15 +191,18 @@ def _summary(videos: Sequence[tuple[VideoRecord, Fact]], classes: Sequence[str],
 def _examine(path: Path, *, quick: bool, backend: str) -> Fact:
     """Examine one file. Every error becomes a fact, so the check goes on with the next video."""
     try:
-        if path.stat().st_size == 0:
+        status = path.stat()
+        if stat.S_ISREG(status.st_mode) and status.st_size == 0:
             return Fact("empty", reason="the file has no bytes")
         found = survey(path, quick=quick, backend=backend)
-    except (FileNotFoundError, NotADirectoryError):
-        return Fact("missing", reason="no such file", is_lasting=False)
+    except OSError as error:
+        if error.errno in ABSENT:
+            return Fact("missing", reason="no such file", is_lasting=False)
+        return Fact("unreadable", reason=reason_of(error), is_lasting=False)
     except VideoOpenError as error:
         return Fact("unreadable", reason=error.reason)
     except Exception as error:
-        return Fact("unreadable", reason=str(error) or repr(error), is_lasting=False)
+        return Fact("unreadable", reason=reason_of(error), is_lasting=False)
     if found.num_claimed == 0:
         return Fact("empty", reason=found.reason)
     return Fact("damaged" if found.reason else "ok", found.num_decoded, found.reason, found.duration_s)

@@ -16,6 +16,7 @@ from reskd.data.manifest import Manifest
 from reskd.data.sampling import seed_of, train_indices
 from reskd.data.transforms import train_crop
 from reskd.errors import BadInput, DecodeError
+from reskd.files import on_disk
 from reskd.recipe import DataSpec
 
 
@@ -67,7 +68,7 @@ def measure_split(manifest: Manifest, spec: DataSpec, *, num_clips: int) -> Clip
         )
         started = time.process_time()
         try:
-            frames = torch.from_numpy(read_frames(root / clips[index].path, choose, backend=spec.decode))
+            frames = torch.from_numpy(read_frames(on_disk(root / clips[index].path), choose, backend=spec.decode))
         except DecodeError:
             continue
         decoded = time.process_time()

@@ -21,6 +21,7 @@ from reskd.data.manifest import Clip
 from reskd.data.sampling import eval_indices, seed_of, train_indices
 from reskd.data.transforms import train_crop, view_crops
 from reskd.errors import DecodeError, TooManyDamaged
+from reskd.files import on_disk
 from reskd.protocol import Protocol
 from reskd.recipe import DataSpec
 from reskd.runtime.handover import Empty, empty
@@ -132,7 +133,8 @@ class VideoDataset(Dataset[Item]):
         return self.num_views * (1 + self.twice) * self.num_crops
 
     def path(self, number: int) -> Path:
-        return self.root / self.clips[number].path
+        """The file of a clip, by whichever Unicode form its name has on this disk."""
+        return on_disk(self.root / self.clips[number].path)
 
     def judged_by(self, protocol: Protocol) -> VideoDataset:
         """A copy that reads the same validation clips by a protocol: its frames, views, crops and sizes."""

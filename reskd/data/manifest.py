@@ -20,8 +20,8 @@ from reskd.data.annotations import VideoRecord, data_root, load_annotations
 from reskd.data.decode.frames import frame_names
 from reskd.data.formats.rows import Split, some
 from reskd.data.pack_record import read_videos, refuse_mismatch
-from reskd.errors import BadInput
-from reskd.files import write_atomic
+from reskd.errors import BadInput, reason_of
+from reskd.files import ABSENT, json_value, on_disk, write_atomic, write_cache
 from reskd.recipe import DataSpec
 
 WHOLE_BYTES = 1 << 20
@@ -30,6 +30,7 @@ CHUNK_BYTES = 64 << 10
 NUM_THREADS = 8
 PATHS_PER_TASK = 64
 SETTLED_NS = 2_000_000_000
+CACHE_AGAIN = "delete it, or name another file"
 
 Value = TypeVar("Value")
 Stamp = tuple[int, int]
@@ -89,7 +90,7 @@ def build_manifest(spec: DataSpec, *, cache: Path | None = None) -> Manifest:
     annotations = load_annotations(spec)
     paths = tuple(dict.fromkeys(record.path for record in (*annotations.train, *annotations.val)))
     now_ns = time.time_ns()
-    found = zip(paths, _map_in_threads(lambda path: size_and_time(root / path), paths), strict=True)
+    found = zip(paths, _map_in_threads(lambda path: size_and_time(on_disk(root / path)), paths), strict=True)
     stamps = {path: stamp for path, stamp in found if stamp is not None}
     records: dict[Split, tuple[VideoRecord, ...]] = {"train": annotations.train, "val": annotations.val}
     missing = _missing(records, stamps, spec=spec, root=root)
@@ -151,8 +152,9 @@ def manifest_bytes(manifest: Manifest) -> bytes:
 
 def read_manifest(path: Path) -> Manifest:
     """Read a file of ``write_manifest``. Raises BadInput if it is no manifest or does not match its own hash."""
+    way_out = "build it again from the data"
+    content = json_value(path.read_bytes(), where=str(path), what="a manifest", way_out=way_out)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         train, val = (
             tuple(Clip(file, size, digest, tuple(labels)) for file, size, digest, labels in content[split])
             for split in ("train", "val")
@@ -161,9 +163,9 @@ def read_manifest(path: Path) -> Manifest:
         manifest = Manifest(content["name"], tuple(content["classes"]), train, val, missing)
         is_whole = manifest.sha256 == content["sha256"]
     except (ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{path}: not a manifest ({error!r}); build it again from the data") from error
+        raise BadInput(f"{path}: not a manifest ({reason_of(error)}); {way_out}") from error
     if not is_whole:
-        raise BadInput(f"{path}: sha256 {content['sha256']!r} is not that of its content; build it again from the data")
+        raise BadInput(f"{path}: sha256 {content['sha256']!r} is not that of its content; {way_out}")
     return manifest
 
 
@@ -218,7 +220,8 @@ def _digests(root: Path, stamps: Mapping[str, Stamp], *, cache: Path | None, now
     unknown = [path for path in stamps if path not in digests]
 
     def digest(path: str) -> str:
-        return folder_digest(root / path) if (root / path).is_dir() else file_digest(root / path, size=stamps[path][0])
+        place = on_disk(root / path)
+        return folder_digest(place) if place.is_dir() else file_digest(place, size=stamps[path][0])
 
     digests |= zip(unknown, _map_in_threads(digest, unknown), strict=True)
     if cache is not None:
@@ -227,7 +230,7 @@ def _digests(root: Path, stamps: Mapping[str, Stamp], *, cache: Path | None, now
             names[path]: (*stamps[path], digests[path]) for path in unknown if stamps[path][1] < now_ns - SETTLED_NS
         }
         if settled:
-            write_atomic(cache, json.dumps({**known, **settled}, indent=0))
+            write_cache(cache, json.dumps({**known, **settled}, indent=0))
     return digests
 
 
@@ -247,8 +250,10 @@ def size_and_time(path: Path) -> Stamp | None:
     """
     try:
         status = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+    except OSError as error:
+        if error.errno in ABSENT:
+            return None
+        raise
     if stat.S_ISDIR(status.st_mode):
         frames = [(path / name).stat() for name in frame_names(path)]
         newest = max([status.st_mtime_ns, *(frame.st_mtime_ns for frame in frames)])
@@ -259,8 +264,8 @@ def size_and_time(path: Path) -> Stamp | None:
 def _read_cache(cache: Path | None) -> dict[str, tuple[int, int, str]]:
     if cache is None or not cache.exists():
         return {}
+    entries = json_value(cache.read_bytes(), where=str(cache), what="a cache of digests", way_out=CACHE_AGAIN)
     try:
-        entries = json.loads(cache.read_text(encoding="utf-8"))
         return {path: (size, mtime_ns, digest) for path, (size, mtime_ns, digest) in entries.items()}
     except (ValueError, TypeError, AttributeError) as error:
-        raise BadInput(f"{cache}: not a cache of digests ({error!r}); delete it, or name another file") from error
+        raise BadInput(f"{cache}: not a cache of digests ({reason_of(error)}); {CACHE_AGAIN}") from error

@@ -26,7 +26,7 @@ from reskd.data.manifest import Clip, Manifest, build_manifest, file_digest
 from reskd.data.pack_record import AGAIN, PackedVideo, PackSettings, begin, csv_text, finish, known_digests
 from reskd.data.transforms import resize_short_side
 from reskd.errors import BadInput, DecodeError, ReskdError, TooManyDamaged, VideoReadError
-from reskd.files import write_atomic
+from reskd.files import on_disk, write_atomic
 from reskd.recipe import DataSpec, Resample
 from reskd.runtime.processes import Lost, map_in_processes
 
@@ -108,7 +108,7 @@ def pack(
     known = known_digests(target)
     begin(target, settings, source=source)
     jobs = [
-        Job(root / clip.path, target / _packed_path(clip.path), clip, known.get(_packed_path(clip.path)))
+        Job(on_disk(root / clip.path), target / _packed_path(clip.path), clip, known.get(_packed_path(clip.path)))
         for clip in clips.values()
     ]
     results: dict[str, Packed] = {}

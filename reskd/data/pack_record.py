@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from reskd.data.formats.rows import some
-from reskd.errors import BadInput
+from reskd.errors import BadInput, reason_of
 from reskd.files import read_json, write_atomic, write_json
 from reskd.recipe import Resample
 
@@ -189,7 +189,9 @@ def _settings(root: Path, record: Mapping[str, Any]) -> PackSettings:
             raise ValueError(f"format {record['format']}, this version knows {FORMAT}")
         return PackSettings(**record["settings"])
     except (KeyError, TypeError, ValueError) as error:
-        reason = f"{root / RECORD}: not the record of a pack ({error!r}); name another folder, or remove this one"
+        reason = (
+            f"{root / RECORD}: not the record of a pack ({reason_of(error)}); name another folder, or remove this one"
+        )
         raise BadInput(reason) from error
 
 

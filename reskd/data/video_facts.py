@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from reskd.data.manifest import size_and_time
-from reskd.errors import BadInput
-from reskd.files import write_atomic
+from reskd.errors import BadInput, reason_of
+from reskd.files import json_value, write_cache
 
 Status = Literal["ok", "short", "past_end", "uncut", "missing", "unreadable", "empty", "damaged"]
 """short: fewer frames than a clip needs, so frames repeat. past_end: the video ends before its labelled part.
@@ -63,11 +63,13 @@ class FactCache:
         self._is_changed = False
         if file is None or not file.exists():
             return
+        way_out = "delete it or name another"
+        content = json_value(file.read_bytes(), where=str(file), what="a cache of video checks", way_out=way_out)
         try:
-            rows = json.loads(file.read_text(encoding="utf-8"))["videos"]
+            rows = content["videos"]
             self._lines = {path: _Line(*row) for path, row in rows.items() if len(row) not in FORMER_FIELDS}
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise BadInput(f"{file}: not a cache of video checks ({error!r}); delete it or name another") from error
+            raise BadInput(f"{file}: not a cache of video checks ({reason_of(error)}); {way_out}") from error
 
     def find(self, path: Path) -> Fact | None:
         """The fact about an unchanged file, else None. The result of a full check also serves a quick one."""
@@ -95,4 +97,4 @@ class FactCache:
     def save(self) -> None:
         if self._file is None or not self._is_changed:
             return
-        write_atomic(self._file, json.dumps({"videos": self._lines}, indent=0))
+        write_cache(self._file, json.dumps({"videos": self._lines}, indent=0))

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from reskd.checkpoint import load_weights
 from reskd.data.transforms import model_input
-from reskd.errors import BadInput
-from reskd.files import Json
+from reskd.errors import BadInput, reason_of
+from reskd.files import Json, json_value
 from reskd.models.catalogue import build_model
 from reskd.models.video_model import VideoModel
 from reskd.models.weights import trained_normalisation
@@ -67,14 +67,14 @@ class Card:
 
 def card_from_json(text: str, *, source: Path) -> Card:
     """Read the card of an exported file. Raises BadInput if the text is no card."""
+    way_out = "export again"
+    value = json_value(text, where=f"{source}: {CARD_KEY} in it", what="what `reskd export` writes", way_out=way_out)
     try:
-        value = json.loads(text)
         lists = {name: tuple(value[name]) for name in ("classes", "mean", "std")}
         return Card(**{**value, **lists})
     except (ValueError, TypeError, KeyError) as error:
-        raise BadInput(
-            f"{source}: {CARD_KEY} in it is not what `reskd export` writes ({error}); export again"
-        ) from error
+        reason = f"not what `reskd export` writes ({reason_of(error)}); {way_out}"
+        raise BadInput(f"{source}: {CARD_KEY} in it: {reason}") from error
 
 
 @dataclass(frozen=True, slots=True)

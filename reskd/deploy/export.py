@@ -172,7 +172,7 @@ def _read_onnx(content: bytes, *, source: Path) -> tuple[Logits, Card]:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error) or repr(error)).strip().partition("\n")[0]
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ from reskd.data.sampling import eval_indices
 from reskd.data.transforms import test_crop
 from reskd.deploy.card import Card, load_trained
 from reskd.deploy.export import Logits, open_exported, own_logits
-from reskd.errors import BadInput, DecodeError
+from reskd.errors import BadInput, DecodeError, reason_of
+from reskd.files import walk
 from reskd.recipe import DataSpec
 
 VIDEO_SUFFIXES = frozenset(
@@ -58,8 +58,8 @@ def open_model(path: Path) -> tuple[Logits, Card]:
 def find_videos(paths: Sequence[Path]) -> list[Path]:
     """The given files, and the videos in the given folders and their subfolders, sorted by name; each once.
 
-    A given folder with nothing but frames is one clip. Hidden files and folders are skipped. Raises BadInput for a
-    missing path or a folder without videos, and OSError for a folder that cannot be read.
+    A given folder with nothing but frames is one clip. Hidden files and folders are skipped, links followed. Raises
+    BadInput for a missing path or a folder without videos, and OSError for a folder that cannot be read.
     """
     found: dict[Path, None] = {}
     for path in paths:
@@ -97,12 +97,11 @@ def predict(
 
 def _videos_below(folder: Path) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
-        raise error  # os.walk would skip the folder silently
+        raise error  # else its videos would be left out silently
 
-    for here, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    for here, _, names in walk(folder, on_error=refuse):
         for name in names:
-            if not name.startswith(".") and Path(name).suffix.lower() in VIDEO_SUFFIXES:
+            if Path(name).suffix.lower() in VIDEO_SUFFIXES:
                 yield Path(here, name)
 
 
@@ -118,7 +117,7 @@ def read_clip(path: Path, *, card: Card) -> Tensor | str:
     except DecodeError as error:
         return error.reason
     except OSError as error:
-        return error.strerror or str(error)
+        return reason_of(error)
     return test_crop(torch.from_numpy(frames).permute(0, 3, 1, 2), spec=spec)
 
 

@@ -14,12 +14,13 @@ from pathlib import Path
 import torch
 
 from reskd.errors import BadInput
+from reskd.faults import fault_of
 from reskd.files import write_json
 from reskd.models.catalogue import MODELS, build_model, is_model
 from reskd.recipe import ModelSpec
 from reskd.runtime.device import chosen_device
 from reskd.throughput.paths import FREEZING, PATHS
-from reskd.throughput.sheet import Plan, fill, new_sheet, table_of
+from reskd.throughput.sheet import Plan, Sheet, fill, new_sheet, table_of
 
 RESOLUTIONS = (224, 144, 112, 96, 72, 56)
 """Resolutions of the paper's Table 4, whose batch is 64 videos of 16 frames."""
@@ -29,6 +30,7 @@ DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "f
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print a table, and write the file after every measurement. Exits with 2 on bad input."""
     options = _parser().parse_args(arguments)
+    sheet: Sheet | None = None
     try:
         plan, device = _plan(options), chosen_device(options.device)
         sheet = new_sheet(plan, device=device, profiles=_profiles(options.devices))
@@ -40,6 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (BadInput, TypeError) as error:
         print(f"reskd.throughput: {error}", file=sys.stderr)
         sys.exit(2)
+    except Exception as error:
+        fault = fault_of(error)
+        if fault is None:
+            raise
+        if sheet is not None:
+            print(table_of(sheet))  # a full disk loses no measurement
+        print(f"reskd.throughput: {fault.words}", file=sys.stderr)
+        sys.exit(fault.exit_code)
     print(table_of(sheet))
 
 

@@ -5,6 +5,7 @@ A clip is a video file, a folder of frames or a packed video (.zip). The named b
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reskd.data.decode.types import Backend, Indices, Survey, VideoInfo
-from reskd.errors import BadInput
+from reskd.errors import BadInput, VideoOpenError
 
 
 def _pyav() -> Backend:
@@ -54,9 +55,12 @@ BACKENDS: dict[str, Callable[[], Backend]] = {"pyav": _pyav, "decord": _decord, 
 def _backend(name: str, path: Path) -> Backend:
     if name not in BACKENDS:
         raise BadInput(f"data.decode must be one of {', '.join(sorted(BACKENDS))}, got {name!r}")
-    if path.suffix == PACKED_SUFFIX:
-        return _packed()
-    return _frames() if path.is_dir() else BACKENDS[name]()
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        return _frames()
+    if not stat.S_ISREG(mode):  # reading it may never end
+        raise VideoOpenError(str(path), "a pipe or a device, not a file")
+    return _packed() if path.suffix == PACKED_SUFFIX else BACKENDS[name]()
 
 
 def read_frames(path: Path, indices: Indices, *, backend: str = "pyav") -> NDArray[np.uint8]:

@@ -20,11 +20,21 @@ from numpy.typing import NDArray
 from torchvision.io import decode_jpeg
 
 from reskd.data.decode.types import Indices, Survey, VideoInfo
-from reskd.errors import VideoOpenError, VideoReadError
+from reskd.errors import VideoOpenError, VideoReadError, reason_of
 
 FACTS = "video.json"
 A_DATE = (1980, 1, 1, 0, 0, 0)
 """The date of every zip member. It is fixed, so the same frames give the same bytes."""
+UNREADABLE = (
+    zipfile.BadZipFile,
+    EOFError,
+    NotImplementedError,
+    RecursionError,
+    KeyError,
+    ValueError,
+    TypeError,
+)
+"""Errors of a file with other content than ours."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,8 +134,8 @@ def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, PackedFacts]]:
             content = json.loads(archive.read(FACTS))
             content["indices"], content["times_s"] = tuple(content["indices"]), tuple(content["times_s"])
             facts = PackedFacts(**content)
-        except (zipfile.BadZipFile, EOFError, NotImplementedError, KeyError, ValueError, TypeError) as error:
-            raise VideoOpenError(str(path), f"not a packed video ({error}); pack it again") from error
+        except UNREADABLE as error:
+            raise VideoOpenError(str(path), f"not a packed video ({reason_of(error)}); pack it again") from error
         if not facts.indices:
             raise VideoOpenError(str(path), "a packed video without frames; pack it again")
         yield archive, facts

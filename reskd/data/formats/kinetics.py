@@ -9,7 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reskd.data.formats.drawn import CLIP_SECONDS, DrawnClip, Written
-from reskd.data.formats.rows import Row, Split, Splits, choose, locate, read_text, refuse, some
+from reskd.data.formats.rows import (
+    HEADER_AGAIN,
+    Row,
+    Split,
+    Splits,
+    choose,
+    is_header,
+    locate,
+    read_text,
+    refuse,
+    some,
+)
 from reskd.errors import BadInput
 from reskd.recipe import DataSpec
 
@@ -113,6 +124,8 @@ def _parse(cells: Mapping[str | None, str | list[str] | None], *, where: str, sp
     if None in cells or any(cells[column] is None for column in COLUMNS):
         raise BadInput("another number of cells than the header has; quote a name that holds a comma")
     texts = {str(key): str(value or "").strip() for key, value in cells.items()}
+    if is_header([*texts.values()], [*texts]):
+        raise BadInput(HEADER_AGAIN)
     of_split = texts.get("split", "")
     if of_split and of_split not in SPLITS[split]:
         if of_split in OTHER_SPLITS or any(of_split in names for names in SPLITS.values()):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reskd.data.formats.drawn import DrawnClip, Written
-from reskd.data.formats.rows import Row, Splits, check_inside, read_text
+from reskd.data.formats.rows import HEADER_AGAIN, Row, Splits, check_inside, is_header, read_text
 from reskd.errors import BadInput
 from reskd.recipe import DataSpec
 
@@ -36,7 +36,7 @@ def _read_rows(path: Path) -> tuple[Row, ...]:
         header = [cell.strip() for cell in next(reader, [])]
         _check_header(header, path)
         rows = tuple(
-            _parse_row([cell.strip() for cell in cells], num_columns=len(header), file=path, line=reader.line_num)
+            _parse_row([cell.strip() for cell in cells], header=header, where=f"{path}:{reader.line_num}")
             for cells in reader
             if any(cell.strip() for cell in cells)
         )
@@ -56,11 +56,12 @@ def _check_header(header: list[str], path: Path) -> None:
         )
 
 
-def _parse_row(cells: list[str], *, num_columns: int, file: Path, line: int) -> Row:
-    where = f"{file}:{line}"
-    if len(cells) > num_columns:
+def _parse_row(cells: list[str], *, header: list[str], where: str) -> Row:
+    if is_header(cells, header):
+        raise BadInput(f"{where}: {','.join(cells)!r}: {HEADER_AGAIN}")
+    if len(cells) > len(header):
         raise BadInput(
-            f"{where}: {len(cells)} cells under {num_columns} columns: {','.join(cells)!r}; quote a name that holds a "
+            f"{where}: {len(cells)} cells under {len(header)} columns: {','.join(cells)!r}; quote a name that holds a "
             "comma, or add a `label` column to the header"
         )
     labels = tuple(cell for cell in cells[1:] if cell)

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from reskd.errors import BadInput
+from reskd.errors import BadInput, reason_of
+from reskd.files import json_value, on_disk, open_file, walk
+from reskd.text import composed, invisible_letter, visible
 
 EXTENSIONS = (".mp4", ".mkv", ".webm", ".avi", ".mov")
 """Extensions of video files in a folder; upper or lower case."""
+HEADER_AGAIN = "this line is a header, not a video; remove it"
 MAX_NAMED = 3
 """How many names a message lists at most."""
 
+WHERE = "see data.root (or RESKD_DATA), data.train, data.val and data.classes"
+
 Split = Literal["train", "val"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,33 +54,36 @@ class Splits:
 
 
 def read_text(path: Path) -> str:
+    """The text of an annotation file, in UTF-8, its accents composed. Raises BadInput if it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with open_file(on_disk(path)) as file:
+            return composed(file.read().decode("utf-8-sig"))
     except FileNotFoundError:
-        raise BadInput(
-            f"{path}: no such file; see data.root (or RESKD_DATA), data.train, data.val and data.classes"
-        ) from None
+        raise BadInput(f"{path}: no such file; {WHERE}") from None
     except IsADirectoryError:
         raise BadInput(f"{path}: a folder; data.train, data.val and data.classes name files here") from None
+    except OSError as error:
+        raise BadInput(f"{visible(str(path))}: cannot be read ({reason_of(error)}); {WHERE}") from error
     except UnicodeDecodeError as error:
         raise BadInput(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
 
 
 def read_json(path: Path, *, what: str) -> Any:
-    """The content of a JSON file. Raises BadInput for a repeated key, of which Python would keep only the last."""
+    """The content of a JSON file, its accents composed.
+
+    Raises BadInput for a repeated key, of which Python would keep only the last.
+    """
     repeated: dict[str, str] = {}
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        made = dict(pairs)
+        made = {composed(key): composed(value) if isinstance(value, str) else value for key, value in pairs}
         if len(made) < len(pairs):
-            keys = [key for key, _ in pairs]
+            keys = [composed(key) for key, _ in pairs]
             repeated.update({key: key for key in made if keys.count(key) > 1})
         return made
 
-    try:
-        content = json.loads(read_text(path), object_pairs_hook=unique)
-    except ValueError as error:
-        raise BadInput(f"{path}: not {what} ({error!r})") from error
+    way_out = "correct the file, or get it again from its publisher"
+    content = json_value(read_text(path), where=str(path), what=what, way_out=way_out, pairs=unique)
     if repeated:
         raise BadInput(f"{path}: {len(repeated)} keys are there more than once: {some(repeated)}; keep one entry each")
     return content
@@ -91,8 +101,8 @@ def read_classes(path: Path) -> tuple[str, ...]:
 
 
 def some(names: Collection[str]) -> str:
-    """The first MAX_NAMED names, for a message."""
-    return ", ".join(list(names)[:MAX_NAMED]) + (", ..." if len(names) > MAX_NAMED else "")
+    """The first MAX_NAMED names, for a message of one line."""
+    return ", ".join(map(visible, list(names)[:MAX_NAMED])) + (", ..." if len(names) > MAX_NAMED else "")
 
 
 def refuse(problems: Mapping[str, str]) -> None:
@@ -113,20 +123,53 @@ def check_inside(path: str, *, where: str) -> str:
     return pure.as_posix()
 
 
+def is_header(cells: Sequence[str], header: Sequence[str]) -> bool:
+    """Whether a line is the header once more, as where two lists were joined."""
+    return [cell.strip("\ufeff ") for cell in cells] == [*header]
+
+
+def check_names(rows: Iterable[Row]) -> None:
+    """Raise BadInput for a label with letters that nobody sees, and for a path that is no video's.
+
+    A hidden file is none: `._a.mp4` is what a Mac leaves beside a.mp4.
+    """
+    problems: dict[str, str] = {}
+    checked: set[str] = set()
+    for row in rows:
+        for label in row.labels:
+            if label not in checked:
+                checked.add(label)
+                hidden = invisible_letter(label)
+                if hidden is not None:
+                    problems[row.where] = f"{row.where}: label '{visible(label)}' holds {hidden}; write it without"
+        if not row.path.isprintable() and any(letter < " " or "\ud800" <= letter <= "\udfff" for letter in row.path):
+            hidden = invisible_letter(row.path)
+            problems[row.where] = f"{row.where}: the path '{visible(row.path)}' holds {hidden}; rename the file"
+        if row.path.rpartition("/")[2].startswith("."):
+            problems[row.where] = f"{row.where}: the path {row.path!r} is of a hidden file; list the video itself"
+    refuse(problems)
+
+
 def locate(root: Path, names: Collection[str]) -> dict[str, list[str]]:
     """Find videos ``<name>.<extension>`` and folders of frames ``<name>/`` under the root: name -> relative paths.
 
-    A folder of frames is not searched, so a data set with millions of frames is found quickly.
+    Names are compared with their accents composed. Hidden files and folders are left out; links are followed, and each
+    folder is searched once. A folder of frames is not searched, so a data set with millions of frames is found quickly.
     """
     wanted = frozenset(names)
     found: dict[str, list[str]] = {}
-    for folder, folders, files in os.walk(root, followlinks=True):
-        stems = [(name, *os.path.splitext(name)) for name in files]
+    unreadable: list[OSError] = []
+    for folder, folders, files in walk(root, on_error=unreadable.append):
+        stems = [(name, *os.path.splitext(composed(name))) for name in files]
         hits = [(name, stem) for name, stem, suffix in stems if stem in wanted and suffix.lower() in EXTENSIONS]
-        hits += [(name, name) for name in folders if name in wanted]
-        folders[:] = sorted(name for name in folders if name not in wanted)
+        hits += [(name, composed(name)) for name in folders if composed(name) in wanted]
+        folders[:] = [name for name in folders if composed(name) not in wanted]
         for name, stem in sorted(hits):
-            found.setdefault(stem, []).append((Path(folder) / name).relative_to(root).as_posix())
+            found.setdefault(stem, []).append(composed((Path(folder) / name).relative_to(root).as_posix()))
+    if unreadable and len(found) < len(wanted):
+        first = unreadable[0]
+        text = "%s: %d folders cannot be read (%s: %s); videos in them count as missing"
+        logger.warning(text, root, len(unreadable), first.filename, reason_of(first))
     return found
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from reskd.data.formats.drawn import DrawnClip, Written
-from reskd.data.formats.rows import Row, Splits, choose, locate, read_json, read_text, refuse
+from reskd.data.formats.rows import HEADER_AGAIN, Row, Splits, choose, is_header, locate, read_json, read_text, refuse
 from reskd.errors import BadInput
 from reskd.recipe import DataSpec
 
@@ -69,8 +69,8 @@ def _read_numbers(file: Path) -> tuple[str, ...]:
     """The names in labels.json, ordered by their numbers. Raises BadInput unless the numbers are 0, 1, 2, ..."""
     content = read_json(file, what="an object of labels and their numbers")
     try:
-        numbers = {name: int(number) for name, number in content.items()}
-    except (AttributeError, ValueError, TypeError):
+        numbers = {name: int(str(number)) for name, number in content.items()}  # 0.9 is no number of a class
+    except (AttributeError, ValueError):
         raise BadInput(f'{file}: it must be an object like {{"Throwing something": "0", ...}}') from None
     names = sorted(numbers, key=lambda name: numbers[name])
     if not names or [numbers[name] for name in names] != list(range(len(names))):
@@ -107,7 +107,9 @@ def _read_v1(file: Path) -> Entries:
         video_id, separator, label = (part.strip() for part in line.partition(";"))
         if not line.strip():
             continue
-        if not separator or not _is_name(video_id) or not label:
+        if is_header([video_id, label], ["id", "label"]):
+            problems[where] = f"{where}: {line!r}: {HEADER_AGAIN}"
+        elif not separator or not _is_name(video_id) or not label:
             problems[where] = f"{where}: {line!r}; a line is `id;label`"
         elif video_id in found:
             problems[where] = f"{where}: id {video_id} was on line {found[video_id][0].rpartition(':')[2]} already"

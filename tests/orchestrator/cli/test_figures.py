@@ -59,6 +59,23 @@ def test_figures_of_a_sweep_go_into_its_report_run(
     assert found == {"figures/learning_curves.png", "figures/views_class_gain.png"}
 
 
+def test_a_file_to_write_to_is_a_file_and_several_figures_need_a_folder(
+    trained: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    step_id, store = rows(trained)["pixel"], trained.store.home
+    out = tmp_path / "new" / "field.png"
+    common = ("--store", store, "--out")
+    code, text = call(monkeypatch, capsys, "figures", "erf", step_id, "--clips", "1", *common, out)
+    assert (code, str(out) in text) == (0, True)
+    assert out.read_bytes().startswith(b"\x89PNG")
+    assert [path.name for path in out.parent.iterdir()] == ["field.png"]
+    code, text = call(monkeypatch, capsys, "figures", "gradcam", step_id, "--clips", "2", *common, tmp_path / "a.png")
+    assert (code, "these are 2 figures; name a folder for them" in text) == (2, True)
+    code, text = call(monkeypatch, capsys, "figures", "curves", trained.sweep.path, *common, tmp_path / "curves.pdf")
+    assert (code, "figures are PNG files; name a file that ends in .png, or a folder" in text) == (2, True)
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
 def test_a_video_is_named_by_its_path_and_a_class_by_its_name(
     trained: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -175,6 +175,8 @@ def test_profiles_are_found_by_the_names_that_devices_give_themselves(tmp_path):
     assert set(shipped_profiles()) == {"cpu", "a100", "h100", "h200"}
     with pytest.raises(BadInput, match=r"--device: 'h300' has no profile; choose cpu, a100, h100, h200, or write one"):
         load_profile("h300")
+    (tmp_path / "._h200.yaml").write_bytes(b"\0\5\x16\7")  # what a Mac leaves beside a file
+    assert profile_name_of("NVIDIA H200", folder=tmp_path) == "h200"
     (tmp_path / "h200.yaml").write_text("kind: gpu\nflops: {bf16: -1}\n")
     with pytest.raises(BadInput, match=r"h200\.yaml: "):
         load_profile("h200", folder=tmp_path)

@@ -352,7 +352,7 @@ def test_files_that_cannot_be_sweeps_are_refused_unread(tmp_path):
         load(tmp_path / "latin.yaml")
     with (tmp_path / "big.yaml").open("wb") as file:
         file.truncate(10**12)
-    with pytest.raises(BadInput, match="1000000000000 bytes are too many"):
+    with pytest.raises(BadInput, match="too long for a sweep file; the limit is 1000000 bytes"):
         load(tmp_path / "big.yaml")
 
 
@@ -482,3 +482,36 @@ def test_a_recipe_survives_being_plain_values(lr, decay, scales, seed):
 def test_a_checkpoint_survives_being_plain_values():
     recipe = Recipe(kd=KDSpec(level="pixel"), teacher=Checkpoint(checkpoint="/a.pt"))
     assert recipe_from_dict(recipe_to_dict(recipe)) == recipe
+
+
+def test_a_name_is_the_same_row_however_its_accents_are_written(tmp_path):
+    """Composed in the row, with the accent apart in the table, and as escapes in the change of the name of the data."""
+    path = tmp_path / "s.yaml"
+    path.write_text(
+        'question: q\nbase: {data: {name: "caf\\u0065\\u0301"}}\nrows: {chain: [{row: entr\u00e9e, kd.level: none}]}\n'
+        "seeds: [0]\ntables: {t: {rows: [entre\u0301e], columns: [test/top1]}}\n",
+        encoding="utf-8",
+    )
+    sweep = load(path)
+    assert sweep.tables["t"].rows == sweep.rows == ("entr\u00e9e",)
+    assert sweep.cells[0].recipe.data.name == "caf\u00e9"
+
+
+def test_a_row_name_with_a_letter_that_nobody_sees_is_refused(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text(
+        "question: q\nbase: {}\nrows: {chain: [{row: a\u200b, kd.level: none}]}\nseeds: [0]\n", encoding="utf-8"
+    )
+    with pytest.raises(BadInput, match=r"the row name 'a\\u200b' holds U\+200B ZERO WIDTH SPACE; write it without"):
+        load(path)
+
+
+def test_a_file_of_weights_is_found_whatever_form_its_name_has(tmp_path):
+    (tmp_path / "caf\u0065\u0301.pt").write_bytes(b"a")
+    path = tmp_path / "s.yaml"
+    path.write_text(
+        f"question: q\nbase: {{model.weights: {tmp_path}/caf\u00e9.pt}}\n"
+        "rows: {chain: [{row: a, kd.level: none}]}\nseeds: [0]\n",
+        encoding="utf-8",
+    )
+    assert load(path).cells[0].recipe.model.weights == f"{tmp_path}/caf\u0065\u0301.pt"

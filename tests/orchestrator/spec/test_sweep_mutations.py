@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -120,12 +119,11 @@ def test_a_file_over_one_megabyte_is_refused_without_reading_it(tmp_path: Path) 
     path = tmp_path / "large.yaml"
     path.write_bytes(b"")
     os.truncate(path, 2**40)  # a terabyte of nothing: reading them would not end
-    with pytest.raises(BadInput, match=r"large\.yaml: 1099511627776 bytes are too many"):
+    with pytest.raises(BadInput, match=r"large\.yaml: too long for a sweep file"):
         load(path)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/zero")
 def test_a_device_that_never_ends_is_refused() -> None:
-    code = "from pathlib import Path; from orchestrator.spec.yaml_text import read_yaml; read_yaml(Path('/dev/zero'))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert "BadInput: too long for a sweep file" in found.stderr
+    with pytest.raises(BadInput, match="a pipe or a device, not a file"):
+        load(Path("/dev/zero"))

@@ -104,7 +104,7 @@ def test_schema_writes_a_file_and_the_header_that_names_it(
     lr = json.loads(path.read_text())["$defs"]["Base"]["properties"]["optim.lr"]
     assert lr == {"description": "Peak learning rate.", "type": "number"}
     code, text = call(monkeypatch, capsys, "schema", path / "below_a_file.json")
-    assert (code, "cannot be written" in text) == (2, True)
+    assert (code, f"{path}: File exists; it is no folder, name another place" in text) == (2, True)
 
 
 def test_init_writes_a_sweep_that_plans_and_never_overwrites(

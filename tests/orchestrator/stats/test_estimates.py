@@ -1,12 +1,15 @@
-"""When an interval excludes zero: three seeds or more, and a mean farther from zero than the half-width."""
+"""When an interval excludes zero: three seeds or more, and a mean farther from zero than the half-width. And how a
+number is written."""
 
 from __future__ import annotations
 
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from orchestrator.stats.estimates import Estimate
+from orchestrator.stats.estimates import Estimate, number_text
 
 T_95 = 4.303
 """Two-sided 95 % quantile of Student's t with 2 degrees of freedom, as printed in tables."""
@@ -33,3 +36,16 @@ def test_three_seeds_exclude_zero_from_the_tabled_half_width_on(sign: int) -> No
 def test_an_interval_that_ends_at_zero_contains_it() -> None:
     assert estimate(0.0, 0.0, 0.0).excludes_zero is False
     assert estimate(0.1, 0.1, 0.1).excludes_zero is True
+
+
+@pytest.mark.parametrize("unit", ["%", "G", "clips/s"])
+@pytest.mark.parametrize("signed", [False, True])
+@given(value=st.floats(-1e6, 1e6))
+def test_a_number_that_rounds_to_zero_has_no_minus_sign(value: float, unit: str, signed: bool) -> None:
+    text = number_text(value, unit=unit, signed=signed)
+    assert float(text) != 0 or not text.startswith("-")
+    assert float(text) == pytest.approx(value, rel=0.05, abs=0.05)
+
+
+def test_equal_rows_have_no_negative_difference() -> None:
+    assert Estimate(((0, -0.04), (1, -0.0))).text(unit="%", signed=True) == "+0.0, +0.0"

@@ -188,3 +188,11 @@ def test_a_file_that_would_run_code_is_refused(store: Store) -> None:
     torch.save({"model": {}, "model_spec": {}, "classes": [], "x": nn.Linear(1, 1)}, store.weights(STEP))
     with pytest.raises(BadInput, match="damaged weights"):
         load_weights(store.weights(STEP))
+
+
+def test_a_sweep_with_many_changes_has_a_folder_for_its_tables(store: Store) -> None:
+    """A name of a file has at most 255 bytes; that of a sweep has all changes of --set in it."""
+    names = [f"sweep+optim.lr={'0' * 300}{end}" for end in "12"]
+    for name in ("sweep+data.train=lists_a.csv", *names):
+        store.tables(name).mkdir(parents=True)
+    assert store.tables("sweep+data.train=lists_a.csv").name == "sweep+data.train=lists_a.csv"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,38 @@ def test_a_mean_is_held_against_the_published_figure_of_the_same_data_set(
     assert code == bool(found)
 
 
+def test_a_value_by_another_protocol_than_the_sweep_asks_for_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = stored_sweep(tmp_path, "")
+    finish_pixel(stored, 0.9, 0.9, 0.9)
+    tables(stored, monkeypatch, capsys)
+    views = ("--set", "eval.views=10x3")  # no part of a step's identity
+    code, found = tables(stored, monkeypatch, capsys, "--check", *views)
+    asked = "but the sweep asks for val-f4-v10x3; test it so with `reskd eval`, for a column test/val-f4-v10x3/<metric>"
+    rows = ("baseline", "clip-level KL", "pixel-level MSE")
+    assert code == 1
+    assert [line for line in found if "stale" not in line] == [
+        f"table5: {row}, test/top1, GMACs: by the protocol val-f4-v1x1, {asked}" for row in rows
+    ]
+
+
+def test_values_by_several_protocols_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = stored_sweep(tmp_path, "")
+    finish_pixel(stored, 0.9, 0.9, 0.9)
+    step_id = stored.id_of("pixel-level MSE", 1)
+    record = {**(stored.store.done(step_id) or {}), "protocol": "val-f4-v2x3"}
+    stored.evaluate(step_id, "val-f4-v2x3", 0.9)
+    stored.store.blobs.write(f"runs/{step_id}/DONE.json", json.dumps(record).encode())
+    tables(stored, monkeypatch, capsys)
+    code, found = tables(stored, monkeypatch, capsys, "--check")
+    assert code == 1
+    start = "table5: pixel-level MSE, test/top1, GMACs: by the protocol val-f4-v1x1 and val-f4-v2x3, but the sweep asks"
+    assert [line.startswith(start) for line in found] == [True]
+
+
 def test_the_published_figure_of_another_task_is_no_measure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -193,3 +226,14 @@ def test_two_files_of_one_name_are_refused_before_they_write_over_each_other(
     assert code == 2
     assert "are both the sweep 'levels'" in text
     assert not one.store.tables("levels").exists()
+
+
+def test_what_mlflow_says_otherwise_than_the_store_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = StoredSweep(tmp_path, seeds=(0,))
+    stored.steps = prepare(stored.sweep.path, store=stored.store).steps
+    stored.finish(stored.id_of("baseline", 0), 0.5)
+    code, text = call(monkeypatch, capsys, "tables", stored.sweep.path, "--store", stored.store.home, "--check")
+    assert code == 1
+    assert "MLflow: baseline, seed 0: it has no run; `reskd publish` writes it" in text.splitlines()

@@ -95,7 +95,8 @@ def test_a_measurement_of_another_network_or_clip_is_never_shown(tmp_path, measu
 def test_what_was_not_imported_is_nothing_that_a_check_misses(tmp_path):
     stored = StoredSweep(tmp_path, text=TEXT.replace("[GMACs, bench/clips/s]", "[bench/clips/s]"))
     tables = [_table(stored)]
-    found = list(findings(tables, stored.sweep.tables, {}, tmp_path))
+    asked = dict.fromkeys(stored.sweep.rows, "val-f4-v1x1")
+    found = list(findings(tables, stored.sweep.tables, {}, tmp_path, asked=asked))
     assert found == []
 
 

@@ -110,7 +110,9 @@ def test_three_sweeps_are_one_table_side_by_side(three: list[Table]) -> None:
     assert joined.rows == ("baseline", "pixel-level MSE")
     assert joined.peers == three[0].peers
     published = [
-        text for text, name in zip(joined.cells("pixel-level MSE"), joined.headings, strict=True) if name == "published"
+        text
+        for text, name in zip(joined.cells("pixel-level MSE"), joined.headings, strict=True)
+        if name in ("ActivityNet: published", "Mini-Kinetics: published", "FCVID: published")
     ]
     assert published == ["80.0", "17.4", "75.4", "8.70", "84.4", "17.4"]
     assert joined.cells("ListenToLook (MN+RN101)")[-3:] == ["", "-", ""]

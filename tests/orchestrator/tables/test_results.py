@@ -115,6 +115,24 @@ def test_a_metric_that_is_no_column_is_there_as_it_was_recorded(stored: StoredSw
     assert (line.step_id, line.value, line.unit, line.protocol) == (step_id, 2.5, "", PROTOCOL)
 
 
+@pytest.mark.parametrize(
+    ("data", "published"),
+    [("activitynet", "80.0"), ("mini_kinetics", "80.0 (ActivityNet mAP)"), ("fcvid", "80.0 (ActivityNet mAP)")],
+)
+def test_a_published_figure_of_another_data_set_has_its_name_on_a_terminal_too(
+    tmp_path: Path, data: str, published: str
+) -> None:
+    """Table 4's figures are ActivityNet's: an mAP of 80.0 and 17.4 GMACs at 112 pixels."""
+    text = SWEEP.replace("name: demo", f"name: {data}").replace("published: table5,", "published: table4,")
+    text = text.replace("columns: [test/top1,", 'published_rows: {baseline: "112"}, columns: [test/mAP,')
+    stored = StoredSweep(tmp_path, text=text)
+    stored.finish(stored.id_of("baseline", 0), 0.5)
+    lines = list(result_lines(frame_of(stored), width=160))
+    shown = {line.split()[2]: line for line in lines if line.startswith("baseline  ") and line.split()[1] == "0"}
+    assert shown["test/mAP"].endswith(f"  {published.replace('80.0', '80')}")
+    assert shown["GMACs"].endswith(f"  {published.replace('80.0', '17.4').replace('mAP', 'GMACs')}")
+
+
 @pytest.mark.parametrize("width", [56, 80, 160])
 def test_lines_on_a_terminal_fit_and_below_them_stands_what_is_left_out(tmp_path: Path, width: int) -> None:
     name = "every level there is with and without the clips of the rare classes"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
 import socket
 import time
@@ -17,6 +18,7 @@ from orchestrator.tables.build import records_from_store
 from orchestrator.tables.write_files import write_report
 from orchestrator.tracking import publish
 from orchestrator.tracking.publish import Publisher, published_sweeps
+from orchestrator.tracking.run_diff import unlike_store
 from orchestrator.tracking.settings import MAX_NOTE, note_of, without_password
 from reskd.errors import BadInput
 from tests.support.mlflow_runs import client_of, publisher_of, run_of, runs_of
@@ -392,3 +394,46 @@ def test_messages_show_no_password():
 def test_the_protocol_of_the_figures_is_a_tag(full: StoredSweep, published: Publisher):
     tags = run_of(published, full.id_of("baseline", 0)).data.tags
     assert (tags["reskd.protocol"], tags["reskd.num_clips"], tags["reskd.num_skipped"]) == (PROTOCOL, "299", "1")
+
+
+def test_a_run_that_does_not_say_what_the_store_says_is_named_with_the_way_out(
+    empty_database: Path, tmp_path: Path
+) -> None:
+    stored = stored_with(empty_database, tmp_path)
+    for seed, value in enumerate((0.9, 0.8, math.nan)):
+        stored.finish(stored.id_of("baseline", seed), value)
+    records = records_from_store(stored.store, stored.steps)
+    publisher = publisher_of(stored)
+    unwritten = [f"MLflow: baseline, seed {seed}: it has no run; `reskd publish` writes it" for seed in range(3)]
+    assert list(unlike_store(publisher.records(), records)) == unwritten
+    assert publisher.publish()
+    assert list(unlike_store(publisher.records(), records)) == []
+    client, edited = client_of(publisher), run_of(publisher, stored.id_of("baseline", 0)).info.run_id
+    client.log_metric(edited, "test/top1", 0.999, step=99)  # the run's newest value by its step
+    client.log_metric(edited, "my own", 7.0)
+    client.set_tag(edited, "reskd.num_clips", "3")
+    (line,) = unlike_store(publisher.records(), records)
+    assert line == (
+        "MLflow: baseline, seed 0: num_clips is 3, in the store 299, test/top1 is 0.999, in the store 0.9; "
+        "`reskd publish` writes it again; if this stays, delete the run in MLflow first"
+    )
+    assert publisher_of(stored).publish()
+    (line,) = unlike_store(publisher.records(), records)
+    assert "num_clips" not in line
+    client.delete_run(edited)
+    assert publisher_of(stored).publish()
+    assert list(unlike_store(publisher.records(), records)) == []
+
+
+def test_tags_that_somebody_broke_are_one_line(empty_database: Path, tmp_path: Path) -> None:
+    stored = stored_with(empty_database, tmp_path)
+    stored.finish(stored.id_of("baseline", 0), 0.9)
+    publisher = publisher_of(stored)
+    assert publisher.publish()
+    run_id = run_of(publisher, stored.id_of("baseline", 0)).info.run_id
+    for tag, text in (("reskd.num_clips", "many"), ("reskd.cells", "[" * 9), ("reskd.evaluations", "1")):
+        client_of(publisher).set_tag(run_id, tag, text)
+        with pytest.raises(BadInput, match=r"MLflow's run 'baseline, seed 0' of levels: its tags reskd\.\* are not"):
+            publisher.records()
+        assert publisher_of(stored).publish()
+    assert publisher.records().keys() == {stored.id_of("baseline", 0)}

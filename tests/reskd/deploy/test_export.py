@@ -197,5 +197,5 @@ def test_a_file_that_export_did_not_write_is_bad_input(tmp_path: Path, format: F
 
 def test_a_file_of_torch_export_without_a_card_is_bad_input(tmp_path: Path) -> None:
     torch.export.save(torch.export.export(nn.Linear(2, 2), (torch.zeros(1, 2),)), tmp_path / "foreign.pt2")
-    with pytest.raises(BadInput, match=r"foreign\.pt2: reskd\.json in it is not"):
+    with pytest.raises(BadInput, match=r"foreign\.pt2: reskd\.json in it: not what"):
         open_exported(tmp_path / "foreign.pt2")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import shutil
 import sys
@@ -15,6 +16,7 @@ from orchestrator.cli import main as cli
 from reskd.data.manifest import Manifest
 from reskd.recipe import DataSpec
 from tests.support.exported_step import STEP_ID, FinishedStep, finished_step, no_onnx
+from tests.support.small_files import small_files
 
 Printed = tuple[int, str, str]
 """Exit code, standard output, standard error."""
@@ -98,6 +100,17 @@ def test_a_folder_is_searched_and_a_damaged_video_is_named_while_the_others_go_o
     assert code == 1
     assert "mine/[red]dog.mp4" in printed
     assert "does not decode" in printed
+
+
+def test_predictions_that_cannot_be_written_are_printed(step: FinishedStep, shell: Shell, tmp_path: Path) -> None:
+    """A disk that is full by the end must not cost the work of all videos."""
+    with small_files(20):
+        code, printed, said = shell("predict", STEP_ID, *step.videos[:2], "--csv", "classes.csv", "--top", 1)
+    assert (code, "classes.csv: File too large" in said, said.count("\n")) == (1, True, 1)
+    rows = list(csv.DictReader(io.StringIO(printed)))
+    assert [row["path"] for row in rows] == [str(video) for video in step.videos[:2]]
+    assert [row["class_1"] for row in rows] == [step.classes[number] for number in step.logits[:2].argmax(axis=1)]
+    assert not (tmp_path / "classes.csv").exists()
 
 
 def test_a_missing_package_is_one_line_with_the_command_that_installs_it(

@@ -8,6 +8,7 @@ from reskd.models.catalogue import MODELS
 from reskd.throughput.__main__ import main
 from reskd.throughput.paths import PATHS, EngineRefusal, make_ready, start_engine
 from reskd.throughput.sheet import Plan, new_sheet, table_of
+from tests.support.small_files import small_files
 
 CPU = torch.device("cpu")
 SHORT = ["--model", "tsn_mini10", "--classes", "5", "--frames", "2", "--device", "cpu", "--seconds", "0.2"]
@@ -164,3 +165,13 @@ main({[*SHORT, "--resolutions", "24", "--batch", "1", "--max-batch", "0", "--pat
 """
     ended = warm_python.run(program, folder=tmp_path, path=Path(__file__).parents[3])
     assert ended.returncode == 0, ended.stderr
+
+
+def test_a_measurement_that_cannot_be_written_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = [*SHORT, "--resolutions", "24", "--batch", "1", "--max-batch", "0", "--paths", "fp32"]
+    with small_files(20), pytest.raises(SystemExit) as stopped:
+        main([*options, "--json", str(tmp_path / "a.json")])
+    printed = capsys.readouterr()
+    assert stopped.value.code == 1
+    assert "fp32" in printed.out
+    assert f"reskd.throughput: {tmp_path}/a.json: File too large" in printed.err

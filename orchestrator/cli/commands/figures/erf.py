@@ -11,9 +11,9 @@ from orchestrator.cli.commands.figures.shared import (
     Out,
     Steps,
     Videos,
-    figure_folder,
     networks_and_clips,
     tell_step_figures,
+    write_figures,
 )
 from orchestrator.cli.inputs import open_store
 from orchestrator.cli.options import StoreFolder, TrackingUri
@@ -37,5 +37,5 @@ def erf(
 
     home = open_store(store)
     networks, found = networks_and_clips(home, steps, videos, num=clips, root=data_root)
-    paths = write_fields(networks, found, figure_folder(home, out), place=at)
+    paths = write_figures(home, out, "figures", lambda folder: write_fields(networks, found, folder, place=at))
     tell_step_figures(home, networks, paths, tracking_uri)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,7 +28,14 @@ Videos = Annotated[
 DataRoot = Annotated[
     Path | None, typer.Option("--data-root", help="Folder of the validation videos, if it has changed.")
 ]
-Out = Annotated[Path | None, typer.Option("--out", help="Folder to write to. Default: a folder in <store>/tables.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", help="Folder to write to, or a file x.png for a single figure. Default: a folder in <store>/tables."
+    ),
+]
+PNG = ".png"
+OTHER_PICTURES = (".jpg", ".jpeg", ".pdf", ".svg", ".eps", ".gif", ".webp", ".tif", ".tiff")
 
 
 def networks_and_clips(
@@ -41,13 +49,25 @@ def networks_and_clips(
     return networks, validation_clips(home, networks[0], num=num, root=root)
 
 
-def figure_folder(home: Store, out: Path | None) -> Path:
-    folder = out or home.tables("figures")
-    try:
+def write_figures(home: Store, out: Path | None, name: str, write: Callable[[Path], list[Path]]) -> list[Path]:
+    """Let ``write`` write its figures into the folder ``out``, or the only one into the file ``out``, and return them.
+
+    Without ``out``, the folder is the store's one of that name. Raises BadInput if several figures were one file.
+    """
+    suffix = "" if out is None or out.is_dir() else out.suffix.lower()
+    if suffix in OTHER_PICTURES:
+        raise BadInput(f"--out {out}: figures are PNG files; name a file that ends in .png, or a folder")
+    if out is None or suffix != PNG:
+        folder = out or home.tables(name)
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"{folder}: cannot be written ({error.strerror}); name another folder with --out") from error
-    return folder
+        return write(folder)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".figures-") as beside:
+        paths = write(Path(beside))
+        if len(paths) != 1:
+            raise BadInput(f"--out {out}: these are {len(paths)} figures; name a folder for them")
+        paths[0].replace(out)
+    return [out]
 
 
 def tell_step_figures(
@@ -77,8 +97,7 @@ def draw_sweep_figures(
 
     home = open_store(store)
     prepared = open_sweep(sweep, changes, home)
-    folder = figure_folder(home, out or home.tables(prepared.sweep.name))
-    paths = write_sweep_figures(prepared, kind, folder)
+    paths = write_figures(home, out, prepared.sweep.name, lambda folder: write_sweep_figures(prepared, kind, folder))
     for path in paths:
         console.print(str(path), markup=False, soft_wrap=True)
     publisher = Publisher(home, sweep=prepared.sweep, steps=prepared.steps, tracking_uri=tracking_uri)

@@ -125,7 +125,7 @@ def _show_published(costs: list[PublishedCost]) -> None:
         far = abs(cost.deviation) > TOLERANCE
         table.add_row(
             *(cost.table, cost.row, cost.column, network),
-            *(f"{cost.published:g}", f"{cost.gmacs:.4g}", f"{100 * cost.deviation:+.2f} %"),
+            *(f"{cost.published:g}", f"{cost.gmacs:.4g}", f"{100 * cost.deviation:+z.2f} %"),
             f"{cost.gmacs_with_attention:.4g}",
             style="red" if far else None,
         )

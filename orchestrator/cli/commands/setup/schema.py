@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.console import console
-from reskd.errors import BadInput
 
 
 def schema(
@@ -20,10 +19,7 @@ def schema(
     from orchestrator.spec.json_schema import sweep_schema
     from reskd.files import write_atomic
 
-    try:
-        write_atomic(file, json.dumps(sweep_schema(), indent=1) + "\n")
-    except OSError as error:
-        raise BadInput(f"{file}: cannot be written ({error.strerror}); name another file") from error
+    write_atomic(file, json.dumps(sweep_schema(), indent=1) + "\n")
     console.print(f"wrote {file}; first line of a sweep file, for editors with a YAML language server:", markup=False)
     # On its own line without wrapping, so that it can be copied.
     print(f"# yaml-language-server: $schema={file.absolute()}")

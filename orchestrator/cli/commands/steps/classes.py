@@ -42,6 +42,8 @@ def classes(
     """Show a finished step class by class: accuracy, average precision, and which classes are confused."""
     from reskd.evaluation.paired_tests import class_scores, confusion
 
+    if csv_folder is not None and csv_folder.suffix.lower() == ".csv" and not csv_folder.is_dir():
+        raise BadInput(f"--csv {csv_folder}: these are two files; name a folder for them")
     judged = stored_judgement_of(open_store(store), step, protocol)
     scores = class_scores(judged.logits, judged.targets, classes=judged.classes)
     matrix = confusion(judged.logits, judged.targets)
@@ -99,11 +101,8 @@ def _write_csv(folder: Path, judged: StoredJudgement, table: list[dict], matrix:
     stem = f"{judged.step_id}-{judged.protocol}"
     rows = [list(table[0]), *(["" if value is None else value for value in row.values()] for row in table)]
     confusion = [["true", *judged.classes], *([name, *row] for name, row in zip(judged.classes, matrix, strict=True))]
-    try:
-        write_atomic(folder / f"{stem}-classes.csv", _csv(rows))
-        write_atomic(folder / f"{stem}-confusion.csv", _csv(confusion))
-    except OSError as error:
-        raise BadInput(f"--csv {folder}: cannot be written ({error.strerror}); name another folder") from error
+    write_atomic(folder / f"{stem}-classes.csv", _csv(rows))
+    write_atomic(folder / f"{stem}-confusion.csv", _csv(confusion))
 
 
 def _csv(rows: Iterable[Iterable[object]]) -> str:

@@ -41,8 +41,8 @@ def compare(
     table.add_row(pair[1].step_id, f"{100 * paired.accuracy_second:.1f}", str(paired.only_second))
     console.print(table)
     console.print(
-        f"difference {100 * paired.difference:+.1f} points, 95 % interval {100 * paired.low:+.1f} to "
-        f"{100 * paired.high:+.1f} (bootstrap over clips); McNemar's exact test p = {paired.p_value:.3g}"
+        f"difference {100 * paired.difference:+z.1f} points, 95 % interval {100 * paired.low:+z.1f} to "
+        f"{100 * paired.high:+z.1f} (bootstrap over clips); McNemar's exact test p = {paired.p_value:.3g}"
     )
     console.print("Both cover the choice of clips for these two models, not the choice of seeds.")
     if any(left_out):

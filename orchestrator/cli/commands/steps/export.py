@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from orchestrator.cli.commands.steps.shared import check_writable, readable, weights_of
+from orchestrator.cli.commands.steps.shared import check_writable, weights_of
 from orchestrator.cli.console import console
 from orchestrator.cli.options import StoreFolder
 from reskd.errors import BadInput
@@ -31,9 +31,8 @@ def export(
 
     if format == "onnx":
         require_onnx()
-    with readable():
-        weights, recipe = weights_of(step, store)
-        trained = load_trained(weights, recipe=recipe)
+    weights, recipe = weights_of(step, store)
+    trained = load_trained(weights, recipe=recipe)
     card = trained.card
     path = output or Path(f"{card.model}-{card.step_id}.{format}")
     check_writable(path, option="--output")

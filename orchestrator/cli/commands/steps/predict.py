@@ -15,7 +15,7 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cli.commands.steps.shared import EXPORTED, check_writable, readable, weights_of
+from orchestrator.cli.commands.steps.shared import EXPORTED, check_writable, weights_of
 from orchestrator.cli.console import console, error_console
 from orchestrator.cli.options import AsJson, StoreFolder
 from reskd.errors import BadInput
@@ -45,10 +45,9 @@ def predict(
     from reskd.deploy.predict import find_videos, open_model
     from reskd.deploy.predict import predict as predictions_of
 
-    with readable():
-        videos = find_videos(path)
-        file = Path(model) if Path(model).suffix in EXPORTED else weights_of(model, store)[0]
-        logits, card = open_model(file)
+    videos = find_videos(path)
+    file = Path(model) if Path(model).suffix in EXPORTED else weights_of(model, store)[0]
+    logits, card = open_model(file)
     if csv_file is not None:
         check_writable(csv_file, option="--csv")
     running = predictions_of(logits, card, videos, workers=workers)
@@ -59,7 +58,7 @@ def predict(
     if as_json:
         print(json.dumps({"step_id": card.step_id, "videos": _rows(found, card.classes, num_shown)}, indent=1))
     elif csv_file is not None:
-        write_atomic(csv_file, _csv(found, card.classes, num_shown))
+        _write(csv_file, _csv(found, card.classes, num_shown))
         console.print(f"{csv_file}: {len(found)} videos", markup=False, soft_wrap=True)
     else:
         console.print(_table(found, card.classes, num_shown))
@@ -68,6 +67,15 @@ def predict(
     if failed:
         error_console.print(f"{len(failed)} of {len(found)} videos do not decode", markup=False)
         raise typer.Exit(1)
+
+
+def _write(file: Path, content: bytes) -> None:
+    """Write the file. If that fails, as on a disk that is full by now, print its lines: no prediction is lost."""
+    try:
+        write_atomic(file, content)
+    except OSError:
+        print(content.decode(errors="backslashreplace"), end="")
+        raise
 
 
 def _rows(found: Sequence[Prediction], classes: Sequence[str], top: int) -> list[Json]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,14 +47,6 @@ def weights_of(named: str, store: str | None) -> tuple[Path, Json | None]:
     where = open_store(store)
     step_id = finished_step(where, named)
     return where.weights(step_id), (where.identity(step_id) or {}).get("payload")
-
-
-@contextmanager
-def readable() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise BadInput(f"{error.filename}: cannot be read ({error.strerror})") from error
 
 
 def check_writable(path: Path, *, option: str) -> None:

@@ -32,7 +32,7 @@ def plan(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Plan to try failed steps again.")] = False,
     device: Device = None,
     devices: Devices = None,
-    clips: ClipsAre = "packed",
+    clips: ClipsAre = None,
     budget: Budget = None,
     as_json: AsJson = False,
     smoke: Smoke = False,

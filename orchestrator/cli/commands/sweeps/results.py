@@ -11,7 +11,7 @@ from orchestrator.cli.console import console
 from orchestrator.cli.inputs import open_store, open_sweep
 from orchestrator.cli.options import Changes, StoreFolder, SweepFile, TrackingUri
 from orchestrator.cli.show_results import result_lines
-from reskd.errors import BadInput
+from reskd.files import write_atomic
 
 File = Annotated[Path | None, typer.Option(metavar="FILE", help="Write all columns to this file.")]
 
@@ -32,12 +32,9 @@ def results(
     from orchestrator.experiment.results import results_of
 
     frame = results_of(open_sweep(sweep, changes, open_store(store)), source=source, tracking_uri=tracking_uri)
-    for path, write in ((csv, lambda to: frame.to_csv(to, index=False)), (parquet, frame.to_parquet)):
+    for path, content in ((csv, lambda: frame.to_csv(index=False)), (parquet, frame.to_parquet)):
         if path is not None:
-            try:
-                write(path)
-            except OSError as error:
-                raise BadInput(f"{path}: cannot be written ({error.strerror or error}); name another file") from error
+            write_atomic(path, content())
             console.print(f"{len(frame)} results in {path}", markup=False)
     if csv is None and parquet is None:
         for line in result_lines(frame, width=console.width):

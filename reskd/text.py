@@ -1,0 +1,73 @@
+"""Names in one form: accents composed with their letters (Unicode NFC), and every letter visible."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+
+INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp", "Zs"})
+"""Unicode's categories of letters that nobody sees in a name, or that look like a space: control and format letters,
+half a letter (a byte that is not UTF-8), separators."""
+JOINERS = ("\N{ZERO WIDTH NON-JOINER}", "\N{ZERO WIDTH JOINER}")
+"""They change the shape of the letters around them, in Persian or Hindi and in emoji, so they belong into words."""
+MAX_NAME_BYTES = 100
+"""Longest name of ours inside a file's name. File systems allow 255 bytes, and hashes and endings are added."""
+
+MAX_MADE_BYTES = 200
+"""Longest name that is made of others, such as that of a sweep and its changes."""
+
+
+def composed(text: str) -> str:
+    """The text in Unicode's form NFC: "e" and its accent are one letter. In file names of a Mac they are two."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def invisible_letter(text: str) -> str | None:
+    """The first letter of a name that cannot be seen, such as `U+200B ZERO WIDTH SPACE`; None if all can.
+
+    A plain space is no such letter, nor is a joiner between two letters of a script that is joined.
+    """
+    if text.isprintable():  # the usual case
+        return None
+    for place, letter in enumerate(text):
+        if letter == " " or unicodedata.category(letter) not in INVISIBLE:
+            continue
+        around = text[max(0, place - 1) : place] + text[place + 1 : place + 2]
+        if letter in JOINERS and len(around) == 2 and not any(each.isascii() for each in around):
+            continue
+        return f"U+{ord(letter):04X} {unicodedata.name(letter, _kind(letter))}"
+    return None
+
+
+def visible(text: str) -> str:
+    """The text for a message: one line, and letters that cannot be seen as escapes, such as `\\u200b`."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter == " " or letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def file_name_fault(name: str) -> str | None:
+    """Why a name cannot be that of a file or folder of ours; None if it can."""
+    hidden = invisible_letter(name)
+    if not name.strip():
+        return "it is empty"
+    if name in (".", "..") or "/" in name or "\\" in name:
+        return "it is a path"
+    if hidden is not None:
+        return f"it holds {hidden}"
+    if len(name.encode()) > MAX_NAME_BYTES:
+        return f"it is longer than {MAX_NAME_BYTES} bytes"
+    return None
+
+
+def file_name_of(text: str) -> str:
+    """A name for a file or folder made of a text of any length. A text that is too long is cut and gets its hash."""
+    name = text.replace("/", "_")
+    if len(name.encode()) <= MAX_MADE_BYTES:
+        return name
+    end = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return f"{name.encode()[: MAX_MADE_BYTES - 9].decode(errors='ignore')}-{end}"
+
+
+def _kind(letter: str) -> str:
+    return "half a letter, of a name that is not UTF-8" if unicodedata.category(letter) == "Cs" else "a control letter"

@@ -1,0 +1,67 @@
+"""Names in one form: composed accents, visible letters, and names that are no paths."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reskd.errors import BadInput
+from reskd.recipe import DataSpec
+from reskd.text import composed, file_name_of, invisible_letter, visible
+
+
+def test_both_ways_to_write_an_accent_become_one() -> None:
+    assert composed("caf\u0065\u0301") == composed("caf\u00e9") == "caf\u00e9"
+
+
+@pytest.mark.parametrize(
+    ("name", "letter"),
+    [
+        ("run\u200b", "U+200B ZERO WIDTH SPACE"),
+        ("\ufeffrun", "U+FEFF ZERO WIDTH NO-BREAK SPACE"),
+        ("a\u00a0b", "U+00A0 NO-BREAK SPACE"),
+        ("a\u200db", "U+200D ZERO WIDTH JOINER"),
+        ("a\u202eb", "U+202E RIGHT-TO-LEFT OVERRIDE"),
+        ("a\nb", "U+000A a control letter"),
+        ("a\x00", "U+0000 a control letter"),
+        (b"caf\xe9".decode(errors="surrogateescape"), "U+DCE9 half a letter, of a name that is not UTF-8"),
+    ],
+)
+def test_a_letter_that_nobody_sees_is_named(name: str, letter: str) -> None:
+    assert invisible_letter(name) == letter
+    assert visible(name).isascii()
+    assert visible(name).isprintable()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "pushing left to right",
+        "打篮球",
+        "\u0645\u06cc\u200c\u0631\u0648\u0645",  # Persian "I go": its two parts are not joined
+        "\u0915\u094d\u200d\u0937",  # Devanagari, a joined form
+        "\U0001f468\u200d\U0001f373",  # the emoji of a cook
+    ],
+)
+def test_words_of_every_script_are_visible(name: str) -> None:
+    assert invisible_letter(name) is None
+
+
+@given(st.text(alphabet=st.characters(min_codepoint=32, max_codepoint=126)))
+def test_plain_ascii_is_never_changed_nor_refused(name: str) -> None:
+    assert (composed(name), invisible_letter(name), visible(name)) == (name, None, name)
+
+
+@pytest.mark.parametrize("name", ["", " ", ".", "..", "../kinetics", "a/b", "/data", "a\\b", "a\x00", "n" * 300])
+def test_a_data_sets_name_is_no_path(name: str) -> None:
+    with pytest.raises(BadInput, match=r"data\.name must be a folder's name"):
+        DataSpec(name=name)
+
+
+@given(st.text(st.characters(exclude_categories=["C"]), min_size=1, max_size=400))
+def test_a_name_of_any_length_names_a_file_and_stays_apart_from_others(text: str) -> None:
+    name = file_name_of(text)
+    assert (0 < len(name.encode()) <= 255, "/" in name) == (True, False)
+    assert len(text.encode()) > 200 or name == text.replace("/", "_")
+    assert file_name_of(text * 9 + "a") != file_name_of(text * 9 + "b")

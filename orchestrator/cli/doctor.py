@@ -151,7 +151,7 @@ def _imports(what: str, module: str) -> Finding:
     code = f"import {module}; print({module}.__version__)"
     try:
         result = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, timeout=IMPORT_TIMEOUT_S, check=False
+            [sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=IMPORT_TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired:
         return Finding(what=what, verdict="missing", found=f"no import within {IMPORT_TIMEOUT_S:.0f} s", do=INSTALL)

@@ -61,7 +61,7 @@ class BenchFigure(NamedTuple):
 def read_bench_file(path: Path) -> tuple[BenchFile, dict[str, Any]]:
     """The measurements of a file and its JSON text. Raises BadInput with the file, the field and the way out."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror}); name one of reskd.throughput") from error
     except ValueError as error:

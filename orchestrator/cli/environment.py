@@ -1,9 +1,10 @@
 """Settles what a command takes from its environment, before anything heavy is loaded: streams, proxies, rights of
-files, the folder for temporary files."""
+files, the folder for temporary files, the home folder."""
 
 from __future__ import annotations
 
 import atexit
+import getpass
 import io
 import locale
 import os
@@ -19,6 +20,8 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 MAX_TEMPORARY = 37
 """Most bytes of a folder in which Ray's sockets fit. A socket's path may have 107 bytes; Ray takes 68 more for
 /ray/session_2026-11-30_20-13-44_123456_1234567/sockets/plasma_store, and 2 to number them."""
+NO_HOME = Path("/nonexistent")
+"""Debian's home folder of users that have none."""
 SHORT_PLACES = ("/tmp", "/var/tmp", "/dev/shm")
 
 
@@ -31,7 +34,9 @@ def settle() -> list[str]:
     os.environ["PYTHONUTF8"] = "1"  # for the processes that this one starts
     _reach_loopback_directly()
     _check_umask()
-    return _temporary_folder()
+    said = _temporary_folder()
+    _do_without_home()
+    return said
 
 
 def _streams() -> None:
@@ -99,13 +104,36 @@ def _short_link(folder: Path, *, name: str) -> Path:
     """A link to the folder with a short path of its own, which is deleted when this process ends."""
     for place in SHORT_PLACES:
         try:
-            home = Path(tempfile.mkdtemp(prefix="reskd-", dir=place))
+            link = _own_folder(place) / "t"
         except OSError:
             continue
-        atexit.register(shutil.rmtree, home, ignore_errors=True)
-        link = home / "t"
         link.symlink_to(folder.absolute())
         return link
     raise BadInput(
         f"{name}={folder} is longer than {MAX_TEMPORARY} bytes, too long for Ray's sockets; set it to a short folder"
     )
+
+
+def _own_folder(place: str) -> Path:
+    """A new folder of this process's own, which is deleted when it ends."""
+    folder = Path(tempfile.mkdtemp(prefix="reskd-", dir=place))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _do_without_home() -> None:
+    """Let other people's packages load where the user has no home folder, no name, or may not write there.
+
+    What really needs a folder, downloaded weights and the cache of a store in a bucket, says so when it is needed.
+    """
+    try:
+        home = Path.home()
+    except RuntimeError:  # HOME is not set, and the user is in no list; Ray looks for the folder while it is loaded
+        home = NO_HOME
+        os.environ["HOME"] = str(home)
+    if not os.access(home, os.W_OK | os.X_OK):
+        os.environ.setdefault("MPLCONFIGDIR", str(_own_folder(tempfile.gettempdir())))
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["LOGNAME"] = str(os.geteuid())

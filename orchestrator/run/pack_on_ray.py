@@ -10,7 +10,7 @@ from pathlib import Path
 
 import ray
 
-from orchestrator.run.ray_address import refuse_address, without_token
+from orchestrator.run.ray_address import settled_address, without_token
 from reskd.data.pack import DIED, Job, PackAll, Packed, pack_alone
 from reskd.data.pack_record import PackSettings, read_settings
 from reskd.errors import BadInput
@@ -29,7 +29,7 @@ def ray_packing(address: str, target: Path) -> Iterator[PackAll]:
 
     Raises BadInput if there is no cluster.
     """
-    refuse_address(address, where="--address", from_outside=True)
+    address = settled_address(address, where="--address", from_outside=True)
     without_token()
     try:
         ray.init(

@@ -84,6 +84,11 @@ def _check_bucket(store: Store) -> None:
 
     assert isinstance(store.blobs, ObjectBlobs)
     store.blobs.check()
+    make_cache(store)
+
+
+def make_cache(store: Store) -> None:
+    """Make the folder of this machine for a store in a bucket. Raises BadInput if it cannot be written."""
     try:
         store.home.mkdir(parents=True, exist_ok=True)
         (store.home / "url").write_text(f"{store.address}\n", encoding="utf-8")

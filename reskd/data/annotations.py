@@ -48,14 +48,14 @@ def data_root(spec: DataSpec) -> Path:
     Raises BadInput if neither is set.
     """
     if spec.root is not None:
-        return Path(spec.root).expanduser().absolute()
+        return Path(os.path.expanduser(spec.root)).absolute()
     shelf = os.environ.get(DATA_VARIABLE)
     if not shelf:
         raise BadInput(
             f"data.root is not set, nor is the environment variable {DATA_VARIABLE}; set data.root to the folder of "
             f"data set {spec.name!r}, or {DATA_VARIABLE} to the folder that {spec.name!r} lies in"
         )
-    return Path(shelf).expanduser().absolute() / spec.name
+    return Path(os.path.expanduser(shelf)).absolute() / spec.name
 
 
 def load_annotations(spec: DataSpec) -> Annotations:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import getpass
 import http.server
 import io
 import locale
 import os
+import pwd
 import socket
 import subprocess
 import sys
@@ -19,6 +21,7 @@ import requests
 
 from orchestrator.cli import environment
 from orchestrator.cli.environment import MAX_TEMPORARY, settle
+from orchestrator.store.open import make_cache, store_of
 from orchestrator.tracking.ui import answers
 from reskd.errors import BadInput
 from tests.support.ports import free_port
@@ -120,6 +123,42 @@ def test_without_any_place_for_a_short_name_the_line_says_so(tmp_path: Path, mon
     os.environ["TMPDIR"] = str(long)
     with pytest.raises(BadInput, match=rf"TMPDIR={long} is longer than {MAX_TEMPORARY} bytes"):
         settle()
+
+
+def test_a_user_without_a_home_or_a_name_gets_what_packages_ask_for_while_they_load(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("HOME", "LOGNAME", "USER", "LNAME", "USERNAME", "MPLCONFIGDIR"):
+        os.environ.pop(name, None)
+
+    def unknown(number: int) -> pwd.struct_passwd:
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)  # as of a number that a container was given
+    with pytest.raises(RuntimeError):
+        Path.home()
+    settle()
+    assert Path("~/ray_results").expanduser() == Path("/nonexistent/ray_results")
+    assert getpass.getuser() == str(os.geteuid())
+    assert Path(os.environ["MPLCONFIGDIR"]).is_dir()
+
+
+def test_a_home_that_cannot_be_written_stays_the_home_and_figures_need_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/proc/nowhere")
+    monkeypatch.delenv("MPLCONFIGDIR", raising=False)
+    assert settle() == []
+    assert os.environ["HOME"] == "/proc/nowhere"
+    assert os.access(os.environ["MPLCONFIGDIR"], os.W_OK)
+
+
+def test_a_store_in_a_bucket_needs_a_folder_and_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RESKD_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/proc/nowhere")
+    store = store_of("s3://bucket/store")
+    assert store.home.is_relative_to("/proc/nowhere/.cache/reskd")
+    with pytest.raises(BadInput, match=r"^/proc/nowhere/.cache/reskd/\w+: cannot be written .*; set RESKD_CACHE$"):
+        make_cache(store)
 
 
 def test_a_umask_that_takes_a_persons_own_rights_is_refused() -> None:

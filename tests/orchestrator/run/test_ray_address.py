@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 
 import pytest
 
-from orchestrator.run.ray_address import cluster_address, joins_cluster, refuse_address, without_token
+from orchestrator.run.ray_address import (
+    choose_found,
+    cluster_address,
+    joins_cluster,
+    settled_address,
+    without_token,
+)
 from reskd.errors import BadInput
 from tests.support.ports import free_port
 
@@ -51,20 +58,64 @@ def test_an_empty_address_and_local_mean_a_ray_of_our_own(
     assert cluster_address() == address
 
 
-def test_an_address_where_somebody_listens_or_that_is_a_word_of_rays_is_let_through() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        refuse_address(f"127.0.0.1:{port}", where="RAY_ADDRESS")
-        refuse_address(f"ray://127.0.0.1:{port}", where="--address", from_outside=True)
-    for address in ("auto", "local"):
-        refuse_address(address, where="--address")
+def answering(answer: bytes) -> socket.socket:
+    """A server on loopback that sends the answer to whoever connects, once, and closes."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(100)
+            connection.sendall(answer)
+
+    threading.Thread(target=serve, daemon=True).start()
+    return server
+
+
+SETTINGS_OF_A_GRPC_SERVER = bytes([0, 0, 6, 4, 0, 0, 0, 0, 0]) + bytes([0, 5, 0, 0, 64, 0])
+"""A SETTINGS frame with one setting (RFC 9113, sections 4.1 and 6.5): length 6, type 4, no flags, stream 0."""
+
+
+@pytest.mark.parametrize(("start", "where"), [("", "RAY_ADDRESS"), ("ray://", "--address")])
+def test_an_address_where_a_grpc_server_answers_is_let_through(start: str, where: str) -> None:
+    with answering(SETTINGS_OF_A_GRPC_SERVER) as server:
+        address = f"{start}127.0.0.1:{server.getsockname()[1]}"
+        assert settled_address(address, where=where, from_outside=where == "--address") == address
+    assert settled_address("local", where=where) == "local"
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"", b"SSH-2.0-OpenSSH_9.6\r\n"])
+def test_another_program_that_listens_is_not_taken_for_ray(answer: bytes) -> None:
+    with answering(answer) as server, pytest.raises(BadInput, match="answers, but is no Ray"):
+        settled_address(f"127.0.0.1:{server.getsockname()[1]}", where="RAY_ADDRESS")
+
+
+@pytest.mark.parametrize(
+    ("running", "recorded", "chosen"),
+    [
+        (["a:1"], None, "a:1"),
+        (["a:1"], "a:1", "a:1"),
+        (["a:1"], "ended:1", "a:1"),
+        (["a:1", "b:2"], "b:2", "b:2"),
+        ([], "in another container:1", "in another container:1"),
+        ([], None, "no Ray runs here"),
+        (["a:1", "b:2"], None, r"2 run here \(a:1, b:2\)"),
+        (["a:1", "b:2"], "ended:1", r"2 run here \(a:1, b:2\)"),
+    ],
+)
+def test_auto_is_the_ray_that_runs_here_if_that_is_clear(running: list[str], recorded: str | None, chosen: str) -> None:
+    if " here" in chosen:
+        with pytest.raises(BadInput, match=f"RAY_ADDRESS auto: {chosen}; .*unset RAY_ADDRESS"):
+            choose_found(running, recorded, where="RAY_ADDRESS")
+    else:
+        assert choose_found(running, recorded, where="RAY_ADDRESS") == chosen
 
 
 @pytest.mark.parametrize("start", ["", "ray://"])
 def test_an_address_where_nobody_listens_is_refused_by_what_it_was_given_as(start: str) -> None:
     address = f"{start}127.0.0.1:{free_port()}"
     with pytest.raises(BadInput, match=rf"--address {address}: nobody answers .*`ray start --head`"):
-        refuse_address(address, where="--address", from_outside=True)
+        settled_address(address, where="--address", from_outside=True)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +136,7 @@ def test_an_address_where_nobody_listens_is_refused_by_what_it_was_given_as(star
 )
 def test_what_a_run_cannot_join_is_refused_in_one_line_with_the_way_out(address: str, reason: str) -> None:
     with pytest.raises(BadInput) as error:
-        refuse_address(address, where="RAY_ADDRESS")
+        settled_address(address, where="RAY_ADDRESS")
     said = str(error.value)
     assert said.startswith(f"RAY_ADDRESS {address}: ")
     assert reason in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,12 +36,12 @@ def run(
     interrupted and trains rows or seeds that were added.
     """
     from orchestrator.experiment.one_schedule import in_one_schedule
-    from orchestrator.run.ray_address import VARIABLE, cluster_address, refuse_address
+    from orchestrator.run.ray_address import VARIABLE, cluster_address, settled_address
     from orchestrator.run.shared_paths import refuse_relative_store
 
     cluster = cluster_address()
     if cluster is not None:
-        refuse_address(cluster, where=VARIABLE)
+        cluster = os.environ[VARIABLE] = settled_address(cluster, where=VARIABLE)
         refuse_relative_store(store)
     if smoke:
         tracking_uri = None  # its runs are no results, so they stay in its own store

@@ -8,7 +8,7 @@ import tempfile
 import unicodedata
 from pathlib import Path
 
-from orchestrator.store.shared_folder import closed, refuse_closed, write_for_group
+from orchestrator.store.shared_folder import closed, refuse_closed
 from orchestrator.store.store import DEFAULT_STORE, SCHEMES, STORE_VARIABLE, LeasedStore, Store
 from reskd.errors import BadInput
 
@@ -51,10 +51,7 @@ def store_of(address: str) -> Store:
 
 def leased_store(address: str, *, owner_id: str) -> LeasedStore:
     """The store at an address, for the workers of run `owner_id`: each write checks the run's lease."""
-    store = store_of(address)
-    if not is_bucket(address):
-        write_for_group(store.home)
-    return LeasedStore(store, owner_id=owner_id)
+    return LeasedStore(store_of(address), owner_id=owner_id)
 
 
 def store_at(named: str | Path | None) -> Store:
@@ -67,7 +64,6 @@ def store_at(named: str | Path | None) -> Store:
         return store
     try:
         store.home.mkdir(parents=True, exist_ok=True)
-        write_for_group(store.home)
         with tempfile.TemporaryFile(dir=store.home):
             pass
         refuse_closed((store.home / name for name in WRITTEN), store=store.home)

@@ -23,7 +23,7 @@ from typing import Any
 from orchestrator.spec.identity import canonical_json
 from orchestrator.spec.steps import StepStatus
 from orchestrator.store.lease import Lease, LeaseBlob, leases, read_lease
-from orchestrator.store.shared_folder import refuse_closed
+from orchestrator.store.shared_folder import refuse_closed, write_for_group
 from reskd.blobs import LOCK, Blobs, FolderBlobs
 from reskd.checkpoint import StepRecords
 from reskd.data.manifest import Manifest, manifest_bytes
@@ -40,11 +40,14 @@ SCHEMES = ("s3", "gs", "az")
 class Store(StepRecords):
     """Steps, leases and manifests in ``blobs``; everything else in a folder of this machine, ``home``.
 
-    Without ``blobs`` the store is a folder, and everything lies in ``home``.
+    Without ``blobs`` the store is a folder, and everything lies in ``home``. If the folder's group may write into it,
+    the group may change everything that this process writes from then on.
     """
 
     def __init__(self, home: Path, blobs: Blobs | None = None) -> None:
         self.home = home.absolute()
+        if blobs is None:
+            write_for_group(self.home)
         super().__init__(blobs or FolderBlobs(self.home), prefix="runs/")
 
     @property

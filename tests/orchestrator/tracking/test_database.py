@@ -19,7 +19,6 @@ from mlflow import MlflowClient
 from mlflow.tracking._tracking_service import utils
 from sqlalchemy.engine import make_url
 
-from orchestrator.store.open import store_at
 from orchestrator.store.step_record import records_from_store
 from orchestrator.store.store import Store
 from orchestrator.tracking.database import check_uri, client_of, file_of, shown, uri_of
@@ -183,8 +182,7 @@ def test_everything_that_is_published_can_be_written_by_the_group_of_the_stores_
         for path in (stored.store.home, *stored.store.home.rglob("*")):
             path.chmod(0o2775 if path.is_dir() else 0o664)
         stored.store.mlflow_db.touch(mode=0o644)  # as SQLite made it for earlier versions
-        store_at(stored.store.home)
-        publish_all(stored)
+        publish_all(StoredSweep(tmp_path, seeds=(0,), text=TEXT))
     finally:
         os.umask(before)
     closed = [path.name for path in stored.store.home.rglob("*") if not path.stat().st_mode & stat.S_IWGRP]

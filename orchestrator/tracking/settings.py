@@ -66,8 +66,12 @@ def configure() -> None:
 
 
 def refuse_files(uri: str) -> None:
-    """Raise BadInput for the URI of a folder of files, which MLflow no longer writes."""
-    if urlsplit(uri).scheme in ("", "file") and not uri.startswith("databricks"):
+    """Raise BadInput for the URI of a folder of files, which MLflow no longer writes, and for what is no URI."""
+    try:
+        scheme = urlsplit(uri).scheme
+    except ValueError as error:  # such as http://[::1:5000
+        raise BadInput(f"tracking URI {without_password(uri)}: {error}") from error
+    if scheme in ("", "file") and not uri.startswith("databricks"):
         raise BadInput(
             f"tracking URI {uri}: MLflow no longer keeps runs in a folder of files; name a server (http://host:5000) "
             f"or a database (sqlite:////folder/mlflow.db), or unset {URI_VARIABLE} to use the store's own database"
@@ -76,8 +80,7 @@ def refuse_files(uri: str) -> None:
 
 def without_password(uri: str) -> str:
     """The URI without its password, for messages."""
-    parts = urlsplit(uri)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if "@" in parts.netloc else uri
+    return re.sub("//[^/]*@", "//", uri, count=1)
 
 
 def first_line(error: BaseException) -> str:

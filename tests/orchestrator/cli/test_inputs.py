@@ -33,3 +33,8 @@ def test_places_that_a_person_names_are_not_repeated(
 def test_a_folder_of_files_left_in_the_environment_is_refused_with_the_way_out(uri: str) -> None:
     with pytest.raises(BadInput, match=r"no longer keeps runs in a folder of files; .*unset MLFLOW_TRACKING_URI"):
         say_taken(store=None, tracking_uri=uri)
+
+
+def test_what_is_no_uri_is_refused_without_its_password() -> None:
+    with pytest.raises(BadInput, match=r"^tracking URI http://\[::1:5000: "):
+        say_taken(store=None, tracking_uri="http://me:secret@[::1:5000")

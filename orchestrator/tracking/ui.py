@@ -53,7 +53,7 @@ def serve(store: Store, *, port: int, console: Console) -> int:
     command += ["--artifacts-destination", store.artifacts.as_uri(), "--uvicorn-opts", QUIET]
     console.print("starting MLflow ...", markup=False)
     # In its own session, so that Ctrl-C reaches only this process, which then ends all of the server's processes.
-    server = subprocess.Popen(command, env=_environment(), start_new_session=True)
+    server = subprocess.Popen(command, env=server_environment(), start_new_session=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         while server.poll() is None and not answers(address):
@@ -71,7 +71,7 @@ def serve(store: Store, *, port: int, console: Console) -> int:
             server.wait()
 
 
-def _environment() -> dict[str, str]:
+def server_environment() -> dict[str, str]:
     """The server's environment: no variable of another server, such as MLFLOW_STATIC_PREFIX, changes ours."""
     of_servers = (*OF_MLFLOW, "UVICORN_", "GUNICORN_")
     return {name: value for name, value in os.environ.items() if not name.startswith(of_servers)} | SETTINGS

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.store.evaluations import stored_judgement
 from orchestrator.store.lease import Leases
 from orchestrator.store.open import leased_store, store_at
 from orchestrator.store.store import Store
 from reskd.errors import BadInput
 from tests.support.other_user import as_other_user
+from tests.support.stored_sweep import PROTOCOL, StoredSweep
 
 
 @pytest.fixture(autouse=True)
@@ -106,3 +108,23 @@ def test_a_name_that_is_no_text_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(BadInput, match=r"no UTF-8, or a control character"):
         store_at(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_logits_that_are_damaged_may_be_removed_and_those_that_cannot_be_read_now_may_not(open_folder: Path) -> None:
+    stored = StoredSweep(open_folder, seeds=(0,))
+    step_id = stored.id_of("baseline", 0)
+    stored.finish(step_id, 0.5)
+    logits = Path(stored.store.place(step_id), "eval", f"{PROTOCOL}.npz")
+
+    def said() -> str:
+        with pytest.raises(BadInput) as error:
+            stored_judgement(stored.store, step_id)
+        return str(error.value)
+
+    logits.chmod(0)
+    denied = f"{logits}: cannot be read ([Errno 13] Permission denied: '{logits}'); try again, or let its owner open it"
+    assert as_other_user(said) == denied
+    logits.chmod(0o644)
+    for damage in (b"", b"PK\3\4 cut off", b"other"):
+        logits.write_bytes(damage)
+        assert said().endswith(f"remove it and {PROTOCOL}.json, then `reskd eval` again")

@@ -28,7 +28,7 @@ from reskd.errors import BadInput
 from tests.support.mlflow_runs import client_of as reader_of
 from tests.support.mlflow_runs import publisher_of, run_of
 from tests.support.other_user import as_other_user
-from tests.support.stored_sweep import SWEEP, StoredSweep
+from tests.support.stored_sweep import StoredSweep
 
 ODD = "50%20done #3? a&b+c: naïve 打 [red] q='x' \\ {s}~;=@!$"
 TEXT = """
@@ -37,6 +37,10 @@ base: {data: {name: demo}, model: {name: tsn_mini10, resolution: 24}, optim: {ep
 rows: {chain: [{row: baseline, kd.level: none}]}
 seeds: SEEDS
 """
+TAUGHT = TEXT.replace("[{row: baseline, kd.level: none}]", "[{row: taught, kd.level: pixel}]").replace(
+    "optim: {", "teacher: {model.name: tsn_mini18, model.resolution: 64}, optim: {"
+)
+"""With a teacher and a best student, which are registered as models."""
 
 
 def report(home: Path) -> Path:
@@ -110,21 +114,19 @@ def test_a_store_lies_in_a_folder_of_any_name_and_nothing_beside_it(tmp_path: Pa
 
 
 def test_a_moved_store_is_published_where_it_is_now(tmp_path: Path) -> None:
-    old = finished(tmp_path / "old", text=SWEEP)
-    weights = old.store.weights(old.teacher_of("pixel-level MSE", 0)).read_bytes()
+    old = finished(tmp_path / "old", text=TAUGHT)
+    weights = old.store.weights(old.teacher_of("taught", 0)).read_bytes()
     publish_all(old)
     (tmp_path / "new #2").mkdir()
     (tmp_path / "old").rename(tmp_path / "new #2" / "moved")
-    moved = StoredSweep(tmp_path / "new #2" / "moved", seeds=(0,), text=SWEEP)
+    moved = StoredSweep(tmp_path / "new #2" / "moved", seeds=(0,), text=TAUGHT)
     publisher = publish_all(moved)
     assert not (tmp_path / "old").exists()
     assert len(artifacts_of(publisher)) == 3
     assert all(folder.is_relative_to(moved.store.artifacts) for folder in artifacts_of(publisher))
     assert [text for text in texts(moved.store.mlflow_db) if str(tmp_path / "old") in text] == []
     client = reader_of(publisher)
-    found = Path(
-        client.download_artifacts(run_of(publisher, moved.teacher_of("pixel-level MSE", 0)).info.run_id, "model")
-    )
+    found = Path(client.download_artifacts(run_of(publisher, moved.teacher_of("taught", 0)).info.run_id, "model"))
     assert (found / "weights.pt").read_bytes() == weights
 
 
@@ -234,7 +236,7 @@ def test_the_environment_does_not_say_where_models_go_nor_how_runs_are_written(
     assert not left & {"MLFLOW_ENABLE_ASYNC_LOGGING", "MLFLOW_ENABLE_WORKSPACES", "MLFLOW_RUN_ID"}
     assert "MLFLOW_TRACKING_TOKEN" in left  # that is how a server is reached
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"sqlite:///{elsewhere}")  # as of a program that does not call configure
-    stored = finished(tmp_path / "store", text=SWEEP)
+    stored = finished(tmp_path / "store", text=TAUGHT)
     publisher = publish_all(stored)
     client = MlflowClient(tracking_uri=publisher.tracking_uri, registry_uri=publisher.tracking_uri)
     assert len(client.search_registered_models()) == 2

@@ -127,7 +127,7 @@ class FolderBlobs:
         return content, None if content is None else _version(content)
 
     def exists(self, key: str) -> bool:
-        return self.path(key).exists()
+        return _is_there(str(self.path(key)))
 
     def write(self, key: str, content: bytes) -> None:
         write_atomic(self.path(key), content)
@@ -162,7 +162,7 @@ class FolderBlobs:
             names = os.listdir(self.path(folder))
         except FileNotFoundError:
             return []
-        return sorted(each for each in names if os.path.exists(f"{self.root}/{folder}/{each}/{name}"))
+        return sorted(each for each in names if _is_there(f"{self.root}/{folder}/{each}/{name}"))
 
     def delete(self, keys: Iterable[str]) -> None:
         for key in keys:
@@ -177,6 +177,15 @@ class FolderBlobs:
             left.unlink(missing_ok=True)
 
 
+def _is_there(path: str) -> bool:
+    """Whether there is such a file. Raises OSError if that cannot be seen: no rights, or a share that is away."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def _version(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
@@ -185,6 +194,6 @@ def _version(content: bytes) -> str:
 def _exclusive(path: Path) -> Iterator[None]:
     """Hold the folder's lock: one process and thread at a time. If the holder dies, the system frees the lock."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_name(LOCK), "w") as file:
+    with open(path.with_name(LOCK), "wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

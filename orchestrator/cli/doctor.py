@@ -14,7 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from orchestrator.run.ray_address import VARIABLE as RAY_VARIABLE
+from orchestrator.run.ray_address import cluster_address, settled_address
 from orchestrator.store.open import CACHE_VARIABLE, address_of, is_bucket, store_at, store_of
+from orchestrator.store.store import STORE_VARIABLE
+from orchestrator.tracking.settings import URI_VARIABLE, refuse_files, without_password
+from reskd.data.annotations import DATA_VARIABLE
 from reskd.errors import BadInput
 
 PYTHONS = ((3, 11), (3, 14))
@@ -28,6 +33,8 @@ groups of 8 clips of 16 frames take 0.15 GiB, and long or many views ten times a
 IMPORT_TIMEOUT_S = 120.0
 INSTALL = "make a new environment with `make demo`, or: pip install -c constraints.txt -e ."
 OTHER_STORE = "name another store with --store or RESKD_STORE"
+PLACES = (STORE_VARIABLE, DATA_VARIABLE, CACHE_VARIABLE, RAY_VARIABLE, URI_VARIABLE, "http_proxy", "https_proxy")
+"""Variables that say where something is. docs/cluster.md lists all that have an effect."""
 
 SIDE = 64
 BRIGHTNESSES = tuple(range(32, 224, 24))
@@ -55,6 +62,7 @@ def examine(store: str | None) -> list[Finding]:
         _imports("Ray", "ray"),
         _imports("MLflow", "mlflow"),
         *store_findings(store),
+        *environment_findings(),
         _memory(),
         shared_memory(),
     ]
@@ -155,7 +163,7 @@ def _imports(what: str, module: str) -> Finding:
     code = f"import {module}; print({module}.__version__)"
     try:
         result = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, timeout=IMPORT_TIMEOUT_S, check=False
+            [sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=IMPORT_TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired:
         return Finding(what=what, verdict="missing", found=f"no import within {IMPORT_TIMEOUT_S:.0f} s", do=INSTALL)
@@ -173,17 +181,41 @@ def store_findings(named: str | None) -> list[Finding]:
     except BadInput as error:
         return [Finding(what="store", verdict="missing", found=_one_line(error), do=OTHER_STORE)]
     if not is_bucket(address):
-        return [_disk("store", Path(address), do="another folder with --store or RESKD_STORE")]
+        folder = Path(address)
+        if folder.is_dir():  # then its parts may be closed to this user
+            try:
+                store_at(address)
+            except BadInput as error:
+                return [Finding(what="store", verdict="missing", found=_one_line(error), do=OTHER_STORE)]
+        return [_disk("store", folder, do="another folder with --store or RESKD_STORE")]
     bucket = _tried("store", lambda: f"{store_at(address).address} answers and heeds conditions", do=OTHER_STORE)
     return [bucket, _disk("cache", store_of(address).home, do=f"another folder with {CACHE_VARIABLE}")]
+
+
+def environment_findings() -> list[Finding]:
+    """What the environment decides: the variables that name places, and whether they name something that answers."""
+    taken = {name: without_password(os.environ[name]) for name in PLACES if os.environ.get(name)}
+    listed = ", ".join(f"{name}={value}" for name, value in taken.items()) or "names no place"
+    findings = [Finding(what="environment", verdict="ok", found=listed)]
+    cluster, uri = cluster_address(), os.environ.get(URI_VARIABLE)
+    if cluster is not None:
+        join = partial(settled_address, cluster, where=RAY_VARIABLE)
+        findings.append(_tried(RAY_VARIABLE, lambda: f"a Ray answers at {join()}", do="as it says"))
+    if uri:
+        try:
+            refuse_files(uri)
+        except BadInput as error:
+            findings.append(Finding(what=URI_VARIABLE, verdict="missing", found=_one_line(error), do="as it says"))
+    return findings
 
 
 def _disk(what: str, place: Path, *, do: str) -> Finding:
     there = next(folder for folder in (place, *place.parents) if folder.exists())
     free_gib = shutil.disk_usage(there).free / 2**30
     found = f"{free_gib:.1f} GiB free at {place}"
-    if not os.access(there, os.W_OK):
-        return Finding(what=what, verdict="missing", found=f"{there} cannot be written", do=f"name {do}")
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        why = "cannot be written" if there.is_dir() else "is no folder"
+        return Finding(what=what, verdict="missing", found=f"{there} {why}", do=f"name {do}")
     if free_gib < MIN_FREE_GIB:
         return Finding(what=what, verdict="note", found=found, do=f"free {MIN_FREE_GIB:.0f} GiB, or name {do}")
     return Finding(what=what, verdict="ok", found=found)

@@ -1,11 +1,18 @@
-"""Opens the store and the sweeps that a command names. Slow imports are inside the functions that need them."""
+"""Opens the store and the sweeps that a command names, and says what the environment named instead.
+
+Slow imports are inside the functions that need them.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.console import console
+from orchestrator.run.ray_address import VARIABLE as RAY_VARIABLE
+from orchestrator.store.store import STORE_VARIABLE
+from orchestrator.tracking.settings import URI_VARIABLE, refuse_files, without_password
 
 if TYPE_CHECKING:
     from orchestrator.experiment.bound_sweep import Prepared
@@ -46,3 +53,22 @@ def open_sweeps(
             console.print(f"smoke test of {path}: {cut}", markup=False, soft_wrap=True, highlight=False)
         return [open_sweep(cut, None, scratch, no_cohorts=no_cohorts) for cut, scratch in small]
     return [open_sweep(path, changes, store, no_cohorts=no_cohorts) for path in paths]
+
+
+def say_taken(*, store: str | None, tracking_uri: str | None, cluster: str | None = None) -> None:
+    """Print which of a command's places the environment names, if any.
+
+    ``store`` and ``tracking_uri`` are the values of the options; ``cluster`` is the address in RAY_ADDRESS. Raises
+    BadInput for a tracking URI that MLflow cannot write to.
+    """
+    taken = {} if cluster is None else {RAY_VARIABLE: cluster}
+    if store is None and os.environ.get(STORE_VARIABLE):
+        taken[STORE_VARIABLE] = os.environ[STORE_VARIABLE]
+    if tracking_uri is not None:
+        refuse_files(tracking_uri)
+        if tracking_uri == os.environ.get(URI_VARIABLE):
+            taken[URI_VARIABLE] = without_password(tracking_uri)
+    if taken:
+        console.print(
+            "from the environment:", ", ".join(f"{name}={value}" for name, value in taken.items()), soft_wrap=True
+        )

@@ -14,6 +14,7 @@ import typer
 
 from orchestrator.cli.catalogue import COMMANDS, Command, CommandGroup
 from orchestrator.cli.console import error_console
+from orchestrator.cli.environment import settle
 from orchestrator.tracking.settings import configure as configure_mlflow
 from reskd.errors import BadInput, ReskdError, reason_of
 from reskd.faults import fault_of
@@ -55,6 +56,8 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     configure_mlflow()
     try:
+        for line in settle():
+            error_console.print(f"reskd: {line}", markup=False, soft_wrap=True)
         app()
     except BadInput as error:
         _fail(str(error), 2)

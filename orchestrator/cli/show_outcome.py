@@ -67,7 +67,7 @@ def estimate_lines(prepared: Prepared, jobs: Sequence[Job]) -> list[str]:
 
 def browse_line(prepared: Prepared, publisher: Publisher, *, program: str) -> str:
     """The command or the address that shows the runs in MLflow."""
-    if not publisher.tracking_uri.startswith("sqlite:"):
+    if not publisher.is_local:
         return f"browse:  {publisher.experiment_url}"
-    store_option = "" if prepared.store.is_default else f" --store {prepared.store.address}"
+    store_option = "" if prepared.store.is_default else f" --store {shlex.quote(prepared.store.address)}"
     return f"browse:  {program} ui{store_option}"

@@ -136,6 +136,7 @@ def _take(prepared: Prepared, held: Leases, *, retry_failed: bool) -> tuple[Job,
     while True:
         jobs = prepared.plan(retry_failed=retry_failed, own=held.owner.id).jobs
         wanted = {step_id for job in jobs for step_id in job.members}
+        store.refuse_closed(wanted)
         if all(held.take(store.lease_path(step_id)) for step_id in wanted):
             break  # else another run was faster; the next plan knows
     _refuse_too_large(prepared, jobs, declared_capacity(prepared.sweep.resources))
@@ -149,13 +150,13 @@ def _take(prepared: Prepared, held: Leases, *, retry_failed: bool) -> tuple[Job,
 
 
 def _take_over(prepared: Prepared, held: Leases) -> None:
-    """Take leases whose counter does not change, since their run was on a lost machine.
+    """Take leases whose counter does not change, if nothing is known of their owner: its machine may be lost.
 
     A living run's counter soon moves.
     """
     store = prepared.store
     leased = {step_id: store.lease(step_id) for step_id in prepared.steps}
-    unclear = [step_id for step_id, lease in leased.items() if lease is not None and not lease.owner.is_visible]
+    unclear = [step_id for step_id, lease in leased.items() if lease is not None and lease.owner.fate() == "unknown"]
     if unclear:
         logger.warning("watching for up to %g s whether the runs that hold %d steps live", STALE_S, len(unclear))
     while unclear:

@@ -161,7 +161,7 @@ class GraphSearcher(Searcher):
 
     def save(self, checkpoint_path: str) -> None:
         """Save nothing: a later run starts from the store."""
-        open(checkpoint_path, "w").close()
+        open(checkpoint_path, "wb").close()
 
     def restore(self, checkpoint_path: str) -> None:
         raise NotImplementedError("reskd resumes from its store, never from Tune's state")

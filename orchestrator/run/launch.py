@@ -17,9 +17,10 @@ from orchestrator.plan.job_state import Progress
 from orchestrator.run.job_graph import Capacity, GraphSearcher
 from orchestrator.run.lanes.job_config import JobConfig
 from orchestrator.run.lanes.trial import JobTrial
-from orchestrator.run.ray_address import joins_cluster, without_token
+from orchestrator.run.ray_address import VARIABLE, cluster_address, joins_cluster, without_token
 from orchestrator.spec.sweep import Resources
 from orchestrator.store.store import Store
+from reskd.errors import BadInput
 from reskd.runtime.determinism import CUBLAS_VARIABLE, CUBLAS_WORKSPACE
 
 WORKER_START_TIMEOUT_S = 120
@@ -55,7 +56,10 @@ def cluster_capacity(resources: Resources, present: Mapping[str, float]) -> Capa
 
 @contextmanager
 def ray_session(resources: Resources) -> Iterator[Capacity]:
-    """Start a local Ray, or join the cluster of RAY_ADDRESS. Yields the capacity that may be used."""
+    """Start a local Ray, or join the cluster of RAY_ADDRESS. Yields the capacity that may be used.
+
+    Raises BadInput if there is no such cluster.
+    """
     capacity = declared_capacity(resources)
     without_token()
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # orchestrator.run.controller has its own
@@ -67,11 +71,17 @@ def ray_session(resources: Resources) -> Iterator[Capacity]:
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
         "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
         CUBLAS_VARIABLE: CUBLAS_WORKSPACE,
+        "PYTHONUTF8": "1",  # paths and files in UTF-8, whatever locale a node was started in
     }
-    if joins_cluster():
-        ray.init(address=os.environ["RAY_ADDRESS"], runtime_env={"env_vars": variables}, log_to_driver=True)
+    address = cluster_address()
+    if address is not None:
+        try:
+            ray.init(address=address, runtime_env={"env_vars": variables}, log_to_driver=True)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise BadInput(f"{VARIABLE} {address}: {str(error).splitlines()[0]}") from error
         capacity = cluster_capacity(resources, ray.cluster_resources())
     else:
+        os.environ.pop(VARIABLE, None)  # `local` or empty, which other parts of Ray may take for an address
         # Soft stops alone are used, so nothing needs the dashboard's State API to free placement groups.
         ray.init(
             address="local",

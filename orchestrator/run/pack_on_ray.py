@@ -10,7 +10,7 @@ from pathlib import Path
 
 import ray
 
-from orchestrator.run.ray_address import refuse_unreachable, without_token
+from orchestrator.run.ray_address import settled_address, without_token
 from reskd.data.pack import Job, PackAll, Packed, pack_alone
 from reskd.data.pack_record import PackSettings, read_settings
 from reskd.errors import BadInput
@@ -29,10 +29,15 @@ def ray_packing(address: str, target: Path) -> Iterator[PackAll]:
 
     Raises BadInput if there is no cluster.
     """
-    refuse_unreachable(address, where="--address")
+    address = settled_address(address, where="--address", from_outside=True)
     without_token()
     try:
-        ray.init(address=address, include_dashboard=False if address == "local" else None, log_to_driver=False)
+        ray.init(
+            address=address,
+            include_dashboard=False if address == "local" else None,
+            runtime_env={"env_vars": {"PYTHONUTF8": "1"}},  # names of videos in UTF-8, whatever a node's locale is
+            log_to_driver=False,
+        )
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise BadInput(f"--address {address}: {str(error).splitlines()[0]}") from error
     try:

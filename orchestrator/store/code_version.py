@@ -17,10 +17,19 @@ def provenance() -> dict[str, Any]:
     It is recorded, but not part of the identity.
     """
     folder = Path(__file__).parent
+    # GIT_DIR and its like would name another repository: in a hook, the one that is committed to.
+    elsewhere = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
 
     def git(*arguments: str) -> str | None:
         try:
-            result = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10)
+            result = subprocess.run(
+                ["git", "-C", str(folder), *arguments],
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=10,
+                env=elsewhere,
+            )
         except (OSError, subprocess.TimeoutExpired):
             return None
         return result.stdout.strip() if result.returncode == 0 else None

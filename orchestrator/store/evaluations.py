@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -58,11 +59,14 @@ def stored_judgement(store: Store, step_id: str, *, protocol: str | None = None)
     try:
         arrays = store.logits(step_id, name)
         logits, targets, indices = arrays["logits"], arrays["targets"], arrays["indices"]
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
+        # Only what is damaged or gone may be removed, not what this user or this machine cannot read at present.
+        is_away = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+        way_out = (
+            "try again, or let its owner open it" if is_away else f"remove it and {name}.json, then `reskd eval` again"
+        )
         path = f"{store.place(step_id)}/eval/{name}.npz"
-        raise BadInput(
-            f"{path}: cannot be read ({error}); remove it and {name}.json, then `reskd eval` again"
-        ) from error
+        raise BadInput(f"{path}: cannot be read ({error}); {way_out}") from error
     identity = store.identity(step_id) or {}
     return StoredJudgement(
         step_id=step_id,

@@ -2,7 +2,7 @@
 
 A lease is a small JSON file or object. It is changed by conditional writes only, so exactly one of several takers wins,
 and a taker that dies leaves no lock behind. Its owner, a `reskd run` process, increases its counter every few seconds.
-Another process takes it over if the owner no longer exists on this host, or if the counter has not changed for STALE_S
+Another process takes it over if it is proved that the owner has ended, or if the counter has not changed for STALE_S
 seconds on the observer's own clock. Clocks of two hosts are never compared.
 """
 
@@ -91,7 +91,7 @@ class StallWatch:
         return owner == lease.owner.id and counter != lease.counter
 
     def is_stale(self, path: LeaseBlob, lease: Lease) -> bool:
-        """Whether the owner no longer exists, or the counter has not changed for `stale_s` seconds."""
+        """Whether the owner has provably ended, or the counter has not changed for `stale_s` seconds."""
         if lease.owner.is_gone():
             return True
         now = time.monotonic()

@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import unicodedata
 from pathlib import Path
 
+from orchestrator.store.shared_folder import closed, refuse_closed
 from orchestrator.store.store import DEFAULT_STORE, SCHEMES, STORE_VARIABLE, LeasedStore, Store
 from reskd.errors import BadInput
 
 CACHE_VARIABLE = "RESKD_CACHE"
+WRITTEN = ("runs", "manifests", "artifacts", "tables", "devices", "bench", "ray", "logs", "mlflow.db", "mlflow.lock")
+"""What commands write directly in a store's folder."""
 
 
 def is_bucket(address: str) -> bool:
@@ -21,14 +25,17 @@ def is_bucket(address: str) -> bool:
 def address_of(named: str | Path | None) -> str:
     """The address that --store, $RESKD_STORE or the default gives; a folder's is absolute. Nothing is created.
 
-    Raises BadInput for an unknown scheme.
+    Raises BadInput for an unknown scheme, and for a folder whose name is no text.
     """
     address = str(named or os.environ.get(STORE_VARIABLE) or DEFAULT_STORE)
     if is_bucket(address):
         return address
     if "://" in address:
         raise BadInput(f"--store {address}: neither a folder nor {', '.join(f'{each}://' for each in SCHEMES)}bucket")
-    return str(Path(address).absolute())
+    folder = str(Path(address).absolute())
+    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in folder):  # MLflow keeps the path as text
+        raise BadInput(f"--store {folder!r}: has bytes that are no UTF-8, or a control character; name another folder")
+    return folder
 
 
 def store_of(address: str) -> Store:
@@ -59,7 +66,10 @@ def store_at(named: str | Path | None) -> Store:
         store.home.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=store.home):
             pass
+        refuse_closed((store.home / name for name in WRITTEN), store=store.home)
     except OSError as error:
+        if isinstance(error, PermissionError) and store.home.is_dir():
+            raise BadInput(closed(store.home, store=store.home)) from error
         raise BadInput(f"--store {store.home}: cannot be written ({error.strerror}); name another folder") from error
     return store
 
@@ -70,9 +80,14 @@ def _check_bucket(store: Store) -> None:
 
     assert isinstance(store.blobs, ObjectBlobs)
     store.blobs.check()
+    make_cache(store)
+
+
+def make_cache(store: Store) -> None:
+    """Make the folder of this machine for a store in a bucket. Raises BadInput if it cannot be written."""
     try:
         store.home.mkdir(parents=True, exist_ok=True)
-        (store.home / "url").write_text(f"{store.address}\n")
+        (store.home / "url").write_text(f"{store.address}\n", encoding="utf-8")
     except OSError as error:
         raise BadInput(f"{store.home}: cannot be written ({error.strerror}); set {CACHE_VARIABLE}") from error
 

@@ -23,7 +23,8 @@ from typing import Any
 from orchestrator.spec.identity import canonical_json
 from orchestrator.spec.steps import StepStatus
 from orchestrator.store.lease import Lease, LeaseBlob, leases, read_lease
-from reskd.blobs import Blobs, FolderBlobs
+from orchestrator.store.shared_folder import refuse_closed, write_for_group
+from reskd.blobs import LOCK, Blobs, FolderBlobs
 from reskd.checkpoint import StepRecords
 from reskd.data.manifest import Manifest, manifest_bytes
 from reskd.errors import BadInput, LeaseLost
@@ -40,11 +41,14 @@ SCHEMES = ("s3", "gs", "az")
 class Store(StepRecords):
     """Steps, leases and manifests in ``blobs``; everything else in a folder of this machine, ``home``.
 
-    Without ``blobs`` the store is a folder, and everything lies in ``home``.
+    Without ``blobs`` the store is a folder, and everything lies in ``home``. If the folder's group may write into it,
+    the group may change everything that this process writes from then on.
     """
 
     def __init__(self, home: Path, blobs: Blobs | None = None) -> None:
         self.home = home.absolute()
+        if blobs is None:
+            write_for_group(self.home)
         super().__init__(blobs or FolderBlobs(self.home), prefix="runs/")
 
     @property
@@ -149,7 +153,7 @@ class Store(StepRecords):
         return LeaseBlob(f"{self._step(step_id)}/lease.json", self.blobs)
 
     def lease(self, step_id: str) -> Lease | None:
-        """The step's lease, if its owner still lives as far as this host can tell; else None."""
+        """The step's lease; None if there is none, or if its owner has provably ended."""
         lease = read_lease(self.lease_path(step_id))
         return None if lease is None or lease.owner.is_gone() else lease
 
@@ -173,6 +177,13 @@ class Store(StepRecords):
         if failure is not None:
             return StepStatus(state="failed", epochs=epochs, reason=failure["reason"], **start)
         return StepStatus(epochs=epochs, **start)
+
+    def refuse_closed(self, step_ids: Iterable[str]) -> None:
+        """Raise BadInput if another user has closed the folder of one of these steps to this user."""
+        if isinstance(self.blobs, FolderBlobs):
+            folders = [self.blobs.path(self._step(step_id)) for step_id in step_ids]
+            inside = (folder / name for folder in folders for name in ("", LOCK, "checkpoints", "eval", "throughput"))
+            refuse_closed(inside, store=self.home)
 
     def remove(self, step_id: str) -> None:
         """Delete a step that nobody holds. Its lease is held meanwhile."""

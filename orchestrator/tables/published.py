@@ -149,7 +149,7 @@ def published_peers(
 def load_published(path: Path = PUBLISHED_FILE) -> Published:
     """Read and check the file; BadInput names the table, the key and the nearest known one."""
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise BadInput(f"{path}: no such file of published figures") from error
     except yaml.YAMLError as error:

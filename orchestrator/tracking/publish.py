@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import json
 import logging
+import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from alembic.util import CommandError
-from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.spec.steps import Step
 from orchestrator.spec.sweep import Sweep
+from orchestrator.store.shared_folder import closed
 from orchestrator.store.step_record import NOTE_TAG, State, StepContent, StepRecord, read_step, record_from_run
 from orchestrator.store.store import Store
+from orchestrator.tracking.database import client_of, is_sqlite, only_writer, shown, uri_of
 from orchestrator.tracking.registry import choose_models, register
 from orchestrator.tracking.run_diff import (
     COMPLETE_TAG,
@@ -36,21 +38,16 @@ from orchestrator.tracking.run_diff import (
 )
 from orchestrator.tracking.saved_views import view_tags
 from orchestrator.tracking.settings import (
-    SQLITE,
-    check_database,
     first_line,
     note_of,
-    only_writer,
     sweep_text,
-    uri_of,
-    without_password,
 )
 from orchestrator.tracking.urls import QUESTION_TAG, artifact_page, note_links, run_page, runs_page
 from reskd.errors import BadInput, reason_of
 
 logger = logging.getLogger(__name__)
 
-FAULTS = (MlflowException, SQLAlchemyError, CommandError, OSError)
+FAULTS = (MlflowException, SQLAlchemyError, sqlite3.Error, CommandError, OSError)
 """Exceptions of a tracking server or its database that is away or broken."""
 
 DIGEST_LENGTH = 8
@@ -74,13 +71,13 @@ STATES: dict[str, State] = {status: state for state, status in STATUS.items() if
 """What a run's status means. A run that was stopped early also has a tag."""
 
 
-def published_sweeps(tracking_uri: str) -> list[tuple[str, str]]:
-    """(sweep, experiment id) of all published sweeps, newest first. Raises BadInput if MLflow cannot read the
-    database."""
+def published_sweeps(store: Store) -> list[tuple[str, str]]:
+    """(sweep, experiment id) of all sweeps in the store's database, newest first. Raises BadInput if MLflow cannot read
+    it."""
     try:
-        experiments = MlflowClient(tracking_uri=tracking_uri).search_experiments()
+        experiments = client_of(store, None).search_experiments()
     except FAULTS as error:
-        raise BadInput(f"{without_password(tracking_uri)}: MLflow cannot read it ({first_line(error)})") from error
+        raise BadInput(f"{store.mlflow_db}: MLflow cannot read it ({first_line(error)})") from error
     return [(found.name, found.experiment_id) for found in experiments if QUESTION_TAG in found.tags]
 
 
@@ -92,18 +89,18 @@ def log_step_figures(store: Store, step_ids: Iterable[str], paths: Sequence[Path
     uri = uri_of(store, tracking_uri)
     if tracking_uri is None and not store.mlflow_db.is_file():
         return 0
-    check_database(uri)
     num_runs = 0
     try:
-        client = MlflowClient(tracking_uri=uri)
-        experiments = [found.experiment_id for found in client.search_experiments()]
-        for step_id in step_ids:
-            for run in client.search_runs(experiments, f"tags.`reskd.step_id` = '{step_id}'"):
-                for path in paths:
-                    client.log_artifact(run.info.run_id, str(path), FIGURES)
-                num_runs += 1
+        client = client_of(store, tracking_uri)
+        with only_writer(store, uri):
+            experiments = [found.experiment_id for found in client.search_experiments()]
+            for step_id in step_ids:
+                for run in client.search_runs(experiments, f"tags.`reskd.step_id` = '{step_id}'"):
+                    for path in paths:
+                        client.log_artifact(run.info.run_id, str(path), FIGURES)
+                    num_runs += 1
     except FAULTS as error:
-        raise BadInput(f"{without_password(uri)}: MLflow did not take the figures ({first_line(error)})") from error
+        raise BadInput(f"{shown(uri)}: MLflow did not take the figures ({first_line(error)})") from error
     return num_runs
 
 
@@ -128,20 +125,22 @@ class Publisher:
         self.tracking_uri = uri_of(store, tracking_uri)
         self._published: dict[str, StepContent] = {}
         self._is_dead = False
-        store.home.mkdir(parents=True, exist_ok=True)
-        check_database(self.tracking_uri)
         started = time.monotonic()
         try:
-            # The client opens the database. Two processes that open a new one together would leave it incomplete.
-            with only_writer(self._store):
-                self._client = MlflowClient(tracking_uri=self.tracking_uri)
+            self._client = client_of(store, tracking_uri)
+            with self._only_writer():
                 self.experiment_id = self._experiment()
         except FAULTS as error:
+            if isinstance(error, PermissionError):
+                raise BadInput(self._fault(error)) from error
             raise BadInput(
-                f"tracking URI {without_password(self.tracking_uri)}: no MLflow answers there, tried for "
+                f"tracking URI {shown(self.tracking_uri)}: no MLflow answers there, tried for "
                 f"{time.monotonic() - started:.0f} s ({first_line(error)}); start `mlflow server` there, "
                 f"or leave the URI out to write {store.mlflow_db}"
             ) from error
+
+    def _only_writer(self) -> AbstractContextManager[None]:
+        return only_writer(self._store, self.tracking_uri)
 
     def publish(self, step_ids: Iterable[str] | None = None) -> bool:
         """Write the new content of these steps; None: of all steps. Returns False if MLflow does not answer."""
@@ -153,7 +152,7 @@ class Publisher:
             if content is not None and content != self._published.get(step_id)
         }
         with self._forgiving("what it misses is published later"):
-            with only_writer(self._store):
+            with self._only_writer():
                 runs = self._runs_of(list(news))
                 for step_id, content in news.items():
                     self._write(content, runs.get(step_id))
@@ -186,7 +185,7 @@ class Publisher:
         try:
             runs = self._runs()
         except FAULTS as error:
-            uri = without_password(self.tracking_uri)
+            uri = shown(self.tracking_uri)
             raise BadInput(f"MLflow at {uri} does not answer ({first_line(error)}); use `--from store`") from error
         return {step_id: self._record_of(run) for step_id, run in runs.items()}
 
@@ -210,15 +209,17 @@ class Publisher:
         if not report.is_file():
             return True  # a sweep without tables
         with self._forgiving("`reskd tables` logs the report again"):
-            with only_writer(self._store):
+            with self._only_writer():
                 run = self._report_run()
                 self._client.log_artifacts(run.info.run_id, str(folder))
                 if self._sweep.path.is_file():
-                    self._client.log_artifact(run.info.run_id, str(self._sweep.path))
+                    # As a text, since a copy would have the rights of the user's own file.
+                    text = self._sweep.path.read_text(encoding="utf-8")
+                    self._client.log_text(run.info.run_id, text, self._sweep.path.name)
                 if run.info.status != "FINISHED":
                     self._client.set_terminated(run.info.run_id, "FINISHED")
                 page = artifact_page(self.experiment_id, run.info.run_id, "{name}")
-                note = note_of(report.read_text(), page=page, links=note_links(self.experiment_id))
+                note = note_of(report.read_text(encoding="utf-8"), page=page, links=note_links(self.experiment_id))
                 self._tag_experiment(self._client.get_experiment(self.experiment_id), {NOTE_TAG: note})
             return True
         return False
@@ -234,7 +235,7 @@ class Publisher:
 
     def _log_beside_report(self, paths: Sequence[Path], place: str) -> bool:
         with self._forgiving("the same command logs them again"):
-            with only_writer(self._store):
+            with self._only_writer():
                 run = self._report_run()
                 for path in paths:
                     self._client.log_artifact(run.info.run_id, str(path), place)
@@ -255,7 +256,7 @@ class Publisher:
         """Enter teachers and best students as registered models. Returns False if MLflow does not answer."""
         chosen = choose_models(self._sweep, self._steps, records)
         with self._forgiving("`reskd publish` registers the models again"):
-            with only_writer(self._store):
+            with self._only_writer():
                 runs = self._runs_of([entered.step_id for entered in chosen])
                 register(self._client, chosen, runs=runs, store=self._store)
             return True
@@ -267,11 +268,16 @@ class Publisher:
         return runs_page(self.experiment_id, base=self._base_url)
 
     @property
+    def is_local(self) -> bool:
+        """Whether the runs are in a database file, which has no pages of its own."""
+        return is_sqlite(self.tracking_uri)
+
+    @property
     def _base_url(self) -> str:
         if self._ui_address is not None:
             return self._ui_address.rstrip("/")
         is_server = self.tracking_uri.startswith("http")
-        return without_password(self.tracking_uri).rstrip("/") if is_server else ""
+        return shown(self.tracking_uri).rstrip("/") if is_server else ""
 
     def _url_of(self, run_id: str) -> str:
         return run_page(self.experiment_id, run_id, base=self._base_url)
@@ -283,11 +289,16 @@ class Publisher:
             yield
         except FAULTS as error:
             if not self._is_dead:
-                uri = without_password(self.tracking_uri)
-                logger.warning("MLflow at %s does not answer (%s); %s", uri, first_line(error), promise)
+                logger.warning("%s; %s", self._fault(error), promise)
             self._is_dead = True
         else:
             self._is_dead = False
+
+    def _fault(self, error: Exception) -> str:
+        """What went wrong, in one line. A file that this user may not write is no fault of MLflow's."""
+        if isinstance(error, PermissionError) and error.filename and Path(error.filename).exists():
+            return closed(Path(error.filename), store=self._store.home)
+        return f"MLflow at {shown(self.tracking_uri)} does not answer ({first_line(error)})"
 
     def _experiment(self) -> str:
         name, client = self._sweep.name, self._client
@@ -299,7 +310,7 @@ class Publisher:
         found = client.get_experiment_by_name(name)
         if found is None:
             # A server chooses the artifact folder. Without a server, MLflow would use the current folder.
-            location = self._store.artifacts.as_uri() if self.tracking_uri.startswith(SQLITE) else None
+            location = self._store.artifacts.as_uri() if self.is_local else None
             try:
                 return client.create_experiment(name, artifact_location=location, tags=tags)
             except MlflowException as error:

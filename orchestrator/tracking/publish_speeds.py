@@ -11,7 +11,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.store.imported_speeds import BenchFile, bench_hash
 from orchestrator.store.store import Store
-from orchestrator.tracking.settings import SQLITE, check_database, first_line, only_writer, uri_of, without_password
+from orchestrator.tracking.database import client_of, is_sqlite, only_writer, shown, uri_of
+from orchestrator.tracking.settings import first_line
 from reskd.errors import BadInput
 
 EXPERIMENT = "throughput"
@@ -22,13 +23,11 @@ KEY_TAG = "reskd.bench"
 def publish_bench(store: Store, file: BenchFile, content: Mapping[str, Any], *, tracking_uri: str | None) -> int:
     """Write the missing runs of a file to MLflow; returns how many. Raises BadInput if MLflow does not answer."""
     uri = uri_of(store, tracking_uri)
-    check_database(uri)
-    store.home.mkdir(parents=True, exist_ok=True)
     try:
-        with only_writer(store):
-            client = MlflowClient(tracking_uri=uri)
+        client = client_of(store, tracking_uri)
+        with only_writer(store, uri):
             found = client.get_experiment_by_name(EXPERIMENT)
-            location = store.artifacts.as_uri() if uri.startswith(SQLITE) else None
+            location = store.artifacts.as_uri() if is_sqlite(uri) else None
             experiment_id = (
                 found.experiment_id if found else client.create_experiment(EXPERIMENT, artifact_location=location)
             )
@@ -36,7 +35,7 @@ def publish_bench(store: Store, file: BenchFile, content: Mapping[str, Any], *, 
             new = [path for path in paths if _write(client, experiment_id, file, content, path)]
     except (MlflowException, SQLAlchemyError, OSError) as error:
         raise BadInput(
-            f"{without_password(uri)}: MLflow did not take the measurements ({first_line(error)}); "
+            f"{shown(uri)}: MLflow did not take the measurements ({first_line(error)}); "
             "they are in the store, import the file again later"
         ) from error
     return len(new)

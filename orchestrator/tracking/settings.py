@@ -1,20 +1,17 @@
-"""Settings of MLflow, checks of its URI, and texts cut to the lengths that it accepts."""
+"""Settings of MLflow, what it may take from the environment, and texts cut to the lengths that it accepts."""
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from orchestrator.store.store import Store
 from reskd.errors import BadInput
 
-SQLITE = "sqlite:///"
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
 MAX_NOTE = 20_000
 """Most characters that MLflow accepts in an experiment's tag."""
 HARD_SPACES = "\u00a0" * 3
@@ -31,50 +28,59 @@ SETTINGS = {
 }
 
 
+KEPT = (
+    "MLFLOW_TRACKING_",
+    "MLFLOW_HTTP_",
+    "MLFLOW_S3_",
+    "MLFLOW_GCS_",
+    "MLFLOW_BOTO_",
+    "MLFLOW_MYSQL_",
+    "MLFLOW_KERBEROS_",
+)
+"""Beginnings of the variables by which a person says how to reach a tracking server: its address, credentials,
+certificates, timeouts."""
+ALSO_KEPT = ("MLFLOW_WORKSPACE", "MLFLOW_ALLOW_HTTP_REDIRECTS", "MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT")
+OF_MLFLOW = ("MLFLOW_", "_MLFLOW_")
+
+
+def is_unused(name: str) -> bool:
+    """Whether it is a variable of MLflow's that must not decide what our runs are or where they go.
+
+    MLFLOW_REGISTRY_URI would send models elsewhere, MLFLOW_ENABLE_ASYNC_LOGGING would hide errors, and so on.
+    """
+    return name.startswith(OF_MLFLOW) and not name.startswith(KEPT) and name not in (*ALSO_KEPT, *SETTINGS)
+
+
 def configure() -> None:
     """Apply our settings of MLflow, unless the environment has others, and reduce its log output.
 
-    MLflow reads some of them at import. So call this before the modules that publish are loaded.
+    Variables that `is_unused` names are taken out of this process's environment. MLflow reads some variables at
+    import. So call this before the modules that publish are loaded.
     """
+    for name in filter(is_unused, list(os.environ)):
+        del os.environ[name]
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # logs every table that it creates
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # logs a warning at every retry
 
 
-def check_database(uri: str) -> None:
-    """Raise BadInput for a database file that cannot exist, which SQLAlchemy would try to open for minutes."""
-    if not uri.startswith(SQLITE):
-        return
-    path = Path(uri.removeprefix(SQLITE).partition("?")[0])
-    if not path.parent.is_dir():
-        raise BadInput(f"tracking URI {uri}: there is no folder {path.parent}; make it or name another")
-    if not path.exists():
-        return
-    if not path.is_file():
-        raise BadInput(f"tracking URI {uri}: not a file; name another")
-    with open(path, "rb") as file:
-        if file.read(16) not in (b"", b"SQLite format 3\0"):
-            raise BadInput(f"tracking URI {uri}: not a database; name another file or remove this one")
-
-
-def uri_of(store: Store, tracking_uri: str | None) -> str:
-    """The tracking server if one is named, else the store's own database."""
-    return tracking_uri or f"{SQLITE}{store.mlflow_db}"
-
-
-@contextmanager
-def only_writer(store: Store) -> Iterator[None]:
-    """Lock out other writers on this host. MLflow has no unique tags, so two writers could create the same run."""
-    with open(store.home / "mlflow.lock", "a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def refuse_files(uri: str) -> None:
+    """Raise BadInput for the URI of a folder of files, which MLflow no longer writes, and for what is no URI."""
+    try:
+        scheme = urlsplit(uri).scheme
+    except ValueError as error:  # such as http://[::1:5000
+        raise BadInput(f"tracking URI {without_password(uri)}: {error}") from error
+    if scheme in ("", "file") and not uri.startswith("databricks"):
+        raise BadInput(
+            f"tracking URI {uri}: MLflow no longer keeps runs in a folder of files; name a server (http://host:5000) "
+            f"or a database (sqlite:////folder/mlflow.db), or unset {URI_VARIABLE} to use the store's own database"
+        )
 
 
 def without_password(uri: str) -> str:
     """The URI without its password, for messages."""
-    parts = urlsplit(uri)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if "@" in parts.netloc else uri
+    return re.sub("//[^/]*@", "//", uri, count=1)
 
 
 def first_line(error: BaseException) -> str:
@@ -111,5 +117,5 @@ def _spaced(line: str) -> str:
 
 def sweep_text(path: Path) -> str:
     """A sweep file as a tag of its experiment."""
-    text = path.read_text() if path.is_file() else ""
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
     return text if len(text) <= MAX_NOTE else f"{len(text)} characters: {ELSEWHERE}"

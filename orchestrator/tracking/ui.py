@@ -8,13 +8,14 @@ import socket
 import subprocess
 import sys
 import time
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 from rich.console import Console
 
 from orchestrator.store.store import Store
+from orchestrator.tracking.database import check_uri, uri_of
 from orchestrator.tracking.publish import published_sweeps
-from orchestrator.tracking.settings import SQLITE, check_database
+from orchestrator.tracking.settings import OF_MLFLOW
 from orchestrator.tracking.urls import WORKFLOW, runs_page
 from reskd.errors import BadInput
 
@@ -43,16 +44,16 @@ def serve(store: Store, *, port: int, console: Console) -> int:
             f"{database}: nothing published yet; run a sweep first, `reskd publish` one from a store in S3, "
             f"or give its --store"
         )
-    address, uri = f"http://127.0.0.1:{port}", f"{SQLITE}{database}"
-    check_database(uri)
+    address, uri = f"http://127.0.0.1:{port}", uri_of(store, None)
+    check_uri(uri)
     _check_port(port)
-    links = [(name, runs_page(experiment_id, base=address)) for name, experiment_id in published_sweeps(uri)]
+    links = [(name, runs_page(experiment_id, base=address)) for name, experiment_id in published_sweeps(store)]
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--backend-store-uri", uri, "--registry-store-uri", uri]
-    command += ["--artifacts-destination", str(store.artifacts), "--uvicorn-opts", QUIET]
+    command += ["--artifacts-destination", store.artifacts.as_uri(), "--uvicorn-opts", QUIET]
     console.print("starting MLflow ...", markup=False)
     # In its own session, so that Ctrl-C reaches only this process, which then ends all of the server's processes.
-    server = subprocess.Popen(command, env={**os.environ, **SETTINGS}, start_new_session=True)
+    server = subprocess.Popen(command, env=server_environment(), start_new_session=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         while server.poll() is None and not answers(address):
@@ -70,6 +71,12 @@ def serve(store: Store, *, port: int, console: Console) -> int:
             server.wait()
 
 
+def server_environment() -> dict[str, str]:
+    """The server's environment: no variable of another server, such as MLFLOW_STATIC_PREFIX, changes ours."""
+    of_servers = (*OF_MLFLOW, "UVICORN_", "GUNICORN_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(of_servers)} | SETTINGS
+
+
 def _check_port(port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -80,9 +87,9 @@ def _check_port(port: int) -> None:
 
 
 def answers(address: str) -> bool:
-    """Whether an MLflow server answers there."""
+    """Whether our MLflow server answers at an address of loopback, which no proxy can reach."""
     try:
-        with urlopen(f"{address}/health", timeout=5):
+        with build_opener(ProxyHandler({})).open(f"{address}/health", timeout=5):
             return True
     except OSError:
         return False

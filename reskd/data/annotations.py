@@ -50,14 +50,14 @@ def data_root(spec: DataSpec) -> Path:
     Raises BadInput if neither is set.
     """
     if spec.root is not None:
-        return on_disk(Path(spec.root).expanduser().absolute())
+        return on_disk(Path(os.path.expanduser(spec.root)).absolute())
     shelf = os.environ.get(DATA_VARIABLE)
     if not shelf:
         raise BadInput(
             f"data.root is not set, nor is the environment variable {DATA_VARIABLE}; set data.root to the folder of "
             f"data set {spec.name!r}, or {DATA_VARIABLE} to the folder that {spec.name!r} lies in"
         )
-    return on_disk(Path(shelf).expanduser().absolute() / spec.name)
+    return on_disk(Path(os.path.expanduser(shelf)).absolute() / spec.name)
 
 
 def load_annotations(spec: DataSpec) -> Annotations:

@@ -137,8 +137,10 @@ def _check_ours(folder: Path, claim: str, *, markers: tuple[Path, ...]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for marker in markers:
         if marker.exists():
-            if marker.read_text() != claim:
-                raise BadInput(f"{marker}: says {marker.read_text()}, not {claim}; delete {folder} or name another")
+            if marker.read_text(encoding="utf-8") != claim:
+                raise BadInput(
+                    f"{marker}: says {marker.read_text(encoding='utf-8')}, not {claim}; delete {folder} or name another"
+                )
             return
     if any(folder.iterdir()):
         raise BadInput(f"{folder}: not empty, and not a demo data set; name a new folder")

@@ -60,7 +60,7 @@ def _free_bytes() -> int:
     """Free memory in bytes: of the machine, or of the container if that has less."""
     free = int(psutil.virtual_memory().available)
     try:
-        limit, used = ((CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        limit, used = ((CGROUP / name).read_text(encoding="utf-8").strip() for name in ("memory.max", "memory.current"))
     except OSError:
         return free
     return free if limit == "max" else max(0, min(free, int(limit) - int(used)))

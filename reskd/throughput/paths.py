@@ -48,7 +48,7 @@ def fast_dtype(device: torch.device) -> torch.dtype:
         has_bf16 = torch.cuda.get_device_capability(device) >= (8, 0)
     else:
         cpuinfo = Path("/proc/cpuinfo")
-        flags = set(cpuinfo.read_text().split()) if cpuinfo.is_file() else set()
+        flags = set(cpuinfo.read_text(encoding="utf-8").split()) if cpuinfo.is_file() else set()
         has_bf16 = bool(flags & {"amx_bf16", "avx512_bf16"})
     return torch.bfloat16 if has_bf16 else torch.float32
 

@@ -242,7 +242,9 @@ def _check_memory(network: ReadyNetwork, plan: Plan, resolution: int, batch_size
     found = operators(network.model, resolution=resolution, num_frames=plan.num_frames, batch_size=batch_size)
     needed = 2 * max(one.num_bytes for one in found) * network.dtype.itemsize / BYTES
     available = next(
-        1024 * int(line.split()[1]) for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable")
+        1024 * int(line.split()[1])
+        for line in meminfo.read_text(encoding="utf-8").splitlines()
+        if line.startswith("MemAvailable")
     )
     if needed > available:
         raise MemoryError(f"about {needed / 2**30:.1f} GiB for {batch_size} clips, {available / 2**30:.1f} are free")

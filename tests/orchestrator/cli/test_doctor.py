@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from orchestrator.cli import doctor
-from orchestrator.cli.doctor import shared_memory, store_findings
+from orchestrator.cli.doctor import PLACES, environment_findings, shared_memory, store_findings
 from reskd.runtime import handover
+from tests.support.other_user import as_other_user
 
 
 def test_a_folder_that_is_not_there_yet_is_judged_by_where_it_would_be(tmp_path: Path) -> None:
@@ -52,3 +55,35 @@ def test_a_small_shared_folder_is_a_note_only_where_clips_go_through_it(monkeypa
     monkeypatch.setattr(handover, "has_anonymous_memory", lambda: False)
     assert shared_memory().verdict == "note"
     assert "--shm-size" in shared_memory().do
+
+
+def test_what_the_environment_decides_is_shown_and_what_it_names_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in PLACES:
+        monkeypatch.delenv(name, raising=False)
+    assert [(found.verdict, found.found) for found in environment_findings()] == [("ok", "names no place")]
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@mlflow:5000")
+    places, ray = environment_findings()
+    assert places.found == "RAY_ADDRESS=http://127.0.0.1:8265, MLFLOW_TRACKING_URI=http://mlflow:5000"
+    assert ray.verdict == "missing"
+    assert "the address of a dashboard" in ray.found
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "./mlruns")
+    _, mlflow = environment_findings()
+    assert (mlflow.what, mlflow.verdict) == ("MLFLOW_TRACKING_URI", "missing")
+
+
+def test_a_store_below_a_file_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    [found] = store_findings(str(tmp_path / "file" / "store"))
+    assert (found.verdict, found.found) == ("missing", f"{tmp_path}/file is no folder")
+
+
+def test_a_store_with_a_part_that_another_user_closed_is_missing() -> None:
+    with tempfile.TemporaryDirectory() as home:
+        os.chmod(home, 0o777)
+        runs = Path(home, "runs")
+        runs.mkdir(mode=0o555)
+        [found] = as_other_user(lambda: store_findings(home))
+    assert found.verdict == "missing"
+    assert f"{runs} belongs to " in found.found

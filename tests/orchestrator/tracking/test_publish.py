@@ -381,9 +381,9 @@ def test_the_link_of_an_experiment_opens_a_view_of_its_tables_columns(full: Stor
     assert set(state["selectedColumns"]) <= shown
 
 
-def test_every_published_sweep_is_found_in_the_database(published: Publisher):
-    assert published_sweeps(published.tracking_uri)[0] == ("levels", published.experiment_id)
-    assert "Default" not in dict(published_sweeps(published.tracking_uri))  # MLflow's own
+def test_every_published_sweep_is_found_in_the_database(full: StoredSweep, published: Publisher):
+    assert published_sweeps(full.store)[0] == ("levels", published.experiment_id)
+    assert "Default" not in dict(published_sweeps(full.store))  # MLflow's own
 
 
 def test_messages_show_no_password():

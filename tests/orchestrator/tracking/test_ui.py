@@ -15,7 +15,7 @@ from rich.console import Console
 
 from orchestrator.store.store import Store
 from orchestrator.tracking.publish import Publisher
-from orchestrator.tracking.ui import serve
+from orchestrator.tracking.ui import serve, server_environment
 from reskd.errors import BadInput
 from tests.support.ports import free_port
 from tests.support.stored_sweep import StoredSweep
@@ -62,3 +62,20 @@ def test_a_port_in_use_and_a_store_without_anything_published_are_bad_input(tmp_
         port = taken.getsockname()[1]
         with pytest.raises(BadInput, match=f"port {port} cannot be opened"):
             serve(store, port=port, console=console)
+
+
+def test_variables_of_another_server_do_not_change_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = {
+        "MLFLOW_STATIC_PREFIX": "/mlflow",
+        "MLFLOW_WORKERS": "4",
+        "MLFLOW_GUNICORN_OPTS": "--timeout 60",
+        "_MLFLOW_SERVER_FILE_STORE": "sqlite:////elsewhere.db",
+        "UVICORN_ROOT_PATH": "/mlflow",
+    }
+    for name, value in theirs.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SSL_CERT_FILE", "/certificates")  # not a server's alone
+    environment = server_environment()
+    assert not theirs.keys() & environment.keys()
+    assert environment["SSL_CERT_FILE"] == "/certificates"
+    assert environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"

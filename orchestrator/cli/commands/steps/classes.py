@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from orchestrator.cli.commands.steps.shared import ProtocolName, StepId, stored_judgement_of
@@ -69,7 +68,7 @@ def classes(
         texts = [
             "" if math.isnan(share) else f"{100 * share:.1f}" for share in (score.accuracy, score.average_precision)
         ]
-        shown.add_row(escape(score.name), str(score.num_clips), str(score.num_correct), *texts)
+        shown.add_row(score.name, str(score.num_clips), str(score.num_correct), *texts)
     console.print(shown)
     _show_confusion(judged.classes, matrix)
     if (judged.targets.sum(axis=1) > 1).any():

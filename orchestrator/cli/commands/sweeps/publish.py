@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.cli.console import console, program_name
-from orchestrator.cli.inputs import open_store, open_sweep
+from orchestrator.cli.inputs import open_store, open_sweep, say_taken
 from orchestrator.cli.options import Changes, StoreFolder, SweepFile, TrackingUri
 from reskd.errors import ReskdError
 
@@ -16,6 +16,7 @@ def publish(
     from orchestrator.experiment.build_tables import write_tables
     from orchestrator.tracking.publish import Publisher
 
+    say_taken(store=store, tracking_uri=tracking_uri)
     prepared = open_sweep(sweep, changes, open_store(store))
     publisher = Publisher(prepared.store, sweep=prepared.sweep, steps=prepared.steps, tracking_uri=tracking_uri)
     if not publisher.publish():

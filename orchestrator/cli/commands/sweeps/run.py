@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli.console import console, program_name
-from orchestrator.cli.inputs import open_store, open_sweeps
+from orchestrator.cli.inputs import open_store, open_sweeps, say_taken
 from orchestrator.cli.options import Budget, Changes, NoCohorts, Smoke, StoreFolder, SweepFiles, TrackingUri
 from reskd.errors import ReskdError
 
@@ -36,12 +36,16 @@ def run(
     interrupted and trains rows or seeds that were added.
     """
     from orchestrator.experiment.one_schedule import in_one_schedule
-    from orchestrator.run.ray_address import joins_cluster, refuse_unreachable
+    from orchestrator.run.ray_address import VARIABLE, cluster_address, settled_address
     from orchestrator.run.shared_paths import refuse_relative_store
 
-    if joins_cluster():
+    cluster = cluster_address()
+    if cluster is not None:
+        cluster = os.environ[VARIABLE] = settled_address(cluster, where=VARIABLE)
         refuse_relative_store(store)
-        refuse_unreachable(os.environ["RAY_ADDRESS"], where="RAY_ADDRESS")
+    if smoke:
+        tracking_uri = None  # its runs are no results, so they stay in its own store
+    say_taken(store=store, tracking_uri=tracking_uri, cluster=cluster)
     prepared = open_sweeps(sweep, changes, open_store(store), no_cohorts=no_cohorts, smoke=smoke)
 
     from orchestrator.cli.show_outcome import show_outcome
@@ -49,8 +53,6 @@ def run(
     from orchestrator.run.board import show_look
     from orchestrator.run.controller import run_sweeps  # Ray and MLflow, once the files are known to be good
 
-    if smoke:
-        tracking_uri = None  # its runs are no results, so they stay in its own store
     whole = in_one_schedule(prepared)
     before = whole.plan(retry_failed=retry_failed)
     for one in prepared if len(prepared) > 1 else ():

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.console import console
-from orchestrator.cli.inputs import open_store, open_sweeps
+from orchestrator.cli.inputs import open_store, open_sweeps, say_taken
 from orchestrator.cli.options import AsJson, Changes, StoreFolder, SweepFiles, TrackingUri
 from reskd.errors import BadInput
 
@@ -37,6 +37,8 @@ def tables(
 
     if source not in ("mlflow", "store"):
         raise BadInput(f"--from: {source!r} is neither mlflow nor store")
+    if source == "mlflow" and not as_json:
+        say_taken(store=store, tracking_uri=tracking_uri)
     prepared = open_sweeps(sweep, changes, open_store(store))
     code = rebuild(
         prepared,

@@ -108,7 +108,7 @@ def _link(prepared: Prepared, step: Step, records: dict[str, StepRecord], *, col
         "versions": facts.get("versions"),
         "host": facts.get("host"),
         "workers": started.get("workers"),
-        "epochs": f"{max((line['epoch'] for line in store.metrics(step.id)), default=0)}/{step.recipe.optim.epochs}",
+        "epochs": f"{max((line['epoch'] for line in store.metrics(step.id)), default=0)}/{step.recipe.num_epochs}",
         "protocol": protocol,
         "num_clips": judged.get("num_clips"),
         "num_skipped": judged.get("num_skipped"),

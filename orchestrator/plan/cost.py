@@ -92,8 +92,8 @@ class Costs:
         steps_per_epoch = max(1, num_steps if recipe.optim.keeps_last else math.floor(num_steps))
         speed = self._devices_of_worker(resources)
         seconds, first, done, bound = self.profile.start_s, None, 0, "compute"
-        left = {step.id: max(1, step.recipe.optim.epochs - resume_from) for step in steps}
-        for until in sorted(set(left.values())):
+        left = {step.id: _epochs_left(step.recipe, resume_from) for step in steps}
+        for until in sorted(set(left.values()) - {0}):
             live = [step.recipe for step in steps if left[step.id] >= until]
             step_s, waits_for = self._step(live, workers=workers, resources=resources, speed=speed)
             if first is None:
@@ -208,6 +208,11 @@ class Costs:
     def fits(self, steps: Sequence[Step]) -> bool:
         limit = self.profile.memory_bytes
         return limit is None or self.memory(steps) <= limit
+
+
+def _epochs_left(recipe: Recipe, resume_from: int) -> int:
+    """Epochs to train after ``resume_from``; at least one, except for an imported model, which is tested only."""
+    return 0 if recipe.is_imported else max(1, recipe.num_epochs - resume_from)
 
 
 def _state_bytes(recipe: Recipe) -> int:

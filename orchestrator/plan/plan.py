@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from orchestrator.plan.cohort_reasons import MAX_COMPARED, why_apart, why_together
@@ -266,5 +267,7 @@ def _verdict(step: Step, job: Job, has: Mapping[str, StepStatus]) -> StepPlan:
         reasons.append(f"waits for {whose} {job.teacher_id}{trained_by}")
     if step.recipe.is_imported:
         verdict = "import"
-        reasons.append(f"trained elsewhere, to be read from {step.recipe.checkpoint} and tested; {CLASS_ORDER}")
+        reasons.append(
+            f"trained elsewhere, to be read from {Path(step.recipe.checkpoint or '').name} and tested; {CLASS_ORDER}"
+        )
     return StepPlan(id=step.id, verdict=verdict, reason="; ".join(reasons) or "not trained yet", job=job.id)

@@ -15,7 +15,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from reskd.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from reskd.errors import BadInput
 
 Part = Literal["student", "teacher"]
@@ -26,6 +25,8 @@ PARTS: dict[Part, dict[str, str]] = {
 """Network of a distillation's checkpoint -> prefixes of its tensors, and what they are in a checkpoint of one
 network."""
 PIXELS = "data_preprocessor."
+NORMALISED_BY = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
+"""ImageNet's values for pixels from 0 to 255, by which clips are normalised here."""
 
 Rules = tuple[tuple[str, str], ...]
 
@@ -86,11 +87,11 @@ def from_mmaction(state: Mapping[str, Any], *, own: Mapping[str, Any]) -> dict[s
 
 
 def _check_pixels(state: Mapping[str, Any]) -> None:
-    for what, ours in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
+    for what, ours in NORMALISED_BY.items():
         theirs = state.get(f"{PIXELS}{what}")
         if not isinstance(theirs, Tensor):
             continue
-        expected = 255 * torch.tensor(ours)
+        expected = torch.tensor(ours)
         if theirs.numel() != 3 or not torch.allclose(theirs.flatten().float(), expected, atol=0.01):
             found = ", ".join(f"{value:g}" for value in theirs.flatten().tolist())
             raise BadInput(

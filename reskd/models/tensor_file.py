@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,11 @@ import torch
 
 from reskd.errors import BadInput
 
-HARMLESS = [
-    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),  # its name before numpy 2
-    (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),
-    (np._core.multiarray._reconstruct, "numpy.core.multiarray._reconstruct"),
-    (np._core.multiarray._reconstruct, "numpy._core.multiarray._reconstruct"),
+_makers: list[Any] = [np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]]
+"""numpy's own functions that make a number and an array of what a file holds."""
+HARMLESS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    *_makers,
+    *((maker, f"numpy.core.multiarray.{maker.__name__}") for maker in _makers),  # their names before numpy 2
     np.ndarray,
     np.dtype,
     *{type(np.dtype(code)) for code in "?bBhHiIlLqQefdSU"},

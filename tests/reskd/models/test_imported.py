@@ -18,10 +18,12 @@ from torchvision.models import mobilenet_v2, resnet18
 from torchvision.models.video import mvit_v2_s, r3d_18
 from torchvision.models.video.swin_transformer import SwinTransformer3d
 
+from reskd.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from reskd.errors import BadInput
 from reskd.models.backbones.swin3d import swin_block
 from reskd.models.catalogue import build_model
 from reskd.models.imported import Imported, load_imported, read_imported
+from reskd.models.mmaction import NORMALISED_BY
 from reskd.models.video_model import VideoModel
 from reskd.recipe import DataSpec, ModelSpec, Recipe
 from tests.support.foreign_files import Recognizer, save_version_0, save_version_1
@@ -252,6 +254,9 @@ def test_numbers_of_numpy_in_the_metadata_do_no_harm(tmp_path: Path):
         path = tmp_path / f"numpy{old_format}.pth"
         content = {"meta": meta, "state_dict": theirs.state_dict()}
         torch.save(content, path, _use_new_zipfile_serialization=not old_format)
+        if old_format:  # as numpy 1 wrote it
+            path.write_bytes(path.read_bytes().replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
+            assert b"numpy.core.multiarray" in path.read_bytes()
         model, _ = loaded("tsn_mini10", path)
         assert torch.equal(model.classifier.weight, theirs.cls_head.fc_cls.weight)  # type: ignore[union-attr]
 
@@ -291,6 +296,11 @@ def test_a_network_of_other_pixels_is_refused(tmp_path: Path):
     state = {**Recognizer().state_dict(), "data_preprocessor.mean": torch.tensor([127.5, 127.5, 127.5]).view(3, 1, 1)}
     message = refusal("tsn_mini10", save_version_0(state, tmp_path / "other.pth"))
     assert "data_preprocessor.mean 127.5, 127.5, 127.5, and clips here have ImageNet's" in message
+
+
+def test_the_pixels_of_a_checkpoint_are_compared_with_those_that_clips_have():
+    for ours, theirs in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
+        assert NORMALISED_BY[ours] == pytest.approx([255 * value for value in theirs])
 
 
 def test_a_reskd_weights_file_must_say_the_same_model_and_classes(tmp_path: Path):

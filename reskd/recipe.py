@@ -457,11 +457,11 @@ def without_training(recipe: Recipe) -> Recipe:
 
     Batch and group size are kept: tests take a group of clips at a time, and workers share the groups.
     """
-    data, optim = DataSpec(), recipe.optim
+    data, model, optim = DataSpec(), ModelSpec(), recipe.optim
     return replace(
         without_teacher(recipe),
         data=replace(recipe.data, crop=data.crop, crop_scales=data.crop_scales, flip=data.flip),
-        model=replace(recipe.model, weights="none"),
+        model=replace(recipe.model, weights="none", head_std=model.head_std),
         optim=OptimSpec(batch_size=optim.batch_size, group_size=optim.group_size),
         data_seed=0,
         model_seed=0,

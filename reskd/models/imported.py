@@ -14,7 +14,12 @@ from reskd.models.layouts import Layout, Renamed, in_our_names, misfits
 from reskd.models.mmaction import Part
 from reskd.models.tensor_file import read_tensor_file
 from reskd.models.video_model import VideoModel
+from reskd.models.weights import trained_normalisation
+from reskd.normalisation import IMAGENET, Normalisation
 from reskd.recipe import CLASS_ORDER, ModelSpec, Recipe
+
+BEFORE_TRAINING = ("weights", "normalisation", "head_std")
+"""Fields of a model that say how its training began."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +30,7 @@ class Imported:
     sha256: str
     layout: Layout
     part: Part | None
+    normalisation: Normalisation
     num_tensors: int
     knows_classes: bool
     """Whether the file names its classes, so that their order was compared."""
@@ -32,8 +38,10 @@ class Imported:
     @property
     def words(self) -> str:
         part = "" if self.part is None else f", the {self.part} of a distillation"
+        pixels = "" if self.normalisation == IMAGENET else f", pixels by {self.normalisation}"
         order = "its classes are the data set's, in the same order" if self.knows_classes else CLASS_ORDER
-        return f"{self.file} ({self.layout}'s names{part}): {self.num_tensors} tensors with the classifier; {order}"
+        tensors = f"{self.num_tensors} tensors with the classifier{pixels}"
+        return f"{self.file} ({self.layout}'s names{part}): {tensors}; {order}"
 
     def to_dict(self) -> Json:
         return asdict(self)
@@ -51,6 +59,7 @@ def load_imported(model: VideoModel, recipe: Recipe, *, classes: Sequence[str], 
             "another step of it"
         )
     model.load_state_dict(state)
+    model.normalisation = found.normalisation
     return found
 
 
@@ -83,17 +92,30 @@ def read_imported(recipe: Recipe, *, own: Mapping[str, Any], classes: Sequence[s
         sha256=sha256,
         layout=found.layout,
         part=recipe.checkpoint_part,
+        normalisation=_normalisation(found, content, spec),
         num_tensors=len(found.state),
         knows_classes=found.layout == "reskd" and "classes" in content,
     )
     return {**own, **state}, facts
 
 
+def _normalisation(found: Renamed, content: Mapping[Any, Any], spec: ModelSpec) -> Normalisation:
+    """That of the network's training: as the file says, else as the library that wrote it trains this network."""
+    if spec.normalisation == "imagenet":
+        return IMAGENET
+    if found.layout == "reskd":
+        return trained_normalisation(content)
+    if found.layout == "mmaction2":
+        return found.normalisation or IMAGENET
+    network = find_network(spec.name)
+    return IMAGENET if network is None else network.normalisation
+
+
 def _check_own_words(content: Mapping[Any, Any], spec: ModelSpec, classes: Sequence[str]) -> None:
-    """Compare what a reskd `weights.pt` says of its model with the recipe; only initial weights may differ."""
+    """Compare what a reskd `weights.pt` says of its model with the recipe; only how it began to train may differ."""
     theirs, ours = dict(content.get("model_spec", {})), asdict(spec)
     for name, value in theirs.items():
-        if name != "weights" and ours.get(name) != value:
+        if name not in BEFORE_TRAINING and ours.get(name) != value:
             raise BadInput(f"its model.{name} is {value!r}, and {ours.get(name)!r} here; set model.{name} to its value")
     known = tuple(content.get("classes", classes))
     if len(known) == len(classes) and known != tuple(classes):

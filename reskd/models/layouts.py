@@ -11,7 +11,8 @@ from torch import Tensor
 
 from reskd.models.backbones.timm_backbone import from_timm
 from reskd.models.backbones.timm_names import PREFIX
-from reskd.models.mmaction import Part, from_mmaction, is_mmaction, one_network
+from reskd.models.mmaction import Part, from_mmaction, is_mmaction, normalisation_in, one_network
+from reskd.normalisation import Normalisation
 
 Layout = Literal["reskd", "torchvision", "timm", "mmaction2"]
 
@@ -33,6 +34,8 @@ class Renamed:
     model has, so that it is reported as unexpected."""
     behind: tuple[str, ...] = ()
     """Names, in the file, of tensors between the last map and the classifier, which our network does not have."""
+    normalisation: Normalisation | None = None
+    """What the file says that its network does to pixels; None: nothing."""
     num_other: int = 0
     """Number of tensors of the other network in a distillation's checkpoint, which are left out."""
 
@@ -59,7 +62,12 @@ def in_our_names(
         state = {key.removeprefix("module."): value for key, value in state.items()}
     if is_mmaction(state):
         chosen, num_other = one_network(state, part=part, part_of_two=part_of_two)
-        return Renamed(layout="mmaction2", state=from_mmaction(chosen, own=own), num_other=num_other)
+        return Renamed(
+            layout="mmaction2",
+            state=from_mmaction(chosen, own=own),
+            normalisation=normalisation_in(state),
+            num_other=num_other,
+        )
     if name.startswith(PREFIX):
         ours, behind = from_timm(state, name=name, own=own)
         return Renamed(layout="timm", state=ours, behind=tuple(behind))

@@ -12,10 +12,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from reskd.errors import BadInput
+from reskd.normalisation import IMAGENET, Normalisation
 
 Part = Literal["student", "teacher"]
 PARTS: dict[Part, dict[str, str]] = {
@@ -25,8 +25,7 @@ PARTS: dict[Part, dict[str, str]] = {
 """Network of a distillation's checkpoint -> prefixes of its tensors, and what they are in a checkpoint of one
 network."""
 PIXELS = "data_preprocessor."
-NORMALISED_BY = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
-"""ImageNet's values for pixels from 0 to 255, by which clips are normalised here."""
+"""Prefix of mean and deviation of pixels from 0 to 255."""
 
 Rules = tuple[tuple[str, str], ...]
 
@@ -78,26 +77,24 @@ def from_mmaction(state: Mapping[str, Any], *, own: Mapping[str, Any]) -> dict[s
 
     own: the model's state dict, whose names show its family. A key that fits no rule keeps its name, so that it is
     reported as unexpected. Buffers that follow from the architecture (Swin's position indices) are the model's own,
-    since the two libraries arrange them differently. Raises BadInput if the network expects other pixels than ours.
+    since the two libraries arrange them differently. What it does to pixels is not among them: see `normalisation_in`.
     """
-    _check_pixels(state)
     renamed = {_our_name(key, own): value for key, value in state.items() if not key.startswith(PIXELS)}
     constants = {key: value for key, value in own.items() if key.endswith("relative_position_index")}
     return {key: constants.get(key, value) for key, value in renamed.items()}
 
 
-def _check_pixels(state: Mapping[str, Any]) -> None:
-    for what, ours in NORMALISED_BY.items():
-        theirs = state.get(f"{PIXELS}{what}")
-        if not isinstance(theirs, Tensor):
-            continue
-        expected = torch.tensor(ours)
-        if theirs.numel() != 3 or not torch.allclose(theirs.flatten().float(), expected, atol=0.01):
-            found = ", ".join(f"{value:g}" for value in theirs.flatten().tolist())
-            raise BadInput(
-                f"its network takes pixels with {PIXELS}{what} {found}, and clips here have ImageNet's "
-                f"({', '.join(f'{value:g}' for value in expected.tolist())}); take a checkpoint trained with these"
-            )
+def normalisation_in(state: Mapping[str, Any]) -> Normalisation | None:
+    """What a checkpoint of version 1 does to pixels; None if it does not say. Raises BadInput for odd values."""
+    found = [state[key] for key in (f"{PIXELS}mean", f"{PIXELS}std") if key in state]
+    if not found:
+        return None
+    if len(found) != 2 or not all(isinstance(value, Tensor) and value.numel() == 3 for value in found):
+        raise BadInput(f"its {PIXELS}mean and std are not three numbers each; only networks of RGB frames can be read")
+    mean, std = (tuple(number / 255 for number in value.flatten().tolist()) for value in found)
+    # float32 has other last digits, and equal normalisations are computed once.
+    is_imagenet = all(abs(a - b) < 1e-4 for a, b in zip(mean + std, IMAGENET.mean + IMAGENET.std, strict=True))
+    return IMAGENET if is_imagenet else Normalisation(mean, std)
 
 
 def _our_name(key: str, own: Mapping[str, Any]) -> str:

@@ -124,7 +124,11 @@ def test_nothing_of_a_training_counts_but_network_part_frames_and_content_do() -
     same = [
         Recipe(checkpoint="/b.pth", optim=OptimSpec(lr=1, batch_size=8, group_size=2), model_seed=5, data_seed=6),
         Recipe(checkpoint="/a.pth", kd=KDSpec(level="pixel"), teacher=Recipe(), eval=EvalSpec(views="4x3")),
-        Recipe(checkpoint="/a.pth", data=DataSpec(flip=False, crop="random_resized"), model=ModelSpec(weights="x.pt")),
+        Recipe(
+            checkpoint="/a.pth",
+            data=DataSpec(flip=False, crop="random_resized"),
+            model=ModelSpec(weights="x.pt", head_std=1.0),
+        ),
     ]
     assert {identity(each) for each in same} == {identity(recipe)}
     others = [
@@ -132,9 +136,10 @@ def test_nothing_of_a_training_counts_but_network_part_frames_and_content_do() -
         identity(Recipe(checkpoint="/a.pth", checkpoint_part="student")),
         identity(Recipe(checkpoint="/a.pth", checkpoint_part="teacher")),
         identity(Recipe(checkpoint="/a.pth", data=DataSpec(num_frames=8))),
+        identity(Recipe(checkpoint="/a.pth", model=ModelSpec(normalisation="imagenet"))),
         identity(recipe, "b"),
     ]
-    assert len({*others, identity(recipe)}) == 6
+    assert len({*others, identity(recipe)}) == 7
 
 
 @pytest.mark.parametrize(

@@ -18,13 +18,12 @@ from torchvision.models import mobilenet_v2, resnet18
 from torchvision.models.video import mvit_v2_s, r3d_18
 from torchvision.models.video.swin_transformer import SwinTransformer3d
 
-from reskd.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from reskd.errors import BadInput
 from reskd.models.backbones.swin3d import swin_block
 from reskd.models.catalogue import build_model
 from reskd.models.imported import Imported, load_imported, read_imported
-from reskd.models.mmaction import NORMALISED_BY
 from reskd.models.video_model import VideoModel
+from reskd.normalisation import IMAGENET, KINETICS_R3D, Normalisation
 from reskd.recipe import DataSpec, ModelSpec, Recipe
 from tests.support.foreign_files import Recognizer, save_version_0, save_version_1
 from tests.support.forms import forms
@@ -292,15 +291,32 @@ def test_a_damaged_file_is_refused(content, tmp_path: Path):
     assert "does not read it" in refusal("tsn_mini10", tmp_path / "damaged.pth")
 
 
-def test_a_network_of_other_pixels_is_refused(tmp_path: Path):
-    state = {**Recognizer().state_dict(), "data_preprocessor.mean": torch.tensor([127.5, 127.5, 127.5]).view(3, 1, 1)}
-    message = refusal("tsn_mini10", save_version_0(state, tmp_path / "other.pth"))
-    assert "data_preprocessor.mean 127.5, 127.5, 127.5, and clips here have ImageNet's" in message
+def test_a_model_gets_the_pixels_that_it_was_trained_with(tmp_path: Path):
+    theirs = Recognizer().state_dict()
+    model, _ = loaded("tsn_mini10", save_version_0(theirs, tmp_path / "0.pth"))
+    assert model.normalisation == IMAGENET
+    model, _ = loaded("tsn_mini10", save_version_1(theirs, tmp_path / "1.pth"))
+    assert model.normalisation == IMAGENET
+    grey = {f"data_preprocessor.{what}": torch.full((3, 1, 1), 127.5) for what in ("mean", "std")}
+    path = save_version_0({**theirs, **grey}, tmp_path / "grey.pth")
+    model, found = loaded("tsn_mini10", path)
+    assert model.normalisation == Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    assert "pixels by Normalisation(mean=(0.5, 0.5, 0.5)" in found.words
+    with pytest.raises(BadInput, match=r"grey\.pth: model\.weights: its network takes pixels with .*0\.5"):
+        build_model(ModelSpec(name="tsn_mini10", weights=str(path)), num_classes=5)
+    flow = save_version_0({**theirs, "data_preprocessor.mean": torch.zeros(2)}, tmp_path / "flow.pth")
+    assert "only networks of RGB frames can be read" in refusal("tsn_mini10", flow)
 
 
-def test_the_pixels_of_a_checkpoint_are_compared_with_those_that_clips_have():
-    for ours, theirs in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
-        assert NORMALISED_BY[ours] == pytest.approx([255 * value for value in theirs])
+@pytest.mark.parametrize(("choice", "expected"), [("own", KINETICS_R3D), ("imagenet", IMAGENET)])
+def test_torchvisions_own_network_gets_its_own_pixels_unless_told_otherwise(choice, expected, tmp_path: Path):
+    with torch.device("meta"):
+        shapes = r3d_18(num_classes=5).state_dict()
+        own = build_model(ModelSpec(name="r3d_18"), num_classes=5).state_dict()
+    small = {key: torch.zeros((), dtype=value.dtype).expand(value.shape) for key, value in shapes.items()}
+    torch.save(small, tmp_path / "r3d.pth")
+    recipe = Recipe(model=ModelSpec(name="r3d_18", normalisation=choice), checkpoint=str(tmp_path / "r3d.pth"))
+    assert read_imported(recipe, own=own, classes=CLASSES)[1].normalisation == expected
 
 
 def test_a_reskd_weights_file_must_say_the_same_model_and_classes(tmp_path: Path):

@@ -9,6 +9,7 @@ import torch
 
 from orchestrator.experiment.bound_sweep import Prepared, check_before_start, prepare
 from orchestrator.experiment.build_tables import build_tables
+from orchestrator.experiment.provenance_chain import chain_of
 from orchestrator.experiment.smoke import cut_down
 from orchestrator.store.step_record import read_step, records_from_store
 from orchestrator.store.store import Store
@@ -112,6 +113,13 @@ def test_it_stands_in_tables_and_in_mlflow_as_what_it_is(trained: Prepared) -> N
     top1 = (trained.store.done(imported_id(trained)) or {})["metrics"]["test/top1"]
     assert entry.estimate.by_seed == ((0, pytest.approx(100 * top1)),)
     assert (entry.state, table.entries["taught", "test/top1"].n) == ("complete", 2)
+    delta = table.entries["taught", "test/top1"].delta
+    assert delta is not None
+    students = dict(table.entries["taught", "test/top1"].estimate.by_seed)
+    assert dict(delta.by_seed) == {seed: pytest.approx(students[seed] - 100 * top1) for seed in (0, 1)}
+    chain = chain_of(trained, table="one", row="official", column="test/top1")
+    (told,) = chain["seeds"]
+    assert told["step"]["file"].endswith("mmaction2's names")
     content = read_step(trained.store, trained.steps[imported_id(trained)], steps=trained.steps)
     assert content is not None
     assert content.tags["reskd.kind"] == "imported"

@@ -136,7 +136,7 @@ def test_eval_judges_it_again(
 ) -> None:
     step_id = imported_id(trained)
     code, text = call(monkeypatch, capsys, "eval", step_id, "--views", "2x1", "--store", trained.store.home)
-    assert (code, "1 evaluated" in text) == (0, True)
+    assert (code, "1 evaluated" in text, "as imported" in text) == (0, True, True)
     assert "val-f2-v2x1" in trained.store.evaluations(step_id)
 
 

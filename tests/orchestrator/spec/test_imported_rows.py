@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.spec.identity import payload
+from orchestrator.spec.json_schema import sweep_schema
 from orchestrator.spec.steps import Step, build_steps, checkpoint_sha256, name_and_seed
 from orchestrator.spec.sweep import Sweep, load, recipe_from_dict, recipe_to_dict
 from reskd.errors import BadInput
@@ -220,3 +221,22 @@ def test_files_may_be_an_axis(file: Path) -> None:
     text = SWEEP.replace("rows:\n", f"rows:\n  grid: {{checkpoint: [FILE, {other}], model.name: [tsn_mini18]}}\n")
     imported = [step for step in steps_of(file, text=text).values() if step.recipe.is_imported]
     assert len(imported) == 3  # two files at the base's resolution, and the teacher's
+
+
+def test_a_teachers_file_and_network_may_be_typed_in_any_order(file: Path) -> None:
+    path = file.parent / "typed.yaml"
+    path.write_text(SWEEP.replace("ROW", "{row: more, optim.lr: 1}").replace("FILE", "elsewhere.pt"))
+    typed = [f"teacher.checkpoint={file}", "teacher.model.name=tsn_mini10", "teacher.model.resolution=48"]
+    teachers = [{cell.recipe.teacher for cell in load(path, changes=order).cells} for order in (typed, typed[::-1])]
+    assert teachers[0] == teachers[1]
+    (teacher,) = teachers[0] - {None}
+    assert isinstance(teacher, Recipe)
+    assert (teacher.checkpoint, teacher.model.words) == (str(file), "tsn_mini10 at 48 px")
+
+
+def test_an_editor_knows_the_keys_of_a_file_where_they_may_stand() -> None:
+    schema = sweep_schema()["$defs"]
+    for key in ("checkpoint", "checkpoint_part"):
+        assert key in schema["Row"]["properties"]
+        assert key not in schema["Base"]["properties"]
+        assert f"teacher.{key}" in schema["Base"]["properties"]

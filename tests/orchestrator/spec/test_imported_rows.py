@@ -78,6 +78,8 @@ def test_the_same_file_as_a_row_and_as_a_teacher_of_every_seed_is_one_step(file:
     assert official.cells == (("official", 3),)
     assert {step.teacher_id for step in students} == {official.id}
     assert {step.payload["teacher"] for step in students} == {official.full_id}
+    # As a teacher it has lost what only training uses too: no weights are fetched for it.
+    assert {step.recipe.teacher for step in students} == {official.recipe}
     assert name_and_seed(official) == "official, imported"
 
 

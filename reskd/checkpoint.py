@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NUM_KEPT_CHECKPOINTS = 2
+FOREIGN_FILE = (
+    "a teacher that was trained elsewhere needs its network beside the file: "
+    "teacher: {checkpoint: FILE, model: {name: ..., resolution: ...}}"
+)
 
 
 class Sink(Protocol):
@@ -92,9 +96,12 @@ def load_weights(path: Path) -> Json:
     """The content of a `weights.pt`: model, model_spec, classes, num_frames, step_id. The file cannot run code."""
     if not path.is_file():
         raise BadInput(f"{path}: no such weights file; was the step that makes it removed?")
-    content = parse(path.read_bytes(), where=str(path), what="weights file")
+    try:
+        content = parse(path.read_bytes(), where=str(path), what="weights file")
+    except BadInput as error:
+        raise BadInput(f"{error} if a step left it; {FOREIGN_FILE}") from error
     if not {"model", "model_spec", "classes"} <= set(content):
-        raise BadInput(f"{path}: not a reskd weights file; expected model, model_spec and classes in it")
+        raise BadInput(f"{path}: no weights.pt of reskd, which holds model, model_spec and classes; {FOREIGN_FILE}")
     return content
 
 

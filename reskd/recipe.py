@@ -18,6 +18,7 @@ from reskd.protocol import Protocol, parse_views
 from reskd.text import file_name_fault
 
 __all__ = [
+    "CLASS_ORDER",
     "NAMED_WEIGHTS",
     "RECIPE_VERSION",
     "AnnotationFormat",
@@ -33,6 +34,7 @@ __all__ = [
     "Resample",
     "TeacherMode",
     "without_teacher",
+    "without_training",
 ]
 
 AnnotationFormat = Literal["csv", "folders", "activitynet", "fcvid", "kinetics", "mini_kinetics", "ssv2", "ssv1"]
@@ -41,6 +43,9 @@ Precision = Literal["fp32", "tf32", "bf16", "fp16", "fp64"]
 
 RECIPE_VERSION = 1
 """Increase it by hand if the same recipe would train something else than before."""
+
+CLASS_ORDER = "a file of another program does not say the order of its classes, which must be the data set's"
+"""What every user of an imported model is told."""
 
 NAMED_WEIGHTS = ("imagenet_v1", "kinetics_v1")
 """Values of model.weights that name torchvision's files. All others, except `none`, are paths."""
@@ -334,7 +339,10 @@ class EvalSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checkpoint:
-    """A trained model from a file with the content of a finished step's `weights.pt`."""
+    """A teacher from a finished step's `weights.pt`, which says itself which network and classes it holds.
+
+    A teacher from any other file is a Recipe with a `checkpoint`.
+    """
 
     checkpoint: str
     """Path of the file. Its content's hash counts in the identity."""
@@ -352,8 +360,15 @@ class Recipe:
     kd: KDSpec = field(default_factory=KDSpec)
     optim: OptimSpec = field(default_factory=OptimSpec)
     eval: EvalSpec = field(default_factory=EvalSpec)
-    teacher: Recipe | Checkpoint | None = None
+    # Checkpoint first: a mapping with nothing but `checkpoint` fits both, and is a weights.pt.
+    teacher: Checkpoint | Recipe | None = None
     """The teacher, as a recipe or a file. It is trained first and then frozen."""
+    checkpoint: str | None = added(None)
+    """File of a model that was trained elsewhere, with its classifier: the model is taken from it, not trained. `model`
+    says which network it is. The file's content counts in the identity, not its path. The order of its classes cannot
+    be checked: it must be the data set's."""
+    checkpoint_part: Literal["student", "teacher"] | None = added(None)
+    """Which network of a distillation's checkpoint, which holds both; null: the file holds one network."""
     precision: Precision = "fp32"
     """fp32: TF32 off. tf32: on a CPU the same as fp32. bf16: autocast. fp16: autocast with a loss scale; a training
     step whose gradient overflows is skipped (on a CPU a hundred times slower). fp64: for numerical checks."""
@@ -365,7 +380,9 @@ class Recipe:
     def __post_init__(self) -> None:
         for name, seed in (("data_seed", self.data_seed), ("model_seed", self.model_seed)):
             require(seed >= 0, name, seed, "at least 0")
-        if self.kd.level != "none" and self.teacher is None:
+        is_right = self.is_imported or self.checkpoint_part is None
+        require(is_right, "checkpoint_part", self.checkpoint_part, "null without a checkpoint")
+        if self.has_teacher and self.teacher is None:
             raise BadInput(f"kd.level is {self.kd.level!r} but there is no teacher; name one or set kd.level to none")
         require(
             self.model.resolution <= self.data.crop_size,
@@ -420,9 +437,35 @@ class Recipe:
     @property
     def has_teacher(self) -> bool:
         """Whether a teacher is used. With kd.level none, the field `teacher` has no effect."""
-        return self.kd.level != "none"
+        return self.kd.level != "none" and not self.is_imported
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether the model was trained elsewhere and is only tested here."""
+        return self.checkpoint is not None
+
+    @property
+    def num_epochs(self) -> int:
+        """Number of epochs of training; 0 for an imported model."""
+        return 0 if self.is_imported else self.optim.epochs
 
 
 def without_teacher(recipe: Recipe) -> Recipe:
     """The recipe with default KD fields and without a teacher."""
     return replace(recipe, kd=KDSpec(), teacher=None)
+
+
+def without_training(recipe: Recipe) -> Recipe:
+    """The recipe of an imported model, with defaults in every field that only training uses.
+
+    Batch and group size are kept: tests take a group of clips at a time, and workers share the groups.
+    """
+    data, model, optim = DataSpec(), ModelSpec(), recipe.optim
+    return replace(
+        without_teacher(recipe),
+        data=replace(recipe.data, crop=data.crop, crop_scales=data.crop_scales, flip=data.flip),
+        model=replace(recipe.model, weights="none", head_std=model.head_std),
+        optim=OptimSpec(batch_size=optim.batch_size, group_size=optim.group_size),
+        data_seed=0,
+        model_seed=0,
+    )

@@ -29,6 +29,7 @@ from orchestrator.cli.commands.steps.compare import compare
 from orchestrator.cli.commands.steps.diff import diff
 from orchestrator.cli.commands.steps.evaluate import evaluate
 from orchestrator.cli.commands.steps.export import export
+from orchestrator.cli.commands.steps.import_model import import_model
 from orchestrator.cli.commands.steps.predict import predict
 from orchestrator.cli.commands.steps.rm import rm
 from orchestrator.cli.commands.sweeps.plan import plan
@@ -76,6 +77,11 @@ COMMANDS: tuple[Command | CommandGroup, ...] = (
     Command(logs, "reskd logs raysubmit_1234 --address http://localhost:8265"),
     Command(cancel, "reskd cancel raysubmit_1234 --address http://localhost:8265"),
     Command(evaluate, "reskd eval sweeps/demo.yaml --views 10x3 --frames 32", name="eval"),
+    Command(
+        import_model,
+        "reskd import tsn_r152.pth sweeps/table1_activitynet.yaml --model tsn_resnet152 --resolution 224",
+        name="import",
+    ),
     Command(compare, "reskd compare 3f9a 77c1 --protocol val-f32-v10x3"),
     Command(classes, "reskd classes 3f9a --csv tables"),
     Command(flops, "reskd flops swin3d_s --resolution 112 --frames 32 --views 12"),

@@ -39,14 +39,15 @@ def _step_lines(step: Mapping[str, Any], told: set[str], *, indent: str) -> Iter
         return
     told.add(step["id"])
     facts = {
-        "state": f"{step['state']}, epoch {step['epochs']}",
+        "state": step["state"] + ("" if step["file"] else f", epoch {step['epochs']}"),
+        "imported from": step["file"],
         "why": step["reason"],
         "protocol": step["protocol"] and f"{step['protocol']}: {_clips(step)}",
         "device": step["device"],
         "data": f"{step['data']['name']}, manifest {step['data']['sha256'][:16]} {step['data']['manifest'] or ''}",
         "code": step["commit"] and f"commit {step['commit']}",
         "versions": ", ".join(f"{name} {version}" for name, version in (step["versions"] or {}).items()),
-        "trained on": step["host"] and f"{step['host']}, {step['workers']} workers",
+        "tested on" if step["file"] else "trained on": step["host"] and f"{step['host']}, {step['workers']} workers",
         "folder": step["folder"],
     }
     for name, fact in facts.items():

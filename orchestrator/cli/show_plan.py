@@ -56,7 +56,13 @@ def _teachers(prepared: Prepared, plan: Plan) -> Table:
         if not step.cells:
             found = plan.steps[step.id]
             verdict = Text(found.verdict, style=STYLES[found.verdict])
-            table.add_row(Text(name_of(step)), str(step.recipe.seed), step.id, verdict, Text(found.reason))
+            table.add_row(
+                Text(name_of(step)),
+                "" if step.recipe.is_imported else str(step.recipe.seed),
+                step.id,
+                verdict,
+                Text(found.reason),
+            )
     return table
 
 

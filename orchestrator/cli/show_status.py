@@ -62,7 +62,7 @@ def status_rows(prepared: Prepared) -> list[dict[str, Any]]:
                 "verdict": found.verdict,
                 "reason": found.reason,
                 "epoch": last["epoch"],
-                "num_epochs": step.recipe.optim.epochs,
+                "num_epochs": step.recipe.num_epochs,
                 "metric": step.recipe.eval.metric,
                 "metrics": {**last["metrics"], **(done["metrics"] if done else {})},
                 "damaged": done["damaged"] if done else [],

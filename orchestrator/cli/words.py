@@ -7,6 +7,7 @@ from rich.text import Text
 STYLES = {
     "done": "green",
     "train": "cyan",
+    "import": "cyan",
     "resume": "cyan",
     "waiting": "yellow",
     "held": "magenta",

@@ -110,6 +110,11 @@ def prepare(path: Path, *, changes: Sequence[str] = (), store: Store) -> Prepare
     data."""
     sweep = load(path, changes=changes)
     check_tables(sweep, load_published())
+    return bind(sweep, store)
+
+
+def bind(sweep: Sweep, store: Store) -> Prepared:
+    """The sweep with its steps' ids, from the videos on this machine or the manifests in the store."""
     manifests: dict[str, Manifest] = {}
     unseen: list[str] = []
 

@@ -14,6 +14,7 @@ from reskd.checkpoint import load_weights
 from reskd.errors import BadInput
 from reskd.methods.distillation import LastMap, check_maps
 from reskd.models.catalogue import MODELS, build_model, is_model
+from reskd.models.imported import read_imported
 from reskd.recipe import ModelSpec, Recipe
 
 ANY_NUMBER = 2
@@ -29,7 +30,8 @@ def check_models(steps: Mapping[str, Step], classes_of: Callable[[Step], tuple[s
     - a resolution is too small for the network's last map, in training or in the final test;
     - student and teacher have maps with other channels or of another number in time, and the KD level needs them equal;
     - a teacher was trained on too few frames for the student's clips;
-    - a teacher has other classes, or a teacher from a file needs larger frames than data.crop_size.
+    - a teacher has other classes, or a teacher from a file needs larger frames than data.crop_size;
+    - the file of an imported model does not hold that model, or holds one with another number of classes.
     """
     map_of, model_in = cache(_last_map), cache(_model_in)
     student_of = {step.teacher_id: step for step in steps.values()}
@@ -45,6 +47,8 @@ def check_models(steps: Mapping[str, Step], classes_of: Callable[[Step], tuple[s
             tested = recipe.model.at_crop(recipe.test_protocol.crop_size or crop_size, trained_at=crop_size)
             with naming("its final test (eval.crop_size)"):
                 map_of(_network(tested), num_frames, num_frames, num_classes)
+            if recipe.is_imported and classes is not None:
+                _check_file(recipe, classes)
             if not recipe.has_teacher:
                 continue
             source = recipe.teacher
@@ -60,6 +64,12 @@ def check_models(steps: Mapping[str, Step], classes_of: Callable[[Step], tuple[s
                 theirs = map_of(_network(teacher), taught_on, num_frames, num_classes)
             names = {"student": recipe.model.name, "teacher": teacher.name}
             check_maps(recipe.kd.level, ours, theirs, num_frames=num_frames, **names)
+
+
+def _check_file(recipe: Recipe, classes: tuple[str, ...]) -> None:
+    with torch.device("meta"):
+        model = build_model(recipe.model, num_classes=len(classes), num_frames=recipe.data.num_frames)
+    read_imported(recipe, own=model.state_dict(), classes=classes)
 
 
 def _refuse_other_classes(theirs: tuple[str, ...] | None, ours: tuple[str, ...] | None, who: str) -> None:

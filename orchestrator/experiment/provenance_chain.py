@@ -15,6 +15,7 @@ from orchestrator.tables.columns import PUBLISHED
 from orchestrator.tables.published import load_published
 from orchestrator.tables.table import Entry
 from reskd.errors import BadInput
+from reskd.files import Json
 
 Chain = dict[str, Any]
 
@@ -67,6 +68,12 @@ def chain_of(prepared: Prepared, *, table: str, row: str, column: str) -> Chain:
     }
 
 
+def _file(done: Json) -> str | None:
+    """The file of an imported model in words."""
+    found = done.get("imported")
+    return found and f"{found['file']}, sha256 {found['sha256'][:16]}, {found['layout']}'s names"
+
+
 def _known(name: str, names: Sequence[str], *, what: str) -> None:
     if name not in names:
         raise BadInput(f"{what}{did_you_mean(name, names) if names else ''}")
@@ -105,11 +112,12 @@ def _link(prepared: Prepared, step: Step, records: dict[str, StepRecord], *, col
             "sha256": sha256,
             "manifest": prepared.manifest_reference(step) if sha256 in prepared.manifests else None,
         },
+        "file": _file(done),
         "commit": facts.get("commit"),
         "versions": facts.get("versions"),
         "host": facts.get("host"),
         "workers": started.get("workers"),
-        "epochs": f"{max((line['epoch'] for line in store.metrics(step.id)), default=0)}/{step.recipe.optim.epochs}",
+        "epochs": f"{max((line['epoch'] for line in store.metrics(step.id)), default=0)}/{step.recipe.num_epochs}",
         "protocol": protocol,
         "num_clips": judged.get("num_clips"),
         "num_skipped": judged.get("num_skipped"),

@@ -13,7 +13,7 @@ import yaml
 
 from orchestrator.experiment.check_networks import check_models
 from orchestrator.experiment.one_schedule import refuse_apart
-from orchestrator.spec.expand import RECIPE, Flat, check_keys, flatten, list_rows, start_from
+from orchestrator.spec.expand import IMPORTED, RECIPE, Flat, check_keys, flatten, list_rows, start_from
 from orchestrator.spec.identity import is_weights_file
 from orchestrator.spec.overrides import apply_changes, split_changes
 from orchestrator.spec.steps import build_steps
@@ -87,8 +87,10 @@ def _refuse_unfit(sweep: Sweep) -> None:
 
     def is_self_made(recipe: Recipe) -> bool:
         teacher = recipe.teacher if recipe.has_teacher else None
-        return not is_weights_file(recipe.model.weights) and (
-            teacher is None or (isinstance(teacher, Recipe) and is_self_made(teacher))
+        return (
+            not recipe.is_imported
+            and not is_weights_file(recipe.model.weights)
+            and (teacher is None or (isinstance(teacher, Recipe) and is_self_made(teacher)))
         )
 
     cells = tuple(cell for cell in sweep.cells if is_self_made(cell.recipe))
@@ -157,7 +159,7 @@ def _small(flat: Flat, *, crop_size: int) -> Flat:
         field = key.removeprefix("teacher.")
         if field in FIXED or field in ("data.name", "data.root", "data.annotations", "data.train", "data.val"):
             continue
-        if field in ("data.classes", "data.allow_missing", "optim.milestones", "optim.gamma", "seed", "checkpoint"):
+        if field in ("data.classes", "data.allow_missing", "optim.milestones", "optim.gamma", "seed", *IMPORTED):
             continue
         if field == "model.name":
             network = find_network(str(value))
@@ -169,4 +171,6 @@ def _small(flat: Flat, *, crop_size: int) -> Flat:
             assert isinstance(value, int)
             value = max(MIN_RESOLUTION, round(value * SIZE / crop_size))
         small[key] = value
+    if "checkpoint" in flat:
+        small["kd.level"] = "none"  # a model from a file has no teacher, so its stand-in has none
     return small

@@ -93,8 +93,8 @@ class Costs:
         steps_per_epoch = max(1, num_steps if recipe.optim.keeps_last else math.floor(num_steps))
         speed = self._devices_of_worker(resources)
         seconds, first, done, bound = self.profile.start_s, None, 0, "compute"
-        left = {step.id: max(1, step.recipe.optim.epochs - resume_from) for step in steps}
-        for until in sorted(set(left.values())):
+        left = {step.id: _epochs_left(step.recipe, resume_from) for step in steps}
+        for until in sorted(set(left.values()) - {0}):
             live = [step.recipe for step in steps if left[step.id] >= until]
             step_s, waits_for = self._step(live, workers=workers, resources=resources, speed=speed)
             if first is None:
@@ -168,15 +168,24 @@ class Costs:
         """Bytes on one device for these members.
 
         They are: the members' states, the teacher's weights and outputs of one pass, and the largest member's
-        activations of one pass. Workspaces of kernels are not included.
+        activations of one pass; of an imported model, those of its largest layer. Workspaces of kernels are not
+        included.
         """
         recipe = steps[0].recipe
-        size, group = BYTES[recipe.precision], recipe.optim.group_size * groups_per_pass
+        optim = recipe.optim
+        size, group = BYTES[recipe.precision], optim.group_size * groups_per_pass
         traces = {
             (network_key(spec, num_frames), mode): _trace(spec, num_frames=num_frames)
             for spec, num_frames, mode in passes([step.recipe for step in steps])
         }
         members = [_trace(step.recipe.model, num_frames=recipe.data.num_frames) for step in steps]
+        # A test goes group by group, and a layer's input and output are gone after the next one.
+        held = [
+            optim.group_size * max(layer.inputs + layer.outputs for layer in network.layers)
+            if step.recipe.is_imported
+            else group * network.saved
+            for network, step in zip(members, steps, strict=True)
+        ]
         state = sum(
             network.num_params * _state_bytes(step.recipe) for network, step in zip(members, steps, strict=True)
         )
@@ -185,7 +194,7 @@ class Costs:
             for (_, mode), network in traces.items()
             if mode != "train"
         )
-        return state + taught + size * group * max(network.saved for network in members)
+        return state + taught + size * max(held)
 
     def groups_per_pass(self, steps: Sequence[Step], *, beside: int, workers: int) -> int:
         """The largest number of groups per pass, a power of two, for which each step fits into memory in a full cohort.
@@ -212,11 +221,20 @@ class Costs:
         return limit is None or self.memory(steps) <= limit
 
 
+def _epochs_left(recipe: Recipe, resume_from: int) -> int:
+    """Epochs to train after ``resume_from``; at least one, except for an imported model, which is tested only."""
+    return 0 if recipe.is_imported else max(1, recipe.num_epochs - resume_from)
+
+
 def _state_bytes(recipe: Recipe) -> int:
-    """Bytes per parameter for weight, gradient, the optimiser's moments, and a copy in the type of the computation."""
+    """Bytes per parameter for weight, gradient, the optimiser's moments, and a copy in the type of the computation.
+
+    An imported model takes no training step, so it has no moments.
+    """
     full = 8 if recipe.precision == "fp64" else 4
     copy = BYTES[recipe.precision] if recipe.precision in ("bf16", "fp16") else 0
-    return full * (4 if recipe.optim.name == "adamw" else 3) + copy
+    num_moments = 0 if recipe.is_imported else 2 if recipe.optim.name == "adamw" else 1
+    return full * (2 + num_moments) + copy
 
 
 def passes(recipes: Sequence[Recipe]) -> Iterator[tuple[ModelSpec, int, Mode]]:

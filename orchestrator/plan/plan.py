@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from orchestrator.plan.cohort_reasons import MAX_COMPARED, why_apart, why_together
@@ -16,11 +17,13 @@ from orchestrator.plan.job import Job, cohort_job_id
 from orchestrator.plan.simulate import Work, chains
 from orchestrator.spec.steps import Step, StepStatus
 from orchestrator.spec.sweep import Resources, Sweep
+from reskd.recipe import CLASS_ORDER
 from reskd.runtime.execution import Execution
 
-Verdict = Literal["done", "pruned", "failed", "blocked", "held", "resume", "train", "waiting", "unneeded"]
-"""pruned: stopped early, also with --retry-failed. blocked: its teacher failed. held: another run trains it.
-waiting: its job's teacher must be trained first. unneeded: a teacher without a row whose students need no training."""
+Verdict = Literal["done", "pruned", "failed", "blocked", "held", "resume", "train", "import", "waiting", "unneeded"]
+"""import: a model that was trained elsewhere is read from its file and tested. pruned: stopped early, also with
+--retry-failed. blocked: its teacher failed. held: another run trains it. waiting: its job's teacher must be trained
+first. unneeded: a teacher without a row whose students need no training."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -254,7 +257,7 @@ def _verdict(step: Step, job: Job, has: Mapping[str, StepStatus]) -> StepPlan:
     verdict: Verdict = "resume" if job.resume_from else "train"
     reasons = []
     if job.resume_from:
-        reasons.append(f"resumes after epoch {job.resume_from} of {step.recipe.optim.epochs}")
+        reasons.append(f"resumes after epoch {job.resume_from} of {step.recipe.num_epochs}")
     if status.state == "failed":
         reasons.append(f"tried again; it failed before: {status.reason or 'no reason recorded'}")
     if teacher is not None and teacher.state != "done":
@@ -262,4 +265,9 @@ def _verdict(step: Step, job: Job, has: Mapping[str, StepStatus]) -> StepPlan:
         whose = "its teacher" if step.teacher_id else "the teacher of its job,"
         trained_by = f", being trained by {teacher.holder or 'another run'}" if teacher.state == "held" else ""
         reasons.append(f"waits for {whose} {job.teacher_id}{trained_by}")
+    if step.recipe.is_imported:
+        verdict = "import"
+        reasons.append(
+            f"trained elsewhere, to be read from {Path(step.recipe.checkpoint or '').name} and tested; {CLASS_ORDER}"
+        )
     return StepPlan(id=step.id, verdict=verdict, reason="; ".join(reasons) or "not trained yet", job=job.id)

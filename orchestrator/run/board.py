@@ -129,13 +129,14 @@ class Board:
 
 
 def label(job: Job, steps: Mapping[str, Step]) -> str:
-    """A job in words: its seed, its members, its teacher."""
+    """A job in words: its seed, its members, its teacher; imported models have no seed."""
     members = [step for step_id, step in steps.items() if step_id in job.members]  # in the sweep's order
-    seeds = sorted({member.recipe.seed for member in members})
+    seeds = sorted({member.recipe.seed for member in members if not member.recipe.is_imported})
     names = ", ".join(name_of(member) for member in members)
     teacher = steps.get(job.teacher_id or "")
     taught = f" taught by {teacher.recipe.model.name}@{teacher.recipe.model.resolution}" if teacher else ""
-    return f"seed {','.join(map(str, seeds))}: {names}{taught}"
+    who = f"seed {','.join(map(str, seeds))}" if seeds else "import"
+    return f"{who}: {names}{taught}"
 
 
 def clock(seconds: float) -> str:

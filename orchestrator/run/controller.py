@@ -282,7 +282,7 @@ def _outcome(
     prepared: Prepared, given_up: Sequence[str], *, interrupted: bool, log: Path | None, wall_s: float
 ) -> Outcome:
     steps = prepared.plan().steps.values()
-    unfinished = tuple(step.id for step in steps if step.verdict in ("resume", "train", "waiting", "held"))
+    unfinished = tuple(step.id for step in steps if step.verdict in ("resume", "train", "import", "waiting", "held"))
     return Outcome(
         num_done=sum(step.verdict == "done" for step in steps),
         num_pruned=sum(step.verdict == "pruned" for step in steps),

@@ -53,6 +53,8 @@ def check_rows(spec: EarlyStopping, cells: Iterable[Cell], *, drawn: Sequence[st
     if not chosen:
         raise BadInput("'early_stopping.rows' names no row and there are no 'rows.draws'; name the rows it may stop")
     for cell in cells:
+        if cell.row in chosen and cell.recipe.is_imported:
+            raise BadInput(f"'early_stopping.rows' names {cell.row!r}, which is imported and not trained; remove it")
         every = cell.recipe.eval.every
         unseen = [rung for rung in spec.rungs(cell.recipe.optim.epochs) if rung % every]
         if cell.row in chosen and unseen:

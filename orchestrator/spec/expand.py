@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from orchestrator.spec.strict import check, did_you_mean, naming, shown, type_of
 from reskd.errors import BadInput
 from reskd.files import on_disk
 from reskd.models.catalogue import MODELS, is_model
-from reskd.recipe import Recipe, without_teacher
+from reskd.recipe import Recipe, without_teacher, without_training
 from reskd.text import invisible_letter, visible
 
 Flat = dict[str, object]
@@ -26,6 +26,8 @@ Flat = dict[str, object]
 MAX_ROWS = 10_000
 DRAWS = "draws"
 """Key in `rows` of the rows that are drawn at random."""
+IMPORTED = ("checkpoint", "checkpoint_part")
+"""Keys of a model that was trained elsewhere."""
 RECIPE = "recipe"
 """Key of the named recipe that a base or a row starts from."""
 
@@ -42,15 +44,16 @@ class Cell:
 def expand(base: Flat, rows: Sequence[tuple[str, Flat]], *, seeds: Sequence[int]) -> tuple[Cell, ...]:
     """One cell per row and seed, row by row. A seed sets all seeds of its recipe.
 
-    It also sets the teacher's seed, unless `teacher.seed` is given. ``base`` must be checked by ``check_keys``, and
-    ``rows`` come from ``list_rows``. Raises BadInput with the row and the field.
+    It also sets the teacher's seed, unless `teacher.seed` is given. An imported model has no seed: its row has one
+    cell, with the first of the seeds. ``base`` must be checked by ``check_keys``, and ``rows`` come from ``list_rows``.
+    Raises BadInput with the row and the field.
     """
     teacher_seed = base.get("teacher.seed")
     cells = []
     for row, changes in rows:
         with naming(f"row {row!r}"):
             recipe = _recipe(*start_from(base, changes))
-        for seed in seeds:
+        for seed in seeds[:1] if recipe.is_imported else seeds:
             taught_with = teacher_seed if isinstance(teacher_seed, int) else seed
             cells.append(Cell(row=row, seed=seed, recipe=_seeded(recipe, seed, teacher_seed=taught_with)))
     return tuple(cells)
@@ -123,6 +126,8 @@ def check_keys(flat: Flat, *, is_row: bool = False) -> Flat:
         elif key == "teacher.seed":
             if check(int, value, name=key) < 0:
                 raise BadInput(f"{key!r} must be at least 0, got {value}")
+        elif field in IMPORTED and key == field and not is_row:
+            raise BadInput(f"{key!r} is for one model; put it into a row, or below 'teacher'")
         elif key == "teacher.checkpoint":
             check(str, value, name=key)
         elif key != field and field.split(".")[0] in ("kd", "teacher"):
@@ -158,18 +163,38 @@ def _recipe(base: Flat, changes: Flat) -> Recipe:
     merged = merge(base, changes)
     tree = _nest({key: value for key, value in merged.items() if not _is_teacher(key)})
     taught = {key.removeprefix("teacher."): value for key, value in merged.items() if key.startswith("teacher.")}
-    if "checkpoint" in taught:
+    if "checkpoint" in taught and "model.name" not in taught:
         others = sorted(taught.keys() - {"checkpoint"})
         if others:
-            raise BadInput(f"'teacher.{others[0]}' cannot change a finished 'teacher.checkpoint'; remove one of them")
+            raise BadInput(
+                f"'teacher.{others[0]}' cannot change a finished 'teacher.checkpoint'; remove it, or, for a file that "
+                "was trained elsewhere, give its network: 'teacher.model.name' and 'teacher.model.resolution'"
+            )
         tree["teacher"] = taught
     elif taught or merged.get("teacher") == {}:
         plain = {key: value for key, value in base.items() if not _is_teacher(key) and not key.startswith("kd.")}
         tree["teacher"] = _nest({**plain, **{key: value for key, value in taught.items() if key != "seed"}})
         with naming("teacher"):
-            check(Recipe, tree["teacher"])
+            _settled(check(Recipe, tree["teacher"]), given=taught, prefix="teacher.")
     recipe: Recipe = check(Recipe, tree)
-    return recipe if recipe.has_teacher else without_teacher(recipe)
+    if isinstance(recipe.teacher, Recipe) and recipe.teacher.is_imported:
+        recipe = replace(recipe, teacher=without_training(recipe.teacher))
+    return _settled(recipe, given=changes)
+
+
+def _settled(recipe: Recipe, *, given: Flat, prefix: str = "") -> Recipe:
+    """The recipe without the fields that have no effect on its model.
+
+    Raises BadInput if ``given``, what a row says of an imported model, has one of these fields.
+    """
+    if not recipe.is_imported:
+        return recipe if recipe.has_teacher else without_teacher(recipe)
+    settled = without_training(recipe)
+    before, after = (flatten(asdict(each)) for each in (recipe, settled))
+    for key in given:
+        if key == "seed" or (_is_teacher(key) and given[key] is not None) or before.get(key) != after.get(key):
+            raise BadInput(f"{prefix + key!r} has no effect on a model from a file, which is not trained; remove it")
+    return settled
 
 
 def _nest(flat: Flat) -> dict[str, Any]:
@@ -184,8 +209,10 @@ def _nest(flat: Flat) -> dict[str, Any]:
 
 
 def _seeded(recipe: Recipe, seed: int, *, teacher_seed: int) -> Recipe:
+    if recipe.is_imported:
+        return recipe
     teacher = recipe.teacher
-    if isinstance(teacher, Recipe):
+    if isinstance(teacher, Recipe) and not teacher.is_imported:
         teacher = replace(teacher, data_seed=teacher_seed, model_seed=teacher_seed)
     return replace(recipe, data_seed=seed, model_seed=seed, teacher=teacher)
 

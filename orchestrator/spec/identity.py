@@ -16,7 +16,7 @@ from reskd.errors import BadInput
 from reskd.files import open_file
 from reskd.models.catalogue import normalisation_of
 from reskd.normalisation import IMAGENET
-from reskd.recipe import NAMED_WEIGHTS, RECIPE_VERSION, Recipe
+from reskd.recipe import NAMED_WEIGHTS, RECIPE_VERSION, Recipe, without_training
 
 SHORT_DIGITS = 16
 """Hex digits of a step id in names and tables: 64 bits, so two of a million steps meet once in 4e7 projects."""
@@ -24,17 +24,31 @@ ALWAYS = object()
 """Marks a field that always counts, whatever its value."""
 
 
+UNUSED_BY_IMPORTED = ("optim", "data_seed", "model_seed")
+"""Fields of a recipe that change nothing about a model that was trained elsewhere."""
+
+
 def payload(
-    recipe: Recipe, *, manifest_sha256: str, teacher: str | None, weights_sha256: str | None = None
+    recipe: Recipe,
+    *,
+    manifest_sha256: str,
+    teacher: str | None,
+    weights_sha256: str | None = None,
+    checkpoint_sha256: str | None = None,
 ) -> dict[str, Any]:
     """Everything that can change the result of ``recipe``, as plain values. Equal payloads are one step.
 
     A field is left out if its metadata has ``identity=False``, or has ``added`` (a later addition) and its value is the
     default. ``teacher`` is the full id of the teacher's step, or ``checkpoint:<sha256 of the file>``. Without
-    distillation, the teacher and the KD fields are left out. A weights file counts by its content,
-    ``weights_sha256``, not by its path. A normalisation counts by its values.
+    distillation, the teacher and the KD fields are left out. A weights file and an imported checkpoint count by their
+    content, ``weights_sha256`` and ``checkpoint_sha256``, not by their paths. Of an imported model, nothing counts that
+    only training uses. A normalisation counts by its values; that of an imported model follows from its file, unless
+    ``model.normalisation`` says another.
     """
     left_out = {"teacher"} if recipe.has_teacher else {"teacher", "kd"}
+    if recipe.is_imported:
+        recipe = without_training(recipe)
+        left_out.update(UNUSED_BY_IMPORTED)
     plain = _plain_fields(recipe, leave_out=left_out)
     plain["recipe_version"] = RECIPE_VERSION
     plain["manifest_sha256"] = manifest_sha256
@@ -43,6 +57,11 @@ def payload(
         plain["model"]["weights"] = f"sha256:{weights_sha256}"
     if (normalisation := normalisation_of(recipe.model)) != IMAGENET:  # a later addition, so IMAGENET is left out
         plain["model"]["normalisation"] = [list(values) for values in normalisation]
+    if recipe.is_imported:
+        assert checkpoint_sha256 is not None, f"no hash given for {recipe.checkpoint}"
+        if recipe.model.normalisation != "own":
+            plain["model"]["normalisation"] = recipe.model.normalisation
+        plain["checkpoint"] = f"sha256:{checkpoint_sha256}"
     if recipe.has_teacher:
         assert teacher is not None, "a recipe with distillation needs its teacher's id"
         plain["teacher"] = teacher

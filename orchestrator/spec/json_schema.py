@@ -11,7 +11,7 @@ from copy import deepcopy
 from typing import Any
 
 from orchestrator.spec.draws import NUM_BOUNDS, Draws
-from orchestrator.spec.expand import RECIPE
+from orchestrator.spec.expand import IMPORTED, RECIPE
 from orchestrator.spec.named_recipes import named_recipes
 from orchestrator.spec.strict import json_schema
 from orchestrator.spec.sweep import SeedRule, SweepFile, TableSpec
@@ -40,7 +40,9 @@ def sweep_schema() -> Schema:
     seed = {"teacher.seed": {"type": "integer", "minimum": 0, "description": "One seed for all teachers."}}
     definitions |= {
         "Draws": _draws(json_schema(Draws), changes),
-        "Base": _closed({**_with_teacher(fields, seed={"seed": seed["teacher.seed"]}), **seed, **named}),
+        "Base": _closed(
+            _without_imported({**_with_teacher(fields, seed={"seed": seed["teacher.seed"]}), **seed, **named})
+        ),
         "Row": {**_closed({**changes, **row}), "required": ["row"]},
         "Grid": {**_closed(axes), "minProperties": 1},
         "Zip": {**_closed({**axes, **names}), "minProperties": 1},
@@ -95,18 +97,22 @@ def _own(recipe: Schema, definitions: Mapping[str, Schema]) -> Any:
 def _with_teacher(fields: Schema, seed: Schema | None = None) -> Schema:
     """The fields, and `teacher`: null, or changes of the base that give the teacher; also in dotted form."""
     changes = {key: value for key, value in fields.items() if key.split(".")[0] != "kd"}
-    checkpoint = {"type": "string", "description": "A file of weights that `reskd` left: the teacher, as it is."}
-    inner = {**changes, **(seed or {}), "checkpoint": checkpoint}
+    file = "A finished step's weights.pt, alone; or the file of a model that was trained elsewhere, with its `model`."
+    changes["checkpoint"] = {"type": "string", "description": file}
     teacher = {
-        "anyOf": [{"type": "null"}, _closed(inner)],
+        "anyOf": [{"type": "null"}, _closed({**changes, **(seed or {})})],
         "description": "The base with these changes, trained without distillation; null: none.",
     }
     return {
         **fields,
         "teacher": teacher,
         **{f"teacher.{key}": value for key, value in changes.items()},
-        "teacher.checkpoint": checkpoint,
     }
+
+
+def _without_imported(base: Schema) -> Schema:
+    """The keys that a base may have: a file holds one model, so that its keys belong to a row or a teacher."""
+    return {key: value for key, value in base.items() if key not in IMPORTED}
 
 
 def _draws(draws: Schema, changes: Schema) -> Schema:

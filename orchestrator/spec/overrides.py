@@ -32,7 +32,8 @@ def split_changes(texts: Iterable[str]) -> Changes:
 def apply_changes(changes: Changes, tree: Mapping[str, Any]) -> dict[str, Any]:
     """The sweep file's tree with the changes. A key outside of SECTIONS and `seeds` changes the base."""
     tree = dict(tree)
-    for key, text in changes.items():
+    # What replaces the whole teacher comes before what changes it, in whatever order they were typed.
+    for key, text in sorted(changes.items(), key=lambda change: change[0] not in ("teacher", "teacher.checkpoint")):
         section, _, field = key.partition(".")
         if key in ("seeds", *SECTIONS):
             tree[key] = parse_yaml(text)

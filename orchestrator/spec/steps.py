@@ -17,7 +17,7 @@ from reskd.runtime.execution import Execution
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """The training of one model. Several cells may share it."""
+    """The training of one model, or the import of one that was trained elsewhere. Several cells may share it."""
 
     id: str
     """First 16 hex digits of full_id."""
@@ -38,8 +38,14 @@ def name_of(step: Step) -> str:
 
 
 def name_and_seed(step: Step) -> str:
-    """`pixel-level MSE, seed 0`: a step as a person knows it."""
-    return f"{name_of(step)}, seed {step.recipe.seed}"
+    """`pixel-level MSE, seed 0`: a step as a person knows it; an imported model has no seed."""
+    return f"{name_of(step)}, imported" if step.recipe.is_imported else f"{name_of(step)}, seed {step.recipe.seed}"
+
+
+def checkpoint_sha256(step: Step) -> str | None:
+    """Hash of the file that an imported model is taken from; None for a model that is trained here."""
+    known: str | None = step.payload.get("checkpoint")
+    return None if known is None else known.removeprefix("sha256:")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,6 +139,7 @@ class StepBuilder:
             manifest_sha256=self._manifest(recipe.data),
             teacher=teacher,
             weights_sha256=self._hash(weights) if is_weights_file(weights) else None,
+            checkpoint_sha256=None if recipe.checkpoint is None else self._hash(recipe.checkpoint),
         )
         full_id = step_id(content)
         made = Step(

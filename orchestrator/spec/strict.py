@@ -140,7 +140,7 @@ def _inside(hint: Any, part: str | int) -> Any:
 
 def _not_a_field(owner: Any, key: str, *, prefix: str, rest: str = "") -> str:
     """The message that ``key`` is not a field of ``owner``. ``prefix`` and ``rest`` surround it in the whole key."""
-    names = _names(owner) + (["seed", "checkpoint"] if prefix == "teacher." else [])
+    names = _names(owner) + (["seed"] if prefix == "teacher." else [])
     hint = did_you_mean(key, names, prefix=prefix)
     if owner is Recipe and _nearest(key, names) is None:
         # Perhaps the right field without its spec, such as `lr` for `optim.lr`.

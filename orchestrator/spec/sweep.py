@@ -217,6 +217,12 @@ def load(path: Path, *, changes: Sequence[str] = ()) -> Sweep:
             for row in auto.compare:
                 if row not in rows:
                     raise BadInput(f"'seeds.auto.compare' names {row!r}, which is not a row{did_you_mean(row, rows)}")
+            imported = [cell.row for cell in cells if cell.row in auto.compare and cell.recipe.is_imported]
+            if imported:
+                raise BadInput(
+                    f"'seeds.auto.compare' names {imported[0]!r}, an imported model, which has no seeds; "
+                    "compare rows that are trained"
+                )
             compared = [(row, changes) for row, changes in listed if row in auto.compare]
             stopped = file.early_stopping and _early_stopping(file, cells)
             both = [row for row in auto.compare if stopped and row in stopped.rows]

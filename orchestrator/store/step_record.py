@@ -200,9 +200,14 @@ def words_for(step: Step, steps: Mapping[str, Step]) -> str:
     """A step in words, such as `tsn_mini10 at 24 px, pixel-level KD from tsn_mini18 at 64 px, seed 0`."""
     recipe = step.recipe
     words = [recipe.model.words]
+    if recipe.checkpoint is not None:
+        part = f"{recipe.checkpoint_part} in " if recipe.checkpoint_part else ""
+        return f"{words[0]}, imported from {part}{Path(recipe.checkpoint).name}, trained elsewhere"
     if recipe.has_teacher:
         teacher = steps.get(step.teacher_id or "")
-        source = teacher.recipe.model.words if teacher else f"the checkpoint {Path(step.teacher_checkpoint or '').name}"
+        source = f"the checkpoint {Path(step.teacher_checkpoint or '').name}"
+        if teacher is not None:
+            source = f"{'the imported ' if teacher.recipe.is_imported else ''}{teacher.recipe.model.words}"
         words.append(f"{recipe.kd.level}-level KD from {source}")
     return ", ".join([*words, f"seed {recipe.seed}"])
 
@@ -250,6 +255,8 @@ def _json(text: str | None) -> Json:
 def _kind(step: Step, steps: Mapping[str, Step]) -> str:
     if step.recipe.has_teacher:
         return "student"
+    if step.recipe.is_imported:
+        return "imported"
     return "teacher" if any(other.teacher_id == step.id for other in steps.values()) else "baseline"
 
 

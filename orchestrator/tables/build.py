@@ -7,7 +7,7 @@ running or stale are named in the entry, and published figures keep columns of t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator.spec.columns import main_metric, plain_key, quantity_of
@@ -58,7 +58,7 @@ def build_table(
         metrics=list(dict.fromkeys((*spec.columns, *((plotted, COST) if plotted else ())))),
         bench=bench,
     )
-    rows = _Rows(results)
+    rows = _Rows(results, seedless={row for row, recipe in recipes.items() if recipe.is_imported})
     entries: dict[tuple[str, str], Entry] = {}
     for row in spec.rows:
         for column in columns:
@@ -151,7 +151,8 @@ def _plotted(sweep: Sweep, spec: TableSpec) -> str:
 class _Rows:
     """The results of one table by row and metric, and what entries are made of them."""
 
-    def __init__(self, results: Iterable[Result]) -> None:
+    def __init__(self, results: Iterable[Result], *, seedless: Collection[str]) -> None:
+        self._seedless = seedless
         self._results: dict[tuple[str, str], list[Result]] = {}
         for result in results:
             self._results.setdefault((result.row, result.metric), []).append(result)
@@ -189,11 +190,27 @@ class _Rows:
 
         A difference between two protocols says nothing about two rows.
         """
-        assert column.delta_to is not None
-        values, reference = self.values(row, column.key), self.values(column.delta_to, column.key)
         unlike = dict(self._unlike(row, column))
-        alike = {seed: value for seed, value in values.items() if seed not in unlike}
-        return paired_difference(alike, reference, confidence=confidence)
+        values, reference = {}, {}
+        for seed, (ours, theirs) in self._pairs(row, column).items():
+            if ours.value is not None and theirs.value is not None and seed not in unlike:
+                values[seed], reference[seed] = ours.value, theirs.value
+        return paired_difference(values, reference, confidence=confidence)
+
+    def _pairs(self, row: str, column: Column) -> dict[int, tuple[Result, Result]]:
+        """Seed -> the results of the row and of the reference.
+
+        An imported model has no seeds, so it stands beside every seed of the other row.
+        """
+        assert column.delta_to is not None
+        ours, theirs = (
+            {result.seed: result for result in self._results[name, column.key]} for name in (row, column.delta_to)
+        )
+        if row in self._seedless:
+            ours = dict.fromkeys(theirs, next(iter(ours.values())))
+        elif column.delta_to in self._seedless:
+            theirs = dict.fromkeys(ours, next(iter(theirs.values())))
+        return {seed: (ours[seed], theirs[seed]) for seed in ours if seed in theirs}
 
     def delta_notes(self, row: str, column: Column) -> tuple[str, ...]:
         """Why some seeds have no difference although both rows have a value."""
@@ -208,13 +225,12 @@ class _Rows:
         assert column.delta_to is not None
         if column.protocol is not None:
             return
-        reference = {result.seed: result.protocol for result in self._results[column.delta_to, column.key]}
-        for result in self._results[row, column.key]:
-            ours, theirs = result.protocol, reference.get(result.seed)
+        for seed, pair in self._pairs(row, column).items():
+            ours, theirs = (result.protocol for result in pair)
             if ours and theirs and ours != theirs:
                 told = f"it was tested by {ours} and {column.delta_to} by {theirs}"
                 yield (
-                    result.seed,
+                    seed,
                     f"{told}; `reskd eval` tests both by one protocol, for a column test/<protocol>/<metric>",
                 )
 

@@ -69,7 +69,7 @@ def _compare(
     quantity = quantity_of(column.key)
     if quantity.depends_on_protocol:
         pairs.append(("protocol", ours, known.protocol))
-    if quantity.is_test:
+    if quantity.is_test and not recipe.is_imported:
         pairs.append(("epochs", recipe.optim.epochs, known.epochs))
         pairs.append(("resampling", data.resample, known.resample))
     told = [(what, ours, theirs) for what, ours, theirs in pairs if theirs is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from orchestrator.spec.sweep import Sweep, TableSpec
 from orchestrator.stats.estimates import MIN_SEEDS
@@ -12,6 +13,7 @@ from orchestrator.tables.differences import unlike_published
 from orchestrator.tables.published import PublishedTable
 from orchestrator.tables.table import Column, Entry
 from reskd.protocol import parse_protocol
+from reskd.recipe import CLASS_ORDER
 
 FRAMES_USED = "test/frames_used"
 """The metric that only steps with early exits have."""
@@ -31,6 +33,7 @@ def head_sentences(
     """All sentences above a table. `records` are those of the finished runs behind it."""
     return (
         *_seeds(sweep),
+        *_imported(sweep, spec.rows),
         *_sequential(sweep, look, rows=spec.rows, columns=columns),
         *_clips(records),
         *_evaluated_again(columns, records),
@@ -59,6 +62,16 @@ def _seeds(sweep: Sweep) -> Iterator[str]:
             f"Every seed has the same teachers, of seed {sweep.teacher_seed}: "
             "nothing here covers the choice of a teacher's seed."
         )
+
+
+def _imported(sweep: Sweep, rows: Sequence[str]) -> Iterator[str]:
+    """For each model that was trained elsewhere: its rows, its file, and what is not known of it."""
+    names: dict[str, list[str]] = {}
+    for cell in sweep.cells:
+        if cell.recipe.checkpoint is not None and cell.row in rows:
+            names.setdefault(Path(cell.recipe.checkpoint).name, []).append(cell.row)
+    for file, of in names.items():
+        yield f"{', '.join(of)}: imported from {file}, trained elsewhere; one model without seeds; {CLASS_ORDER}."
 
 
 def _sequential(sweep: Sweep, look: Look | None, *, rows: Sequence[str], columns: Iterable[Column]) -> Iterator[str]:
@@ -133,6 +146,8 @@ def _epochs(sweep: Sweep, rows: Sequence[str]) -> Iterator[str]:
     """The sentence about rows with different numbers of epochs, most common first."""
     by_epochs: dict[int, list[str]] = {}
     for cell in sweep.cells:
+        if cell.recipe.is_imported:
+            continue
         names = by_epochs.setdefault(cell.recipe.optim.epochs, [])
         if cell.row in rows and cell.row not in names:
             names.append(cell.row)

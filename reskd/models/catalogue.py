@@ -34,6 +34,8 @@ class Network:
     tables compare them there too."""
     own_options: Callable[[ModelSpec, int | None], dict[str, Any]] | None = None
     """(spec, number of frames of the training clips) -> further arguments of `build`."""
+    classifier_elsewhere: str = ""
+    """What torchvision's own classifier reads, where that is not the mean of the last maps; empty: it is."""
     is_bound_by_frames: bool = False
     """Whether it cannot look at longer clips than those it was trained on."""
 
@@ -154,7 +156,7 @@ MODELS: dict[str, Network] = {
     "swin3d_s": Network(partial(_swin3d, size="s"), _imagenet("Swin_S") | _kinetics("Swin3D_S"), smoke="swin3d_mini"),
     "swin3d_b": Network(partial(_swin3d, size="b"), _imagenet("Swin_B") | _kinetics("Swin3D_B"), smoke="swin3d_mini"),
     "r3d_18": Network(_video_resnet, _kinetics("R3D_18"), KINETICS_R3D),
-    "mvit_v2_s": Network(_video_mvit, _kinetics("MViT_V2_S"), KINETICS_MVIT),
+    "mvit_v2_s": Network(_video_mvit, _kinetics("MViT_V2_S"), KINETICS_MVIT, classifier_elsewhere="the class token"),
     "frameexit_resnet18": _exits(partial(_frame_exit_resnet, depth=18), _imagenet("ResNet18")),
     "frameexit_resnet50": _exits(
         partial(_frame_exit_resnet, depth=50), _imagenet("ResNet50"), smoke="frameexit_resnet18"

@@ -23,6 +23,7 @@ from reskd.distill.teacher import Teacher, load_teacher
 from reskd.errors import BadInput
 from reskd.evaluation.clip_logits import ClipLogits
 from reskd.files import Json
+from reskd.models.imported import Imported, load_imported
 from reskd.protocol import Protocol
 from reskd.recipe import Recipe
 from reskd.runtime.determinism import deterministic
@@ -170,10 +171,12 @@ class _Run:
         )
         self.loader = EpochLoader(lambda epoch: load(epoch=epoch))
         self.steps_per_epoch = num_steps(len(manifest.train), optim.batch_size, keep_last=optim.keeps_last)
+        self.imported: dict[str, Imported] = {}
+        """Step id -> what a file gave to a member that was trained elsewhere."""
         self.cohort = Cohort(
             [self._member(spec) for spec in specs], teacher=self._teacher(teacher_weights), workers=workers
         )
-        self.num_epochs = max(spec.recipe.optim.epochs for spec in specs)
+        self.num_epochs = max(spec.recipe.num_epochs for spec in specs)
         self.epoch = 0
         self.damage = DamageLog(
             limit=self.recipe.data.max_damaged,
@@ -187,13 +190,18 @@ class _Run:
         """Step id -> (wall seconds of the jobs while the member was in them, its equal share of device seconds)."""
 
     def _member(self, spec: MemberSpec) -> Member:
-        return Member(
+        member = Member(
             spec.step_id,
             spec.recipe,
             num_classes=len(self.classes),
             steps_per_epoch=self.steps_per_epoch,
             device=self.workers.device,
         )
+        if spec.recipe.is_imported:
+            found = load_imported(member.model, spec.recipe, classes=self.classes, sha256=spec.checkpoint_sha256)
+            logger.info("step %s: %s", spec.step_id, found.words)
+            self.imported[spec.step_id] = found
+        return member
 
     def _teacher(self, weights: Path | None) -> Teacher | None:
         modes = [spec.recipe.kd.teacher_mode for spec in self.specs.values() if spec.recipe.has_teacher]
@@ -282,7 +290,7 @@ class _Run:
         due = [
             member
             for member in members
-            if member.failure is None and (epoch % member.recipe.eval.every == 0 or epoch == member.recipe.optim.epochs)
+            if member.failure is None and (epoch % member.recipe.eval.every == 0 or epoch == member.recipe.num_epochs)
         ]
         clips = self.judge.logits(due, protocol=self.judge.one_view)
         judged = self._judge(due, clips, epoch=epoch)
@@ -297,7 +305,7 @@ class _Run:
                 metrics[step_id]["data/damaged_clips"] = float(len(self.damage.clips))
             if self.workers.is_first:
                 self.sink.save(step_id, epoch, self._state(member), metrics[step_id])
-        self._finish(epoch, [member for member in staying if epoch == member.recipe.optim.epochs], clips, judged)
+        self._finish(epoch, [member for member in staying if epoch == member.recipe.num_epochs], clips, judged)
         self._prune(epoch)
 
     def _prune(self, epoch: int) -> None:
@@ -335,11 +343,16 @@ class _Run:
         return {**member.state(), "damaged": self.damage.to_list(), "wall_s": wall_s, "device_s": device_s}
 
     def _finish_resumed(self) -> None:
-        """Evaluate and finish members that crashed between their last checkpoint and DONE."""
-        members = [member for member in self.cohort.members if member.recipe.optim.epochs == self.epoch]
+        """Evaluate and finish members without an epoch to train: imported ones, and those that crashed between their
+        last checkpoint and DONE."""
+        members = [member for member in self.cohort.members if member.recipe.num_epochs == self.epoch]
+        if not members:
+            return
+        started = time.perf_counter()
         clips = self.judge.logits(members, protocol=self.judge.one_view)
         judged = self._judge(members, clips, epoch=self.epoch)
         self._record_failures(self.epoch, members)
+        self._spend(members, time.perf_counter() - started)
         self._finish(self.epoch, [member for member in members if member.failure is None], clips, judged)
 
     def _finish(
@@ -381,6 +394,8 @@ class _Run:
                 "device_s": round(device_s, 3),
                 **self.specs[member.step_id].provenance,
             }
+            if member.step_id in self.imported:
+                facts["imported"] = self.imported[member.step_id].to_dict()
             metrics = judged[member.step_id]
             self.judge.write_results(
                 member, clips, metrics, protocol=protocol, sink=self.sink, classes=self.classes, facts=facts

@@ -52,7 +52,8 @@ class Failure:
 
 
 class Member:
-    """A student, a baseline or a future teacher. They differ in `recipe.kd.level` only."""
+    """A student, a baseline or a future teacher; they differ in `recipe.kd.level` only. An imported model takes no
+    training step."""
 
     def __init__(
         self, step_id: str, recipe: Recipe, *, num_classes: int, steps_per_epoch: int, device: torch.device
@@ -97,7 +98,7 @@ class Member:
 
     @property
     def num_steps(self) -> int:
-        return self.recipe.optim.epochs * self.steps_per_epoch
+        return self.recipe.num_epochs * self.steps_per_epoch
 
     def is_live(self, step: int) -> bool:
         return self.failure is None and step < self.num_steps

@@ -74,7 +74,7 @@ def done_record(
         "protocol": protocol.name,
         "complexity": asdict(measured),
         **exits,
-        "epochs": recipe.optim.epochs,
+        "epochs": recipe.num_epochs,
         "workers": num_workers,
         "threads": torch.get_num_threads(),
         "device": device_name(next(member.model.parameters()).device),

@@ -9,7 +9,7 @@ from orchestrator.plan.job import Job, job_id
 from orchestrator.run.lanes.early_stops import JobRule, job_rule
 from orchestrator.run.ray_address import joins_cluster
 from orchestrator.spec.early_stopping import EarlyStopping
-from orchestrator.spec.steps import Step
+from orchestrator.spec.steps import Step, checkpoint_sha256
 from orchestrator.spec.sweep import Resources
 from orchestrator.store.store import Store
 from reskd.data.annotations import data_root
@@ -81,6 +81,7 @@ def job_config(
                     "teacher_id": steps[step_id].teacher_id,
                     **provenance,
                 },
+                checkpoint_sha256=checkpoint_sha256(steps[step_id]),
             )
             for step_id in job.members
         ),

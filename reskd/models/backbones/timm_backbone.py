@@ -45,20 +45,25 @@ def tsn_timm(*, name: str, num_classes: int, dropout: float) -> VideoModel:
     return TimmModel(backbone, name=name, num_classes=num_classes, dropout=dropout)
 
 
-def from_timm(state: Mapping[str, Any], *, name: str, own: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
-    """A state dict of a whole timm network under our names, and the number of its tensors behind the last map.
+def from_timm(state: Mapping[str, Any], *, name: str, own: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """A state dict of a whole timm network under our names, and the names of its tensors behind the last map.
 
-    In timm's backbones, the first dot of some names is an underscore. A tensor that the whole network does not have
-    keeps its name, so that it is reported as unexpected.
+    Its classifier is not among the latter: it becomes ``classifier.*``. In timm's backbones, the first dot of some
+    names is an underscore. A tensor that the whole network does not have keeps its name, so that it is reported as
+    unexpected.
     """
     with torch.device("meta"):
-        whole = require(name).create_model(name.removeprefix(PREFIX), pretrained=False).state_dict()
-    ours, num_behind = {}, 0
+        whole = require(name).create_model(name.removeprefix(PREFIX), pretrained=False)
+    theirs, classifier = whole.state_dict(), f"{whole.pretrained_cfg.get('classifier', '')}."
+    ours: dict[str, Any] = {}
+    behind = []
     for key, value in state.items():
         names = (f"backbone.{key}", f"backbone.{key.replace('.', '_', 1)}")
         found = next((candidate for candidate in names if candidate in own), None)
-        if found is None and key in whole:
-            num_behind += 1
+        if found is None and key in theirs and key.startswith(classifier):
+            ours[key.replace(classifier, "classifier.", 1)] = value
+        elif found is None and key in theirs:
+            behind.append(key)
         else:
             ours[found or names[0]] = value
-    return ours, num_behind
+    return ours, behind

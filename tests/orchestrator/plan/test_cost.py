@@ -14,7 +14,7 @@ from reskd.cost.gmacs import complexity
 from reskd.cost.layer_traffic import trace
 from reskd.errors import BadInput
 from reskd.models.catalogue import MODELS, build_model
-from reskd.recipe import DataSpec, KDSpec, ModelSpec, OptimSpec, Recipe
+from reskd.recipe import DataSpec, EvalSpec, KDSpec, ModelSpec, OptimSpec, Recipe
 from tests.support.forms import forms
 from tests.support.recipe_sweep import sweep_of
 
@@ -152,6 +152,21 @@ def test_memory_is_states_and_one_groups_activations():
     memory = costs_of().memory(steps_of(*students)) / 1e9
     assert memory == pytest.approx(8 * 0.335 + 0.117 + 8 * 0.69, rel=0.02)
     assert memory == pytest.approx(9.4, rel=0.13)
+
+
+def test_an_imported_model_costs_a_test_and_no_training():
+    data = DataSpec(name="toy")
+    imported = Recipe(data=data, model=ModelSpec(name="tsn_resnet152"), checkpoint=__file__)
+    costs = replace(costs_of(start_s=1e-9), clips=lambda step: ClipCounts(train=10**6, val=8))
+    # Weights and gradients of 58.5 M parameters with 200 classes, and, of 8 clips of 16 frames, what an addition
+    # of the first stage reads and writes: three times 256 maps of 56 x 56.
+    largest = 3 * 8 * 16 * 256 * 56 * 56
+    assert costs.memory(steps_of(imported)) == pytest.approx(4 * (2 * 58.5e6 + largest), rel=0.01)
+    once = costs.job(steps_of(imported), workers=1, resources=RESOURCES).seconds
+    often = replace(imported, eval=EvalSpec(views="10x3"))
+    assert costs.job(steps_of(often), workers=1, resources=RESOURCES).seconds == pytest.approx(30 * once, rel=1e-6)
+    longer = replace(imported, optim=OptimSpec(epochs=1000))
+    assert costs.job(steps_of(longer), workers=1, resources=RESOURCES).seconds == once
 
 
 @pytest.mark.parametrize(("memory_gb", "groups"), [(9.0, 1), (20.0, 2), (40.0, 4), (141.0, 8)])

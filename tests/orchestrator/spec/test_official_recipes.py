@@ -59,6 +59,8 @@ COMMON: dict[str, Any] = {
     "eval.crop_size": None,
     "eval.metric": "top1",
     "precision": "fp32",
+    "checkpoint": None,  # everything is trained; load_from is null
+    "checkpoint_part": None,
 }
 SEGMENTS: dict[str, Any] = {
     "data.sampling": "segments",  # clip_len 1, num_clips n

@@ -16,7 +16,7 @@ from reskd.errors import BadInput
 from reskd.models.backbones.swin3d import swin_block, swin_model
 from reskd.models.catalogue import MODELS, build_model
 from reskd.models.video_model import VideoModel
-from reskd.models.weights import _from_torchvision
+from reskd.models.weights import _load_content
 from reskd.recipe import ModelSpec
 from tests.support.forms import forms
 
@@ -177,7 +177,7 @@ def test_on_a_video_that_stands_still_an_inflated_swin_sees_what_the_2d_one_sees
     swin = SwinTransformer3d(patch_size=[2, 4, 4], window_size=[8, 7, 7], block=swin_block, **sizes)
     model = swin_model(swin, num_classes=6, dropout=0.0).eval()
     content = {key: value for key, value in flat.state_dict().items() if not key.startswith("head.")}
-    _from_torchvision(model, content, name="swin", source="made")
+    _load_content(model, content, name="swin", source="made")
     frame = torch.randn(2, 1, 3, 56, 56)  # 14x14 cells, four windows of them shifted, then 7x7
     with torch.no_grad():
         expected = flat.permute(flat.norm(flat.features(frame[:, 0])))

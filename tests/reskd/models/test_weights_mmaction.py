@@ -15,9 +15,10 @@ from torch.nn import functional as F
 
 from reskd.errors import BadInput
 from reskd.models.catalogue import build_model
+from reskd.models.imported import load_imported
 from reskd.models.video_model import VideoModel
 from reskd.models.weights import load_weights_file
-from reskd.recipe import ModelSpec
+from reskd.recipe import ModelSpec, Recipe
 from tests.support.by_hand import shifted_by_hand
 from tests.support.forms import forms
 
@@ -175,6 +176,11 @@ def test_a_network_built_in_that_layout_gives_the_same_logits_once_loaded(name, 
         features = theirs.backbone(clips.flatten(0, 1))
         expected = theirs.cls_head.fc_cls(features.mean(dim=(2, 3)).unflatten(0, (2, NUM_FRAMES)).mean(dim=1))
         torch.testing.assert_close(model(clips).clip_logits, expected, rtol=1e-4, atol=1e-4)
+    whole = built(name)
+    recipe = Recipe(model=ModelSpec(name=name), checkpoint=str(tmp_path / "epoch_50.pth"))
+    imported = load_imported(whole, recipe, classes="abcde")
+    assert imported.num_tensors == len(theirs.state_dict())
+    assert all(torch.equal(value, model.state_dict()[key]) for key, value in whole.state_dict().items())
 
 
 def test_of_a_distillation_the_student_is_taken_and_the_teacher_left_out_in_words(tmp_path, caplog):

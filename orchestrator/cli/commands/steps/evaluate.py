@@ -120,7 +120,8 @@ def _show(store: Store, outcome: Outcome, names: Mapping[str, str], *, first: st
     table = Table("step", "protocol", *headings, "clips", "skipped", "")
     for step_id, protocol in outcome.protocols.items():
         records = store.evaluations(step_id)
-        known = [(default_protocol(store, step_id), "as trained")]
+        is_imported = "imported" in (store.done(step_id) or {})
+        known = [(default_protocol(store, step_id), "as imported" if is_imported else "as trained")]
         if protocol.name != known[0][0]:
             known.append((protocol.name, "new" if step_id in outcome.judged else "was there"))
         for place, (name, said) in enumerate(known):

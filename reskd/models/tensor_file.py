@@ -1,0 +1,67 @@
+"""Reads files of tensors that other programs saved. Nothing in them can run code."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from reskd.errors import BadInput
+
+_makers: list[Any] = [np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]]
+"""numpy's own functions that make a number and an array of what a file holds."""
+HARMLESS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    *_makers,
+    *((maker, f"numpy.core.multiarray.{maker.__name__}") for maker in _makers),  # their names before numpy 2
+    np.ndarray,
+    np.dtype,
+    *{type(np.dtype(code)) for code in "?bBhHiIlLqQefdSU"},
+]
+"""Numbers, arrays and their types in numpy, which training programs leave in a file's metadata, such as a best score.
+An array of objects is not among them."""
+REFUSED = re.compile(r"(?:GLOBAL |but got <class ')([\w.]+)")
+"""torch's words about an object that it does not open."""
+
+
+def read_tensor_file(path: Path, *, field: str) -> tuple[Mapping[Any, Any], str]:
+    """The content of a file that torch.save wrote, on the CPU, and the sha256 of its bytes as hex.
+
+    field: what names the file, for messages. Raises BadInput if there is no such file, if it is damaged or no mapping,
+    or if it holds objects that could run code.
+    """
+    if not path.is_file():
+        raise BadInput(f"{field}: {str(path)!r} is no file here; give an existing file")
+    data = path.read_bytes()  # read first, so that a file-system error stays an OSError
+    try:
+        with torch.serialization.safe_globals(HARMLESS):
+            content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # torch.load's errors for damaged or foreign files have no common type
+        raise BadInput(f"{path}: {field}: {_why(str(error), path)}") from error
+    if not isinstance(content, Mapping):
+        raise BadInput(
+            f"{path}: {field}: holds a {type(content).__name__}, not a state dict; give a file of one, "
+            "or of a dict with the state dict under 'model' or 'state_dict'"
+        )
+    return content, hashlib.sha256(data).hexdigest()
+
+
+def _why(error: str, path: Path) -> str:
+    refused = REFUSED.search(error)
+    if refused is None:
+        reason = error.partition("\n")[0]
+        return (
+            f"torch.load(weights_only=True) does not read it ({reason}); give a file of tensors that torch.save wrote"
+        )
+    save = f"torch.save({{'state_dict': torch.load({path.name!r}, weights_only=False)['state_dict']}}, 'tensors.pth')"
+    return (
+        f"holds a {refused[1]}, which could run code, so it is not opened (weights_only); if you trust the file, save "
+        f"its tensors alone where that library is installed: {save}"
+    )

@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from reskd.models.backbones.inflate_swin import in_torchvisions_names, is_swins_own
 from reskd.models.backbones.timm_backbone import from_timm
 from reskd.models.backbones.timm_names import PREFIX
 from reskd.models.mmaction import Part, from_mmaction, is_mmaction, normalisation_in, one_network
 from reskd.normalisation import Normalisation
 
-Layout = Literal["reskd", "torchvision", "timm", "mmaction2"]
+Layout = Literal["reskd", "torchvision", "timm", "mmaction2", "Swin"]
 
 TORCHVISION_CLASSIFIER = re.compile(r"(?:fc|classifier\.1|head|head\.1)\.(weight|bias)")
 """The classifier of a ResNet, of a MobileNet, of a Swin, and of an MViT."""
@@ -71,7 +72,10 @@ def in_our_names(
     if name.startswith(PREFIX):
         ours, behind = from_timm(state, name=name, own=own)
         return Renamed(layout="timm", state=ours, behind=tuple(behind))
-    return Renamed(layout="torchvision", state={_from_torchvision(key): value for key, value in state.items()})
+    layout: Layout = "torchvision"
+    if is_swins_own(state):
+        layout, state = "Swin", in_torchvisions_names(state)
+    return Renamed(layout=layout, state={_from_torchvision(key): value for key, value in state.items()})
 
 
 def _is_ours(state: Mapping[Any, Any]) -> bool:

@@ -114,7 +114,7 @@ def _load_content(model: VideoModel, content: Mapping[Any, Any], *, name: str, s
             f"{model.normalisation}; give weights that were trained with the latter"
         )
     ours, num_head = found.state, len(found.behind)
-    if found.layout in ("torchvision", "timm"):
+    if found.layout in ("torchvision", "timm", "Swin"):
         ours = {key: value for key, value in ours.items() if key.startswith("backbone.")}
         num_head += len(found.state) - len(ours)
     if is_flat_swin(ours, like=own):

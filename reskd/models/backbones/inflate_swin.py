@@ -1,4 +1,6 @@
-"""Renames the ImageNet weights of torchvision's 2-D Swin for its 3-D Swin, as Video Swin's trainings start.
+"""Renames the ImageNet weights of a 2-D Swin for torchvision's 3-D Swin, as Video Swin's trainings start.
+
+The files may have torchvision's names or those of Swin's own repository, which alone has ImageNet-22K weights.
 
 Liu et al., "Video Swin Transformer", CVPR 2022, section 3.3: the patch filter is inflated. The bias between two cells
 is that of their distance in space, whatever their distance in time.
@@ -14,7 +16,35 @@ from torch import Tensor
 
 PATCHES = "backbone.features.0.0.weight"
 """The 2-D network's patch embedding is its first feature layer; the 3-D network's has its own name."""
+OWN_RULES = (
+    (r"^patch_embed\.proj\.", "features.0.0."),
+    (r"^patch_embed\.norm\.", "features.0.2."),
+    (r"\.mlp\.fc1\.", ".mlp.0."),
+    (r"\.mlp\.fc2\.", ".mlp.3."),
+)
+"""Names of Swin's own repository (github.com/microsoft/Swin-Transformer) and torchvision's, besides those of stages."""
 NAMES = {r"features\.0\.0\.": "patch_embed.proj.", r"features\.0\.2\.": "patch_embed.norm."}
+
+
+def is_swins_own(state: Mapping[str, Any]) -> bool:
+    """Whether tensors have the names of Swin's own repository."""
+    return "layers.0.blocks.0.attn.qkv.weight" in state
+
+
+def in_torchvisions_names(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Tensors of Swin's own repository under torchvision's names of its 2-D Swin, without the masks of its windows.
+
+    torchvision numbers the layers: features[2 i + 1] are the blocks of stage i, features[2 i + 2] the merging after it.
+    """
+    return {_torchvisions_name(key): value for key, value in state.items() if not key.endswith(".attn_mask")}
+
+
+def _torchvisions_name(key: str) -> str:
+    key = re.sub(r"^layers\.(\d)\.blocks\.", lambda found: f"features.{2 * int(found[1]) + 1}.", key)
+    key = re.sub(r"^layers\.(\d)\.downsample\.", lambda found: f"features.{2 * int(found[1]) + 2}.", key)
+    for pattern, theirs in OWN_RULES:
+        key = re.sub(pattern, theirs, key)
+    return key
 
 
 def is_flat_swin(state: Mapping[str, Any], *, like: Mapping[str, Tensor]) -> bool:

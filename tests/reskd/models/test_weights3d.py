@@ -167,6 +167,35 @@ def test_a_2d_swins_file_fits_the_3d_one(cache: Path, name: str, flat: Callable[
         assert part in str(caught.value)
 
 
+def in_swins_own_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A Swin-T of torchvision as github.com/microsoft/Swin-Transformer names it, read off its modules."""
+    theirs = {"features.0.0": "patch_embed.proj", "features.0.2": "patch_embed.norm", "norm": "norm", "head": "head"}
+    for stage, depth in enumerate((2, 2, 6, 2)):
+        for block in range(depth):
+            ours, own = f"features.{2 * stage + 1}.{block}", f"layers.{stage}.blocks.{block}"
+            theirs |= {
+                f"{ours}.{part}": f"{own}.{part}" for part in ("norm1", "norm2", "attn", "attn.qkv", "attn.proj")
+            }
+            theirs |= {f"{ours}.mlp.0": f"{own}.mlp.fc1", f"{ours}.mlp.3": f"{own}.mlp.fc2"}
+        theirs |= {
+            f"features.{2 * stage + 2}.{part}": f"layers.{stage}.downsample.{part}" for part in ("norm", "reduction")
+        }
+    renamed = {f"{theirs[key.rpartition('.')[0]]}.{key.rpartition('.')[2]}": value for key, value in state.items()}
+    return {**renamed, "layers.0.blocks.1.attn_mask": torch.zeros(64, 49, 49)}
+
+
+def test_a_swin_file_of_its_own_repository_is_torchvisions_under_other_names(tmp_path: Path) -> None:
+    """Such as the ImageNet-22K weights, from which the official Swin-B teacher starts."""
+    torch.manual_seed(0)
+    flat = swin_t()
+    flat.head = nn.Linear(768, 21841)
+    torch.save(flat.state_dict(), tmp_path / "torchvision.pth")
+    torch.save({"model": in_swins_own_names(flat.state_dict())}, tmp_path / "own.pth")
+    models = [build("swin3d_t", weights=str(tmp_path / name)) for name in ("torchvision.pth", "own.pth")]
+    backbones = [{k: v for k, v in model.state_dict().items() if k.startswith("backbone.")} for model in models]
+    assert all(torch.equal(value, backbones[1][key]) for key, value in backbones[0].items())
+
+
 def test_on_a_video_that_stands_still_an_inflated_swin_sees_what_the_2d_one_sees() -> None:
     torch.manual_seed(0)
     sizes = {"embed_dim": 8, "depths": [2, 2], "num_heads": [1, 2]}

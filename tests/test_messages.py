@@ -19,13 +19,13 @@ def raw_errors(tree: ast.AST) -> Iterator[int]:
         if not isinstance(handler, ast.ExceptHandler) or handler.name is None:
             continue
         for node in ast.walk(handler):
-            value = None
+            value: ast.expr | None = None
             if isinstance(node, ast.FormattedValue) and node.conversion == ord("r"):
                 value = node.value
             elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "repr":
                 value = node.args[0]
             if isinstance(value, ast.Name) and value.id == handler.name:
-                yield node.lineno
+                yield value.lineno
 
 
 def test_no_message_shows_the_object_of_an_error() -> None:

@@ -8,7 +8,8 @@ import io
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -44,8 +45,33 @@ def _epilog(example: str | None) -> str | None:
     return f"Example: {example}" if example else None
 
 
-app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    help=__doc__,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 _add(app, COMMANDS)
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        try:
+            number = version("reskd")
+        except PackageNotFoundError:  # on a cluster the packages are uploaded, not installed
+            number = "that is not installed"
+        typer.echo(f"reskd {number}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    is_asked: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and end.")
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
 
 
 def main() -> None:

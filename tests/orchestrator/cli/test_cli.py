@@ -5,10 +5,13 @@ from __future__ import annotations
 import io
 import shutil
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from orchestrator.cli.main import app
 from orchestrator.experiment.bound_sweep import prepare
 from orchestrator.store.store import Store
 from tests.support.command_line import call
@@ -144,3 +147,13 @@ def test_a_cluster_that_does_not_answer_is_named_before_anything_is_read(
     assert code == 2
     assert "RAY_ADDRESS 127.0.0.1:" in text
     assert "nobody answers" in text
+
+
+def test_the_version_is_that_of_the_project_and_help_has_a_short_form() -> None:
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    shown = CliRunner().invoke(app, ["--version"])
+    assert (shown.exit_code, shown.output) == (0, f"reskd {project['version']}\n")
+    for words in ([], ["plan"], ["data"], ["data", "pack"]):
+        short, long = (CliRunner().invoke(app, [*words, option]).output for option in ("-h", "--help"))
+        assert short == long
+        assert "Usage:" in short

@@ -30,6 +30,7 @@ from orchestrator.cli.commands.steps.diff import diff
 from orchestrator.cli.commands.steps.evaluate import evaluate
 from orchestrator.cli.commands.steps.export import export
 from orchestrator.cli.commands.steps.import_model import import_model
+from orchestrator.cli.commands.steps.ls import ls
 from orchestrator.cli.commands.steps.predict import predict
 from orchestrator.cli.commands.steps.rm import rm
 from orchestrator.cli.commands.sweeps.plan import plan
@@ -68,6 +69,7 @@ COMMANDS: tuple[Command | CommandGroup, ...] = (
     Command(plan, "reskd plan sweeps/demo.yaml --set seeds=[0]"),
     Command(run, "reskd run sweeps/demo.yaml --store /shared/reskd"),
     Command(status, "reskd status sweeps/demo.yaml"),
+    Command(ls, "reskd ls --store /shared/reskd"),
     Command(tables, "reskd tables sweeps/demo.yaml --check"),
     Command(results, "reskd results sweeps/demo.yaml --csv results.csv"),
     Command(publish, "reskd publish sweeps/demo.yaml --tracking-uri http://mlflow:5000"),

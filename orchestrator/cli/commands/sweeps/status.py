@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.commands.cluster.shared import show_jobs
+from orchestrator.cli.commands.steps.ls import ls
 from orchestrator.cli.console import console
 from orchestrator.cli.inputs import open_store, open_sweep
 from orchestrator.cli.options import AsJson, Changes, StoreFolder
@@ -26,13 +27,17 @@ def status(
 ) -> None:
     """Show each step's state: epochs, last metrics, which run trains it, damaged clips, why it failed.
 
-    With --address, show the submitted jobs of a cluster instead: all jobs, or those of the given sweep.
+    Without a sweep file, list every step of the store, as `reskd ls` does. With --address, show the submitted jobs of a
+    cluster instead: all jobs, or those of the given sweep.
     """
     if address is not None:
         show_jobs(address, sweep=sweep.name if sweep else None, as_json=as_json)
         return
     if sweep is None:
-        raise BadInput("status: name a sweep file, or a cluster's dashboard with --address")
+        if changes:
+            raise BadInput("status: --set changes a sweep file; name one")
+        ls(store, as_json)
+        return
     from orchestrator.cli.show_status import show_status, status_rows
 
     prepared = open_sweep(sweep, changes, open_store(store))

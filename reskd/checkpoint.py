@@ -99,9 +99,11 @@ def load_weights(path: Path) -> Json:
     try:
         content = parse(path.read_bytes(), where=str(path), what="weights file")
     except BadInput as error:
-        raise BadInput(f"{error} if a step left it; {FOREIGN_FILE}") from error
+        raise BadInput(f"{error}. If another program wrote it: {FOREIGN_FILE}") from error
     if not {"model", "model_spec", "classes"} <= set(content):
-        raise BadInput(f"{path}: no weights.pt of reskd, which holds model, model_spec and classes; {FOREIGN_FILE}")
+        raise BadInput(
+            f"{path}: not a weights.pt of reskd (it must hold model, model_spec and classes); {FOREIGN_FILE}"
+        )
     return content
 
 

@@ -47,6 +47,9 @@ RECIPE_VERSION = 1
 CLASS_ORDER = "a file of another program does not say the order of its classes, which must be the data set's"
 """What every user of an imported model is told."""
 
+HEAD_STD = 0.01
+"""Standard deviation of a new classifier's weights, if a recipe has no other."""
+
 NAMED_WEIGHTS = ("imagenet_v1", "kinetics_v1")
 """Values of model.weights that name torchvision's files. All others, except `none`, are paths."""
 
@@ -166,7 +169,7 @@ class ModelSpec(FrameExitFields):
     drop_path: float | None = added(None)
     """Rate of stochastic depth in the last block; it rises linearly from the first. null: the network's own, 0.1 for
     Video Swin. Only swin3d_* and mvit_v2_s may have another."""
-    head_std: float = added(0.01)
+    head_std: float = added(HEAD_STD)
     """Standard deviation of the last linear layer's initial weights; its biases start at 0. The official code has 0.001
     for 2-D networks and 0.01 for 3-D ones."""
     antialias: bool = False
@@ -348,7 +351,10 @@ class Checkpoint:
     """Path of the file. Its content's hash counts in the identity."""
 
 
-NO_MEAN = "its clip logits are those of one exit, not the mean of its frame logits"
+def require_mean(kd: KDSpec, model: ModelSpec, *, who: str) -> None:
+    """Raise BadInput if clip logits before dropout are asked of a network that has none. ``who``: what names it."""
+    must = f"true with {who} {model.name}; its clip logits are those of one exit, not the mean of its frame logits"
+    require(kd.through_dropout or not model.has_exits, "kd.through_dropout", kd.through_dropout, must)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -390,19 +396,9 @@ class Recipe:
             self.model.resolution,
             f"at most data.crop_size ({self.data.crop_size}), which every input is made from",
         )
-        require(
-            self.kd.through_dropout or not self.model.has_exits,
-            "kd.through_dropout",
-            self.kd.through_dropout,
-            f"true with model.name {self.model.name}; {NO_MEAN}",
-        )
+        require_mean(self.kd, self.model, who="model.name")
         if isinstance(self.teacher, Recipe):
-            require(
-                self.kd.through_dropout or not self.teacher.model.has_exits,
-                "kd.through_dropout",
-                self.kd.through_dropout,
-                f"true with the teacher {self.teacher.model.name}; {NO_MEAN}",
-            )
+            require_mean(self.kd, self.teacher.model, who="the teacher")
             require(self.teacher.kd.level == "none", "teacher.kd.level", self.teacher.kd.level, "none")
             require(
                 self.kd.level == "none" or self.teacher.model.resolution <= self.data.crop_size,

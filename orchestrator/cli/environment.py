@@ -56,7 +56,9 @@ def _reach_loopback_directly() -> None:
     """Except this machine from proxies, for every library and every process that is started."""
     known = [os.environ.get(name, "") for name in ("no_proxy", "NO_PROXY")]
     names = dict.fromkeys(name.strip() for name in ",".join(known).split(",") if name.strip())
-    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(dict.fromkeys([*names, *LOOPBACK]))
+    # `*`, no proxy for anybody, is understood only where it stands alone.
+    excepted = "*" if "*" in names else ",".join(dict.fromkeys([*names, *LOOPBACK]))
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = excepted
 
 
 def _check_umask() -> None:

@@ -162,7 +162,7 @@ def check_steps(prepared: Prepared) -> None:
 
     with naming(str(prepared.sweep.path)):
         for step in prepared.steps.values():
-            if (manifest := manifest_of(step)) is not None:
+            if not step.recipe.is_imported and (manifest := manifest_of(step)) is not None:
                 num_steps(len(manifest.train), step.recipe.optim.batch_size)
         check_models(prepared.steps, classes_of)
 

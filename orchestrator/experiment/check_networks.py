@@ -15,7 +15,7 @@ from reskd.errors import BadInput
 from reskd.methods.distillation import LastMap, check_maps
 from reskd.models.catalogue import MODELS, build_model, is_model
 from reskd.models.imported import read_imported
-from reskd.recipe import ModelSpec, Recipe
+from reskd.recipe import ModelSpec, Recipe, require_mean
 
 ANY_NUMBER = 2
 """Number of classes of the networks that are built for data whose classes are not known yet."""
@@ -62,6 +62,7 @@ def check_models(steps: Mapping[str, Step], classes_of: Callable[[Step], tuple[s
                 taught_on = known or num_frames
             with naming("its teacher"):
                 theirs = map_of(_network(teacher), taught_on, num_frames, num_classes)
+            require_mean(recipe.kd, teacher, who="the teacher")
             names = {"student": recipe.model.name, "teacher": teacher.name}
             check_maps(recipe.kd.level, ours, theirs, num_frames=num_frames, **names)
 

@@ -32,7 +32,8 @@ SEED = 0
 def prepare_import(path: Path, *, changes: Sequence[str], row: Flat, store: Store) -> tuple[Prepared, Step]:
     """The sweep's base with one row, the import, and that row's step.
 
-    If the sweep has this step, as a row or as a teacher, its own recipe is taken, and with it its final test. Raises
+    If the sweep has this step, as a row or as a teacher, its own recipe and cells are taken, and with them its final
+    test; else the step has no cells. Raises
     BadInput as a sweep with this row would.
     """
     sweep = load(path, changes=changes)
@@ -46,9 +47,9 @@ def prepare_import(path: Path, *, changes: Sequence[str], row: Flat, store: Stor
         raise BadInput(f"{path}: the videos of {prepared.unseen[0]!r} are not here; set data.root or RESKD_DATA")
     (step,) = prepared.steps.values()
     known = bind(sweep, store).possible.get(step.id)
-    if known is not None:
-        step = replace(step, recipe=known.recipe, cells=known.cells)
-    return prepared, step
+    if known is None:
+        return prepared, replace(step, cells=())
+    return prepared, replace(step, recipe=known.recipe, cells=known.cells)
 
 
 def check_class_names(prepared: Prepared, step: Step, path: Path) -> None:
@@ -74,7 +75,7 @@ def import_step(prepared: Prepared, step: Step, *, device: torch.device, loader_
     if store.is_finished(step.id):
         return False
     with leases() as held:
-        if not held.take(store.lease_path(step.id)):
+        if not held.take_when_still(store.lease_path(step.id)):
             raise BadInput(f"step {step.id} is being made by {store.lease(step.id) or 'another process'}; wait for it")
         recipe = recipe_to_dict(step.recipe)
         store.record_identity(step.id, full_id=step.full_id, payload=step.payload, recipe=recipe)

@@ -107,8 +107,7 @@ def clip_kind(data: DataSpec, manifest: Manifest | None) -> ClipKind:
     """What the clips of a data set are, as far as their decoding goes.
 
     From the files, if there is a manifest: packed ones and folders of frames (names without an ending) are JPEG, and
-    large files are long videos.
-    Without one, by the annotation format.
+    large files are long videos. Without a manifest, by the annotation format.
     """
     if manifest is None:
         return PUBLISHED_KINDS.get(data.annotations, "short")

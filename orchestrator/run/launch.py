@@ -20,6 +20,7 @@ from orchestrator.run.lanes.trial import JobTrial
 from orchestrator.run.ray_address import VARIABLE, cluster_address, joins_cluster, without_token
 from orchestrator.spec.sweep import Resources
 from orchestrator.store.store import Store
+from orchestrator.tracking.settings import first_line
 from reskd.errors import BadInput
 from reskd.runtime.determinism import CUBLAS_VARIABLE, CUBLAS_WORKSPACE
 
@@ -78,7 +79,7 @@ def ray_session(resources: Resources) -> Iterator[Capacity]:
         try:
             ray.init(address=address, runtime_env={"env_vars": variables}, log_to_driver=True)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise BadInput(f"{VARIABLE} {address}: {str(error).splitlines()[0]}") from error
+            raise BadInput(f"{VARIABLE} {address}: {first_line(error)}") from error
         capacity = cluster_capacity(resources, ray.cluster_resources())
     else:
         os.environ.pop(VARIABLE, None)  # `local` or empty, which other parts of Ray may take for an address

@@ -11,6 +11,7 @@ from pathlib import Path
 import ray
 
 from orchestrator.run.ray_address import settled_address, without_token
+from orchestrator.tracking.settings import first_line
 from reskd.data.pack import Job, PackAll, Packed, pack_alone
 from reskd.data.pack_record import PackSettings, read_settings
 from reskd.errors import BadInput
@@ -39,7 +40,7 @@ def ray_packing(address: str, target: Path) -> Iterator[PackAll]:
             log_to_driver=False,
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise BadInput(f"--address {address}: {str(error).splitlines()[0]}") from error
+        raise BadInput(f"--address {address}: {first_line(error)}") from error
     try:
         yield partial(_pack_all, target=target)
     finally:

@@ -67,14 +67,16 @@ def settled_address(address: str, *, where: str, from_outside: bool = False) -> 
 
 
 def _speaks_grpc(host: str, port: int) -> bool:
-    """Whether a gRPC server answers, as Ray's is. Raises OSError if nobody does."""
+    """Whether a gRPC server answers, as Ray's is. Raises OSError if nobody does, or says nothing in time."""
     with socket.create_connection((host, port), timeout=CONNECT_S) as connection:
         if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
             return True  # nothing is said before the handshake
         try:
             connection.sendall(HTTP2_PREFACE)
             first = connection.recv(9)
-        except OSError:  # closed or silent
+        except TimeoutError:
+            raise
+        except OSError:  # closed
             return False
     return len(first) > 3 and first[3] == SETTINGS and not first.startswith(b"HTTP")
 

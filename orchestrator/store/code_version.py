@@ -11,14 +11,17 @@ COMMIT_VARIABLE = "RESKD_COMMIT"
 """Environment variable that `reskd submit` sets, since the uploaded packages are not a checkout."""
 
 
+OF_ANOTHER_REPOSITORY = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY")
+"""Variables by which git reads another repository: in a hook, the one that is committed to."""
+
+
 def provenance() -> dict[str, Any]:
     """The commit of the checkout that runs, or from which the job was submitted.
 
     It is recorded, but not part of the identity.
     """
     folder = Path(__file__).parent
-    # GIT_DIR and its like would name another repository: in a hook, the one that is committed to.
-    elsewhere = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    elsewhere = {name: value for name, value in os.environ.items() if name not in OF_ANOTHER_REPOSITORY}
 
     def git(*arguments: str) -> str | None:
         try:

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 BEAT_S = 5.0
 STALE_S = 60.0
+LOOK_S = 1.0
+"""Seconds between two looks at a lease whose owner cannot be seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,18 @@ class Leases:
         if self._thread is None:
             self._thread = threading.Thread(target=self._beat, name="leases", daemon=True)
             self._thread.start()
+        return True
+
+    def take_when_still(self, path: LeaseBlob) -> bool:
+        """`take`, and if that fails, wait until it is known whether the owner still raises the counter.
+
+        Returns False as soon as the counter moves. Else the lease is taken after at most the stale time.
+        """
+        while not self.take(path):
+            present = read_lease(path)
+            if present is not None and self.watch.has_moved(path, present):
+                return False
+            time.sleep(min(LOOK_S, self.watch.stale_s / 4))
         return True
 
     def _beat(self) -> None:

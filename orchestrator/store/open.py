@@ -13,8 +13,8 @@ from orchestrator.store.store import DEFAULT_STORE, SCHEMES, STORE_VARIABLE, Lea
 from reskd.errors import BadInput
 
 CACHE_VARIABLE = "RESKD_CACHE"
-WRITTEN = ("runs", "manifests", "artifacts", "tables", "devices", "bench", "ray", "logs", "mlflow.db", "mlflow.lock")
-"""What commands write directly in a store's folder."""
+WRITTEN = ("runs", "manifests", "artifacts", "tables", "ray", "logs")
+"""The folders of a store that most commands write. What else there is, is checked where it is written."""
 
 
 def is_bucket(address: str) -> bool:

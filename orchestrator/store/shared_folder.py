@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shlex
 import stat
 from collections.abc import Iterable
 from pathlib import Path
@@ -31,10 +32,10 @@ def refuse_closed(paths: Iterable[Path], *, store: Path) -> None:
 
 def closed(path: Path, *, store: Path) -> str:
     """One line about something in the store that this user may not change: whose it is, and how it is opened."""
-    owner, user = _user(path.stat().st_uid), _user(os.geteuid())
+    owner, user, folder = _user(path.stat().st_uid), _user(os.geteuid()), shlex.quote(str(store))
     return (
         f"--store {store}: {path} belongs to {owner}, and {user} may not write it; for a group, let {owner} run "
-        f"`chgrp -R GROUP {store}; chmod -R g+rwX {store}; find {store} -type d -exec chmod g+s {{}} +`, "
+        f"`chgrp -R GROUP {folder}; chmod -R g+rwX {folder}; find {folder} -type d -exec chmod g+s {{}} +`, "
         f"or name another store"
     )
 

@@ -189,7 +189,7 @@ class Store(StepRecords):
         """Delete a step that nobody holds. Its lease is held meanwhile."""
         with leases() as held:
             lease = self.lease_path(step_id)
-            if not held.take(lease):
+            if not held.take_when_still(lease):
                 raise BadInput(f"step {step_id} is being trained by {self.lease(step_id)}; stop it first")
             self.blobs.delete_folder(self._step(step_id), last=lease.key)
 

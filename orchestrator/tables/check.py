@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from orchestrator.spec.columns import quantity_of
 from orchestrator.spec.expectations import Expect
 from orchestrator.spec.sweep import TableSpec
 from orchestrator.stats.estimates import number_text
@@ -63,13 +64,14 @@ def _missing(table: Table, *, may_stop: Collection[str]) -> Iterator[str]:
 def _unasked(table: Table, asked: Mapping[str, str]) -> Iterator[str]:
     """Values by another protocol than the sweep asks for, such as after a change of eval.views; or by several.
 
-    A column that names a protocol asks for that one. If all columns of a row have the same, this is one finding.
+    Costs go with the tests of their step, so only accuracies are named. A column that names a protocol asks for that
+    one. If all columns of a row have the same, this is one finding.
     """
     for row in table.rows:
         found: dict[str, list[str]] = {}
         for column in table.columns:
             protocols = table.entries[row, column.key].protocols
-            if column.protocol is None and not {*protocols} <= {asked[row]}:
+            if quantity_of(column.key).is_test and column.protocol is None and not {*protocols} <= {asked[row]}:
                 found.setdefault(" and ".join(protocols), []).append(column.key)
         for names, columns in found.items():
             yield (

@@ -69,8 +69,9 @@ def _imported(sweep: Sweep, rows: Sequence[str]) -> Iterator[str]:
     names: dict[str, list[str]] = {}
     for cell in sweep.cells:
         if cell.recipe.checkpoint is not None and cell.row in rows:
-            names.setdefault(Path(cell.recipe.checkpoint).name, []).append(cell.row)
-    for file, of in names.items():
+            names.setdefault(cell.recipe.checkpoint, []).append(cell.row)
+    for path, of in names.items():
+        file = Path(path).name
         yield f"{', '.join(of)}: imported from {file}, trained elsewhere; one model without seeds; {CLASS_ORDER}."
 
 

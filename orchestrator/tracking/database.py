@@ -9,17 +9,21 @@ import stat
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
+from alembic.util.exc import CommandError
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from orchestrator.store.shared_folder import refuse_closed
 from orchestrator.store.store import Store
 from orchestrator.tracking.settings import refuse_files, without_password
 from reskd.errors import BadInput
 
+FAULTS = (MlflowException, SQLAlchemyError, sqlite3.Error, CommandError, OSError)
+"""What MLflow and its database raise where they do not answer or cannot be written."""
 SQLITE = "sqlite+pysqlite:///"
 """How the URIs of our databases begin. Of a `sqlite:///` URI, MLflow creates the parent folder before it decodes the
 path: a store in `run#3` would get a second folder, `run%233`."""
@@ -113,7 +117,8 @@ def only_writer(store: Store, uri: str) -> Iterator[None]:
     with open(store.home / LOCK, "ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         database = file_of(uri)
-        if database is not None and store.mlflow_db.is_file() and database.samefile(store.mlflow_db):
+        there = [file for file in (database, store.mlflow_db) if file is not None and file.is_file()]
+        if len(there) == 2 and there[0].samefile(there[1]):
             _follow(store)
         yield
 
@@ -129,6 +134,8 @@ def _follow(store: Store) -> None:
         if not {"experiments", "experiment_tags"} <= tables:
             return
         for (there,) in database.execute(OURS, [here]).fetchall():
+            if not _lies_here(store, database, there):
+                continue
             for table, column in ADDRESSES:
                 if table in tables:
                     database.execute(
@@ -136,6 +143,20 @@ def _follow(store: Store) -> None:
                         f"WHERE {column} = ? OR substr({column}, 1, ?) = ?",
                         [here, len(there) + 1, there, len(there) + 1, f"{there}/"],
                     )
+
+
+def _lies_here(store: Store, database: sqlite3.Connection, there: str) -> bool:
+    """Whether what was written to the address ``there`` is in this store now, by a move or a copy.
+
+    Another store may publish into this database too. Its files are where it said, and not here.
+    """
+    start = f"{there}/"
+    written = database.execute(
+        "SELECT artifact_uri FROM runs WHERE substr(artifact_uri, 1, ?) = ?", [len(start), start]
+    )
+    inside = [unquote(uri.removeprefix(start)) for (uri,) in written]
+    is_here = any((store.artifacts / path).exists() for path in inside)
+    return is_here or not Path(unquote(urlsplit(there).path)).exists()
 
 
 def shown(uri: str) -> str:

@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
-from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.store.imported_speeds import BenchFile, bench_hash
 from orchestrator.store.store import Store
-from orchestrator.tracking.database import client_of, is_sqlite, only_writer, shown, uri_of
+from orchestrator.tracking.database import FAULTS, client_of, is_sqlite, only_writer, shown, uri_of
 from orchestrator.tracking.settings import first_line
 from reskd.errors import BadInput
 
@@ -33,7 +31,7 @@ def publish_bench(store: Store, file: BenchFile, content: Mapping[str, Any], *, 
             )
             paths = dict.fromkeys(one.path for one in file.results)
             new = [path for path in paths if _write(client, experiment_id, file, content, path)]
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+    except FAULTS as error:
         raise BadInput(
             f"{shown(uri)}: MLflow did not take the measurements ({first_line(error)}); "
             "they are in the store, import the file again later"

@@ -79,8 +79,8 @@ def refuse_files(uri: str) -> None:
 
 
 def without_password(uri: str) -> str:
-    """The URI without its password, for messages."""
-    return re.sub("//[^/]*@", "//", uri, count=1)
+    """The URI without its user and password, for messages; a proxy's may have no scheme."""
+    return re.sub(r"(^|//)[^/]*@", r"\1", uri, count=1)
 
 
 def first_line(error: BaseException) -> str:

@@ -146,6 +146,7 @@ class VideoDataset(Dataset[Item]):
             num_frames=protocol.num_frames,
             sampling="segments" if protocol.stride is None else "dense",
             frame_stride=protocol.stride or 1,
+            short_videos=self.spec.short_videos if protocol.stride is None else "loop",
             short_side=protocol.short_side or self.spec.short_side,
             crop_size=protocol.crop_size or self.spec.crop_size,
         )
@@ -154,10 +155,6 @@ class VideoDataset(Dataset[Item]):
     def __getitem__(self, key: Key) -> Item:
         epoch, sample = key
         return self._train_item(epoch, sample) if self.split == "train" else self._val_item(sample)
-
-    @property
-    def bytes_per_item(self) -> int:
-        return self.views_per_clip * self.spec.num_frames * 3 * self.spec.crop_size**2
 
     def collate(self, items: Sequence[Item], *, empty: Empty = empty) -> Group:
         """The items as one group. ``empty`` gives the memory for the clips."""

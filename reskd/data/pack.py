@@ -21,6 +21,7 @@ from reskd.data.annotations import data_root
 from reskd.data.decode import frames, pyav
 from reskd.data.decode.dispatch import PACKED_SUFFIX
 from reskd.data.decode.packed import PackedFacts, packed_bytes, read_facts
+from reskd.data.decode.presentation import RULES
 from reskd.data.formats.rows import Split, some
 from reskd.data.manifest import Clip, Manifest, build_manifest, file_digest
 from reskd.data.pack_record import AGAIN, PackedVideo, PackSettings, begin, csv_text, finish, known_digests
@@ -180,6 +181,7 @@ def _packed(job: Job, settings: PackSettings) -> tuple[bytes, PackedFacts]:
         width=width,
         settings=settings.record(),
         versions=_versions(),
+        rules=RULES,
     )
     return packed_bytes([jpeg for _, _, (_, jpeg) in once.kept], facts), facts
 
@@ -195,13 +197,13 @@ def _shrink(image: NDArray[np.uint8], *, short_side: int, resample: Resample) ->
 
 
 def _finished(job: Job, settings: PackSettings) -> PackedVideo | None:
-    """The packed video if an earlier call wrote it from the same bytes with these settings, else None."""
+    """The packed video if an earlier call wrote it from the same bytes with these settings and rules, else None."""
     try:
         facts = read_facts(job.target)
     except (FileNotFoundError, DecodeError):
         return None
-    of_this = (job.clip.size, job.clip.digest, settings.record())
-    if (facts.source_size, facts.source_digest, facts.settings) != of_this:
+    of_this = (job.clip.size, job.clip.digest, settings.record(), RULES)
+    if (facts.source_size, facts.source_digest, facts.settings, facts.rules) != of_this:
         return None
     row = _row(job, facts)
     return row if job.known_digest in (None, row.digest) else None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from reskd.data.decode.presentation import RULES
 from reskd.data.manifest import size_and_time
 from reskd.errors import BadInput, reason_of
 from reskd.files import json_value, write_cache
@@ -33,8 +34,6 @@ class Fact:
     """Whether the same bytes always give this result. Errors of the file system or of a process may be temporary."""
 
 
-RULES = 2
-"""The version of the rules by which files are read. A file with a result by other rules is examined again."""
 FORMER_FIELDS = (7, 8)
 """Numbers of fields of a line in earlier versions, without a duration or without rules."""
 

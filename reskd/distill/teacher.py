@@ -17,6 +17,7 @@ from reskd.models.memory_format import in_fast_memory_format
 from reskd.models.video_model import VideoModel
 from reskd.models.weights import trained_normalisation
 from reskd.recipe import ModelSpec, TeacherMode
+from reskd.text import composed
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ def load_teacher(
     """Load a teacher from a `weights.pt`, in its students' dtype. Raises BadInput if it was trained on other
     classes."""
     content = load_weights(path)
-    if tuple(content["classes"]) != classes:
+    if tuple(map(composed, content["classes"])) != classes:
         raise BadInput(
             f"{path}: the teacher knows {len(content['classes'])} classes ({_few(content['classes'])}), "
             f"the data set has {len(classes)} ({_few(classes)}); they must be the same, in the same order"

@@ -65,6 +65,7 @@ class PassGroups:
         """Start every group from the current running statistics."""
         running = [part for norm in self.norms for part in norm.running]
         if not running:
+            self.statistics = torch.zeros(self.num_groups, 0, device=self._device)
             return
         self.statistics = torch.cat(running).repeat(self.num_groups, 1)
         parts = iter(self.statistics.split([part.numel() for part in running], dim=1))

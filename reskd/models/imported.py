@@ -17,6 +17,7 @@ from reskd.models.video_model import VideoModel
 from reskd.models.weights import trained_normalisation
 from reskd.normalisation import IMAGENET, Normalisation
 from reskd.recipe import CLASS_ORDER, ModelSpec, Recipe
+from reskd.text import composed
 
 BEFORE_TRAINING = ("weights", "normalisation", "head_std")
 """Fields of a model that say how its training began."""
@@ -117,7 +118,7 @@ def _check_own_words(content: Mapping[Any, Any], spec: ModelSpec, classes: Seque
     for name, value in theirs.items():
         if name not in BEFORE_TRAINING and ours.get(name) != value:
             raise BadInput(f"its model.{name} is {value!r}, and {ours.get(name)!r} here; set model.{name} to its value")
-    known = tuple(content.get("classes", classes))
+    known = tuple(map(composed, content.get("classes", classes)))
     if len(known) == len(classes) and known != tuple(classes):
         first = next(number for number, pair in enumerate(zip(known, classes, strict=True)) if pair[0] != pair[1])
         raise BadInput(

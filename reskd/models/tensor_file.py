@@ -56,9 +56,10 @@ def read_tensor_file(path: Path, *, field: str) -> tuple[Mapping[Any, Any], str]
 def _why(error: str, path: Path) -> str:
     refused = REFUSED.search(error)
     if refused is None:
-        reason = error.partition("\n")[0]
+        reason = re.split(r"\. |\n", error, maxsplit=1)[0]  # what follows advises to run whatever the file holds
         return (
-            f"torch.load(weights_only=True) does not read it ({reason}); give a file of tensors that torch.save wrote"
+            f"torch.load(weights_only=True) does not read it ({reason}); give a file of tensors that torch.save wrote "
+            "(of a .safetensors file: torch.save(safetensors.torch.load_file(...), 'tensors.pth'))"
         )
     save = f"torch.save({{'state_dict': torch.load({path.name!r}, weights_only=False)['state_dict']}}, 'tensors.pth')"
     return (

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reskd.normalisation import IMAGENET
+from reskd.recipe import HEAD_STD
 
 
 class ClipOutput(NamedTuple):
@@ -26,10 +27,6 @@ class ClipOutput(NamedTuple):
     def to(self, dtype: torch.dtype) -> ClipOutput:
         """The same values in another type, since autocast leaves them in a narrow one."""
         return ClipOutput(*(part.to(dtype) for part in self))
-
-
-HEAD_STD = 0.01
-"""Standard deviation of a new classifier's weights."""
 
 
 def new_classifier(num_features: int, num_classes: int) -> nn.Linear:

@@ -108,10 +108,12 @@ def _load_content(model: VideoModel, content: Mapping[Any, Any], *, name: str, s
         found = in_our_names(content, name=name, own=own, part_of_two="student")
     except BadInput as error:
         raise BadInput(f"{source}: model.weights: {error}") from error
-    if found.normalisation not in (None, model.normalisation):
+    theirs = trained_normalisation(content) if "model_spec" in content else found.normalisation
+    if theirs not in (None, model.normalisation):
         raise BadInput(
-            f"{source}: model.weights: its network takes pixels with {found.normalisation}, and {name} gets "
-            f"{model.normalisation}; give weights that were trained with the latter"
+            f"{source}: model.weights: its network takes pixels with {theirs}, and {name} gets {model.normalisation}; "
+            "give weights that were trained with the latter, or set model.normalisation to imagenet if the former are "
+            "ImageNet's"
         )
     ours, num_head = found.state, len(found.behind)
     if found.layout in ("torchvision", "timm", "Swin"):

@@ -3,7 +3,8 @@
 torch's own way is a file in /dev/shm for each tensor, made by a thread of the loader process. Where that folder is
 small (64 MB in Docker), the thread loses the batch, and the parent waits for ever (pytorch issue 5040). Here the
 loader process itself takes the memory (memfd), so that a failure is an error of this batch. And it sends the memory's
-descriptor ahead of the batch: then the parent needs nothing more of that process, which may die or hang.
+descriptor ahead of the batch: then the parent needs nothing more of that process, which may die or hang. Where a system
+has no such memory, the batch goes through torch's pipe, byte by byte; that takes longer and needs no folder either.
 """
 
 from __future__ import annotations
@@ -15,26 +16,22 @@ import itertools
 import math
 import os
 import pickle
-import shutil
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.reduction import ForkingPickler
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
 
-from reskd.errors import BadInput, LoaderLost
+from reskd.errors import LoaderLost, reason_of
 
-SHARED_FOLDER = Path("/dev/shm")
 RECEIVE_S = 5.0
 """How long the parent waits for a descriptor. It was sent before the batch, so it is there."""
 THE_TENSOR = "the tensor"
-WAY_OUT = "give the container a larger one (docker run --shm-size=8g), or set resources.loader_workers: 0"
+WAY_OUT = "give the job more memory or a higher limit of open files (ulimit -n), or lower resources.loader_workers"
 
 Value = TypeVar("Value")
 Empty = Callable[[Sequence[int]], Tensor]
@@ -57,10 +54,10 @@ class Parcel(Generic[Value]):
     shape: tuple[int, ...]
     """Of the tensor that lies in the memory sent."""
     content: bytes = b""
-    """The batch itself, as torch pickles it, if no memory was sent."""
+    """The batch itself, if no memory was sent."""
 
     def open(self) -> Value:
-        value: Value = pickle.loads(self.content) if self.content else _boxes[self.box].received(self)
+        value: Value = _unpacked(self.content, None) if self.content else _boxes[self.box].received(self)
         return value
 
     def pin_memory(self) -> Any:
@@ -72,7 +69,7 @@ class Parcel(Generic[Value]):
 class Mailbox:
     """The way from some loader processes to their parent. The parent makes it before they start.
 
-    ``anonymous``: hand over in anonymous memory; else as torch does. None: if this system can.
+    ``anonymous``: hand over in anonymous memory; else through torch's pipe. None: if this system can.
     """
 
     def __init__(self, num_senders: int, *, anonymous: bool | None = None) -> None:
@@ -97,19 +94,16 @@ class Mailbox:
         Raises LoaderLost if there is no room for the batch.
         """
         if not self._pairs:
-            value = make(empty)
-            with _naming_the_room():  # torch's loader would pickle in a thread, which loses what fails
-                return Parcel(self.id, sender, 0, (), bytes(ForkingPickler.dumps(value)))
+            return Parcel(self.id, sender, 0, (), _packed(make(empty), None))
         with _naming_the_room():
             memory = _Memory()
         try:
             value = make(memory.empty)
             shape = () if memory.tensor is None else tuple(memory.tensor.shape)
-            rest = io.BytesIO()
-            _Packer(rest, memory.tensor).dump(value)
+            rest = _packed(value, memory.tensor)
             parcel: Parcel[Value] = Parcel(self.id, sender, self._num_sent, shape)
             with _naming_the_room():
-                os.pwrite(memory.descriptor, rest.getvalue(), _num_bytes(shape))
+                os.pwrite(memory.descriptor, rest, _num_bytes(shape))
                 socket.send_fds(self._pairs[sender][1], [_stamp(parcel)], [memory.descriptor])
         finally:
             os.close(memory.descriptor)
@@ -129,7 +123,7 @@ class Mailbox:
             rest = os.pread(descriptor, os.fstat(descriptor).st_size - num_bytes, num_bytes)
         finally:
             os.close(descriptor)
-        value: Value = _Unpacker(io.BytesIO(rest), tensor).load()
+        value: Value = _unpacked(rest, tensor)
         return value
 
 
@@ -158,7 +152,7 @@ class _Memory:
 
 
 class _Packer(pickle.Pickler):
-    """Leaves out the tensor that lies in the memory. The others are small and go as arrays."""
+    """Leaves out the tensor that lies in the memory, if there is one. The others go as arrays."""
 
     def __init__(self, file: io.BytesIO, tensor: Tensor | None) -> None:
         super().__init__(file, pickle.HIGHEST_PROTOCOL)
@@ -179,6 +173,16 @@ class _Unpacker(pickle.Unpickler):
     def persistent_load(self, name: object) -> Tensor | None:
         assert name == THE_TENSOR, name
         return self._tensor
+
+
+def _packed(value: object, tensor: Tensor | None) -> bytes:
+    content = io.BytesIO()
+    _Packer(content, tensor).dump(value)
+    return content.getvalue()
+
+
+def _unpacked(content: bytes, tensor: Tensor | None) -> Any:
+    return _Unpacker(io.BytesIO(content), tensor).load()
 
 
 def _num_bytes(shape: Sequence[int]) -> int:
@@ -206,33 +210,9 @@ def has_anonymous_memory() -> bool:
         return False
 
 
-def free_shared_bytes() -> int | None:
-    """Free bytes of /dev/shm; None if there is no such folder."""
-    try:
-        return shutil.disk_usage(SHARED_FOLDER).free
-    except OSError:
-        return None
-
-
-def refuse_no_room(num_bytes: int) -> None:
-    """Raise BadInput before the start if clips must go through /dev/shm and it has less than ``num_bytes`` free."""
-    free = free_shared_bytes()
-    if not has_anonymous_memory() and free is not None and free < num_bytes:
-        raise BadInput(f"loader processes keep {_mib(num_bytes)} of clips ready in {SHARED_FOLDER}; {_rooms()}")
-
-
 @contextmanager
 def _naming_the_room() -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:
-        raise LoaderLost(f"a loader process cannot hand its clips over: {error}; {_rooms()}") from error
-
-
-def _rooms() -> str:
-    free = free_shared_bytes()
-    return WAY_OUT if free is None else f"{SHARED_FOLDER} has {_mib(free)} free: {WAY_OUT}"
-
-
-def _mib(num_bytes: int) -> str:
-    return f"{num_bytes / 2**20:.1f} MiB"
+        raise LoaderLost(f"a loader process cannot hand its clips over: {reason_of(error)}; {WAY_OUT}") from error

@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from reskd.errors import LoaderLost
-from reskd.runtime.handover import Empty, Mailbox, Parcel, refuse_no_room
+from reskd.runtime.handover import Empty, Mailbox, Parcel
 from reskd.runtime.progress import CHECK_S, NOWHERE, STILL_S, Logbook, Watch, note
 
 TORCHS_WORDS = ("DataLoader timed out", "DataLoader worker", "Pin memory thread")
@@ -32,9 +32,6 @@ class Source(Protocol[GroupOut]):
 
     on_read: Callable[[int], None] | None
     """Set in a loader process; gets the number of each item before it is read."""
-
-    @property
-    def bytes_per_item(self) -> int: ...
 
     def path(self, number: int) -> object:
         """The file of an item, for a message."""
@@ -60,9 +57,7 @@ class LoaderProcesses(Iterator[Group]):
         anonymous: bool | None = None,
     ) -> None:
         """dataset: a torch data set. batches: its keys. prefetch: number of groups that each process keeps ready.
-        anonymous: see `Mailbox`. Raises BadInput if there is no room to hand over so many groups."""
-        largest = max((len(batch) for batch in batches), default=0) * dataset.bytes_per_item
-        refuse_no_room(num_processes * prefetch * largest)
+        anonymous: see `Mailbox`."""
         self._dataset = dataset
         self._num_processes, self._still_s = num_processes, still_s
         self._logbook = Logbook(num_processes)
@@ -149,6 +144,17 @@ def _no_signal_of_children() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGCHLD, before)
+
+
+def refuse_loss(error: Exception) -> None:
+    """Raise LoaderLost if an error says that a loader process has died.
+
+    In the main thread, torch raises it wherever the program is at that moment, for example in a network's forward.
+    """
+    if isinstance(error, RuntimeError) and str(error).startswith(TORCHS_WORDS):
+        raise LoaderLost(
+            f"a loader process died ({error}); if this comes again, lower resources.loader_workers"
+        ) from error
 
 
 class _Begin:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from reskd.errors import BadInput
-from reskd.runtime.progress import CHECK_S, NOWHERE, STILL_S, Logbook, Watch, note
+from reskd.runtime.progress import CHECK_S, NOWHERE, STILL_S, STORAGE_S, Logbook, Watch, note
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -91,8 +91,8 @@ class _Pool:
             workers, mp_context=context, initializer=_begin, initargs=(self._logbook, number)
         )
         try:
-            self._pool.submit(os.getpid).result()
-        except BrokenProcessPool as error:
+            self._pool.submit(os.getpid).result(timeout=STORAGE_S)
+        except (BrokenProcessPool, TimeoutError) as error:
             raise BadInput(
                 f"{workers} worker processes do not start; call from a program whose start is under "
                 "`if __name__ == '__main__':`, or use workers=1"
@@ -102,8 +102,16 @@ class _Pool:
     def __enter__(self) -> _Pool:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown()
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:  # nobody waits for what still runs, and one of it may hang
+            for process in range(self._logbook.num_processes):
+                self._kill(process)
+        self._pool.shutdown(cancel_futures=True)
+
+    def _kill(self, process: int) -> None:
+        if pid := self._logbook.pid(process):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def submit(self, function: Callable[[Item], Result], number: int, item: Item) -> Future[Result] | None:
         """None if a process has died."""
@@ -125,8 +133,7 @@ class _Pool:
                 self._watches[process] = Watch(self._logbook, process, still_s=self._still_s)
             elif watch.look() == "hangs":
                 hanging[place] = Lost(f"its process made no progress for {watch.still_for_s:.0f} s and was ended")
-                with suppress(ProcessLookupError):
-                    os.kill(self._logbook.pid(process), signal.SIGKILL)
+                self._kill(process)
         return hanging
 
     def _rest(self) -> None:

@@ -23,7 +23,7 @@ from reskd.methods.distillation import LastMap, check_maps
 from reskd.models.compiled import Forward, compiled
 from reskd.models.grouped import CannotGroup, PassGroups, group_layers_or_none, one_pass
 from reskd.models.video_model import ClipOutput
-from reskd.recipe import ModelSpec
+from reskd.recipe import ModelSpec, require_mean
 from reskd.runtime.execution import Execution
 from reskd.runtime.precision import autocast, autocast_dtype, dtype_of
 from reskd.runtime.workers import Workers
@@ -218,6 +218,7 @@ def _check_teachable(member: Member, teacher: Teacher | None) -> None:
     )
     names = {"student": member.recipe.model.name, "teacher": teacher.spec.name}
     try:
+        require_mean(member.recipe.kd, teacher.spec, who="the teacher")
         check_maps(member.recipe.kd.level, ours, theirs, num_frames=num_frames, **names)
     except BadInput as error:
         raise BadInput(f"step {member.step_id}: {error}") from error

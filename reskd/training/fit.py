@@ -16,6 +16,7 @@ import torch
 from reskd.checkpoint import Sink
 from reskd.data.damage import DamageLog
 from reskd.data.dataset import Damage, VideoDataset
+from reskd.data.decode.presentation import RULES
 from reskd.data.loader import EpochLoader, train_groups
 from reskd.data.manifest import Manifest
 from reskd.data.sampling import num_steps
@@ -170,7 +171,10 @@ class _Run:
             keep_last=optim.keeps_last,
         )
         self.loader = EpochLoader(lambda epoch: load(epoch=epoch))
-        self.steps_per_epoch = num_steps(len(manifest.train), optim.batch_size, keep_last=optim.keeps_last)
+        trains = any(spec.recipe.num_epochs for spec in specs)
+        self.steps_per_epoch = (
+            num_steps(len(manifest.train), optim.batch_size, keep_last=optim.keeps_last) if trains else 0
+        )
         self.imported: dict[str, Imported] = {}
         """Step id -> what a file gave to a member that was trained elsewhere."""
         self.cohort = Cohort(
@@ -237,11 +241,17 @@ class _Run:
             "workers": self.workers.world_size,
             "threads": torch.get_num_threads(),
             **self.execution.to_record(),
+            "reading": RULES,
             "started_ms": int(time.time() * 1000),
             "host": socket.gethostname(),
         }
         self.started = {step_id: self.sink.start(step_id, now, afresh=self.epoch == 0) for step_id in self.specs}
         first = next(iter(self.started.values()))
+        if first.get("reading", 1) != RULES:
+            logger.warning(
+                "this training began with earlier rules of reading videos; frames of mirrored, cropped or squeezed "
+                "videos and of files with several streams are other ones from here on (docs/datasets.md)"
+            )
         return int(first["threads"]), Execution.of_record(first)
 
     def _load(self) -> None:

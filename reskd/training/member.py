@@ -32,6 +32,7 @@ from reskd.models.grouped import CannotGroup, PassGroups, group_layers_or_none, 
 from reskd.models.memory_format import flatten_buffers, in_fast_memory_format, vector_views
 from reskd.models.video_model import ClipOutput
 from reskd.recipe import Recipe
+from reskd.runtime.loader_processes import refuse_loss
 from reskd.runtime.precision import MAX_OVERFLOWS, LossScaler, autocast, autocast_dtype, dtype_of
 from reskd.runtime.workers import Workers
 from reskd.training.optimizer import build_optimizer
@@ -216,7 +217,9 @@ class Member:
             (loss if self.scaler is None else loss * self.scaler.scale).backward()
         except (CannotGroup, torch.OutOfMemoryError):
             raise
-        except Exception as error:  # any error of this member; the others continue
+        except Exception as error:
+            refuse_loss(error)
+            # Any other error is this member's own; the others continue.
             self._error = Failure(step, f"{type(error).__name__}: {error}", traceback.format_exc())
             return False
         self._losses += num_groups * torch.stack([task_loss.detach(), kd_loss.detach()])

@@ -58,6 +58,8 @@ class PackedFacts:
     settings: dict[str, int | str]
     """See `reskd.data.pack.PackSettings`."""
     versions: dict[str, str]
+    rules: int = 1
+    """Version of the rules by which the source was read, see `reskd.data.decode.presentation`."""
 
 
 def member_name(index: int) -> str:

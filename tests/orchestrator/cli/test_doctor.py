@@ -1,4 +1,7 @@
-"""What `reskd doctor` says of a store (a folder, a bucket that answers, one that does not, none) and of /dev/shm."""
+"""What `reskd doctor` says of a store, of the loaders' memory and of the environment.
+
+A store is a folder, a bucket that answers, one that does not, or none.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli import doctor
-from orchestrator.cli.doctor import PLACES, environment_findings, shared_memory, store_findings
+from orchestrator.cli.doctor import PLACES, environment_findings, loader_memory, store_findings
 from reskd.runtime import handover
 from tests.support.other_user import as_other_user
 
@@ -46,15 +48,13 @@ def test_an_address_of_another_kind_is_refused_and_no_folder_is_looked_for() -> 
     assert "ftp://somewhere/store: neither a folder nor" in found.found
 
 
-def test_a_small_shared_folder_is_a_note_only_where_clips_go_through_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    free = handover.free_shared_bytes()
-    assert free is not None
-    monkeypatch.setattr(doctor, "MIN_SHARED_GIB", 2 * free / 2**30 + 1)
-    assert shared_memory().verdict == "ok"
-    assert f"/dev/shm has {free / 2**20:,.0f} MiB free, not needed" in shared_memory().found
-    monkeypatch.setattr(handover, "has_anonymous_memory", lambda: False)
-    assert shared_memory().verdict == "note"
-    assert "--shm-size" in shared_memory().do
+def test_clips_go_through_memory_where_the_system_has_it_and_through_pipes_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for is_there, verdict in ((True, "ok"), (False, "note")):
+        monkeypatch.setattr(handover, "has_anonymous_memory", lambda is_there=is_there: is_there)
+        assert loader_memory().verdict == verdict
+        assert ("pipes" in loader_memory().found) == (not is_there)
 
 
 def test_what_the_environment_decides_is_shown_and_what_it_names_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:

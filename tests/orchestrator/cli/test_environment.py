@@ -83,6 +83,15 @@ def test_what_a_person_excepts_from_proxies_stays_excepted() -> None:
     assert os.environ["no_proxy"].split(",")[:3] == ["other.lab", "mlflow.lab", "10.0.0.0/8"]
 
 
+def test_no_proxy_for_anybody_stays_so() -> None:
+    """The star is understood where it stands alone, and loopback is among everybody."""
+    os.environ["no_proxy"] = "*"
+    os.environ["http_proxy"] = "http://proxy.lab:3128"
+    settle()
+    assert os.environ["no_proxy"] == os.environ["NO_PROXY"] == "*"
+    assert requests.utils.should_bypass_proxies("http://mlflow.lab:5000", no_proxy=None)
+
+
 @pytest.mark.parametrize("name", ["TMPDIR", "RAY_TMPDIR"])
 def test_a_temporary_folder_too_long_for_sockets_is_reached_by_a_short_name(tmp_path: Path, name: str) -> None:
     long = tmp_path / "slurm_jobdir/1355700/user_poebhkiwa/tmp.t0016/scratch/machine"

@@ -58,6 +58,17 @@ def trained(demo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepar
     return prepared
 
 
+def test_a_model_that_is_only_tested_needs_no_batch_of_training_clips(tmp_path: Path, demo_root: Path) -> None:
+    path = written(tmp_path, demo_root)
+    path.write_text(path.read_text().replace("    - {row: taught}\n", "").replace("delta_to: official", "plot: null"))
+    large = ["optim.batch_size=64"]  # of 36 clips
+    prepared = prepare(path, changes=large, store=Store(tmp_path / "store"))
+    check_before_start(prepared)
+    [fit] = fits(prepared)
+    train(fit, prepared.store)
+    assert prepared.store.is_finished(imported_id(prepared))
+
+
 def imported_id(prepared: Prepared) -> str:
     return next(step.id for step in prepared.steps.values() if step.recipe.is_imported)
 
@@ -179,7 +190,7 @@ def test_a_foreign_file_without_its_network_names_the_way_out(tmp_path: Path, de
     path = written(tmp_path, demo_root)
     path.write_text(path.read_text().replace(", model: {name: tsn_mini10, resolution: 32}", ""))
     prepared = prepare(path, store=Store(tmp_path / "store"))
-    with pytest.raises(BadInput, match=r"no weights\.pt of reskd.*teacher: \{checkpoint: FILE, model: \{name: "):
+    with pytest.raises(BadInput, match=r"not a weights\.pt of reskd.*teacher: \{checkpoint: FILE, model: \{name: "):
         check_before_start(prepared)
 
 

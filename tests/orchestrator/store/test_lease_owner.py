@@ -102,19 +102,17 @@ def test_the_lease_of_a_hidden_process_is_taken_over_when_its_counter_stands_sti
     other: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     path = LeaseBlob("step/lease.json", FolderBlobs(tmp_path / "store"))
-    theirs = Leases(owner_of(other.pid), beat_s=0.02)
+    theirs = Leases(owner_of(other.pid), beat_s=0.05)
     assert theirs.take(path)
     hide_others(monkeypatch, tmp_path / "proc")
-    mine = Leases(stale_s=0.1)
-    until = time.monotonic() + 0.3
-    while time.monotonic() < until:  # three times the limit, but the counter moves
-        assert not mine.take(path)
-        time.sleep(0.02)
+    impatient = Leases(stale_s=1.0)
+    assert not impatient.take_when_still(path)  # the counter moves
+    assert not Leases(stale_s=1.0).take_when_still(path)
     theirs._stop.set()
-    time.sleep(0.05)
+    theirs._thread.join()  # type: ignore[union-attr]
+    mine = Leases(stale_s=0.2)
     assert not mine.take(path)
-    time.sleep(0.15)
-    assert mine.take(path)
+    assert mine.take_when_still(path)
     mine.release()
     assert read_lease(path) is None
 

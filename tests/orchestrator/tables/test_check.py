@@ -144,7 +144,7 @@ def test_a_value_by_another_protocol_than_the_sweep_asks_for_is_found(
     rows = ("baseline", "clip-level KL", "pixel-level MSE")
     assert code == 1
     assert [line for line in found if "stale" not in line] == [
-        f"table5: {row}, test/top1, GMACs: by the protocol val-f4-v1x1, {asked}" for row in rows
+        f"table5: {row}, test/top1: by the protocol val-f4-v1x1, {asked}" for row in rows
     ]
 
 
@@ -160,7 +160,7 @@ def test_values_by_several_protocols_are_found(
     tables(stored, monkeypatch, capsys)
     code, found = tables(stored, monkeypatch, capsys, "--check")
     assert code == 1
-    start = "table5: pixel-level MSE, test/top1, GMACs: by the protocol val-f4-v1x1 and val-f4-v2x3, but the sweep asks"
+    start = "table5: pixel-level MSE, test/top1: by the protocol val-f4-v1x1 and val-f4-v2x3, but the sweep asks"
     assert [line.startswith(start) for line in found] == [True]
 
 

@@ -130,6 +130,25 @@ def test_a_moved_store_is_published_where_it_is_now(tmp_path: Path) -> None:
     assert (found / "weights.pt").read_bytes() == weights
 
 
+def test_another_store_that_publishes_into_this_ones_database_keeps_its_files(tmp_path: Path) -> None:
+    host, guest = finished(tmp_path / "host"), finished(tmp_path / "guest", name="guests")
+    publish_all(host)
+    publisher = Publisher(guest.store, sweep=guest.sweep, steps=guest.steps, tracking_uri=uri_of(host.store, None))
+    assert publisher.publish()
+    assert publisher.log_report(report(guest.store.home))
+    for store in (host.store, host.store):  # whatever is done to the host later
+        client_of(store, None)
+    utils._artifact_repos_cache.clear()
+    assert [folder.is_relative_to(guest.store.artifacts) for folder in artifacts_of(publisher)] == [True]
+
+
+def test_a_store_with_a_database_of_its_own_may_publish_into_a_new_one(tmp_path: Path) -> None:
+    stored = finished(tmp_path / "store")
+    publish_all(stored)
+    client_of(stored.store, f"sqlite:///{tmp_path / 'new.db'}")
+    assert (tmp_path / "new.db").stat().st_size > 0
+
+
 def test_a_copy_and_its_original_are_published_apart(tmp_path: Path) -> None:
     publish_all(finished(tmp_path / "original"))
     shutil.copytree(tmp_path / "original", tmp_path / "copy")

@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from reskd.errors import LoaderLost
-from reskd.runtime.handover import Empty
+from reskd.runtime.handover import Empty, has_anonymous_memory
 from reskd.runtime.handover import empty as in_own_memory
-from reskd.runtime.loader_processes import LoaderProcesses
+from reskd.runtime.loader_processes import LoaderProcesses, refuse_loss
 
 BATCHES = [[0, 1], [2, 3], [4, 5], [6, 7]]
 STILL_S = 0.7
@@ -28,8 +28,6 @@ STILL_S = 0.7
 
 class Numbers(Dataset[int]):
     """Item i is i. Item 5 does something else first, in its loader process."""
-
-    bytes_per_item = 10_000
 
     def __init__(self, at_five: Callable[[], object]) -> None:
         self.at_five = at_five
@@ -46,13 +44,13 @@ class Numbers(Dataset[int]):
         return f"/videos/{number}.mp4"
 
     def collate(self, items: Sequence[int], *, empty: Empty = in_own_memory) -> Tensor:
-        group = empty([len(items), self.bytes_per_item])
+        group = empty([len(items), 10_000])
         group[:] = torch.tensor(items)[:, None]
         return group
 
 
 def load(
-    at_five: Callable[[], object], *, num_processes: int = 2, anonymous: bool = True, still_s: float = 30.0
+    at_five: Callable[[], object], *, num_processes: int = 2, anonymous: bool | None = None, still_s: float = 30.0
 ) -> list[list[int]]:
     processes = LoaderProcesses(
         Numbers(at_five),
@@ -87,8 +85,8 @@ def test_a_process_that_hangs_ends_the_loading_and_its_item_is_named(at_five: Ca
     begun, others = time.monotonic(), psutil.Process().children()
     with pytest.raises(LoaderLost, match=r"loader process 0 \(pid \d+\), at /videos/5.mp4, has made no progress for"):
         load(at_five, still_s=STILL_S)
-    assert time.monotonic() - begun < 5
-    assert psutil.Process().children() == others
+    assert time.monotonic() - begun < 30
+    assert not {*psutil.Process().children()} - {*others}
 
 
 @pytest.mark.parametrize(
@@ -116,14 +114,33 @@ def test_it_is_noticed_in_a_thread_too_where_no_signal_arrives(at_five: Callable
     assert "/videos/5.mp4" in str(raised[0])
 
 
-@pytest.mark.parametrize("anonymous", [True, False])
-def test_a_group_without_room_ends_the_loading_in_one_sentence(anonymous: bool) -> None:
-    begun = time.monotonic()
+@pytest.mark.skipif(not has_anonymous_memory(), reason="a pipe has room")
+def test_a_group_without_room_ends_the_loading_in_one_sentence() -> None:
     limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (1000, 1000))
-    with pytest.raises(LoaderLost, match=r"^a loader process cannot hand its clips over: .*/dev/shm has") as caught:
-        load(limit, anonymous=anonymous)
+    with pytest.raises(LoaderLost, match=r"^a loader process cannot hand its clips over: File too large; ") as caught:
+        load(limit)
     assert "\n" not in str(caught.value)
-    assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize("anonymous", [None, False])
+def test_groups_that_are_ready_need_nothing_of_their_process_any_more(anonymous: bool | None) -> None:
+    """Process 0 has sent its first two groups when it is killed at its third, of item 5 in batch 2."""
+
+    def die_later() -> None:
+        time.sleep(0.5)  # its thread sends meanwhile what is ready
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    processes = LoaderProcesses(
+        Numbers(die_later), BATCHES, num_processes=1, prefetch=3, still_s=2.0, anonymous=anonymous
+    )
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # as in a thread, where no signal arrives
+    try:
+        time.sleep(1.5)
+        assert [next(processes)[:, -1].tolist() for _ in range(2)] == BATCHES[:2]
+        with pytest.raises(LoaderLost, match=r"at /videos/5.mp4, died"):
+            next(processes)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def test_a_process_that_waits_for_slow_storage_is_waited_for(tmp_path: Path) -> None:
@@ -131,11 +148,18 @@ def test_a_process_that_waits_for_slow_storage_is_waited_for(tmp_path: Path) -> 
 
     def read_slowly() -> None:
         with (tmp_path / "video").open("rb", buffering=0) as file:
-            for _ in range(15):
+            for _ in range(25):
                 time.sleep(0.1)
                 file.read(1)
 
-    assert load(read_slowly, still_s=STILL_S) == BATCHES
+    assert load(read_slowly, still_s=2.0) == BATCHES
+
+
+def test_torchs_word_of_a_dead_process_is_no_error_of_whoever_computes_then() -> None:
+    with pytest.raises(LoaderLost, match=r"a loader process died \(DataLoader worker \(pid 7\) is killed"):
+        refuse_loss(RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."))
+    refuse_loss(RuntimeError("shapes do not match"))
+    refuse_loss(ValueError("DataLoader worker"))
 
 
 def test_an_error_of_an_item_is_its_own() -> None:

@@ -15,8 +15,8 @@ from reskd.errors import BadInput
 if TYPE_CHECKING:
     from reskd.files import Json
 
-NEAR_CHANCE = 2
-"""A top-1 accuracy below this many times that of guessing is called one."""
+NEAR_CHANCE = 0.1
+"""A top-1 accuracy in this lowest share of what is above guessing is called near chance."""
 
 
 def import_model(
@@ -78,10 +78,10 @@ def _show(step_id: str, done: Json, *, is_new: bool, num_classes: int) -> None:
             console.print(f"{COLUMNS[key].heading}: {shown}, protocol {done['protocol']}", markup=False)
     if not found.get("knows_classes"):
         console.print(CLASS_ORDER, style="yellow", markup=False, soft_wrap=True)
-    top1 = done["metrics"].get("test/top1", 1.0)
-    if top1 * num_classes < NEAR_CHANCE:
+    top1, chance = done["metrics"].get("test/top1", 1.0), 1 / num_classes
+    if top1 < chance + NEAR_CHANCE * (1 - chance):
         console.print(
-            f"top-1 is near chance ({1 / num_classes:.1%}): is the order of the classes another one, or are frames, "
+            f"top-1 is near chance ({chance:.1%}): is the order of the classes another one, or are frames, "
             "resolution or crop?",
             style="yellow",
             markup=False,

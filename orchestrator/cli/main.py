@@ -80,9 +80,9 @@ def main() -> None:
     # collections of them took a fifth of a command's time in a measurement.
     gc.set_threshold(100_000, 50, 100)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    configure_mlflow()
+    unused = [f"{name} of the environment is not used (docs/cluster.md)" for name in configure_mlflow()]
     try:
-        for line in settle():
+        for line in (*settle(), *unused):
             error_console.print(f"reskd: {line}", markup=False, soft_wrap=True)
         app()
     except BadInput as error:

@@ -51,18 +51,20 @@ def is_unused(name: str) -> bool:
     return name.startswith(OF_MLFLOW) and not name.startswith(KEPT) and name not in (*ALSO_KEPT, *SETTINGS)
 
 
-def configure() -> None:
+def configure() -> list[str]:
     """Apply our settings of MLflow, unless the environment has others, and reduce its log output.
 
-    Variables that `is_unused` names are taken out of this process's environment. MLflow reads some variables at
-    import. So call this before the modules that publish are loaded.
+    Variables that `is_unused` names are taken out of this process's environment; returns their names. MLflow reads some
+    variables at import. So call this before the modules that publish are loaded.
     """
-    for name in filter(is_unused, list(os.environ)):
+    unused = sorted(filter(is_unused, os.environ))
+    for name in unused:
         del os.environ[name]
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # logs every table that it creates
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # logs a warning at every retry
+    return unused
 
 
 def refuse_files(uri: str) -> None:

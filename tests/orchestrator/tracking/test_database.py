@@ -241,16 +241,17 @@ def test_the_environment_does_not_say_where_models_go_nor_how_runs_are_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = tmp_path / "elsewhere.db"
-    for name, value in {
+    asked = {
         "MLFLOW_REGISTRY_URI": f"sqlite:///{elsewhere}",
         "MLFLOW_ENABLE_ASYNC_LOGGING": "true",
         "MLFLOW_ENABLE_WORKSPACES": "true",
         "MLFLOW_EXPERIMENT_NAME": "theirs",
         "MLFLOW_RUN_ID": "0123",
         "MLFLOW_TRACKING_TOKEN": "secret",
-    }.items():
+    }
+    for name, value in asked.items():
         monkeypatch.setenv(name, value)
-    configure()
+    assert {"MLFLOW_REGISTRY_URI", "MLFLOW_RUN_ID"} <= set(configure())
     left = {name for name in os.environ if name.startswith("MLFLOW_")}
     assert not left & {"MLFLOW_ENABLE_ASYNC_LOGGING", "MLFLOW_ENABLE_WORKSPACES", "MLFLOW_RUN_ID"}
     assert "MLFLOW_TRACKING_TOKEN" in left  # that is how a server is reached

@@ -134,13 +134,16 @@ class Leases:
         return True
 
     def take_when_still(self, path: LeaseBlob) -> bool:
-        """`take`, and if that fails, wait until it is known whether the owner still raises the counter.
+        """`take`, and if that fails and the owner cannot be seen, wait until it is known whether it raises the counter.
 
-        Returns False as soon as the counter moves. Else the lease is taken after at most the stale time.
+        Returns False if the owner lives, or as soon as the counter moves. Else the lease is taken after at most the
+        stale time.
         """
+        first: Lease | None = None
         while not self.take(path):
             present = read_lease(path)
-            if present is not None and self.watch.has_moved(path, present):
+            first = first or present
+            if present is not None and (present != first or present.owner.fate() == "lives"):
                 return False
             time.sleep(min(LOOK_S, self.watch.stale_s / 4))
         return True

@@ -18,10 +18,8 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from reskd.errors import LoaderLost
 from reskd.runtime.handover import Empty, Mailbox, Parcel
+from reskd.runtime.loader_errors import TORCHS_WORDS
 from reskd.runtime.progress import CHECK_S, NOWHERE, STILL_S, Logbook, Watch, note
-
-TORCHS_WORDS = ("DataLoader timed out", "DataLoader worker", "Pin memory thread")
-"""How torch's own errors begin. An error of a process's own begins otherwise ("Caught ...")."""
 
 Group = TypeVar("Group")
 GroupOut = TypeVar("GroupOut", covariant=True)
@@ -144,17 +142,6 @@ def _no_signal_of_children() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGCHLD, before)
-
-
-def refuse_loss(error: Exception) -> None:
-    """Raise LoaderLost if an error says that a loader process has died.
-
-    In the main thread, torch raises it wherever the program is at that moment, for example in a network's forward.
-    """
-    if isinstance(error, RuntimeError) and str(error).startswith(TORCHS_WORDS):
-        raise LoaderLost(
-            f"a loader process died ({error}); if this comes again, lower resources.loader_workers"
-        ) from error
 
 
 class _Begin:

@@ -32,7 +32,7 @@ from reskd.models.grouped import CannotGroup, PassGroups, group_layers_or_none, 
 from reskd.models.memory_format import flatten_buffers, in_fast_memory_format, vector_views
 from reskd.models.video_model import ClipOutput
 from reskd.recipe import Recipe
-from reskd.runtime.loader_processes import refuse_loss
+from reskd.runtime.loader_errors import refuse_loss
 from reskd.runtime.precision import MAX_OVERFLOWS, LossScaler, autocast, autocast_dtype, dtype_of
 from reskd.runtime.workers import Workers
 from reskd.training.optimizer import build_optimizer

@@ -246,7 +246,7 @@ def test_a_beat_whose_object_changed_after_it_was_read_does_not_overwrite_it(sto
 
 
 def test_a_step_that_is_held_is_not_removed(store: Store) -> None:
-    holder = Leases(elsewhere("holder"), beat_s=1000)
+    holder = Leases(elsewhere("holder"), beat_s=0.2)
     assert holder.take(store.lease_path(STEP))
     assert store.status(STEP).state == "held"
     with pytest.raises(BadInput, match="another-host"):

@@ -20,7 +20,8 @@ from torch.utils.data import Dataset
 from reskd.errors import LoaderLost
 from reskd.runtime.handover import Empty, has_anonymous_memory
 from reskd.runtime.handover import empty as in_own_memory
-from reskd.runtime.loader_processes import LoaderProcesses, refuse_loss
+from reskd.runtime.loader_errors import refuse_loss
+from reskd.runtime.loader_processes import LoaderProcesses
 
 BATCHES = [[0, 1], [2, 3], [4, 5], [6, 7]]
 STILL_S = 0.7

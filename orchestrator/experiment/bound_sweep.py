@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from reskd.data.sampling import num_steps
 from reskd.errors import BadInput
 from reskd.files import Json
 from reskd.recipe import DataSpec
+
+ManifestOf = Callable[[DataSpec], Manifest | None]
 
 
 @dataclass(frozen=True)
@@ -113,13 +116,17 @@ def prepare(path: Path, *, changes: Sequence[str] = (), store: Store) -> Prepare
     return bind(sweep, store)
 
 
-def bind(sweep: Sweep, store: Store) -> Prepared:
-    """The sweep with its steps' ids, from the videos on this machine or the manifests in the store."""
+def bind(sweep: Sweep, store: Store, *, manifest_of: ManifestOf | None = None) -> Prepared:
+    """The sweep with its steps' ids, from the videos on this machine or the manifests in the store.
+
+    manifest_of: finds a data set's manifest; None: `find_manifest` does.
+    """
+    find = manifest_of or partial(find_manifest, store=store)
     manifests: dict[str, Manifest] = {}
     unseen: list[str] = []
 
     def manifest_sha256(spec: DataSpec) -> str:
-        manifest = _manifest(spec, store)
+        manifest = find(spec)
         if manifest is None:
             unseen.append(spec.name)
             return f"unseen:{spec.name}"
@@ -131,7 +138,7 @@ def bind(sweep: Sweep, store: Store) -> Prepared:
     return Prepared(sweep, store, steps, manifests, tuple(dict.fromkeys(unseen)), possible=steps).grown()
 
 
-def _manifest(spec: DataSpec, store: Store) -> Manifest | None:
+def find_manifest(spec: DataSpec, *, store: Store) -> Manifest | None:
     """The manifest of the videos on this machine, else the newest in the store for the data set's name, else None."""
     try:
         root = data_root(spec)

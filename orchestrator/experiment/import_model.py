@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 
 import torch
 
-from orchestrator.experiment.bound_sweep import Prepared, bind, check_before_start
+from orchestrator.experiment.bound_sweep import Prepared, bind, check_before_start, find_manifest
 from orchestrator.spec.expand import Flat, check_keys, expand, flatten, list_rows
 from orchestrator.spec.overrides import apply_changes, split_changes
 from orchestrator.spec.steps import Step, checkpoint_sha256
@@ -33,8 +34,7 @@ def prepare_import(path: Path, *, changes: Sequence[str], row: Flat, store: Stor
     """The sweep's base with one row, the import, and that row's step.
 
     If the sweep has this step, as a row or as a teacher, its own recipe and cells are taken, and with them its final
-    test; else the step has no cells. Raises
-    BadInput as a sweep with this row would.
+    test; else the step has no cells. Raises BadInput as a sweep with this row would.
     """
     sweep = load(path, changes=changes)
     with naming(str(path)):
@@ -42,11 +42,12 @@ def prepare_import(path: Path, *, changes: Sequence[str], row: Flat, store: Stor
         listed = list_rows({"chain": [row]})
         (cell,) = expand(check_keys(flatten(file.base)), listed, seeds=[SEED])
     alone = replace(sweep, cells=(cell,), seeds=(SEED,), tables={}, early_stopping=None, auto=None, further=())
-    prepared = bind(alone, store)
+    manifest_of = cache(partial(find_manifest, store=store))  # the videos are looked through once for both
+    prepared = bind(alone, store, manifest_of=manifest_of)
     if prepared.unseen:
         raise BadInput(f"{path}: the videos of {prepared.unseen[0]!r} are not here; set data.root or RESKD_DATA")
     (step,) = prepared.steps.values()
-    known = bind(sweep, store).possible.get(step.id)
+    known = bind(sweep, store, manifest_of=manifest_of).possible.get(step.id)
     if known is None:
         return prepared, replace(step, cells=())
     return prepared, replace(step, recipe=known.recipe, cells=known.cells)

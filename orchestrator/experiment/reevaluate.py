@@ -76,11 +76,11 @@ def reevaluate(
     passes: dict[PassKey, list[str]] = {}
     for step_id, recipe in recipes.items():
         own, data = recipe.test_protocol, recipe.data
-        protocol = Protocol(
-            "val",
-            num_frames or data.num_frames,
-            *views,
-            stride=data.stride,
+        protocol = replace(
+            own,
+            num_frames=num_frames or own.num_frames,
+            num_views=views[0],
+            num_crops=views[1],
             twice=twice,
             short_side=short_side or own.short_side,
             crop_size=crop_size or own.crop_size,

@@ -84,7 +84,6 @@ class _Pool:
         self.check_s = min(CHECK_S, still_s / 2)
         self._still_s = still_s
         self._logbook = Logbook(workers, context=context)
-        self._watches: list[Watch] = []
         self._looked = time.monotonic()
         number = context.Value("i", 0)
         self._pool = ProcessPoolExecutor(
@@ -97,7 +96,7 @@ class _Pool:
                 f"{workers} worker processes do not start; call from a program whose start is under "
                 "`if __name__ == '__main__':`, or use workers=1"
             ) from error
-        self._rest()
+        self._watches = [Watch(self._logbook, process, still_s=still_s) for process in range(workers)]
 
     def __enter__(self) -> _Pool:
         return self
@@ -135,11 +134,6 @@ class _Pool:
                 hanging[place] = Lost(f"its process made no progress for {watch.still_for_s:.0f} s and was ended")
                 self._kill(process)
         return hanging
-
-    def _rest(self) -> None:
-        self._watches = [
-            Watch(self._logbook, process, still_s=self._still_s) for process in range(self._logbook.num_processes)
-        ]
 
 
 def _begin(logbook: Logbook, number: Any) -> None:

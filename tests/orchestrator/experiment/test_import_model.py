@@ -7,15 +7,19 @@ from pathlib import Path
 import pytest
 import torch
 
+from orchestrator.experiment import bound_sweep
 from orchestrator.experiment.bound_sweep import Prepared, check_before_start, prepare
 from orchestrator.experiment.build_tables import build_tables
+from orchestrator.experiment.import_model import prepare_import
 from orchestrator.experiment.provenance_chain import chain_of
 from orchestrator.experiment.smoke import cut_down
 from orchestrator.store.step_record import read_step, records_from_store
 from orchestrator.store.store import Store
 from orchestrator.tables.write_files import table_markdown
 from reskd.data.dataset import VideoDataset
+from reskd.data.manifest import Manifest, build_manifest
 from reskd.errors import BadInput
+from reskd.recipe import DataSpec
 from tests.support.command_line import call
 from tests.support.foreign_files import Recognizer, save_mini
 from tests.support.trained_sweep import fits, train
@@ -178,6 +182,21 @@ def test_import_by_hand_makes_the_step_that_the_sweep_wants(
     code, text = call(monkeypatch, capsys, *command)
     assert (code, f"was there already: step {step_id}" in text) == (0, True)
     assert prepare(path, store=store).plan().steps[step_id].verdict == "done"
+
+
+def test_import_by_hand_looks_through_the_videos_once(
+    tmp_path: Path, demo_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def build(spec: DataSpec, *, cache: Path | None = None) -> Manifest:
+        seen.append(spec.name)
+        return build_manifest(spec, cache=cache)
+
+    monkeypatch.setattr(bound_sweep, "build_manifest", build)
+    row = {"row": "by hand", "checkpoint": str(tmp_path / "official.pth"), "model.resolution": 32}
+    prepare_import(written(tmp_path, demo_root), changes=[], row=row, store=Store(tmp_path / "store"))
+    assert seen == ["demo"]
 
 
 def test_a_file_of_other_classes_is_refused_before_anything_starts(tmp_path: Path, demo_root: Path) -> None:

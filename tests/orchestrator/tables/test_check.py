@@ -43,6 +43,14 @@ def tables(
     return code, text.splitlines()
 
 
+def built_and_checked(
+    stored: StoredSweep, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *options: str
+) -> tuple[int, list[str]]:
+    """What `--check` finds just after the tables were built. ``options``: those of the check alone."""
+    tables(stored, monkeypatch, capsys)
+    return tables(stored, monkeypatch, capsys, "--check", *options)
+
+
 def test_a_table_that_is_complete_up_to_date_and_as_expected_passes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -77,8 +85,7 @@ def test_a_missing_cell_is_one_line_with_its_seeds(
 ) -> None:
     stored = stored_sweep(tmp_path)
     finish_pixel(stored, 0.94)
-    tables(stored, monkeypatch, capsys)
-    code, found = tables(stored, monkeypatch, capsys, "--check")
+    code, found = built_and_checked(stored, monkeypatch, capsys)
     expected = "table5: pixel-level MSE, test/top1, GMACs, clips/s: missing, seed 1 missing, seed 2 missing"
     assert (code, found) == (1, [expected])
 
@@ -88,8 +95,7 @@ def test_a_mean_a_difference_or_a_cost_outside_what_is_stated_is_found(
 ) -> None:
     stored = stored_sweep(tmp_path, EXPECT.replace("high: .1", "high: .06"))
     finish_pixel(stored, 0.84, 0.85, 0.83)
-    tables(stored, monkeypatch, capsys)
-    code, found = tables(stored, monkeypatch, capsys, "--check")
+    code, found = built_and_checked(stored, monkeypatch, capsys)
     assert code == 1
     assert found == [
         "table5: baseline, GMACs: mean 0.0625 is above 0.06, the most that is expected",
@@ -126,8 +132,7 @@ def test_a_mean_is_held_against_the_published_figure_of_the_same_data_set(
     monkeypatch.setenv("RESKD_DATA", str(tmp_path / "none"))
     stored.steps = prepare(stored.sweep.path, store=stored.store).steps
     finish_pixel(stored, 0.755, 0.755, 0.755)
-    tables(stored, monkeypatch, capsys)
-    code, lines = tables(stored, monkeypatch, capsys, "--check")
+    code, lines = built_and_checked(stored, monkeypatch, capsys)
     assert [line.removeprefix("table5: pixel-level MSE, test/mAP: ") for line in lines if "mean" in line] == found
     assert code == bool(found)
 
@@ -137,9 +142,8 @@ def test_a_value_by_another_protocol_than_the_sweep_asks_for_is_found(
 ) -> None:
     stored = stored_sweep(tmp_path, "")
     finish_pixel(stored, 0.9, 0.9, 0.9)
-    tables(stored, monkeypatch, capsys)
     views = ("--set", "eval.views=10x3")  # no part of a step's identity
-    code, found = tables(stored, monkeypatch, capsys, "--check", *views)
+    code, found = built_and_checked(stored, monkeypatch, capsys, *views)
     asked = "but the sweep asks for val-f4-v10x3; test it so with `reskd eval`, for a column test/val-f4-v10x3/<metric>"
     rows = ("baseline", "clip-level KL", "pixel-level MSE")
     assert code == 1
@@ -157,8 +161,7 @@ def test_values_by_several_protocols_are_found(
     record = {**(stored.store.done(step_id) or {}), "protocol": "val-f4-v2x3"}
     stored.evaluate(step_id, "val-f4-v2x3", 0.9)
     stored.store.blobs.write(f"runs/{step_id}/DONE.json", json.dumps(record).encode())
-    tables(stored, monkeypatch, capsys)
-    code, found = tables(stored, monkeypatch, capsys, "--check")
+    code, found = built_and_checked(stored, monkeypatch, capsys)
     assert code == 1
     start = "table5: pixel-level MSE, test/top1: by the protocol val-f4-v1x1 and val-f4-v2x3, but the sweep asks"
     assert [line.startswith(start) for line in found] == [True]
@@ -169,8 +172,7 @@ def test_the_published_figure_of_another_task_is_no_measure(
 ) -> None:
     stored = stored_sweep(tmp_path, " expect: {baseline: {test/top1: {within: 50}}},")
     finish_pixel(stored, 0.9, 0.9, 0.9)
-    tables(stored, monkeypatch, capsys)
-    code, found = tables(stored, monkeypatch, capsys, "--check")
+    code, found = built_and_checked(stored, monkeypatch, capsys)
     assert code == 1
     assert "does not compare" in found[0]
 

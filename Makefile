@@ -9,7 +9,7 @@ BOTH_CORES := --numprocesses 2 --dist loadscope --no-loadscope-reorder
 # Tests start many processes; without the compiled files each of them compiles all of our modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install demo test test-all lint gpu clean
+.PHONY: install demo test test-all fuzz lint gpu clean
 
 install: $(READY)
 
@@ -24,6 +24,10 @@ test: lint
 # Everything; what a change must pass before it lands.
 test-all: lint
 	$(BIN)/pytest --hypothesis-profile full $(BOTH_CORES)
+
+# Many new examples of each property; what fails here becomes an @example of its test.
+fuzz: $(READY)
+	$(BIN)/pytest -m "hypothesis and not (ray or server)" --hypothesis-profile fuzz $(BOTH_CORES)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from tests.support.training import Fit
     from tests.support.warm_python import WarmPython
 
-# `make test` draws a few examples of each property; `make test-all` names the profile full.
+# `make test` draws a few new examples of each property and `make fuzz` many. `make test-all` decides what lands, so its
+# examples are the same in every run.
 settings.register_profile("fast", max_examples=10, deadline=None)
-settings.register_profile("full", max_examples=100, deadline=None)
+settings.register_profile("full", max_examples=100, deadline=None, derandomize=True)
+settings.register_profile("fuzz", max_examples=2000, deadline=None)
 settings.load_profile("fast")
 
 

@@ -145,6 +145,7 @@ MODELS: dict[str, Network] = {
     "tsm_resnet18": Network(partial(_tsm_resnet, depth=18), _imagenet("ResNet18")),
     "tsm_resnet50": Network(partial(_tsm_resnet, depth=50), _imagenet("ResNet50"), smoke="tsm_resnet18"),
     "tsm_mobilenet_v2": Network(_tsm_mobilenet_v2, _imagenet("MobileNet_V2")),
+    "tsn_mini6": Network(partial(_tsn_mini, num_blocks=1, num_stages=2)),
     "tsn_mini10": Network(partial(_tsn_mini, num_blocks=1)),
     "tsn_mini18": Network(partial(_tsn_mini, num_blocks=2), smoke="tsn_mini10"),
     # 2-D weights, inflated.

@@ -17,13 +17,14 @@ from reskd.models.backbones.swin3d import swin_block, swin_model
 from reskd.models.backbones.tsn import Backbone
 from reskd.models.video_model import VideoModel, VideoModel3d
 
-WIDTHS = (32, 64, 96, 128)
-STRIDES = (2, 2, 1, 1)
+STEM_WIDTH = 32
+STAGES = {4: ((32, 2), (64, 2), (96, 1), (128, 1)), 2: ((64, 2), (128, 2))}
+"""Number of stages -> (width, stride) of each stage. Both forms end with stride 8 and 128 channels."""
 
 
-def tsn_mini(*, num_blocks: int, num_classes: int, dropout: float) -> VideoModel:
-    """A small network with four stages of ``num_blocks`` basic blocks and a TSN head."""
-    backbone, num_features = mini_backbone(num_blocks)
+def tsn_mini(*, num_blocks: int, num_classes: int, dropout: float, num_stages: int = 4) -> VideoModel:
+    """A small network with two or four stages of ``num_blocks`` basic blocks and a TSN head."""
+    backbone, num_features = mini_backbone(num_blocks, num_stages)
     return VideoModel(backbone, num_features=num_features, num_classes=num_classes, dropout=dropout)
 
 
@@ -32,7 +33,7 @@ def slowonly_mini(*, num_blocks: int, num_classes: int, dropout: float) -> Video
     return slowonly_model(
         _resnet(num_blocks),
         over_time=("conv1", "conv2"),
-        num_features=WIDTHS[-1],
+        num_features=STAGES[4][-1][0],
         num_classes=num_classes,
         dropout=dropout,
     )
@@ -51,22 +52,22 @@ def swin3d_mini(*, num_classes: int, dropout: float) -> VideoModel3d:
     return swin_model(swin, num_classes=num_classes, dropout=dropout)
 
 
-def mini_backbone(num_blocks: int) -> Backbone:
-    """A 5x5 stem with stride 2 and four stages of ``num_blocks`` basic blocks, randomly initialised."""
-    backbone = _resnet(num_blocks)
+def mini_backbone(num_blocks: int, num_stages: int = 4) -> Backbone:
+    """A 5x5 stem with stride 2 and stages of ``num_blocks`` basic blocks, randomly initialised."""
+    backbone = _resnet(num_blocks, num_stages)
     for module in backbone.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-    return Backbone(backbone, WIDTHS[-1])
+    return Backbone(backbone, STAGES[num_stages][-1][0])
 
 
-def _resnet(num_blocks: int) -> nn.Sequential:
+def _resnet(num_blocks: int, num_stages: int = 4) -> nn.Sequential:
     layers: OrderedDict[str, nn.Module] = OrderedDict()
-    layers["conv1"] = nn.Conv2d(3, WIDTHS[0], kernel_size=5, stride=2, padding=2, bias=False)
-    layers["bn1"] = nn.BatchNorm2d(WIDTHS[0])
+    layers["conv1"] = nn.Conv2d(3, STEM_WIDTH, kernel_size=5, stride=2, padding=2, bias=False)
+    layers["bn1"] = nn.BatchNorm2d(STEM_WIDTH)
     layers["relu"] = nn.ReLU(inplace=True)
-    num_inputs = WIDTHS[0]
-    for number, (width, stride) in enumerate(zip(WIDTHS, STRIDES, strict=True), start=1):
+    num_inputs = STEM_WIDTH
+    for number, (width, stride) in enumerate(STAGES[num_stages], start=1):
         layers[f"layer{number}"] = _stage(num_inputs, width, stride=stride, num_blocks=num_blocks)
         num_inputs = width
     return nn.Sequential(layers)

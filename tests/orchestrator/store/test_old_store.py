@@ -50,7 +50,9 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def old(tmp_path: Path, videos: Path, monkeypatch: pytest.MonkeyPatch) -> Prepared:
     """A copy of the old store under its sweep."""
     monkeypatch.setenv("RESKD_DATA", str(videos))
-    monkeypatch.setattr(mini, "WIDTHS", tuple(FACTS["widths"]))
+    strides = (stride for _, stride in mini.STAGES[4])
+    monkeypatch.setattr(mini, "STEM_WIDTH", FACTS["widths"][0])
+    monkeypatch.setitem(mini.STAGES, 4, tuple(zip(FACTS["widths"], strides, strict=True)))
     shutil.copytree(FIXTURE / "store", tmp_path / "store")
     return prepare(FIXTURE / "old.yaml", store=Store(tmp_path / "store"))
 

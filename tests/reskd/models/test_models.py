@@ -63,6 +63,7 @@ def test_every_2d_model_gives_the_shapes_it_promises(name):
             ("tsn_resnet50", 56, 2),
             ("tsn_mini18", 64, 8),
             ("tsn_mini10", 24, 3),
+            ("tsn_mini6", 18, 3),
         ],
         light=[("tsn_resnet50", 56, 2), ("tsn_mini18", 64, 8)],
     ),
@@ -85,7 +86,7 @@ def test_resnet50_has_torchvisions_parameters_less_its_classifier_plus_ours():
 
 
 def test_the_mini_nets_have_as_many_layers_as_their_names_say():
-    for name, num_layers in (("tsn_mini10", 10), ("tsn_mini18", 18)):
+    for name, num_layers in (("tsn_mini6", 6), ("tsn_mini10", 10), ("tsn_mini18", 18)):
         kernels = [m for m in mini(name=name).modules() if isinstance(m, nn.Conv2d) and m.kernel_size != (1, 1)]
         assert len(kernels) + 1 == num_layers
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from orchestrator.plan.cost import Costs
 from orchestrator.plan.job import Job
-from orchestrator.plan.simulate import Work, simulate
+from orchestrator.plan.order import works_of
+from orchestrator.plan.simulate import simulate
 from reskd.errors import BadInput
 
 
@@ -59,16 +60,7 @@ class Forecast:
 
 def forecast(jobs: Sequence[Job], *, costs: Costs, num_devices: float) -> Forecast:
     """Forecast jobs, given in the order in which they start. Jobs that are too large for a device are included."""
-    works = [
-        Work(
-            job.id,
-            job.cost,
-            min(num_devices, job.estimate.device_seconds / job.cost) if job.estimate and job.cost else 0.0,
-            after=job.depends_on,
-        )
-        for job in jobs
-    ]
-    schedule = simulate(works, num_devices=num_devices)
+    schedule = simulate(works_of(jobs, num_devices=num_devices), num_devices=num_devices)
     hours = sum(job.estimate.device_seconds for job in jobs if job.estimate) / 3600
     low, high = costs.spread
     limit = costs.profile.memory_bytes

@@ -14,7 +14,7 @@ from orchestrator.plan.cost import Costs, JobEstimate
 from orchestrator.plan.cost_inputs import costs_of
 from orchestrator.plan.forecast import Forecast, forecast
 from orchestrator.plan.job import Job, cohort_job_id
-from orchestrator.plan.simulate import Work, chains
+from orchestrator.plan.order import in_order
 from orchestrator.spec.steps import Step, StepStatus
 from orchestrator.spec.sweep import Resources, Sweep
 from reskd.recipe import CLASS_ORDER
@@ -95,7 +95,11 @@ def make_plan(
     if sweep.cohort.split:
         cohorts = _split(cohorts, sweep.resources, costs, num_devices)
     job_of = {member.step.id: cohort_job_id(cohort) for cohort in cohorts for member in cohort}
-    jobs = _ordered([_job(cohort, job_of, sweep.resources, costs) for cohort in cohorts])
+    jobs = in_order(
+        [_job(cohort, job_of, sweep.resources, costs) for cohort in cohorts],
+        seeds={step.id: min(seed for _, seed in step.cells) for step in open_steps if step.cells},
+        num_devices=num_devices,
+    )
     jobs = _with_reasons(jobs, cohorts, limit=limit)
     verdicts |= {member: _verdict(steps[member], job, has) for job in jobs for member in job.members}
     step_of = {cell: step.id for step in steps.values() for cell in step.cells}
@@ -239,15 +243,6 @@ def _job(cohort: Cohort, job_of: Mapping[str, str], resources: Resources, costs:
         execution=cohort[0].execution,
         estimate=estimate,
     )
-
-
-def _ordered(jobs: Sequence[Job]) -> tuple[Job, ...]:
-    """Sort jobs by the cost of the longest chain that starts with them, then by their own cost; longest first.
-
-    So parents precede children.
-    """
-    chain = chains([Work(job.id, job.cost, 0.0, after=job.depends_on) for job in jobs])
-    return tuple(sorted(jobs, key=lambda job: (-chain[job.id], -job.cost, job.id)))
 
 
 def _verdict(step: Step, job: Job, has: Mapping[str, StepStatus]) -> StepPlan:

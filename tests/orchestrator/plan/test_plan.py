@@ -55,10 +55,14 @@ def test_the_demo_trains_each_seed_in_four_jobs_after_its_teachers():
     steps = build_steps(sweep, manifest_of=manifest_of)
     plan = make_plan(sweep, steps, {})
     # Per seed: three teachers and a baseline; nine rows with KD, of which two are one step.
-    assert len(steps) == 2 * (3 + 1 + 8)
-    assert sorted(len(job.members) for job in plan.jobs) == [1, 1, 1, 1, 4, 4, 6, 6]
-    assert plan.counts == {"train": 8, "waiting": 16}
-    assert [job.depends_on == () for job in plan.jobs] == [True] * 2 + [False] * 6
+    assert len(steps) == 3 * (3 + 1 + 8)
+    assert sorted(len(job.members) for job in plan.jobs) == [1] * 6 + [4] * 3 + [6] * 3
+    assert plan.counts == {"train": 12, "waiting": 24}
+    # Both cores are one job's, so the seeds follow each other, and the first one's tables are complete early.
+    assert [job.depends_on == () for job in plan.jobs] == [True, False, False, False] * 3
+    assert [{steps[step_id].recipe.seed for step_id in job.members} for job in plan.jobs] == [
+        {seed} for seed in (0, 1, 2) for _ in range(4)
+    ]
 
 
 def test_a_manifest_and_a_file_are_hashed_once_and_make_the_identity(tmp_path):

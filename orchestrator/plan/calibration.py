@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, get_args
 import yaml
 
 from orchestrator.plan.cost import BYTES, FRAMES_OF_DECODE, network_key, num_kernels, roofline_seconds
+from orchestrator.plan.cost_inputs import clip_kind
 from orchestrator.plan.device_profiles import ClipKind, DeviceProfile, Mode
 from reskd.files import write_atomic
 from reskd.recipe import DataSpec, ModelSpec, Precision
@@ -106,16 +107,14 @@ def _rounded(value: object) -> object:
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
-def decode_cost(spec: DataSpec, *, is_long: bool) -> dict[ClipKind, float]:
+def decode_cost(spec: DataSpec) -> dict[ClipKind, float]:
     """Core-milliseconds for 16 frames of a data set's training clips, by the profile's kinds of clips."""
-    from reskd.data.annotations import data_root
     from reskd.data.clip_cost import measure_split
     from reskd.data.manifest import build_manifest
-    from reskd.data.pack_record import packed_words
 
-    cost = measure_split(build_manifest(spec), spec, num_clips=NUM_CLIPS)
-    kind: ClipKind = "packed" if packed_words(data_root(spec)) else "long" if is_long else "short"
-    return {kind: cost.total_ms * FRAMES_OF_DECODE / spec.num_frames}
+    manifest = build_manifest(spec)
+    cost = measure_split(manifest, spec, num_clips=NUM_CLIPS)
+    return {clip_kind(spec, manifest): cost.total_ms * FRAMES_OF_DECODE / spec.num_frames}
 
 
 def source_of(device_name: str, *, is_gpu: bool) -> str:

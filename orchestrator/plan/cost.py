@@ -81,7 +81,7 @@ class Costs:
         return resources.cpus_per_worker if self.profile.kind == "cpu" else resources.gpus_per_worker or 1.0
 
     def job(self, steps: Sequence[Step], *, workers: int, resources: Resources, resume_from: int = 0) -> JobEstimate:
-        """The estimate for a job of these steps, starting after epoch ``resume_from``.
+        """The estimate for a job of these steps on workers that run, starting after epoch ``resume_from``.
 
         The steps must fit into one cohort. The seconds are those of all epochs of training, of validations, and of the
         final test. A training step takes max(teacher's forward + training of all members, decode, launches). Without
@@ -92,7 +92,7 @@ class Costs:
         num_steps = clips.train / recipe.optim.batch_size
         steps_per_epoch = max(1, num_steps if recipe.optim.keeps_last else math.floor(num_steps))
         speed = self._devices_of_worker(resources)
-        seconds, first, done, bound = self.profile.start_s, None, 0, "compute"
+        seconds, first, done, bound = self.profile.next_job_s, None, 0, "compute"
         left = {step.id: _epochs_left(step.recipe, resume_from) for step in steps}
         for until in sorted(set(left.values()) - {0}):
             live = [step.recipe for step in steps if left[step.id] >= until]

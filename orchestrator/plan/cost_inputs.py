@@ -31,9 +31,9 @@ PUBLISHED_CLIPS = {
 UNKNOWN_CLIPS = ClipCounts(10_000, 1_000)
 PUBLISHED_KINDS: dict[str, ClipKind] = {"activitynet": "long", "fcvid": "long", "ssv1": "packed"}
 """Kind of the clips by annotation format, as the data sets are given out; short if it is not here."""
-LONG_BYTES = 5_000_000
-"""Median size from which a video counts as long. A Kinetics clip of 10 s has about 1 MB, one of 2 minutes at 720p more
-than 15."""
+TINY_BYTES, LONG_BYTES = 100_000, 5_000_000
+"""Median sizes: below the first a video counts as tiny, above the second as long. A clip of the demo has 0.01 MB, one
+of Kinetics (10 s) about 1 MB, one of 2 minutes at 720p more than 15."""
 DEFAULT_GPU = "h100"
 MIN_FOR_SPREAD = 3
 LEAST_SPREAD = 0.1
@@ -90,7 +90,9 @@ def costs_of(
         if data.name not in kinds:
             kinds[data.name] = asked.clips or clip_kind(data, manifests.get(step.payload["manifest_sha256"]))
             decode = profile.decode_core_ms[kinds[data.name]]
-            told = f"{kinds[data.name]}, {decode:g} core-ms for 16 frames (--clips packed, short or long)"
+            *names, last = get_args(ClipKind)
+            others = ", ".join(names)
+            told = f"{kinds[data.name]}, {decode:g} core-ms for 16 frames (--clips {others} or {last})"
             notes.append(f"clips of {data.name}: {told}")
     costs = Costs(
         device=name,
@@ -106,8 +108,8 @@ def costs_of(
 def clip_kind(data: DataSpec, manifest: Manifest | None) -> ClipKind:
     """What the clips of a data set are, as far as their decoding goes.
 
-    From the files, if there is a manifest: packed ones and folders of frames (names without an ending) are JPEG, and
-    large files are long videos. Without a manifest, by the annotation format.
+    From the files, if there is a manifest: packed ones and folders of frames (names without an ending) are JPEG, small
+    and large files are tiny and long videos. Without a manifest, by the annotation format.
     """
     if manifest is None:
         return PUBLISHED_KINDS.get(data.annotations, "short")
@@ -115,7 +117,8 @@ def clip_kind(data: DataSpec, manifest: Manifest | None) -> ClipKind:
     num_jpeg = sum(PurePosixPath(clip.path).suffix in ("", PACKED_SUFFIX) for clip in clips)
     if 2 * num_jpeg > len(clips):
         return "packed"
-    return "long" if statistics.median(clip.size for clip in clips) > LONG_BYTES else "short"
+    size = statistics.median(clip.size for clip in clips)
+    return "long" if size > LONG_BYTES else "tiny" if size < TINY_BYTES else "short"
 
 
 def _device_here(resources: Resources, folder: Path | None) -> str | None:
@@ -198,7 +201,7 @@ def finished_jobs(
         workers = int(timed[members[0]]["workers"])
         measured = sum(float(records[step_id]["device_s"]) for step_id in members) / workers
         estimate = costs.job([steps[step_id] for step_id in members], workers=workers, resources=resources)
-        estimated = estimate.seconds - costs.factor * costs.profile.start_s
+        estimated = estimate.seconds - costs.factor * costs.profile.next_job_s
         if measured > 0:
             found.append(FinishedJob(members=members, measured_s=measured, estimated_s=estimated))
     return found

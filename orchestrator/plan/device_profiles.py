@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -21,8 +21,9 @@ GPU_MAKERS = ("NVIDIA", "Tesla", "GeForce", "Radeon")
 Mode = Literal["eval", "batch", "train"]
 """eval: forward with folded batch norm. batch: forward with batch statistics. train: forward, backward and
 optimiser."""
-ClipKind = Literal["packed", "short", "long"]
-"""packed: JPEG frames. short: videos of about 10 seconds. long: videos of about 2 minutes at 720p."""
+ClipKind = Literal["packed", "tiny", "short", "long"]
+"""packed: JPEG frames. tiny: videos of about two seconds and few pixels, such as the demo's. short: videos of about 10
+seconds. long: videos of about 2 minutes at 720p."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,12 +41,14 @@ class DeviceProfile:
     launch_s: float
     """Seconds to start one kernel."""
     start_s: float
-    """Seconds from the start of a job to its first training step."""
+    """Seconds from the start of a run to its first training step."""
     memory_bytes: float | None
     """null: unknown, so no job is refused for its memory."""
     decode_core_ms: dict[ClipKind, float]
     """Core-milliseconds to decode a clip of 16 frames, by kind of clip."""
     source: str = "shipped, not measured here"
+    next_job_s: float = 1.1
+    """Seconds between two jobs of the same workers."""
 
     def is_of(self, device: str) -> bool:
         """Whether a device with this name has this profile. A cpu profile without `matches` fits every processor."""
@@ -69,7 +72,9 @@ def load_profile(name: str, *, folder: Path | None = None) -> DeviceProfile:
     if measured is not None and measured.is_file():
         with naming(str(measured)):
             found: DeviceProfile = check(DeviceProfile, read_yaml(measured))
-            return found
+            # A file of an earlier version has fewer kinds of clips.
+            kinds = {**shipped_profiles()["cpu"].decode_core_ms, **found.decode_core_ms}
+            return replace(found, decode_core_ms=kinds)
     shipped = shipped_profiles()
     if name not in shipped:
         own = [path.stem for path in files_ending(folder, ".yaml")]

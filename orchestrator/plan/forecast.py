@@ -24,7 +24,7 @@ class Forecast:
     makespan_s: float
     makespan_range_s: tuple[float, float]
     lower_bound_s: float
-    """max(all work / devices, longest chain of jobs)."""
+    """Start of the workers + max(all work / devices, longest chain of jobs)."""
     utilisation: float
     is_guess: bool
     """Whether the device is a guess: no device is named and none was found."""
@@ -63,15 +63,16 @@ def forecast(jobs: Sequence[Job], *, costs: Costs, num_devices: float) -> Foreca
     schedule = simulate(works_of(jobs, num_devices=num_devices), num_devices=num_devices)
     hours = sum(job.estimate.device_seconds for job in jobs if job.estimate) / 3600
     low, high = costs.spread
+    start_s = costs.profile.start_s if jobs else 0.0
     limit = costs.profile.memory_bytes
     return Forecast(
         device=costs.device,
         num_devices=num_devices,
         device_hours=hours,
         device_hours_range=(hours * low, hours * high),
-        makespan_s=schedule.makespan,
-        makespan_range_s=(schedule.makespan * low, schedule.makespan * high),
-        lower_bound_s=schedule.lower_bound,
+        makespan_s=start_s + schedule.makespan,
+        makespan_range_s=(start_s + schedule.makespan * low, start_s + schedule.makespan * high),
+        lower_bound_s=start_s + schedule.lower_bound,
         utilisation=schedule.utilisation,
         is_guess=costs.is_guess,
         num_corrected=costs.num_corrected,

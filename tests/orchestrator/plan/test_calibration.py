@@ -105,7 +105,7 @@ def test_the_command_writes_a_profile_that_plan_takes(tmp_path, monkeypatch, cap
     assert code == 0, text
     profile = load_profile("cpu", folder=tmp_path / "devices")
     assert "one core" in profile.source
-    assert profile.decode_core_ms["short"] != load_profile("cpu").decode_core_ms["short"]
+    assert profile.decode_core_ms["tiny"] != load_profile("cpu").decode_core_ms["tiny"]
     assert profile.decode_core_ms["long"] == load_profile("cpu").decode_core_ms["long"]
 
 
@@ -117,10 +117,10 @@ def test_a_card_without_a_shipped_profile_needs_a_name_and_keeps_it(tmp_path, mo
     code, text = call(monkeypatch, capsys, *how)
     assert code == 2
     assert "--name is missing: NVIDIA GeForce RTX 4090 has no shipped profile" in text
-    for again in (("--name", "rtx4090"), ("--data", demo_root, "--long")):
+    for again in (("--name", "rtx4090"), ("--data", demo_root)):
         code, text = call(monkeypatch, capsys, *how, *again)
         assert code == 0, text
         profile = load_profile("rtx4090", folder=tmp_path / "devices")
         assert (profile.matches, profile.memory_bytes) == (("NVIDIA GeForce RTX 4090",), 24e9)
     found, before = profile.decode_core_ms, load_profile("h100").decode_core_ms
-    assert [kind for kind in before if found[kind] != before[kind]] == ["long"]
+    assert [kind for kind in before if found[kind] != before[kind]] == ["tiny"]

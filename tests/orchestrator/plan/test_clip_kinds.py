@@ -26,6 +26,7 @@ def manifest(*clips: tuple[str, int]) -> Manifest:
     ("clips", "kind"),
     [
         ((("a.mp4", 900_000), ("b.webm", 300_000)), "short"),
+        ((("a.mp4", 14_000), ("b.mp4", 16_000)), "tiny"),
         ((("a.mp4", 20_000_000), ("b.mkv", 30_000_000)), "long"),
         ((("videos/a.mp4.zip", 20_000_000), ("videos/b.mp4.zip", 9_000_000)), "packed"),
         ((("frames/1", 20_000_000), ("frames/2", 9_000_000)), "packed"),
@@ -55,14 +56,14 @@ def test_a_plan_estimates_for_the_clips_that_are_there(
     pack(demo_data, tmp_path / "packed", PackSettings(num_frames=4, short_side=64))
     core_ms = {str(kind): value for kind, value in shipped_profiles()["cpu"].decode_core_ms.items()}
     found = {}
-    for name, root in (("short", demo_root), ("packed", tmp_path / "packed")):
+    for name, root in (("tiny", demo_root), ("packed", tmp_path / "packed")):
         path = tmp_path / f"{name}.yaml"
         path.write_text(TWO_ROWS.replace("ROOT", str(root)))
         words = ("plan", path, "--store", tmp_path / "store", "--device", "cpu", "--json")
         code, text = call(monkeypatch, capsys, *words)
         assert code == 0
         estimate = json.loads(text)["forecast"]
-        told = f"clips of demo: {name}, {core_ms[name]:g} core-ms for 16 frames (--clips packed, short or long)"
+        told = f"clips of demo: {name}, {core_ms[name]:g} core-ms for 16 frames (--clips packed, tiny, short or long)"
         assert told in estimate["notes"]
         found[name] = estimate["makespan_s"]
     assert found["short"] > found["packed"]

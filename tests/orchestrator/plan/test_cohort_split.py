@@ -120,7 +120,7 @@ def test_finished_jobs_correct_the_estimate_by_the_median_of_their_ratios():
     assert (costs.device, costs.factor, costs.spread) == ("cpu", 1.0, UNCERTAINTY)
     records = {}
     for number, (step, ratio) in enumerate(zip(steps.values(), (2.0, 3.0, 5.0), strict=False)):
-        alone = costs.job([step], workers=1, resources=sweep.resources).seconds - load_profile("cpu").start_s
+        alone = costs.job([step], workers=1, resources=sweep.resources).seconds - load_profile("cpu").next_job_s
         records[step.id] = {
             "device": "AMD EPYC", "device_s": ratio * alone, "workers": 1, "host": "a", "started_ms": number
         }  # fmt: skip

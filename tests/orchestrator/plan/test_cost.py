@@ -103,7 +103,7 @@ def steps_of(*recipes):
 
 
 def test_a_cohort_pays_for_one_teacher_and_each_member():
-    costs = costs_of(launch_s=1e-12, decode_core_ms={"packed": 0.0}, start_s=1e-9)
+    costs = costs_of(launch_s=1e-12, decode_core_ms={"packed": 0.0}, next_job_s=1e-9)
     other = replace(STUDENT, kd=KDSpec(level="clip"))
     solo, both = (
         costs.job(steps_of(*recipes), workers=1, resources=RESOURCES) for recipes in ((STUDENT,), (STUDENT, other))
@@ -116,13 +116,13 @@ def test_a_cohort_pays_for_one_teacher_and_each_member():
 
 
 def test_a_step_takes_what_it_waits_for_longest_written_out():
-    slow = costs_of(decode_core_ms={"packed": 80.0}, start_s=1e-9)
+    slow = costs_of(decode_core_ms={"packed": 80.0}, next_job_s=1e-9)
     estimate = slow.job(steps_of(STUDENT), workers=1, resources=RESOURCES)
     # 2 epochs x 10 steps x 16 clips of 4 of 16 frames, by 4 processes.
     assert estimate.seconds == pytest.approx(2 * 10 * 16 * 0.080 * 4 / 16 / 4, rel=1e-6)
     assert estimate.bound == "decode"
     assert estimate.step_ms == pytest.approx(80.0)
-    launched = costs_of(decode_core_ms={"packed": 0.0}, start_s=1e-9, launch_s=1e-3)
+    launched = costs_of(decode_core_ms={"packed": 0.0}, next_job_s=1e-9, launch_s=1e-3)
     kernels = len(trace(TEACHER.model, num_frames=4).layers) + 3 * len(trace(STUDENT.model, num_frames=4).layers)
     estimate = launched.job(steps_of(STUDENT), workers=1, resources=RESOURCES)
     assert estimate.seconds == pytest.approx(2 * 10 * 2 * kernels * 1e-3, rel=1e-6)  # two groups a step
@@ -130,7 +130,7 @@ def test_a_step_takes_what_it_waits_for_longest_written_out():
 
 
 def test_members_with_fewer_epochs_leave_and_a_resume_has_less_to_do():
-    costs = costs_of(decode_core_ms={"packed": 0.0}, start_s=1e-9)
+    costs = costs_of(decode_core_ms={"packed": 0.0}, next_job_s=1e-9)
     longer = replace(STUDENT, kd=KDSpec(level="clip"), optim=replace(STUDENT.optim, epochs=6))
     both, one = (
         costs.job(steps_of(*recipes), workers=1, resources=RESOURCES) for recipes in ((STUDENT, longer), (longer,))
@@ -157,7 +157,7 @@ def test_memory_is_states_and_one_groups_activations():
 def test_an_imported_model_costs_a_test_and_no_training():
     data = DataSpec(name="toy")
     imported = Recipe(data=data, model=ModelSpec(name="tsn_resnet152"), checkpoint=__file__)
-    costs = replace(costs_of(start_s=1e-9), clips=lambda step: ClipCounts(train=10**6, val=8))
+    costs = replace(costs_of(next_job_s=1e-9), clips=lambda step: ClipCounts(train=10**6, val=8))
     # Weights and gradients of 58.5 M parameters with 200 classes, and, of 8 clips of 16 frames, what an addition
     # of the first stage reads and writes: three times 256 maps of 56 x 56.
     largest = 3 * 8 * 16 * 256 * 56 * 56

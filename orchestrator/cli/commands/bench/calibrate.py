@@ -27,7 +27,6 @@ def calibrate(
         Path | None,
         typer.Option("--data", help="Sweep file or folder with train.csv. Its clips' decoding time is measured."),
     ] = None,
-    long: Annotated[bool, typer.Option("--long", help="The videos of --data last minutes, not seconds.")] = False,
     seconds: Annotated[float, typer.Option(min=0.01, help="Seconds per measurement; there are about 15 to 35.")] = 2.0,
     store: StoreFolder = None,
 ) -> None:
@@ -48,7 +47,7 @@ def calibrate(
         raise BadInput(f"--name is missing: {here} has no shipped profile whose name it could take")
     # Start from the shipped profile if there is one, not from an earlier measurement.
     base = shipped_profiles().get(found or DEFAULT_GPU) or load_profile(str(found), folder=opened.devices)
-    decode = decode_cost(data_specs(data, data=None)[0], is_long=long) if data else {}
+    decode = decode_cost(data_specs(data, data=None)[0]) if data else {}
     with console.status("measuring") as status:
         peaks, passes = measure_here(
             chosen, seconds=seconds, on_progress=lambda what: status.update(f"measuring {what}")

@@ -82,7 +82,7 @@ def rebuild(
 
 def build_tables(prepared: Prepared, records: Mapping[str, StepRecord]) -> list[Table]:
     sweep, published = prepared.sweep, load_published()
-    bench = read_bench(prepared.store)
+    bench, waiting = read_bench(prepared.store), waiting_steps(prepared, records)
     tables = [
         build_table(
             key,
@@ -93,10 +93,20 @@ def build_tables(prepared: Prepared, records: Mapping[str, StepRecord]) -> list[
             published=published,
             look=prepared.look,
             bench=bench,
+            waiting=waiting,
         )
         for key, spec in sweep.tables.items()
     ]
     return with_figures(tables, prepared)
+
+
+def waiting_steps(prepared: Prepared, records: Mapping[str, StepRecord]) -> set[str]:
+    """Steps without a record that a run holds: it will train them."""
+    return {
+        step_id
+        for step_id in prepared.steps
+        if step_id not in records and prepared.store.lease(step_id) is not None
+    }
 
 
 def write_tables(

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.experiment.bound_sweep import Prepared
-from orchestrator.experiment.build_tables import build_tables, waiting_steps
 from orchestrator.experiment.sweep_figures import sweep_figures
+from orchestrator.experiment.sweep_tables import sweep_tables, waiting_steps
 from orchestrator.plan.cost import Costs
 from orchestrator.plan.cost_inputs import Asked, num_devices
 from orchestrator.plan.device_profiles import profile_name_of
@@ -23,11 +23,9 @@ from orchestrator.report.render import PAGE_FILE, render
 from orchestrator.report.timeline import Waiting
 from orchestrator.spec.columns import quantity_of
 from orchestrator.spec.steps import name_of
-from orchestrator.store.imported_speeds import read_bench
 from orchestrator.store.step_record import StepRecord, records_from_store
-from orchestrator.tables.build import build_table
-from orchestrator.tables.published import load_published
 from orchestrator.tables.table import Figure, Table
+from reskd.errors import BadInput
 from reskd.files import write_atomic
 
 logger = logging.getLogger(__name__)
@@ -50,16 +48,11 @@ class PageWriter:
         self._forecast: str | None = None
         self._seen: object = None
 
-    @property
-    def path(self) -> Path:
-        return self._prepared.store.tables(self._prepared.sweep.name) / PAGE_FILE
-
-    def write(
-        self, *, tables: Sequence[Table] | None = None, records: Mapping[str, StepRecord] | None = None
-    ) -> Path:
+    def write(self, *, tables: Sequence[Table] | None = None, records: Mapping[str, StepRecord] | None = None) -> Path:
         """Write the page now, with these tables or new ones from the store."""
-        write_atomic(self.path, render(self.page(tables=tables, records=records)))
-        return self.path
+        path = page_path(self._prepared)
+        write_atomic(path, render(self.page(tables=tables, records=records)))
+        return path
 
     def write_news(self) -> bool:
         """Write the page if a step has changed since the last call. Returns whether it was written."""
@@ -77,9 +70,7 @@ class PageWriter:
     def _facts_of_done(self) -> set[str]:
         return {step_id for step_id, facts in self._facts.items() if facts.done is not None}
 
-    def page(
-        self, *, tables: Sequence[Table] | None = None, records: Mapping[str, StepRecord] | None = None
-    ) -> Page:
+    def page(self, *, tables: Sequence[Table] | None = None, records: Mapping[str, StepRecord] | None = None) -> Page:
         prepared, store = self._prepared, self._prepared.store
         own = records_from_store(store, prepared.steps)
         self._facts = read_facts(store, prepared.steps, own, known=self._facts)
@@ -91,9 +82,9 @@ class PageWriter:
             steps=prepared.steps,
             store=store,
             manifests=list(prepared.manifests.values()),
-            tables=build_tables(prepared, records, with_plots=False) if tables is None else tables,
+            tables=sweep_tables(prepared, records) if tables is None else tables,
             charts=self._drawn(self._figures()),
-            answer=self._answer(records, waiting),
+            answer=self._answer(records),
             facts=self._facts,
             waiting=self._waiting_jobs(waiting),
             held=held,
@@ -101,20 +92,11 @@ class PageWriter:
             forecast=self._forecast_of_all(),
         )
 
-    def _answer(self, records: Mapping[str, StepRecord], waiting: set[str]) -> Answer:
-        sweep, asked = self._prepared.sweep, main_comparison(self._prepared.sweep)
+    def _answer(self, records: Mapping[str, StepRecord]) -> Answer:
+        asked = main_comparison(self._prepared.sweep)
         if asked is None:
             return answer_of(None, {}, heading="")
-        table = build_table(
-            "answer",
-            asked.spec,
-            sweep=sweep,
-            steps=self._prepared.steps,
-            records=records,
-            published=load_published(),
-            bench=read_bench(self._prepared.store),
-            waiting=waiting,
-        )
+        (table,) = sweep_tables(self._prepared, records, {"answer": asked.spec})
         return answer_of(asked, table.entries, heading=quantity_of(asked.column).heading)
 
     def _figures(self) -> list[tuple[str, Figure]]:
@@ -172,6 +154,35 @@ class PageWriter:
             plan = make_plan(sweep, self._prepared.steps, {}, costs=costs, num_devices=count)
             self._forecast = forecast_words(plan.forecast)
         return self._forecast
+
+
+def page_path(prepared: Prepared) -> Path:
+    """The place of a sweep's page, beside its tables."""
+    return prepared.store.tables(prepared.sweep.name) / PAGE_FILE
+
+
+def write_page(
+    prepared: Prepared, *, tables: Sequence[Table] | None = None, records: Mapping[str, StepRecord] | None = None
+) -> Path:
+    """Write the page of a sweep, and return its path. tables, records: from MLflow; None: both are from the store."""
+    return PageWriter(prepared).write(tables=tables, records=records)
+
+
+def report_sweep(prepared: Prepared, *, source: str, tracking_uri: str | None) -> Path:
+    """Write the page from the store, or with the numbers of MLflow, which then gets the page too.
+
+    Raises BadInput for another source, and if MLflow does not answer.
+    """
+    if source == "store":
+        return write_page(prepared)
+    if source != "mlflow":
+        raise BadInput(f"--from: {source!r} is neither mlflow nor store")
+    from orchestrator.tracking.publish import Publisher  # MLflow, which the store can do without
+
+    publisher = Publisher(prepared.store, sweep=prepared.sweep, steps=prepared.steps, tracking_uri=tracking_uri)
+    path = write_page(prepared, records=publisher.records())
+    publisher.log_page(path)
+    return path
 
 
 def write_or_warn(write: Callable[[], object], *, what: str) -> bool:

@@ -58,9 +58,7 @@ def main_comparison(sweep: Sweep) -> Comparison | None:
     return None
 
 
-def answer_of(
-    asked: Comparison | None, entries: Mapping[tuple[str, str], Entry], *, heading: str, question: str = ""
-) -> Answer:
+def answer_of(asked: Comparison | None, entries: Mapping[tuple[str, str], Entry], *, heading: str) -> Answer:
     """The answer from the entries of `Comparison.spec`. heading: of the column, such as `top-1 (%)`."""
     if asked is None:
         return Answer(verdict="no comparison", sentence=NO_COMPARISON)
@@ -104,7 +102,9 @@ def answer_of(
 def _missing(names: Sequence[str], entries: Sequence[Entry]) -> str:
     """Why there is no difference: a row without a result, or no seed that both rows have."""
     lacking = [
-        f"{name} has no result yet ({_states(entry)})" for name, entry in zip(names, entries, strict=True) if not entry.n
+        f"{name} has no result yet ({_states(entry)})"
+        for name, entry in zip(names, entries, strict=True)
+        if not entry.n
     ]
     why = " and ".join(lacking) or f"{names[0]} and {names[1]} have no seed in common that both were tested on alike"
     return f"No answer yet: {why}."

@@ -7,7 +7,7 @@ from typing import Literal
 
 from orchestrator.report.answer import Answer
 from orchestrator.report.cost import CostLine
-from orchestrator.tables.table import Table
+from orchestrator.tables.table import Entry, Table
 
 Role = Literal["row", "measured", "difference", "published"]
 
@@ -134,6 +134,14 @@ class Page:
     provenance: Provenance
 
 
+def _state(entry: Entry) -> str:
+    """running or waiting, if that is all there is to say about an entry."""
+    states = {state for _, state in entry.seed_states}
+    if entry.n or not states or not states <= {"running", "waiting"}:
+        return ""
+    return "running" if "running" in states else "waiting"
+
+
 def shown_table(table: Table) -> ShownTable:
     roles: list[Role] = ["row"]
     entries: list[str | None] = [None]
@@ -151,9 +159,9 @@ def shown_table(table: Table) -> ShownTable:
         cells = []
         parts = zip(table.cells(row), roles, entries, table.places(row), table.links(row), strict=True)
         for text, role, key, place, links in parts:
-            state = "" if key is None else table.entries[row, key].state
-            mark = state if state in ("running", "waiting") else place or ""
-            cells.append(ShownCell(text=text, role=role, mark=mark, links=links))
+            state = "" if key is None else _state(table.entries[row, key])
+            shown = f"{state} (0 of {table.entries[row, key].num_seeds})" if key and state else text
+            cells.append(ShownCell(text=shown, role=role, mark=state or place or "", links=links))
         rows.append((row in table.peers, tuple(cells)))
     return ShownTable(
         key=table.key,

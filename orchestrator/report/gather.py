@@ -86,9 +86,7 @@ def moment(ms: int) -> str:
     return f"{datetime.fromtimestamp(ms / 1000, tz=UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _counts(
-    steps: Mapping[str, Step], facts: Mapping[str, StepFacts], held: set[str]
-) -> tuple[tuple[str, int], ...]:
+def _counts(steps: Mapping[str, Step], facts: Mapping[str, StepFacts], held: set[str]) -> tuple[tuple[str, int], ...]:
     """A teacher without a row that was never started is not counted: its students may not need it."""
     found = [
         facts[step.id].record.state if step.id in facts else "waiting" if step.id in held else "not started"
@@ -156,8 +154,8 @@ def _provenance(
     data = [
         (
             f"data set {manifest.name}",
-            f"{len(manifest.train)} training and {len(manifest.val)} validation clips, {len(manifest.classes)} classes, "
-            f"manifest {manifest.sha256[:16]}",
+            f"{len(manifest.train)} training and {len(manifest.val)} validation clips, {len(manifest.classes)} "
+            f"classes, manifest {manifest.sha256[:16]}",
         )
         for manifest in manifests
     ]

@@ -31,7 +31,9 @@ NAMED = {
 NAMED |= {colour.lower(): f"var(--c{index})" for index, colour in enumerate(COLOURS) if colour != "#000000"}
 
 COLOUR = re.compile(r"(?<=: )#[0-9a-f]{6}(?=[;\"])")
-LEFT_OUT = re.compile(r"<metadata>.*?</metadata>|<style .*?</style>|<!--.*?-->|(?<=<g) id=\"[^\"]*\"| font-family: [^;\"]*;?", re.DOTALL)
+LEFT_OUT = re.compile(
+    r"<metadata>.*?</metadata>|<style .*?</style>|<!--.*?-->|(?<=<g) id=\"[^\"]*\"| font-family: [^;\"]*;?", re.DOTALL
+)
 """The style would apply to the whole page, and has its place in the page's own. Nothing refers to a group's id."""
 
 
@@ -43,11 +45,13 @@ def inline_svg(draw: Callable[[], Figure], *, label: str) -> str:
     for text in drawn.findobj(Text):
         text.set_path_effects([])  # type: ignore[attr-defined]  # the page's style has halos, and letters stay letters
     content = figure_bytes(drawn, "svg", settings=SETTINGS).decode()
-    _, opening, inside = content.partition("<svg ")
+    _, _, inside = content.partition("<svg ")
     attributes, _, inside = inside.partition(">")
     box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', attributes)
-    assert opening and box is not None, "matplotlib writes an svg element with a viewBox"
+    assert box is not None, "matplotlib writes an svg element with a viewBox"
     inside = COLOUR.sub(lambda found: NAMED.get(found[0], found[0]), LEFT_OUT.sub("", inside))
     inside = re.sub(r"\n\s*", "\n", inside)
-    head = f'<svg class="chart" role="img" aria-label="{escape(label)}" style="--width:{box[1]}" viewBox="{box[0][9:-1]}">'
+    head = (
+        f'<svg class="chart" role="img" aria-label="{escape(label)}" style="--width:{box[1]}" viewBox="{box[0][9:-1]}">'
+    )
     return f"{head}{inside.strip()}"

@@ -66,6 +66,7 @@ class Bar:
     members: tuple[StepTimes, ...]
     """Last to end first; empty for a job that has not begun."""
     names: tuple[str, ...]
+    """In the order of the sweep."""
     seeds: tuple[int, ...]
     spans: tuple[Span, ...]
     teacher_id: str | None
@@ -83,8 +84,10 @@ class Bar:
 
     @property
     def state(self) -> str:
-        states = {member.state for member in self.members} or {"waiting"}
-        return next(state for state in ("running", "failed", "interrupted", "pruned", "done", "waiting") if state in states)
+        states: set[str] = {member.state for member in self.members} or {"waiting"}
+        return next(
+            state for state in ("running", "failed", "interrupted", "pruned", "done", "waiting") if state in states
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,10 +119,10 @@ def bars_of(times: Iterable[StepTimes], *, waiting: Sequence[Waiting] = ()) -> t
     for step in times:
         jobs.setdefault((step.started_ms, step.host, step.workers), []).append(step)
     kinds: dict[tuple[str, ...], int] = {}
-    bars = []
+    bars: list[Bar] = []
     for key in sorted(jobs, key=lambda key: tuple(map(str, key))):
         members = sorted(jobs[key], key=lambda step: (-step.heard_ms, step.name))
-        names = tuple(dict.fromkeys(step.name for step in members))
+        names = tuple(dict.fromkeys(step.name for step in jobs[key]))
         bars.append(
             Bar(
                 number=len(bars) + 1,
@@ -133,7 +136,15 @@ def bars_of(times: Iterable[StepTimes], *, waiting: Sequence[Waiting] = ()) -> t
         )
     for job in waiting:
         kind = kinds.setdefault(tuple(sorted(job.names)), len(kinds))
-        bar = Bar(number=len(bars) + 1, kind=kind, members=(), names=job.names, seeds=job.seeds, spans=(), teacher_id=job.teacher_id)
+        bar = Bar(
+            number=len(bars) + 1,
+            kind=kind,
+            members=(),
+            names=job.names,
+            seeds=job.seeds,
+            spans=(),
+            teacher_id=job.teacher_id,
+        )
         bars.append(replace(bar, estimated_s=job.estimated_s))
     return tuple(bars)
 
@@ -172,7 +183,11 @@ def sessions_of(bars: Sequence[Bar], *, now_ms: int | None = None) -> tuple[Sess
     for first, last in stretches:
         inside = [replace(bar, spans=_within(bar.spans, first, last)) for bar in bars]
         shown = [bar for bar in inside if bar.spans]
-        waits = [_wait(bar, bar.spans[0][0], queued_ms=first, ends=ends) for bar in shown if bar.members[0].started_ms >= first]
+        waits = [
+            _wait(bar, bar.spans[0][0], queued_ms=first, ends=ends)
+            for bar in shown
+            if bar.members[0].started_ms >= first
+        ]
         if now_ms is not None and last == stretches[-1][1]:
             waits += [_wait(bar, now_ms, queued_ms=first, ends=ends) for bar in bars if not bar.members]
         sessions.append(
@@ -198,7 +213,9 @@ def _within(spans: Sequence[Span], first: int, last: int) -> tuple[Span, ...]:
 
 def _wait(bar: Bar, started_ms: int, *, queued_ms: int, ends: Mapping[str, int]) -> Wait:
     """A teacher that is not done, or was done before the session, is no device's fault."""
-    ready = queued_ms if bar.teacher_id is None else ends.get(bar.teacher_id, started_ms if not bar.members else queued_ms)
+    ready = (
+        queued_ms if bar.teacher_id is None else ends.get(bar.teacher_id, started_ms if not bar.members else queued_ms)
+    )
     return Wait(bar=bar, queued_ms=queued_ms, ready_ms=min(max(queued_ms, ready), started_ms), started_ms=started_ms)
 
 
@@ -207,7 +224,9 @@ def _lanes(bars: Sequence[Bar]) -> Iterator[tuple[str, tuple[Bar, ...]]]:
     places: dict[str, list[list[Bar]]] = {}
     known = {bar.members[0].host: bar.place for bar in bars if bar.members[0].device}
     for bar in sorted(bars, key=lambda bar: (bar.spans[0], bar.number)):
-        lanes = places.setdefault(known.get(bar.members[0].host, bar.place) if not bar.members[0].device else bar.place, [])
+        lanes = places.setdefault(
+            known.get(bar.members[0].host, bar.place) if not bar.members[0].device else bar.place, []
+        )
         free = next((lane for lane in lanes if lane[-1].spans[-1][1] <= bar.spans[0][0]), None)
         if free is None:
             lanes.append([bar])

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 KINDS = COLOURS[:6]
 """Colours of the kinds of jobs, in turn; the seventh, black, is that of text."""
-WIDTH = 9.0
+WIDTH = 10.5
 LANE, WAIT = 0.42, 0.15
 """Inches for a lane, and for the line of a job that waits."""
 MAX_WAITS = 40
@@ -47,8 +47,17 @@ def draw_session(session: Session) -> Figure:
     for row, wait in enumerate(waits):
         level, colour = top - WAIT * row, _colour(wait.bar)
         axes.plot([at(wait.queued_ms), at(wait.ready_ms)], [level] * 2, ":", color=colour, linewidth=1.2)
-        axes.plot([at(wait.ready_ms), at(wait.started_ms)], [level] * 2, "-", color=colour, linewidth=2.6, solid_capstyle="butt")
-        axes.text(at(wait.started_ms), level, f" {wait.bar.number}", size=FONT_SIZE - 2, va="center_baseline", color=colour)
+        axes.plot(
+            [at(wait.ready_ms), at(wait.started_ms)],
+            [level] * 2,
+            "-",
+            color=colour,
+            linewidth=2.6,
+            solid_capstyle="butt",
+        )
+        axes.text(
+            at(wait.started_ms), level, f" {wait.bar.number}", size=FONT_SIZE - 2, va="center_baseline", color=colour
+        )
     if waits:
         labels.append((top - WAIT * (len(waits) - 1) / 2, "waiting"))
     axes.set_yticks([level for level, _ in labels], [_short(text) for _, text in labels], fontsize=FONT_SIZE)
@@ -74,7 +83,15 @@ def _draw_bar(axes: Any, bar: Bar, *, middle: float, at: Any) -> None:
                 [(at(first), at(last) - at(first))], (low, size), color=_colour(bar), alpha=faded, linewidth=0
             )
     first, last = bar.spans[0]
-    axes.text((at(first) + at(last)) / 2, middle, str(bar.number), size=FONT_SIZE, ha="center", va="center_baseline", weight="bold")
+    axes.text(
+        (at(first) + at(last)) / 2,
+        middle,
+        str(bar.number),
+        size=FONT_SIZE,
+        ha="center",
+        va="center_baseline",
+        weight="bold",
+    )
 
 
 def _until(spans: tuple[Span, ...], end_ms: int) -> list[Span]:

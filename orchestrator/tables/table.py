@@ -15,12 +15,21 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawn
 
 SeedState = Literal[
-    "done", "missing", "failed", "pruned", "running", "waiting", "interrupted", "teacher failed", "stale", "not measured"
+    "done",
+    "missing",
+    "failed",
+    "pruned",
+    "running",
+    "waiting",
+    "interrupted",
+    "teacher failed",
+    "stale",
+    "not measured",
 ]
 """The state of a row's seed in one column.
 
-waiting: a run will train it, and has not begun to. stale: MLflow has a run of the row and seed, but with an older recipe of the sweep. not measured: the step is done and
-has no value of the metric.
+waiting: a run will train it, and has not begun. stale: MLflow has a run of the row and seed, but with an older recipe of
+the sweep. not measured: the step is done and has no value of the metric.
 """
 
 

@@ -34,7 +34,7 @@ NO_DATES: dict[str, dict[str, None]] = {
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
 """Metadata that would differ from run to run or from version to version."""
-SETTINGS = {"svg.hashsalt": "reskd", "pdf.fonttype": 42, "text.parse_math": False}
+SETTINGS: dict[Any, Any] = {"svg.hashsalt": "reskd", "pdf.fonttype": 42, "text.parse_math": False}
 """Equal ids in equal figures; fonts that publishers accept; `$` in a row's name is a plain letter."""
 INDEX_FILE = "report.md"
 ENTRY_FIELDS = tuple(field.name for field in fields(Entry))
@@ -84,7 +84,7 @@ def draw_plainly(draw: Callable[[], Drawn]) -> Drawn:
         return draw()
 
 
-def figure_bytes(drawn: Drawn, kind: str, *, settings: Mapping[str, object] | None = None) -> bytes:
+def figure_bytes(drawn: Drawn, kind: str, *, settings: Mapping[Any, Any] | None = None) -> bytes:
     """A figure as a file of this kind; equal figures give equal bytes. settings: further rcParams."""
     from matplotlib import rc_context, style
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.experiment.bound_sweep import Prepared
@@ -23,14 +24,15 @@ from orchestrator.report.render import PAGE_FILE, render
 from orchestrator.report.timeline import Waiting
 from orchestrator.spec.columns import quantity_of
 from orchestrator.spec.steps import name_of
-from orchestrator.store.step_record import StepRecord, records_from_store
+from orchestrator.spec.sweep import PlotKind
+from orchestrator.store.step_record import StepRecord, last_lines, records_from_store
 from orchestrator.tables.table import Figure, Table
 from reskd.errors import BadInput
 from reskd.files import write_atomic
 
 logger = logging.getLogger(__name__)
 
-CAPTIONS = {
+CAPTIONS: dict[PlotKind, str] = {
     "accuracy_vs_gmacs": "One mark for each row: its mean over seeds. Small marks are seeds.",
     "learning_curves": "Validation during training, a cheaper evaluation than the final test.",
     "class_gain": "Paired by seed, on the same clips of the final test.",
@@ -43,10 +45,11 @@ class PageWriter:
     def __init__(self, prepared: Prepared) -> None:
         self._prepared = prepared
         self._facts: dict[str, StepFacts] = {}
+        self._figures: dict[PlotKind, tuple[set[str], list[Figure], str]] = {}
         self._charts: dict[str, tuple[object, Chart]] = {}
         self._costs: dict[str, Costs | None] = {}
-        self._forecast: str | None = None
-        self._seen: object = None
+        self._forecasts: dict[str, str] = {}
+        self._seen: list[object] = []
 
     def write(self, *, tables: Sequence[Table] | None = None, records: Mapping[str, StepRecord] | None = None) -> Path:
         """Write the page now, with these tables or new ones from the store."""
@@ -56,41 +59,56 @@ class PageWriter:
 
     def write_news(self) -> bool:
         """Write the page if a step has changed since the last call. Returns whether it was written."""
-        store, unsettled = self._prepared.store, self._prepared.steps.keys() - self._facts_of_done()
-        seen = [
-            (step_id, store.is_finished(step_id), store.epochs(step_id), store.lease(step_id) is not None)
-            for step_id in sorted(unsettled)
-        ]
+        seen = [self._state(step_id) for step_id in self._prepared.steps]
         if seen == self._seen:
             return False
         self.write()
         self._seen = seen
         return True
 
-    def _facts_of_done(self) -> set[str]:
+    def _state(self, step_id: str) -> object:
+        """What changes when there is news of a step."""
+        store = self._prepared.store
+        if step_id in self._done or store.is_finished(step_id):
+            return "done"
+        return store.epochs(step_id), store.failure(step_id), store.lease(step_id) is not None
+
+    @property
+    def _done(self) -> set[str]:
         return {step_id for step_id, facts in self._facts.items() if facts.done is not None}
 
     def page(self, *, tables: Sequence[Table] | None = None, records: Mapping[str, StepRecord] | None = None) -> Page:
         prepared, store = self._prepared, self._prepared.store
-        own = records_from_store(store, prepared.steps)
+        own = {step_id: self._with_failure(record) for step_id, record in self._records().items()}
         self._facts = read_facts(store, prepared.steps, own, known=self._facts)
         waiting = waiting_steps(prepared, own)
-        held = waiting | {step_id for step_id, record in own.items() if record.state == "running"}
         records = own if records is None else records
+        charts, not_drawn = self._drawn()
         return gather(
             prepared.sweep,
             steps=prepared.steps,
             store=store,
             manifests=list(prepared.manifests.values()),
             tables=sweep_tables(prepared, records) if tables is None else tables,
-            charts=self._drawn(self._figures()),
+            charts=charts,
+            not_drawn=not_drawn,
             answer=self._answer(records),
             facts=self._facts,
             waiting=self._waiting_jobs(waiting),
-            held=held,
+            held=waiting | {step_id for step_id, record in own.items() if record.state == "running"},
             costs_for=self._costs_for,
             forecast=self._forecast_of_all(),
         )
+
+    def _records(self) -> dict[str, StepRecord]:
+        return records_from_store(self._prepared.store, self._prepared.steps)
+
+    def _with_failure(self, record: StepRecord) -> StepRecord:
+        """A step that has failed in a run that still trains others is held by it, and does not run any more."""
+        failure = self._prepared.store.failure(record.step_id) if record.state == "running" else None
+        if failure is None:
+            return record
+        return replace(record, state="failed", note=str(failure["reason"]), trace=last_lines(failure.get("traceback")))
 
     def _answer(self, records: Mapping[str, StepRecord]) -> Answer:
         asked = main_comparison(self._prepared.sweep)
@@ -99,24 +117,32 @@ class PageWriter:
         (table,) = sweep_tables(self._prepared, records, {"answer": asked.spec})
         return answer_of(asked, table.entries, heading=quantity_of(asked.column).heading)
 
-    def _figures(self) -> list[tuple[str, Figure]]:
-        return [
-            (CAPTIONS[kind], figure)
-            for kind in ("accuracy_vs_gmacs", "learning_curves", "class_gain")
-            for figure in sweep_figures(self._prepared, kind)
-        ]
+    def _figures_of(self, kind: PlotKind) -> tuple[list[Figure], str]:
+        """The figures of one kind, or why there are none. Only learning curves change between two ends of steps."""
+        done, known = self._done, self._figures.get(kind)
+        if known is None or known[0] != done or kind == "learning_curves":
+            try:
+                known = done, sweep_figures(self._prepared, kind), ""
+            except BadInput as error:  # such as logits that are damaged: the page has more to say
+                known = done, [], str(error)
+            self._figures[kind] = known
+        return known[1], known[2]
 
-    def _drawn(self, figures: Sequence[tuple[str, Figure]]) -> list[Chart]:
-        """The figures as charts; those with the same data as the last time are not drawn again."""
+    def _drawn(self) -> tuple[list[Chart], list[str]]:
+        """The charts, and why some are missing. Those with the same data as the last time are not drawn again."""
         before, self._charts = self._charts, {}
-        for caption, figure in figures:
-            data = (figure.draw.func, figure.draw.args, figure.draw.keywords)
-            known = before.get(figure.stem)
-            if known is None or known[0] != data:
-                chart = Chart(title=figure.title, svg=inline_svg(figure.draw, label=figure.title), caption=caption)
-                known = (data, chart)
-            self._charts[figure.stem] = known
-        return [chart for _, chart in self._charts.values()]
+        not_drawn = []
+        for kind, caption in CAPTIONS.items():
+            figures, reason = self._figures_of(kind)
+            not_drawn += [reason] if reason else []
+            for figure in figures:
+                data = (figure.draw.func, figure.draw.args, figure.draw.keywords)
+                known = before.get(figure.stem)
+                if known is None or known[0] != data:
+                    chart = Chart(title=figure.title, svg=inline_svg(figure.draw, label=figure.title), caption=caption)
+                    known = (data, chart)
+                self._charts[figure.stem] = known
+        return [chart for _, chart in self._charts.values()], not_drawn
 
     def _waiting_jobs(self, waiting: set[str]) -> list[Waiting]:
         """The jobs of the run that holds these steps, planned as that run planned them."""
@@ -144,16 +170,15 @@ class PageWriter:
         return self._costs[device]
 
     def _forecast_of_all(self) -> str:
-        """What the whole sweep was estimated to cost, by the device that trained most of it."""
-        if self._forecast is None or not self._facts_of_done():
-            devices = [facts.done["device"] for facts in self._facts.values() if facts.done and "device" in facts.done]
-            costs = self._costs_for(max(devices, key=devices.count)) if devices else None
-            costs = costs or self._prepared.costs(finished={})
-            sweep = self._prepared.sweep
-            count = num_devices(sweep.resources, costs)
-            plan = make_plan(sweep, self._prepared.steps, {}, costs=costs, num_devices=count)
-            self._forecast = forecast_words(plan.forecast)
-        return self._forecast
+        """What the whole sweep was estimated to cost, on the device that trained most of it, or else on this one."""
+        devices = [str(facts.done["device"]) for facts in self._facts.values() if facts.done and "device" in facts.done]
+        device = max(devices, key=devices.count) if devices else ""
+        if device not in self._forecasts:
+            sweep, steps = self._prepared.sweep, self._prepared.steps
+            costs = self._costs_for(device) or self._prepared.costs(finished={})
+            plan = make_plan(sweep, steps, {}, costs=costs, num_devices=num_devices(sweep.resources, costs))
+            self._forecasts[device] = forecast_words(plan.forecast)
+        return self._forecasts[device]
 
 
 def page_path(prepared: Prepared) -> Path:

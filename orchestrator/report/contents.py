@@ -119,6 +119,8 @@ class Page:
     """Time of the last news, in words; empty if nothing was trained."""
     tables: tuple[ShownTable, ...]
     charts: tuple[Chart, ...]
+    not_drawn: tuple[str, ...]
+    """Why a chart is missing."""
     sheets: tuple[Sheet, ...]
     timeline: tuple[Chart, ...]
     jobs: tuple[JobLine, ...]

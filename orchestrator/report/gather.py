@@ -44,6 +44,7 @@ def gather(
     manifests: Sequence[Manifest],
     tables: Sequence[Table],
     charts: Sequence[Chart],
+    not_drawn: Sequence[str],
     answer: Answer,
     facts: Mapping[str, StepFacts],
     waiting: Sequence[Waiting],
@@ -68,6 +69,7 @@ def gather(
         as_of="" if news is None else moment(news),
         tables=tuple(shown_table(table) for table in tables),
         charts=tuple(charts),
+        not_drawn=tuple(not_drawn),
         sheets=_sheets(store.home / "tables", steps),
         timeline=tuple(_session_chart(session) for session in sessions[-MAX_SESSIONS:]),
         num_older=max(len(sessions) - MAX_SESSIONS, 0),
@@ -107,14 +109,14 @@ def _job_line(bar: Bar, sessions: Sequence[Session], cost: JobCost | None) -> Jo
     seeds = f"seed {', '.join(map(str, bar.seeds))}: " if bar.seeds else ""
     estimated_s = cost.estimated_s if cost else bar.estimated_s
     spent_ms = sum(last - first for first, last in bar.spans)
-    epoch = max((member.epoch for member in bar.members), default=0)
-    num_epochs = max((member.num_epochs for member in bar.members), default=0)
+    left = [member for member in bar.members if member.state != "done"]
+    epoch, num_epochs = max(((member.epoch, member.num_epochs) for member in left), default=(0, 0))
     return JobLine(
         number=bar.number,
         colour=bar.kind % len(KINDS),
         what=seeds + ", ".join(bar.names),
         state=bar.state,
-        progress=f"epoch {epoch} of {num_epochs}" if bar.state not in ("done", "waiting") else "",
+        progress=f"epoch {epoch} of {num_epochs}" if left else "",
         waited=duration(waited_ms / 1000) if waited_ms else "",
         took=duration(cost.measured_s if cost else spent_ms / 1000) if bar.members else "",
         estimated=duration(estimated_s) if estimated_s else "",

@@ -115,12 +115,12 @@ class Session:
 
 def bars_of(times: Iterable[StepTimes], *, waiting: Sequence[Waiting] = ()) -> tuple[Bar, ...]:
     """The jobs, by their start. Members of a job have the same host, start and number of workers."""
-    jobs: dict[tuple[object, ...], list[StepTimes]] = {}
+    jobs: dict[tuple[int, str, int], list[StepTimes]] = {}
     for step in times:
         jobs.setdefault((step.started_ms, step.host, step.workers), []).append(step)
     kinds: dict[tuple[str, ...], int] = {}
     bars: list[Bar] = []
-    for key in sorted(jobs, key=lambda key: tuple(map(str, key))):
+    for key in sorted(jobs):
         members = sorted(jobs[key], key=lambda step: (-step.heard_ms, step.name))
         names = tuple(dict.fromkeys(step.name for step in jobs[key]))
         bars.append(

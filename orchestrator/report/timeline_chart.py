@@ -62,7 +62,7 @@ def draw_session(session: Session) -> Figure:
         labels.append((top - WAIT * (len(waits) - 1) / 2, "waiting"))
     axes.set_yticks([level for level, _ in labels], [_short(text) for _, text in labels], fontsize=FONT_SIZE)
     axes.set_ylim(top - WAIT * len(waits), 0)
-    axes.set_xlim(0, at(session.last_ms) * 1.01)
+    axes.set_xlim(0, 1.01 * total_ms / 1000 / seconds)
     start = datetime.fromtimestamp(session.first_ms / 1000, tz=UTC)
     axes.set_xlabel(f"{unit} after {start:%Y-%m-%d %H:%M} UTC")
     axes.grid(axis="x", color="#dddddd", linewidth=0.6)

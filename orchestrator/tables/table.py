@@ -28,8 +28,8 @@ SeedState = Literal[
 ]
 """The state of a row's seed in one column.
 
-waiting: a run will train it, and has not begun. stale: MLflow has a run of the row and seed, but with an older recipe of
-the sweep. not measured: the step is done and has no value of the metric.
+waiting: a run will train it, and has not begun. stale: MLflow has a run of the row and seed, but with an older recipe
+of the sweep. not measured: the step is done and has no value of the metric.
 """
 
 

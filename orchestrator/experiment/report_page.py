@@ -134,12 +134,16 @@ class PageWriter:
         not_drawn = []
         for kind, caption in CAPTIONS.items():
             figures, reason = self._figures_of(kind)
+            titles = {
+                f"{key}_{kind}": f"{spec.title}. " for key, spec in self._prepared.sweep.tables.items() if spec.title
+            }
             not_drawn += [reason] if reason else []
             for figure in figures:
                 data = (figure.draw.func, figure.draw.args, figure.draw.keywords)
                 known = before.get(figure.stem)
                 if known is None or known[0] != data:
-                    chart = Chart(title=figure.title, svg=inline_svg(figure.draw, label=figure.title), caption=caption)
+                    words = titles.get(figure.stem, "") + caption
+                    chart = Chart(title=figure.title, svg=inline_svg(figure.draw, label=figure.title), caption=words)
                     known = (data, chart)
                 self._charts[figure.stem] = known
         return [chart for _, chart in self._charts.values()], not_drawn

@@ -76,7 +76,7 @@ def answer_of(asked: Comparison | None, entries: Mapping[tuple[str, str], Entry]
         return Answer(
             verdict="too few seeds",
             sentence=(
-                f"Not resolved: {seeds} give{'s' * (difference.n == 1)} no interval, which needs {MIN_SEEDS}. "
+                f"Not resolved: {seeds}, and an interval needs {MIN_SEEDS}. "
                 f"{names[0]} differs from {names[1]} by {values} points {what}."
             ),
             notes=ours.notes,

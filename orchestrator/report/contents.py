@@ -15,6 +15,8 @@ Role = Literal["row", "measured", "difference", "published"]
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShownCell:
     text: str
+    detail: str
+    """Which seeds are missing, or how many pairs a difference has; on a line below."""
     role: Role
     mark: str
     """best or second of its column; running or waiting without a value yet; else empty."""
@@ -163,7 +165,9 @@ def shown_table(table: Table) -> ShownTable:
         for text, role, key, place, links in parts:
             state = "" if key is None else _state(table.entries[row, key])
             shown = f"{state} (0 of {table.entries[row, key].num_seeds})" if key and state else text
-            cells.append(ShownCell(text=shown, role=role, mark=state or place or "", links=links))
+            value, _, detail = shown.partition(" (") if role in ("measured", "difference") else (shown, "", "")
+            detail = detail.removesuffix(")")
+            cells.append(ShownCell(text=value, detail=detail, role=role, mark=state or place or "", links=links))
         rows.append((row in table.peers, tuple(cells)))
     return ShownTable(
         key=table.key,

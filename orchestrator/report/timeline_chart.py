@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ LANE, WAIT = 0.42, 0.15
 """Inches for a lane, and for the line of a job that waits."""
 MAX_WAITS = 40
 """Most jobs whose waiting is drawn: those that waited longest."""
+PLACE_WIDTH = 22
+"""Letters in a line of a lane's name."""
 FEW = 0.01
 """Share of the session below which a wait is not drawn."""
 
@@ -60,7 +63,7 @@ def draw_session(session: Session) -> Figure:
         )
     if waits:
         labels.append((top - WAIT * (len(waits) - 1) / 2, "waiting"))
-    axes.set_yticks([level for level, _ in labels], [_short(text) for _, text in labels], fontsize=FONT_SIZE)
+    axes.set_yticks([level for level, _ in labels], [_lines(text) for _, text in labels], fontsize=FONT_SIZE)
     axes.set_ylim(top - WAIT * len(waits), 0)
     axes.set_xlim(0, 1.01 * total_ms / 1000 / seconds)
     start = datetime.fromtimestamp(session.first_ms / 1000, tz=UTC)
@@ -109,5 +112,6 @@ def _unit(total_ms: int) -> tuple[float, str]:
     return (60.0, "minutes") if total_ms < 3 * 3_600_000 else (3600.0, "hours")
 
 
-def _short(place: str, *, most: int = 26) -> str:
-    return place if len(place) <= most else f"{place[: most - 1]}…"
+def _lines(place: str) -> str:
+    """A place in at most two lines, as high as a lane."""
+    return textwrap.fill(place, PLACE_WIDTH, max_lines=2, placeholder=" …")

@@ -74,7 +74,8 @@ def test_a_corrected_interval_decides_where_looks_share_the_error():
 
 
 @pytest.mark.parametrize(
-    ("differences", "told"), [({0: 40.0}, "1 seed gives no"), ({0: 40.0, 1: 41.0}, "+40.0 and +41.0 points")]
+    ("differences", "told"),
+    [({0: 40.0}, "1 seed, and an interval needs 3"), ({0: 40.0, 1: 41.0}, "+40.0 and +41.0 points")],
 )
 def test_fewer_than_three_seeds_are_never_resolved(differences: dict[int, float], told: str):
     found = answer(differences)

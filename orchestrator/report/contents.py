@@ -48,6 +48,7 @@ class Sheet:
     """A picture that `reskd figures` made, as a data URI."""
 
     title: str
+    file: str
     uri: str
 
 
@@ -124,6 +125,8 @@ class Page:
     not_drawn: tuple[str, ...]
     """Why a chart is missing."""
     sheets: tuple[Sheet, ...]
+    num_more_sheets: int
+    """Number of sheets that would make the page too large."""
     timeline: tuple[Chart, ...]
     jobs: tuple[JobLine, ...]
     num_older: int

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import shlex
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 from orchestrator.report.answer import Answer
-from orchestrator.report.contents import Chart, JobLine, Page, Provenance, Sheet, shown_table
+from orchestrator.report.contents import Chart, JobLine, Page, Provenance, shown_table
 from orchestrator.report.cost import CostsFor, JobCost, cost_lines, job_costs
 from orchestrator.report.inline_svg import inline_svg
 from orchestrator.report.read_steps import (
@@ -20,6 +18,7 @@ from orchestrator.report.read_steps import (
     step_lines,
     trouble_of,
 )
+from orchestrator.report.sheets import read_sheets
 from orchestrator.report.timeline import Bar, Session, Waiting, bars_of, sessions_of
 from orchestrator.report.timeline_chart import KINDS, draw_session
 from orchestrator.spec.steps import Step
@@ -31,9 +30,6 @@ from reskd.data.manifest import Manifest
 MAX_SESSIONS = 4
 """Most sessions of the timeline that are drawn: the newest."""
 STATES = ("done", "running", "waiting", "failed", "pruned", "interrupted", "not started")
-SHEETS = ("gradcam_*.png", "erf_*.png")
-MAX_SHEET_BYTES = 600_000
-"""Most bytes of all pictures of `reskd figures` together; a page that is sent by mail stays small."""
 
 
 def gather(
@@ -60,6 +56,7 @@ def gather(
     sessions = sessions_of(bars, now_ms=news if is_running else None)
     costs = job_costs(bars, steps=steps, resources=sweep.resources, costs_for=costs_for)
     damaged = damage_of(facts.values())
+    sheets, num_more = read_sheets(store.home / "tables", steps)
     return Page(
         name=sweep.name,
         question=sweep.question,
@@ -70,7 +67,8 @@ def gather(
         tables=tuple(shown_table(table) for table in tables),
         charts=tuple(charts),
         not_drawn=tuple(not_drawn),
-        sheets=_sheets(store.home / "tables", steps),
+        sheets=sheets,
+        num_more_sheets=num_more,
         timeline=tuple(_session_chart(session) for session in sessions[-MAX_SESSIONS:]),
         num_older=max(len(sessions) - MAX_SESSIONS, 0),
         jobs=tuple(_job_line(bar, sessions, costs.get(bar.number)) for bar in bars),
@@ -129,21 +127,6 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _sheets(folder: Path, steps: Mapping[str, Step]) -> tuple[Sheet, ...]:
-    """The sheets of `reskd figures gradcam` and `erf` with a step of this sweep, as long as they are not too large."""
-    ids = {step_id[:8] for step_id in steps}
-    paths = sorted({path for pattern in SHEETS for path in folder.glob(f"*/{pattern}")}, key=lambda path: path.name)
-    sheets, left = [], MAX_SHEET_BYTES
-    for path in paths:
-        kind, *parts = path.stem.split("_")
-        size = path.stat().st_size
-        if ids & set(parts) and size <= left:
-            left -= size
-            uri = f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
-            sheets.append(Sheet(title="Grad-CAM" if kind == "gradcam" else "Effective receptive field", uri=uri))
-    return tuple(sheets)
 
 
 def _provenance(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -153,17 +152,6 @@ def test_failures_and_those_who_wait_for_them_are_told_with_the_way_out(tmp_path
     assert "--retry-failed" in told
     assert "val/bad.mp4" in page.sections["damaged"]
     assert "no frames" in page.sections["damaged"]
-
-
-def test_sheets_of_this_sweeps_steps_are_in_the_page(tmp_path: Path):
-    stored = StoredSweep(tmp_path)
-    folder = stored.store.tables("figures")
-    folder.mkdir(parents=True)
-    ours = stored.id_of("baseline", 0)
-    (folder / f"gradcam_{ours[:8]}_1.png").write_bytes(b"ours")
-    (folder / "gradcam_00000000_1.png").write_bytes(b"another sweep's")
-    (sheet,) = writer_of(stored).page().sheets
-    assert sheet.uri == f"data:image/png;base64,{base64.b64encode(b'ours').decode()}"
 
 
 def test_changes_of_set_are_in_the_commands(tmp_path: Path):

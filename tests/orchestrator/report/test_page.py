@@ -154,6 +154,20 @@ def test_failures_and_those_who_wait_for_them_are_told_with_the_way_out(tmp_path
     assert "no frames" in page.sections["damaged"]
 
 
+def test_a_step_that_failed_is_told_while_its_run_trains_others(tmp_path: Path):
+    stored = StoredSweep(tmp_path, seeds=(0,))
+    failed = stored.id_of("baseline", 0)
+    with leases() as held:
+        assert held.take(stored.store.lease_path(failed))
+        stored.start(failed)
+        stored.fail(failed)
+        page = writer_of(stored).page()
+    assert [one.reason for one in page.trouble] == ["gradient is not finite"]
+    assert page.answer.sentence.startswith("No answer yet: ")
+    assert "seed 0 failed" in page.answer.sentence
+    assert dict(page.counts)["failed"] == 1
+
+
 def test_changes_of_set_are_in_the_commands(tmp_path: Path):
     stored = StoredSweep(tmp_path)
     sweep = load(stored.sweep.path, changes=["seeds=[0, 1]"])

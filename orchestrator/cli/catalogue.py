@@ -35,6 +35,7 @@ from orchestrator.cli.commands.steps.predict import predict
 from orchestrator.cli.commands.steps.rm import rm
 from orchestrator.cli.commands.sweeps.plan import plan
 from orchestrator.cli.commands.sweeps.publish import publish
+from orchestrator.cli.commands.sweeps.report import report
 from orchestrator.cli.commands.sweeps.results import results
 from orchestrator.cli.commands.sweeps.run import run
 from orchestrator.cli.commands.sweeps.status import status
@@ -71,6 +72,7 @@ COMMANDS: tuple[Command | CommandGroup, ...] = (
     Command(status, "reskd status sweeps/demo.yaml"),
     Command(ls, "reskd ls --store /shared/reskd"),
     Command(tables, "reskd tables sweeps/demo.yaml --check"),
+    Command(report, "reskd report sweeps/demo.yaml"),
     Command(results, "reskd results sweeps/demo.yaml --csv results.csv"),
     Command(publish, "reskd publish sweeps/demo.yaml --tracking-uri http://mlflow:5000"),
     Command(ui, "reskd ui --port 5001"),

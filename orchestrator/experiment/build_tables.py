@@ -11,12 +11,11 @@ from rich.console import Console
 
 from orchestrator.experiment.bound_sweep import Prepared
 from orchestrator.experiment.one_schedule import joined_name
+from orchestrator.experiment.report_page import page_path, write_or_warn, write_page
 from orchestrator.experiment.sweep_figures import with_figures
-from orchestrator.store.imported_speeds import read_bench
+from orchestrator.experiment.sweep_tables import sweep_tables
 from orchestrator.store.step_record import StepRecord, records_from_store
-from orchestrator.tables.build import build_table
 from orchestrator.tables.check import findings, stale
-from orchestrator.tables.published import load_published
 from orchestrator.tables.side_by_side import join_tables
 from orchestrator.tables.table import Table
 from orchestrator.tables.write_files import render, report_files, table_dict, write_report
@@ -81,22 +80,8 @@ def rebuild(
 
 
 def build_tables(prepared: Prepared, records: Mapping[str, StepRecord]) -> list[Table]:
-    sweep, published = prepared.sweep, load_published()
-    bench = read_bench(prepared.store)
-    tables = [
-        build_table(
-            key,
-            spec,
-            sweep=sweep,
-            steps=prepared.steps,
-            records=records,
-            published=published,
-            look=prepared.look,
-            bench=bench,
-        )
-        for key, spec in sweep.tables.items()
-    ]
-    return with_figures(tables, prepared)
+    """The sweep's tables with the figures that they ask for."""
+    return with_figures(sweep_tables(prepared, records), prepared)
 
 
 def write_tables(
@@ -130,6 +115,7 @@ def _write(
 ) -> None:
     folder = prepared.store.tables(prepared.sweep.name)
     write_report(built, folder)
+    write_or_warn(lambda: write_page(prepared, tables=built, records=records), what=prepared.sweep.name)
     if publisher is not None:
         publisher.log_report(folder)
         publisher.register(records)
@@ -146,6 +132,9 @@ def _show(tables: Sequence[Table], prepared: Sequence[Prepared], *, has_joined: 
         console.print(render(table))
     for one in prepared:
         console.print(f"tables: {one.store.tables(one.sweep.name)}")
+    for one in prepared:
+        if page_path(one).is_file():
+            console.print(f"report: {page_path(one)}", markup=False, soft_wrap=True)
     if has_joined:
         console.print(f"tables: {_joined_folder(prepared)}")
 

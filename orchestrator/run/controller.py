@@ -23,6 +23,7 @@ from orchestrator.run.cluster_check import check_on_worker
 from orchestrator.run.job_graph import Capacity
 from orchestrator.run.lanes.job_config import job_config
 from orchestrator.run.launch import declared_capacity, ray_session, run_jobs
+from orchestrator.run.live_pages import live_pages
 from orchestrator.run.log_capture import quiet
 from orchestrator.run.ray_address import joins_cluster
 from orchestrator.spec.sweep import recipe_to_dict
@@ -115,7 +116,8 @@ def _run_seeds(
             if jobs:
                 log = whole.store.home / "logs" / f"{whole.sweep.name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
                 console.print(f"training {_count(jobs)}; Ray's own output goes to {log}", markup=False)
-                given_up, interrupted = _train(whole, jobs, held, publishers, log)
+                with live_pages(prepared):
+                    given_up, interrupted = _train(whole, jobs, held, publishers, log)
         finally:
             held.release()
             _publish(publishers)  # so that no MLflow run stays RUNNING

@@ -110,6 +110,8 @@ class TableSpec:
     """Columns: test/<metric> or test/<protocol>/<metric> of an evaluation, or a cost such as GMACs."""
     delta_to: str | None = None
     """The row to which paired differences are computed."""
+    main_row: str | None = None
+    """The row whose difference to `delta_to` is the report's answer; null: the last of the others."""
     published: str | None = None
     """Name of a table in published.yaml, whose figures are shown."""
     published_rows: dict[str, str] = field(default_factory=dict)
@@ -144,6 +146,8 @@ class Sweep:
     """The comparison that decides how many seeds its two rows get."""
     further: tuple[Cell, ...] = ()
     """Cells of the two compared rows beyond `seeds`, up to the limit. `with_seeds` adds some of them to the sweep."""
+    changes: tuple[str, ...] = ()
+    """The changes of --set, as they were typed."""
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -247,6 +251,7 @@ def load(path: Path, *, changes: Sequence[str] = ()) -> Sweep:
             early_stopping=_early_stopping(file, cells),
             auto=auto,
             further=further,
+            changes=tuple(changes),
         )
 
 
@@ -337,11 +342,15 @@ def _table(key: str, tree: object, rows: Sequence[str]) -> TableSpec:
         if repeated:
             raise BadInput(f"'{name}.{part}' has {repeated[0]!r} twice; keep one")
     named = [("rows", row) for row in table.rows] + [("published_rows", row) for row in table.published_rows]
-    for part, row in [*named, ("delta_to", table.delta_to)]:
+    for part, row in [*named, ("delta_to", table.delta_to), ("main_row", table.main_row)]:
         if row is not None and row not in rows:
             raise BadInput(f"'{name}.{part}' names {row!r}, which is not a row{did_you_mean(row, rows)}")
     for column in table.columns:
         check_column(column, f"'{name}.columns'")
+    if table.main_row is not None and table.delta_to in (None, table.main_row):
+        raise BadInput(f"'{name}.main_row' has no difference: it needs '{name}.delta_to', another row")
+    if table.main_row is not None and table.main_row not in table.rows:
+        raise BadInput(f"'{name}.main_row' names {table.main_row!r}, which is not a row of the table")
     for part, is_used in (("published_rows", table.published_rows), ("peers", table.peers)):
         if is_used and table.published is None:
             raise BadInput(f"'{name}.{part}' needs '{name}.published', the table that the rows are from")

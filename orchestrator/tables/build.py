@@ -41,8 +41,12 @@ def build_table(
     published: Published,
     look: Look | None = None,
     bench: Sequence[BenchFile] = (),
+    waiting: Collection[str] = (),
 ) -> Table:
-    """Build a table: an entry for every row and column, the sentences above it, and the plot if it asks for one."""
+    """Build a table: an entry for every row and column, the sentences above it, and the plot if it asks for one.
+
+    waiting: steps that a run will train and has not begun.
+    """
     recipes = {cell.row: cell.recipe for cell in sweep.cells}
     data_names = {recipes[row].data.name for row in spec.rows}
     paper = published.table(spec.published) if spec.published else None
@@ -57,6 +61,7 @@ def build_table(
         records=records,
         metrics=list(dict.fromkeys((*spec.columns, *((plotted, COST) if plotted else ())))),
         bench=bench,
+        waiting=waiting,
     )
     rows = _Rows(results, seedless={row for row, recipe in recipes.items() if recipe.is_imported})
     entries: dict[tuple[str, str], Entry] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 MAX_CLASSES = 24
 """Most classes in a figure. With more, half of them are those with the largest gains, half those with the largest
 losses."""
+LETTERS_PER_INCH = 13
+"""At FONT_SIZE; longer lines would be cut off at the figure's edge."""
 GAIN, LOSS = COLOURS[0], COLOURS[1]
 
 
@@ -122,7 +125,6 @@ def draw_gains(gains: Sequence[ClassGain]) -> Figure:
     hidden = f"; {num_hidden} classes between the dotted line's sides are left out" if num_hidden else ""
     has_seeds = any(len(values) > 1 for gain in gains for values in gain.gains.values())
     said = "bar: mean over seeds, dots: seeds" if has_seeds else "one seed"
-    figure.supxlabel(
-        f"{gains[0].measure} of the class, minus that of {gains[0].over!r} (points); {said}{hidden}", fontsize=FONT_SIZE
-    )
+    words = f"{gains[0].measure} of the class, minus that of {gains[0].over!r} (points); {said}{hidden}"
+    figure.supxlabel(textwrap.fill(words, int(LETTERS_PER_INCH * width)), fontsize=FONT_SIZE)
     return figure

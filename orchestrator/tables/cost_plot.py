@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import math
 import statistics
@@ -32,16 +31,6 @@ LINE_BOXES = 60
 """Number of small boxes that represent a line between two rows when labels are placed."""
 LOG_FROM = 8.0
 """From this ratio of the largest to the smallest cost, the axis is logarithmic."""
-
-
-def accuracy_vs_gmacs(plot: Plot) -> bytes:
-    """The figure as PNG; equal plots give equal bytes."""
-    from matplotlib import style
-
-    file = io.BytesIO()
-    with style.context("default"):  # whatever a user's matplotlibrc says
-        draw(plot).savefig(file, format="png", metadata={"Software": None})
-    return file.getvalue()
 
 
 def draw(plot: Plot) -> Figure:
@@ -134,7 +123,7 @@ def _label(axes: Any, plot: Plot) -> None:
     points = sorted(plot.points, key=lambda point: not point.in_table)  # the plot's own rows get the nearest places
     names = [(point.row, "black") for point in points] + [(name, PEER_TEXT) for name, *_ in plot.peers]
     halo = withStroke(linewidth=2.5, foreground="white")
-    scale = Affine2D().scale(axes.figure.dpi / 72)
+    scale = Affine2D().scale(1 / 72) + axes.figure.dpi_scale_trans  # points, at whatever dpi it is saved
     options = {"transform": scale, "clip_on": False}
     texts = [
         axes.text(0, 0, name, size=FONT_SIZE, color=colour, va="center", path_effects=[halo], zorder=6, **options)

@@ -6,7 +6,7 @@ DataFrame, since a table needs nothing of pandas, which takes a second to load.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -82,12 +82,14 @@ def collect_results(
     metrics: Sequence[str],
     with_recorded: bool = False,
     bench: Sequence[BenchFile] = (),
+    waiting: Collection[str] = (),
 ) -> list[Result]:
     """One result for each of the cells, in their order, and each of the metrics, measured or not.
 
     records: step id -> record. Records of steps that are not in ``steps`` tell a stale cell from a missing one.
     with_recorded: add every metric that is on record, before those that were asked for.
-    bench: imported measurements; each cell of a network that was measured gets the value.
+    bench: imported measurements; each cell of a network that was measured gets the value. waiting: steps that a run
+    will train and has not begun.
     """
     step_of = {cell: step for step in steps.values() for cell in step.cells}
     others = {cell for step_id, record in records.items() if step_id not in steps for cell in record.cells}
@@ -95,7 +97,7 @@ def collect_results(
     for cell in cells:
         step = step_of[cell.row, cell.seed]
         record, teacher = records.get(step.id), records.get(step.teacher_id or "")
-        state = _state(record, teacher, is_stale=(cell.row, cell.seed) in others)
+        state = _state(record, teacher, is_waiting=step.id in waiting, is_stale=(cell.row, cell.seed) in others)
         note = _note(cell, record, teacher)
         recorded = record.metrics if record else {}
         for metric in dict.fromkeys((*recorded, *metrics)) if with_recorded else metrics:
@@ -170,11 +172,13 @@ def _published(sweep: Sweep, published: Published) -> dict[tuple[str, str], tupl
     return found
 
 
-def _state(record: StepRecord | None, teacher: StepRecord | None, *, is_stale: bool) -> SeedState:
+def _state(record: StepRecord | None, teacher: StepRecord | None, *, is_waiting: bool, is_stale: bool) -> SeedState:
     if record is not None:
         return record.state
     if teacher is not None and teacher.state in ("failed", "pruned"):
         return "teacher failed"
+    if is_waiting:
+        return "waiting"
     return "stale" if is_stale else "missing"
 
 

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 from orchestrator.spec.columns import protocol_in
 from orchestrator.stats.estimates import Estimate, number_text
 from orchestrator.tables.published import PublishedColumn
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawn
+
 SeedState = Literal[
-    "done", "missing", "failed", "pruned", "running", "interrupted", "teacher failed", "stale", "not measured"
+    "done",
+    "missing",
+    "failed",
+    "pruned",
+    "running",
+    "waiting",
+    "interrupted",
+    "teacher failed",
+    "stale",
+    "not measured",
 ]
 """The state of a row's seed in one column.
 
-stale: MLflow has a run of the row and seed, but with an older recipe of the sweep. not measured: the step is done and
-has no value of the metric.
+waiting: a run will train it, and has not begun. stale: MLflow has a run of the row and seed, but with an older recipe
+of the sweep. not measured: the step is done and has no value of the metric.
 """
 
 
@@ -164,9 +177,11 @@ class Plot:
 class Figure:
     """A further figure of the report, drawn when it is written."""
 
-    file: str
+    stem: str
+    """Its file's name without the ending."""
     title: str
-    png: Callable[[], bytes]
+    draw: partial[Drawn]
+    """The function that draws it and the data: equal ones give the same figure."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import rich.box
 import rich.console
@@ -15,12 +16,26 @@ import rich.table
 from rich.text import Text
 
 from orchestrator.stats.estimates import Estimate
-from orchestrator.tables.cost_plot import accuracy_vs_gmacs
+from orchestrator.tables.cost_plot import draw
 from orchestrator.tables.latex_html import table_html, table_tex
-from orchestrator.tables.table import Column, Entry, Table
+from orchestrator.tables.table import Column, Entry, Figure, Table
 from reskd.files import write_atomic
 
-PLOT_FILE = "accuracy_vs_gmacs.png"
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawn
+
+PLOT_STEM = "accuracy_vs_gmacs"
+PLOT_TITLE = "Accuracy against cost"
+FORMATS = ("png", "svg", "pdf")
+"""Endings of a figure's files: one to look at, two for papers."""
+NO_DATES: dict[str, dict[str, None]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+"""Metadata that would differ from run to run or from version to version."""
+SETTINGS: dict[Any, Any] = {"svg.hashsalt": "reskd", "pdf.fonttype": 42, "text.parse_math": False}
+"""Equal ids in equal figures; fonts that publishers accept; `$` in a row's name is a plain letter."""
 INDEX_FILE = "report.md"
 ENTRY_FIELDS = tuple(field.name for field in fields(Entry))
 MAX_NAME_WIDTH = 32
@@ -46,11 +61,37 @@ def report_files(tables: Sequence[Table]) -> dict[str, str | bytes]:
         files[f"{table.key}.tex"] = table_tex(table)
         files[f"{table.key}.html"] = table_html(table)
     plot = next((table.plot for table in tables if table.plot and table.plot.points), None)
+    figures = [figure for table in tables for figure in table.figures]
     if plot:
-        files[PLOT_FILE] = accuracy_vs_gmacs(plot)
-    files |= {figure.file: figure.png() for table in tables for figure in table.figures}
+        figures.append(Figure(stem=PLOT_STEM, title=PLOT_TITLE, draw=partial(draw, plot)))
+    for figure in figures:
+        files |= figure_files(figure)
     files[INDEX_FILE] = _index(tables, has_plot=plot is not None)
     return files
+
+
+def figure_files(figure: Figure, *, formats: Sequence[str] = FORMATS) -> dict[str, bytes]:
+    """<stem>.png, .svg and .pdf of a figure."""
+    drawn = draw_plainly(figure.draw)
+    return {f"{figure.stem}.{kind}": figure_bytes(drawn, kind) for kind in formats}
+
+
+def draw_plainly(draw: Callable[[], Drawn]) -> Drawn:
+    """The figure in matplotlib's own style, whatever a user's matplotlibrc says."""
+    from matplotlib import rc_context, style
+
+    with style.context("default"), rc_context(SETTINGS):
+        return draw()
+
+
+def figure_bytes(drawn: Drawn, kind: str, *, settings: Mapping[Any, Any] | None = None) -> bytes:
+    """A figure as a file of this kind; equal figures give equal bytes. settings: further rcParams."""
+    from matplotlib import rc_context, style
+
+    file = io.BytesIO()
+    with style.context("default"), rc_context({**SETTINGS, **(settings or {})}):
+        drawn.savefig(file, format=kind, metadata=NO_DATES[kind])
+    return file.getvalue()
 
 
 def table_markdown(table: Table) -> str:
@@ -128,9 +169,9 @@ def _index(tables: Sequence[Table], *, has_plot: bool) -> str:
         evidence = f"Every number with its runs: [{table.key}.csv]({table.key}.csv)"
         parts += [f"## {table.title}", table_markdown(table).rstrip("\n"), evidence]
         for figure in table.figures:
-            parts += [f"### {figure.title}", f"![{figure.title}]({figure.file})"]
+            parts += [f"### {figure.title}", f"![{figure.title}]({figure.stem}.png)"]
     if has_plot:
-        parts += ["## Accuracy against cost", f"![accuracy against GMACs]({PLOT_FILE})"]
+        parts += [f"## {PLOT_TITLE}", f"![accuracy against GMACs]({PLOT_STEM}.png)"]
     return "\n\n".join(parts) + "\n"
 
 

@@ -228,12 +228,16 @@ class Publisher:
         """Put pictures into the experiment's report run, under figures/. Returns False if MLflow does not answer."""
         return self._log_beside_report(paths, FIGURES)
 
+    def log_page(self, path: Path) -> bool:
+        """Put the sweep's page into the experiment's report run. Returns False as above."""
+        return self._log_beside_report([path], None)
+
     def log_joined(self, folder: Path) -> bool:
         """Put the joint tables of several sweeps into this sweep's report run, under joined/. Returns False as
         above."""
         return self._log_beside_report(sorted(folder.iterdir()), JOINED)
 
-    def _log_beside_report(self, paths: Sequence[Path], place: str) -> bool:
+    def _log_beside_report(self, paths: Sequence[Path], place: str | None) -> bool:
         with self._forgiving("the same command logs them again"):
             with self._only_writer():
                 run = self._report_run()

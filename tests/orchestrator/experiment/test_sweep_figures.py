@@ -80,8 +80,11 @@ def test_of_very_many_classes_both_ends_are_shown():
     gain = ClassGain(row="a", over="b", measure="accuracy", gains={name: (float(n),) for n, name in enumerate(names)})
     shown = shown_classes([gain])
     assert shown == names[::-1][: MAX_CLASSES // 2] + names[::-1][-MAX_CLASSES // 2 :]
-    text = draw_gains([gain]).get_supxlabel()
-    assert f"{200 - MAX_CLASSES} classes between" in text
+    figure = draw_gains([gain])
+    assert f"{200 - MAX_CLASSES} classes between" in figure.get_supxlabel().replace("\n", " ")
+    figure.draw_without_rendering()
+    extent = figure._supxlabel.get_window_extent()
+    assert 0 <= extent.x0 < extent.x1 <= figure.bbox.width
 
 
 def test_curves_have_the_value_of_each_seed_at_each_validated_epoch(tmp_path: Path):

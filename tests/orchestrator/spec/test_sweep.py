@@ -298,6 +298,16 @@ NAN = float("nan")
         (["tables", "t", "columns"], [], "'tables.t.columns' selects nothing"),
         (["tables", "t", "columns"], ["GMAC"], "'tables.t.columns' has 'GMAC'; a column is test/<metric> or one of"),
         (["tables", "t", "delta_to"], "base", "'tables.t.delta_to' names 'base', which is not a row"),
+        (
+            ["tables", "t", "main_row"],
+            "pixl",
+            "'tables.t.main_row' names 'pixl', which is not a row; did you mean 'pixel'",
+        ),
+        (
+            ["tables", "t", "main_row"],
+            "baseline",
+            "'tables.t.main_row' has no difference: it needs 'tables.t.delta_to'",
+        ),
         (["tables", "t", "published_rows"], {"x": "y"}, "'tables.t.published_rows' names 'x', which is not a row"),
         (["tables", "t", "published_rows"], {"pixel": "y"}, "'tables.t.published_rows' needs 'tables.t.published'"),
         (

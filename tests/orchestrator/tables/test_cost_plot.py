@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.transforms import Bbox
 
-from orchestrator.tables.cost_plot import MARK_SIZE, accuracy_vs_gmacs, draw
-from orchestrator.tables.table import Plot, PlotPoint
+from orchestrator.tables.cost_plot import MARK_SIZE, draw
+from orchestrator.tables.table import Figure, Plot, PlotPoint
+from orchestrator.tables.write_files import figure_files
 
 NAMES = ("baseline", "clip-level KL", "frame-level KL", "24 px = pixel-level MSE", "resolution distillation")
 CROWD = tuple(
@@ -38,9 +40,31 @@ def marks_of(axes: Axes) -> list[Bbox]:
 def test_a_figure_is_drawn_for_one_point_and_for_costs_far_apart():
     lone = Plot(heading="top-1 (%)", points=(PlotPoint(row="a", series="s", gmacs=0.1, accuracies=(50.0,)),))
     far = Plot(heading="top-1 (%)", points=(*lone.points, FAR))
-    first, second = accuracy_vs_gmacs(lone), accuracy_vs_gmacs(far)
-    assert first.startswith(b"\x89PNG")
-    assert first != second
+    first, second = (figure_files(Figure(stem="a", title="", draw=partial(draw, plot))) for plot in (lone, far))
+    starts = {name: content[:5] for name, content in first.items()}
+    assert starts == {"a.png": b"\x89PNG\r", "a.svg": b"<?xml", "a.pdf": b"%PDF-"}
+    assert all(first[name] != second[name] for name in first)
+
+
+def test_equal_figures_are_equal_files_and_a_dollar_sign_is_a_letter():
+    plot = Plot(heading="top-1 (%)", points=(PlotPoint(row="a $\\bad$", series="s", gmacs=0.1, accuracies=(50.0,)),))
+    first, second = (figure_files(Figure(stem="a", title="", draw=partial(draw, plot))) for _ in range(2))
+    assert first == second
+    assert b"Date" not in first["a.svg"] + first["a.pdf"]
+
+
+def test_labels_stand_beside_their_marks_in_a_vector_file_too():
+    """A file for papers has 72 points an inch, whatever the pixels of the picture."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure = draw(Plot(heading="top-1 (%)", points=(CROWD[0],)))
+    shares = []
+    for dpi in (72, 150):
+        figure.set_dpi(dpi)
+        FigureCanvasAgg(figure).draw()
+        extent = figure.axes[0].texts[0].get_window_extent()
+        shares.append(extent.x0 / figure.bbox.width)
+    assert shares[0] == pytest.approx(shares[1], abs=0.005)
 
 
 def test_labels_of_a_crowded_column_lie_on_no_mark_and_on_no_other_label():

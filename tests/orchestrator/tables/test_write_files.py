@@ -35,7 +35,8 @@ def table(full: StoredSweep) -> Table:
 
 def test_the_same_records_give_the_same_bytes_in_another_process_too(full: StoredSweep, table: Table, tmp_path: Path):
     written = write_report([table], tmp_path / "a")
-    assert [path.name for path in written] == [*FILES, "accuracy_vs_gmacs.png", "report.md"]
+    figures = [f"accuracy_vs_gmacs.{kind}" for kind in ("png", "svg", "pdf")]
+    assert [path.name for path in written] == [*FILES, *figures, "report.md"]
     program = f"""
 import sys; from pathlib import Path
 from orchestrator.tables.write_files import write_report

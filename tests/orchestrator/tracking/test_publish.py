@@ -310,7 +310,8 @@ def test_the_report_is_one_run_with_its_files_and_the_experiments_note(
     (run,) = client.search_runs([published.experiment_id], "tags.`reskd.kind` = 'report'")
     assert run.info.status == "FINISHED"
     names = {item.path for item in client.list_artifacts(run.info.run_id)}
-    assert names == {*FILES, "accuracy_vs_gmacs.png", "report.md", "levels.yaml"}
+    figures = {f"accuracy_vs_gmacs.{kind}" for kind in ("png", "svg", "pdf")}
+    assert names == {*FILES, *figures, "report.md", "levels.yaml"}
     experiment = client.get_experiment(published.experiment_id)
     assert experiment.name == "levels"
     assert experiment.tags["reskd.question"] == "Which level helps?"

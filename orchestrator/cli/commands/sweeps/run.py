@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -62,10 +63,21 @@ def run(
     prepared, outcome, publishers = run_sweeps(
         prepared, tracking_uri=tracking_uri, retry_failed=retry_failed, console=console
     )
-    if not outcome.interrupted:
+    if outcome.interrupted:
+        _write_pages(prepared)
+    else:
         _write_tables(prepared, outcome, publishers)
     show_outcome(in_one_schedule(prepared), outcome, publishers, console, program=program_name())
     raise typer.Exit(outcome.exit_code)
+
+
+def _write_pages(prepared: list[Prepared]) -> None:
+    """Write the pages of an interrupted run, so that none of them says that it still trains."""
+    from orchestrator.experiment.report_page import page_path, write_or_warn, write_page
+
+    for one in prepared:
+        if write_or_warn(partial(write_page, one), what=one.sweep.name):
+            console.print(f"report: {page_path(one)}", markup=False, soft_wrap=True)
 
 
 def _write_tables(prepared: list[Prepared], outcome: Outcome, publishers: list[Publisher]) -> None:

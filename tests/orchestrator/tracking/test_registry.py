@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from orchestrator.store.step_record import records_from_store
 from orchestrator.tracking.publish import Publisher
 from orchestrator.tracking.registry import choose_models
-from orchestrator.tracking.saved_views import BY_LEVEL, COST, view_tag
+from orchestrator.tracking.saved_views import COST, view_tag
 from tests.support.mlflow_runs import publisher_of
 from tests.support.stored_sweep import SWEEP, StoredSweep
 
@@ -88,7 +88,7 @@ def test_registering_again_adds_nothing_and_a_better_row_takes_the_alias(stored:
     assert now.tags["reskd.step_id"] == stored.id_of("32 px clip", 0)
 
 
-@pytest.mark.parametrize("view", [BY_LEVEL, COST])
+@pytest.mark.parametrize("view", [COST])
 def test_the_views_filter_finds_students_and_baselines_and_every_axis_is_a_field_of_theirs(
     stored: StoredSweep, publisher: Publisher, view: str
 ):

@@ -45,12 +45,12 @@ class MachineLoad:
         return None
 
     def _memory(self) -> dict[str, float]:
-        with contextlib.suppress(OSError, ValueError, KeyError):
+        with contextlib.suppress(OSError, ValueError, LookupError):
             text = (self._proc / "meminfo").read_text(encoding="utf-8")
             kilobytes = {
                 name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in text.splitlines())
             }
-            return _memory(
+            return _usage(
                 "system_memory", kilobytes["MemTotal"] - kilobytes["MemAvailable"], kilobytes["MemTotal"], 1024
             )
         return {}
@@ -59,7 +59,7 @@ class MachineLoad:
         if self._device.type != "cuda":
             return {}
         free, total = torch.cuda.mem_get_info(self._device)
-        found = _memory("gpu_0_memory", total - free, total, 1)
+        found = _usage("gpu_0_memory", total - free, total, 1)
         with contextlib.suppress(
             Exception
         ):  # without pynvml, or where the driver does not tell, as for a part of a GPU
@@ -67,6 +67,6 @@ class MachineLoad:
         return found
 
 
-def _memory(name: str, used: int, total: int, unit: int) -> dict[str, float]:
+def _usage(name: str, used: int, total: int, unit: int) -> dict[str, float]:
     """Used memory in MB and as a share of the total. Both are given in units of ``unit`` bytes."""
     return {f"{name}_usage_megabytes": used * unit / MEGABYTE, f"{name}_usage_percentage": 100 * used / total}

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 import yaml
 from mlflow import MlflowClient
-from mlflow.entities import Run
+from mlflow.entities import Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.pyfunc import add_to_model
@@ -34,6 +34,8 @@ from reskd.errors import BadInput
 MODEL = "model"
 """Artifact folder of a run with its model: `mlflow.pyfunc.load_model("runs:/RUN/model")`."""
 WEIGHTS = "weights.pt"
+MODELS_TAG = "mlflow.log-model.history"
+"""MLflow's own tag of a run with the models among its artifacts; its pages show how to load these."""
 RECIPE = "recipe.yaml"
 PREDICTIONS = "predictions.csv"
 LOADER = "orchestrator.tracking.pyfunc_model"
@@ -59,10 +61,10 @@ class RunArtifacts:
         if run.data.tags.get(ARTIFACTS_TAG) == mark:
             return None
         step, wrong = self._steps[content.record.step_id], None
+        texts, tags = {RECIPE: recipe_text(step), **content.texts}, {}
         with _naming_the_run(run):
-            texts = {RECIPE: recipe_text(step), **content.texts}
             if content.record.state == "done":
-                self._write_model(content, run)
+                tags = self._write_model(content, run)
                 try:
                     texts[PREDICTIONS] = self._predictions(content)
                 except BadInput as error:
@@ -70,8 +72,8 @@ class RunArtifacts:
             for name, text in texts.items():
                 if text:
                     self._client.log_text(run.info.run_id, _printable(text), name)
-        if wrong is None:
-            self._client.set_tag(run.info.run_id, ARTIFACTS_TAG, mark)
+        tags |= {ARTIFACTS_TAG: mark} if wrong is None else {}
+        self._client.log_batch(run.info.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
         return wrong
 
     def _predictions(self, content: StepContent) -> str:
@@ -82,21 +84,26 @@ class RunArtifacts:
             return ""
         return predictions_csv(self._store, step_id, protocol=protocol, manifest=manifest)
 
-    def _write_model(self, content: StepContent, run: Run) -> None:
-        """Write the weights with what MLflow needs to open them; nothing if the store no longer has the weights."""
+    def _write_model(self, content: StepContent, run: Run) -> dict[str, str]:
+        """Write the weights with what MLflow needs to open them. Returns the tag that says so.
+
+        Nothing if the store no longer has the weights.
+        """
         step_id, run_id = content.record.step_id, run.info.run_id
         try:
             weights = self._store.weights(step_id)
             weights.stat()
         except FileNotFoundError:
-            return
+            return {}
         if not _linked(weights, run):
             self._client.log_artifact(run_id, str(weights), MODEL)
         identity = json.dumps(self._store.identity(step_id), indent=1)
         self._client.log_text(run_id, identity, f"{MODEL}/recipe.json")
         manifest = self._manifest(content.record.data_name, content.data_sha256)
         classes = () if manifest is None else manifest.classes
-        self._client.log_text(run_id, _mlmodel(run_id, step_id, classes), f"{MODEL}/MLmodel")
+        model = _mlflow_model(run_id, step_id, classes)
+        self._client.log_text(run_id, model.to_yaml(), f"{MODEL}/MLmodel")
+        return {MODELS_TAG: json.dumps([model.get_tags_dict()])}
 
     def _read_manifest(self, data_name: str, sha256: str) -> Manifest | None:
         with contextlib.suppress(FileNotFoundError):
@@ -117,13 +124,12 @@ def recipe_text(step: Step) -> str:
     return head + yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
 
 
-def _mlmodel(run_id: str, step_id: str, classes: tuple[str, ...]) -> str:
+def _mlflow_model(run_id: str, step_id: str, classes: tuple[str, ...]) -> Model:
     """MLflow's own description of a model. Without an input schema, since the model takes paths and frames alike."""
     signature = ModelSignature(outputs=Schema([ColSpec("double", name) for name in classes])) if classes else None
     model = Model(artifact_path=MODEL, run_id=run_id, signature=signature, metadata={"step_id": step_id})
     add_to_model(model, loader_module=LOADER, data=WEIGHTS)
-    text: str = model.to_yaml()
-    return text
+    return model
 
 
 def _linked(weights: Path, run: Run) -> bool:

@@ -17,8 +17,12 @@ OLD_VIEWS = ("by-kd-level",)
 """Views of earlier versions, which `reskd publish` removes."""
 
 PARAMS = ("kd.level", "model.resolution", "model.name", "teacher.model.resolution", "teacher.model.name")
-WIDTHS = {"attributes.`Run Name`": 260, "runDateAndNestInfo": 140, "tags.`reskd.reason`": 500}
+RUN_NAME, CREATED = "attributes.`Run Name`", "runDateAndNestInfo"
+WIDTHS = {RUN_NAME: 260, CREATED: 140, "tags.`reskd.reason`": 500}
 """Column widths in pixels. MLflow's default widths cut the seed off a run's name."""
+GROUP_WIDTH = 430
+"""Of the column with a group's name, which is its row and its kind."""
+METRIC_WIDTH = 130
 KIND = "reskd.kind"
 STUDENTS = f"tags.`{KIND}` != 'teacher' AND tags.`{KIND}` != 'report'"
 """MLflow filter for students and baselines."""
@@ -45,7 +49,12 @@ def view_tags(sweep: Sweep) -> dict[str, str]:
     table = _table(metrics, order=accuracy)
     views = {
         RESULTS: {**table, **curves},
-        BY_ROW: {**table, **curves, "searchFilter": TRAININGS, "groupBy": _grouped_by(KIND, ROW)},
+        BY_ROW: {
+            **_table(metrics, order=accuracy, are_groups=True),
+            **curves,
+            "searchFilter": TRAININGS,
+            "groupBy": _grouped_by(ROW, KIND),
+        },
         CURVES: {**table, **curves, "searchFilter": TRAININGS},
         COST: {**table, **cost, "searchFilter": STUDENTS},
         FAILURES: {
@@ -61,18 +70,22 @@ def _saved(name: str, state: dict[str, Any]) -> str:
     return json.dumps({"name": name, "createdAt": 0, "updatedAt": 0, "state": json.dumps(state)})
 
 
-def _table(metrics: list[str], *, order: str, tags: list[str] | None = None) -> dict[str, Any]:
+def _table(
+    metrics: list[str], *, order: str, tags: list[str] | None = None, are_groups: bool = False
+) -> dict[str, Any]:
     """The columns: tags, metrics, then the parameters that differ between recipes. Runs are sorted by accuracy."""
     columns = [f"tags.`{name}`" for name in tags or []]
     columns += [*(f"metrics.`{name}`" for name in metrics), *(f"params.`{name}`" for name in PARAMS)]
+    groups = {RUN_NAME: GROUP_WIDTH} if are_groups else {}
     return {
         "orderByKey": f"metrics.`{order}`",
         "orderByAsc": not quantity_of(order).higher_is_better,
         "selectedColumns": columns,
-        "columnOrder": ["attributes.`Run Name`", "runDateAndNestInfo", *columns],
+        "columnOrder": [RUN_NAME, *columns, CREATED] if are_groups else [RUN_NAME, CREATED, *columns],
         "columnWidths": {
             **WIDTHS,
-            "tags.`reskd.reason`": 500,
+            **groups,
+            **{f"metrics.`{name}`": METRIC_WIDTH for name in metrics},
             **{f"params.`{name}`": 40 + 6 * len(name) for name in PARAMS},
         },
     }
@@ -90,6 +103,7 @@ def _charts(title: str, charts: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "compareRunCharts": [{"uuid": f"{title}-{number}", **own, **chart} for number, chart in enumerate(charts)],
         "compareRunSections": [{**section, "isGenerated": False}],
+        "isAccordionReordered": True,  # else the sections are sorted by their names
         "runsHiddenMode": ALL_RUNS,
     }
 

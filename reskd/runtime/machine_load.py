@@ -47,26 +47,23 @@ class MachineLoad:
     def _memory(self) -> dict[str, float]:
         with contextlib.suppress(OSError, ValueError, LookupError):
             text = (self._proc / "meminfo").read_text(encoding="utf-8")
-            kilobytes = {
-                name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in text.splitlines())
-            }
-            return _usage(
-                "system_memory", kilobytes["MemTotal"] - kilobytes["MemAvailable"], kilobytes["MemTotal"], 1024
-            )
+            lines = (line.partition(":") for line in text.splitlines())
+            kilobytes = {name: int(rest.split()[0]) for name, _, rest in lines}
+            total = kilobytes["MemTotal"]
+            return _usage("system_memory", total - kilobytes["MemAvailable"], total, unit=1024)
         return {}
 
     def _gpu(self) -> dict[str, float]:
         if self._device.type != "cuda":
             return {}
         free, total = torch.cuda.mem_get_info(self._device)
-        found = _usage("gpu_0_memory", total - free, total, 1)
-        with contextlib.suppress(
-            Exception
-        ):  # without pynvml, or where the driver does not tell, as for a part of a GPU
+        found = _usage("gpu_0_memory", total - free, total, unit=1)
+        # It needs pynvml, and a driver that tells, which is not so for a part of a GPU.
+        with contextlib.suppress(Exception):
             found["gpu_0_utilization_percentage"] = float(torch.cuda.utilization(self._device))
         return found
 
 
-def _usage(name: str, used: int, total: int, unit: int) -> dict[str, float]:
+def _usage(name: str, used: int, total: int, *, unit: int) -> dict[str, float]:
     """Used memory in MB and as a share of the total. Both are given in units of ``unit`` bytes."""
     return {f"{name}_usage_megabytes": used * unit / MEGABYTE, f"{name}_usage_percentage": 100 * used / total}

@@ -93,6 +93,10 @@ def test_a_server_gets_the_same_records_report_and_models_as_the_store_has(serve
     assert {"report.md", "table5.csv", "over-http.yaml"} <= held
     weights = client.download_artifacts(run_of(publisher, teacher).info.run_id, "model/weights.pt", str(tmp_path))
     assert Path(weights).read_bytes() == stored.store.weights(teacher).read_bytes()
+    for step_id in (teacher, stored.id_of("baseline", 1)):
+        folder = Path(client.download_artifacts(run_of(publisher, step_id).info.run_id, "", str(tmp_path)))
+        files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+        assert files >= {"recipe.yaml", "predictions.csv", "model/MLmodel", "model/weights.pt", "model/recipe.json"}
     assert publisher.experiment_url.startswith(f"{server.uri}/#/experiments/")
     records = publisher.records()
     url = records[stored.id_of("baseline", 1)].url

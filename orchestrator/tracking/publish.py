@@ -106,7 +106,7 @@ class Publisher:
             wrong += [found] if found else []
             self._published[step_id] = content
         if wrong:
-            text = "%s; %d runs in MLflow lack their predictions, `reskd publish` tries again"
+            text = "%s; %d runs in MLflow lack files for such a reason, `reskd publish` tries again"
             logger.warning(text, wrong[0], len(wrong))
 
     @property

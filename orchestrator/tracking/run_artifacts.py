@@ -64,8 +64,8 @@ class RunArtifacts:
         texts, tags = {RECIPE: recipe_text(step), **content.texts}, {}
         with _naming_the_run(run):
             if content.record.state == "done":
-                tags = self._write_model(content, run)
                 try:
+                    tags = self._write_model(content, run)
                     texts[PREDICTIONS] = self._predictions(content)
                 except BadInput as error:
                     wrong = str(error)

@@ -36,6 +36,7 @@ MANIFEST = Manifest(
     train=(Clip("train/a.mp4", 1, "aa", (0,)),),
     val=(Clip("val/b.mp4", 1, "bb", (0,)), Clip("val/c, d.mp4", 1, "cc", (1,)), Clip("val/bad.mp4", 1, "dd", (0,))),
 )
+"""Of the sweep's data. It is in no store unless a test writes it."""
 MANIFEST_SHA256 = MANIFEST.sha256
 ARRAYS = {
     "logits": np.log(np.array([[0.75, 0.25], [0.9, 0.1]], dtype=np.float32)),
@@ -132,5 +133,4 @@ class StoredSweep:
             "packed": self.packed,
             "skipped": ["val/bad.mp4"],
         }
-        self.store.write_manifest(MANIFEST)
         self.store.write_evaluation(step_id, protocol, record, ARRAYS)

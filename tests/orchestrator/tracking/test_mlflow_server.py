@@ -19,7 +19,7 @@ from orchestrator.tables.latex_html import table_html
 from orchestrator.tables.write_files import write_report
 from tests.support.mlflow_runs import publisher_of, run_of
 from tests.support.ports import free_port
-from tests.support.stored_sweep import StoredSweep
+from tests.support.stored_sweep import MANIFEST, StoredSweep
 from tests.support.stored_tables import finish_all, table_of
 
 pytestmark = pytest.mark.server
@@ -75,6 +75,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def test_a_server_gets_the_same_records_report_and_models_as_the_store_has(server: Server, tmp_path: Path) -> None:
     stored = StoredSweep(tmp_path, name="over-http")
+    stored.store.write_manifest(MANIFEST)
     finish_all(stored)
     teacher = stored.teacher_of("pixel-level MSE", 0)
     stored.finish(teacher, 0.99)

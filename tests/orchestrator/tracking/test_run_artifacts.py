@@ -25,7 +25,7 @@ from orchestrator.tracking.saved_views import OLD_VIEWS, view_tag
 from reskd.evaluation.metrics import top_k
 from tests.support.command_line import call
 from tests.support.mlflow_runs import client_of, publisher_of, run_of
-from tests.support.stored_sweep import StoredSweep
+from tests.support.stored_sweep import MANIFEST, StoredSweep
 from tests.support.trained_sweep import copy_of
 
 WHOLE = {"recipe.yaml", "predictions.csv", "model/MLmodel", "model/recipe.json", "model/weights.pt"}
@@ -57,6 +57,12 @@ def files_of(publisher: Publisher, step_id: str) -> dict[str, Path]:
 
 def one_of(trained: Prepared, row: str) -> str:
     return next(step.id for step in trained.steps.values() if (row, 0) in step.cells)
+
+
+def stored_with_manifest(folder: Path) -> StoredSweep:
+    stored = StoredSweep(folder, seeds=(0,))
+    stored.store.write_manifest(MANIFEST)
+    return stored
 
 
 def test_every_run_has_recipe_model_and_predictions_teachers_too(trained: Prepared, publisher: Publisher) -> None:
@@ -177,7 +183,7 @@ def test_a_model_on_another_disk_is_a_copy(trained: Prepared, tmp_path: Path, mo
 
 
 def test_a_step_that_is_not_done_has_what_there_is_and_the_rest_once_it_is(tmp_path: Path) -> None:
-    stored = StoredSweep(tmp_path, seeds=(0,))
+    stored = stored_with_manifest(tmp_path)
     step_id = stored.id_of("baseline", 0)
     stored.start(step_id)
     stored.fail(step_id)
@@ -193,7 +199,7 @@ def test_a_step_that_is_not_done_has_what_there_is_and_the_rest_once_it_is(tmp_p
 def test_what_the_store_lost_is_named_and_written_once_it_is_back(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stored = StoredSweep(tmp_path, seeds=(0,))
+    stored = stored_with_manifest(tmp_path)
     damaged, bare = stored.id_of("baseline", 0), stored.id_of("clip-level KL", 0)
     for step_id in (damaged, bare):
         stored.finish(step_id, 0.5)
@@ -228,7 +234,7 @@ def test_the_registry_says_which_row_and_how_it_was_chosen(trained: Prepared, pu
 
 
 def test_a_store_of_files_that_is_away_delays_no_metrics(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    stored = StoredSweep(tmp_path, seeds=(0,))
+    stored = stored_with_manifest(tmp_path)
     first, second = stored.id_of("baseline", 0), stored.id_of("clip-level KL", 0)
     publisher = publisher_of(stored)
     stored.store.artifacts.write_text("a file where a folder should be")

@@ -76,15 +76,14 @@ def _table(
     """The columns: tags, metrics, then the parameters that differ between recipes. Runs are sorted by accuracy."""
     columns = [f"tags.`{name}`" for name in tags or []]
     columns += [*(f"metrics.`{name}`" for name in metrics), *(f"params.`{name}`" for name in PARAMS)]
-    groups = {RUN_NAME: GROUP_WIDTH} if are_groups else {}
     return {
         "orderByKey": f"metrics.`{order}`",
         "orderByAsc": not quantity_of(order).higher_is_better,
         "selectedColumns": columns,
-        "columnOrder": [RUN_NAME, *columns, CREATED] if are_groups else [RUN_NAME, CREATED, *columns],
+        "columnOrder": [RUN_NAME, CREATED, *columns],
         "columnWidths": {
             **WIDTHS,
-            **groups,
+            **({RUN_NAME: GROUP_WIDTH} if are_groups else {}),
             **{f"metrics.`{name}`": METRIC_WIDTH for name in metrics},
             **{f"params.`{name}`": 40 + 6 * len(name) for name in PARAMS},
         },

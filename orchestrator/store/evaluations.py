@@ -56,17 +56,7 @@ def stored_judgement(store: Store, step_id: str, *, protocol: str | None = None)
             f"step {step_id} was not evaluated by {name!r}, only by {', '.join(known) or 'nothing'}; "
             "name one of these, or use `reskd eval` first"
         )
-    try:
-        arrays = store.logits(step_id, name)
-        logits, targets, indices = arrays["logits"], arrays["targets"], arrays["indices"]
-    except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
-        # Only what is damaged or gone may be removed, not what this user or this machine cannot read at present.
-        is_away = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
-        way_out = (
-            "try again, or let its owner open it" if is_away else f"remove it and {name}.json, then `reskd eval` again"
-        )
-        path = f"{store.place(step_id)}/eval/{name}.npz"
-        raise BadInput(f"{path}: cannot be read ({error}); {way_out}") from error
+    logits, targets, indices = stored_arrays(store, step_id, name)
     identity = store.identity(step_id) or {}
     return StoredJudgement(
         step_id=step_id,
@@ -77,3 +67,18 @@ def stored_judgement(store: Store, step_id: str, *, protocol: str | None = None)
         targets=targets,
         indices=indices,
     )
+
+
+def stored_arrays(store: Store, step_id: str, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(logits, targets, indices) of an evaluation, as in `StoredJudgement`. Raises BadInput if they cannot be read."""
+    try:
+        arrays = store.logits(step_id, name)
+        return arrays["logits"], arrays["targets"], arrays["indices"]
+    except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
+        # Only what is damaged or gone may be removed, not what this user or this machine cannot read at present.
+        is_away = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+        way_out = (
+            "try again, or let its owner open it" if is_away else f"remove it and {name}.json, then `reskd eval` again"
+        )
+        path = f"{store.place(step_id)}/eval/{name}.npz"
+        raise BadInput(f"{path}: cannot be read ({error}); {way_out}") from error

@@ -9,18 +9,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from orchestrator.spec.columns import read_costs
-from orchestrator.spec.steps import Step, name_and_seed
+from orchestrator.spec.steps import Step, name_and_seed, name_of
 from orchestrator.store.store import Store
 from reskd.files import Json
 
 State = Literal["done", "failed", "pruned", "running", "interrupted"]
 
 TIMES = tuple(f"perf/{what}_ms" for what in ("data_wait", "teacher", "student", "all_reduce"))
-EPOCH_METRICS = ("train/", "val/", "perf/clips_per_s", *TIMES)
+EPOCH_METRICS = ("train/", "val/", "system/", "perf/clips_per_s", *TIMES)
 """Prefixes of the epoch metrics that are published. The store keeps all metrics."""
 
 NOTE_TAG = "mlflow.note.content"
 """MLflow's own tag of a run's description."""
+ROW = "row"
+"""Tag and parameter of a run. The tag follows a sweep file in which rows change; parameters cannot."""
 WHY = "\n\nnot finished: "
 """Separates, in a run's description, the step's words from the reason why it failed or was stopped early."""
 
@@ -187,6 +189,7 @@ def _tags(step: Step, record: StepRecord, facts: Json, *, steps: Mapping[str, St
         "pruned": "true" if record.state == "pruned" else None,
     }
     own = {f"reskd.{name}": str(value) for name, value in tags.items() if value is not None}
+    own[ROW] = rows_of(step)
     why = f"{WHY}{record.note}" if record.note else ""
     if record.trace:
         why += f"\n\n```\n{record.trace}\n```"
@@ -194,6 +197,11 @@ def _tags(step: Step, record: StepRecord, facts: Json, *, steps: Mapping[str, St
     if waiting:
         why += f"\n\nwaiting for it: {'; '.join(waiting)}"
     return own | {NOTE_TAG: f"{kind} {words_for(step, steps)}{why}"}
+
+
+def rows_of(step: Step) -> str:
+    """The rows that show a step, such as `pixel-level MSE; 24 px`; of a teacher without a row its name."""
+    return "; ".join(dict.fromkeys(row for row, _ in step.cells)) or name_of(step)
 
 
 def words_for(step: Step, steps: Mapping[str, Step]) -> str:
@@ -261,14 +269,17 @@ def _kind(step: Step, steps: Mapping[str, Step]) -> str:
 
 
 def _params(step: Step, *, steps: Mapping[str, Step]) -> dict[str, str]:
-    """The step's identity by dotted key; the teacher's keys begin with `teacher.`. These values never change in a
-    run."""
+    """Row, seed, and the step's identity by dotted key; the teacher's keys begin with `teacher.`.
+
+    MLflow never changes these values in a run.
+    """
     teacher = steps.get(step.teacher_id or "")
     # Without distillation, no KD field is in the identity. The level `none` lets MLflow group runs by level.
     payload = {"kd": {"level": "none"}, **step.payload}
     if teacher is not None:
         payload["teacher"] = dict(teacher.payload)
-    return {key: value for key, value in _flat(payload) if not key.endswith("manifest_sha256")}
+    own = {ROW: rows_of(step)} | ({} if step.recipe.is_imported else {"seed": str(step.recipe.seed)})
+    return own | {key: value for key, value in _flat(payload) if not key.endswith("manifest_sha256")}
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -16,6 +16,8 @@ MetricRow = tuple[str, float, int, int]
 EPOCH_TAG = "reskd.epoch"
 """Epochs whose metrics are in the run; written in the same transaction as the metrics."""
 COMPLETE_TAG = "reskd.complete"
+ARTIFACTS_TAG = "reskd.artifacts"
+"""Says which content's files the run has; written after them."""
 METRICS_PER_CALL = 500
 
 
@@ -52,7 +54,8 @@ def changed_tags(content: StepContent, held: Mapping[str, str]) -> dict[str, str
 
 def dropped_tags(content: StepContent, held: Mapping[str, str]) -> list[str]:
     """Our tags that are no longer valid, such as the reason of a failure before a resume."""
-    return [key for key in held if key.startswith("reskd.") and key not in content.tags and key != EPOCH_TAG]
+    kept = {*content.tags, EPOCH_TAG, ARTIFACTS_TAG}
+    return [key for key in held if key.startswith("reskd.") and key not in kept]
 
 
 def unlike_store(published: Mapping[str, StepRecord], stored: Mapping[str, StepRecord]) -> Iterator[str]:

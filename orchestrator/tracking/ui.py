@@ -14,8 +14,8 @@ from rich.console import Console
 
 from orchestrator.store.store import Store
 from orchestrator.tracking.database import check_uri, uri_of
-from orchestrator.tracking.publish import published_sweeps
 from orchestrator.tracking.settings import OF_MLFLOW
+from orchestrator.tracking.sweep_experiment import published_sweeps
 from orchestrator.tracking.urls import WORKFLOW, runs_page
 from reskd.errors import BadInput
 

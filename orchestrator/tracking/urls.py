@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.tracking.saved_views import BY_LEVEL, COST, FAILURES, RESULTS
+from orchestrator.tracking.saved_views import BY_ROW, COST, CURVES, FAILURES, RESULTS
 
 QUESTION_TAG = "reskd.question"
 """Tag that every sweep's experiment has, and no other experiment."""
@@ -12,7 +12,7 @@ WORKFLOW = "workflowType=machine_learning"
 
 def runs_page(experiment_id: str, *, base: str = "", view: str = RESULTS) -> str:
     """Address of an experiment's runs in a saved view. `base`: the server's address."""
-    mode = "&compareRunsMode=CHART" if view == COST else ""
+    mode = "&compareRunsMode=CHART" if view in (CURVES, COST) else ""
     return f"{base}/#/experiments/{experiment_id}/runs?viewStateShareKey={view}{mode}&{WORKFLOW}"
 
 
@@ -29,6 +29,12 @@ MODELS_PAGE = f"#/models?{WORKFLOW}"
 
 def note_links(experiment_id: str) -> dict[str, str]:
     """Links in the experiment's description: words -> address, relative to MLflow's own."""
-    views = {"results": RESULTS, "by distillation level": BY_LEVEL, "accuracy against cost": COST, "failures": FAILURES}
+    views = {
+        "results": RESULTS,
+        "by row": BY_ROW,
+        "learning curves": CURVES,
+        "accuracy against cost": COST,
+        "failures": FAILURES,
+    }
     pages = {words: runs_page(experiment_id, view=view).lstrip("/") for words, view in views.items()}
     return pages | {"teachers and best students": MODELS_PAGE}

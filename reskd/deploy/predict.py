@@ -87,7 +87,7 @@ def predict(
             batch = paths[first : first + batch_size]
             clips = list(pool.map(partial(read_clip, card=card), batch))
             whole = [clip for clip in clips if isinstance(clip, Tensor)]
-            answers = iter(_softmax(logits(torch.stack(whole)))) if whole else iter(())
+            answers = iter(softmax(logits(torch.stack(whole)))) if whole else iter(())
             for path, clip in zip(batch, clips, strict=True):
                 if isinstance(clip, Tensor):
                     yield Prediction(path, next(answers))
@@ -107,21 +107,36 @@ def _videos_below(folder: Path) -> Iterator[Path]:
 
 def read_clip(path: Path, *, card: Card) -> Tensor | str:
     """The clip as uint8 (T, 3, S, S), prepared as in validation; or the reason why it cannot be read."""
-    spec = DataSpec(
-        num_frames=card.num_frames, short_side=card.short_side, resample=card.resample, crop_size=card.crop_size
-    )
-    stretch = card.short_videos == "stretch"
-    choose = partial(eval_indices, num_frames=card.num_frames, stride=card.stride, stretch=stretch)
     try:
-        frames = read_frames(path, choose, backend=card.decode)
+        frames = read_frames(path, partial(_chosen, card=card), backend=card.decode)
     except DecodeError as error:
         return error.reason
     except OSError as error:
         return reason_of(error)
-    return test_crop(torch.from_numpy(frames).permute(0, 3, 1, 2), spec=spec)
+    return _cropped(frames, card=card)
 
 
-def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+def clip_of(frames: NDArray[np.uint8], *, card: Card) -> Tensor:
+    """The clip as uint8 (T, 3, S, S), prepared as in validation, of all RGB frames of a video, uint8 (N, H, W, 3)."""
+    return _cropped(frames[_chosen(len(frames), card=card)], card=card)
+
+
+def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(N, K) -> class probabilities (N, K)."""
     exponents = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     probabilities: NDArray[np.float64] = exponents / exponents.sum(axis=1, keepdims=True)
     return probabilities
+
+
+def _chosen(num_total: int, *, card: Card) -> list[int]:
+    """The frames of a clip, by number."""
+    stretch = card.short_videos == "stretch"
+    return eval_indices(num_total, num_frames=card.num_frames, stride=card.stride, stretch=stretch)
+
+
+def _cropped(frames: NDArray[np.uint8], *, card: Card) -> Tensor:
+    """uint8 (T, H, W, 3) -> uint8 (T, 3, S, S)."""
+    spec = DataSpec(
+        num_frames=card.num_frames, short_side=card.short_side, resample=card.resample, crop_size=card.crop_size
+    )
+    return test_crop(torch.from_numpy(frames).permute(0, 3, 1, 2), spec=spec)

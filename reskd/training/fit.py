@@ -29,6 +29,7 @@ from reskd.protocol import Protocol
 from reskd.recipe import Recipe
 from reskd.runtime.determinism import deterministic
 from reskd.runtime.execution import Execution
+from reskd.runtime.machine_load import MachineLoad
 from reskd.runtime.precision import dtype_of, tf32
 from reskd.runtime.workers import Workers
 from reskd.training.cohort import Cohort
@@ -190,6 +191,7 @@ class _Run:
         self.judge = Judge(
             self.val_set, cohort=self.cohort, workers=workers, damage=self.damage, loader_workers=loader_workers
         )
+        self.machine = MachineLoad(workers.device)
         self.spent_s = dict.fromkeys(self.specs, (0.0, 0.0))
         """Step id -> (wall seconds of the jobs while the member was in them, its equal share of device seconds)."""
 
@@ -285,8 +287,9 @@ class _Run:
             self.loader.prepare(epoch + 1)  # decodes during the validation
         self.damage.share("train", found)
         train_s = time.perf_counter() - started
+        system = self.machine.sample()
         metrics = {
-            member.step_id: sums.perf(member, train_s, num_steps=self.steps_per_epoch) | sums.losses(member)
+            member.step_id: sums.perf(member, train_s, num_steps=self.steps_per_epoch) | system | sums.losses(member)
             for member in members
             if member.failure is None
         }

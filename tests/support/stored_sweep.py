@@ -11,6 +11,7 @@ import numpy as np
 from orchestrator.spec.steps import Step, build_steps
 from orchestrator.spec.sweep import Sweep, load
 from orchestrator.store.store import Store
+from reskd.data.manifest import Clip, Manifest
 
 SWEEP = """
 question: Which level helps?
@@ -29,7 +30,20 @@ tables:
   table5: {title: Level of distillation, rows: row, columns: [test/top1, GMACs, clips/s], delta_to: baseline,
            published: table5, plot: accuracy_vs_gmacs}
 """
-MANIFEST_SHA256 = "ab" * 32
+MANIFEST = Manifest(
+    "demo",
+    ("left", "right"),
+    train=(Clip("train/a.mp4", 1, "aa", (0,)),),
+    val=(Clip("val/b.mp4", 1, "bb", (0,)), Clip("val/c, d.mp4", 1, "cc", (1,)), Clip("val/bad.mp4", 1, "dd", (0,))),
+)
+"""Of the sweep's data. It is in no store unless a test writes it."""
+MANIFEST_SHA256 = MANIFEST.sha256
+ARRAYS = {
+    "logits": np.log(np.array([[0.75, 0.25], [0.9, 0.1]], dtype=np.float32)),
+    "targets": np.eye(2, dtype=bool),
+    "indices": np.arange(2),
+}
+"""Of each evaluation: the second clip is taken for the first class."""
 STARTED_MS = 1_700_000_000_000
 PROTOCOL = "val-f4-v1x1"
 
@@ -119,4 +133,4 @@ class StoredSweep:
             "packed": self.packed,
             "skipped": ["val/bad.mp4"],
         }
-        self.store.write_evaluation(step_id, protocol, record, {"logits": np.zeros((1, 2))})
+        self.store.write_evaluation(step_id, protocol, record, ARRAYS)

@@ -19,7 +19,7 @@ from orchestrator.tables.latex_html import table_html
 from orchestrator.tables.write_files import write_report
 from tests.support.mlflow_runs import publisher_of, run_of
 from tests.support.ports import free_port
-from tests.support.stored_sweep import StoredSweep
+from tests.support.stored_sweep import MANIFEST, StoredSweep
 from tests.support.stored_tables import finish_all, table_of
 
 pytestmark = pytest.mark.server
@@ -75,6 +75,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def test_a_server_gets_the_same_records_report_and_models_as_the_store_has(server: Server, tmp_path: Path) -> None:
     stored = StoredSweep(tmp_path, name="over-http")
+    stored.store.write_manifest(MANIFEST)
     finish_all(stored)
     teacher = stored.teacher_of("pixel-level MSE", 0)
     stored.finish(teacher, 0.99)
@@ -93,6 +94,10 @@ def test_a_server_gets_the_same_records_report_and_models_as_the_store_has(serve
     assert {"report.md", "table5.csv", "over-http.yaml"} <= held
     weights = client.download_artifacts(run_of(publisher, teacher).info.run_id, "model/weights.pt", str(tmp_path))
     assert Path(weights).read_bytes() == stored.store.weights(teacher).read_bytes()
+    for step_id in (teacher, stored.id_of("baseline", 1)):
+        folder = Path(client.download_artifacts(run_of(publisher, step_id).info.run_id, "", str(tmp_path)))
+        files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+        assert files >= {"recipe.yaml", "predictions.csv", "model/MLmodel", "model/weights.pt", "model/recipe.json"}
     assert publisher.experiment_url.startswith(f"{server.uri}/#/experiments/")
     records = publisher.records()
     url = records[stored.id_of("baseline", 1)].url

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from orchestrator.store.step_record import records_from_store
 from orchestrator.tracking.publish import Publisher
 from orchestrator.tracking.registry import choose_models
-from orchestrator.tracking.saved_views import BY_LEVEL, COST, view_tag
-from tests.support.mlflow_runs import publisher_of
+from orchestrator.tracking.saved_views import BY_ROW, COST, CURVES, RESULTS, view_tag
+from tests.support.mlflow_runs import publisher_of, run_of
 from tests.support.stored_sweep import SWEEP, StoredSweep
 
 # A second resolution, so that "best" is asked for each network and resolution.
@@ -88,16 +91,60 @@ def test_registering_again_adds_nothing_and_a_better_row_takes_the_alias(stored:
     assert now.tags["reskd.step_id"] == stored.id_of("32 px clip", 0)
 
 
-@pytest.mark.parametrize("view", [BY_LEVEL, COST])
-def test_the_views_filter_finds_students_and_baselines_and_every_axis_is_a_field_of_theirs(
-    stored: StoredSweep, publisher: Publisher, view: str
-):
+def state_of(publisher: Publisher, view: str) -> dict[str, Any]:
     client = MlflowClient(tracking_uri=publisher.tracking_uri)
     tags = client.get_experiment(publisher.experiment_id).tags
-    state = json.loads(json.loads(tags[view_tag(view)])["state"])
-    runs = client.search_runs([publisher.experiment_id], state["searchFilter"])
+    state: dict[str, Any] = json.loads(json.loads(tags[view_tag(view)])["state"])
+    return state
+
+
+def runs_in(publisher: Publisher, state: dict[str, Any]) -> list[Run]:
+    client = MlflowClient(tracking_uri=publisher.tracking_uri)
+    return list(client.search_runs([publisher.experiment_id], state["searchFilter"]))
+
+
+def test_the_view_of_cost_has_students_and_baselines_and_every_axis_is_a_field_of_theirs(
+    stored: StoredSweep, publisher: Publisher
+):
+    state = state_of(publisher, COST)
+    runs = runs_in(publisher, state)
     assert {run.data.tags["reskd.kind"] for run in runs} == {"student", "baseline"}
     fields = {key for run in runs for key in (*run.data.params, *run.data.metrics)}
-    axes = [chart[axis]["key"] for chart in state.get("compareRunCharts", []) for axis in ("xaxis", "yaxis")]
-    assert set(axes) <= fields
-    assert {run.data.params["kd.level"] for run in runs} == {"none", "clip", "pixel"}  # what the runs are grouped by
+    axes = [chart[axis]["key"] for chart in state["compareRunCharts"] for axis in ("xaxis", "yaxis")]
+    assert {"model.resolution", "test/top1"} <= set(axes) <= fields
+
+
+def test_the_view_by_row_has_one_recipe_in_each_group_and_teachers_apart(stored: StoredSweep, publisher: Publisher):
+    state = state_of(publisher, BY_ROW)
+    groups = defaultdict(list)
+    for run in runs_in(publisher, state):
+        groups[tuple(run.data.tags[key["groupByData"]] for key in state["groupBy"]["groupByKeys"])].append(run)
+    expected = {(row, "baseline" if row == "baseline" else "student"): 3 for row in TOP1}
+    expected["teacher tsn_mini18 at 64 px", "teacher"] = 3
+    expected["32 px clip", "student"] = len(groups["32 px clip", "student"])  # a test above finishes one more
+    assert {group: len(runs) for group, runs in groups.items()} == expected
+    for runs in groups.values():
+        assert len({(run.data.params["model.resolution"], run.data.params["kd.level"]) for run in runs}) == 1
+        assert len({run.data.params["seed"] for run in runs}) == len(runs)
+
+
+@pytest.mark.parametrize("view", [RESULTS, BY_ROW, CURVES])
+def test_charts_begin_with_the_validation_of_the_sweeps_metric_and_the_loss(publisher: Publisher, view: str):
+    state = state_of(publisher, view)
+    first = [chart["metricKey"] for chart in state["compareRunCharts"]]
+    assert first[:2] == ["val/top1", "train/loss"]
+    (section,) = state["compareRunSections"]
+    assert {chart["metricSectionId"] for chart in state["compareRunCharts"]} == {section["uuid"]}
+
+
+def test_a_row_that_gets_another_name_is_another_group_at_once(tmp_path: Path):
+    first = StoredSweep(tmp_path, seeds=(0,))
+    step_id = first.id_of("pixel-level MSE", 0)
+    first.finish(step_id, 0.5)
+    assert publisher_of(first).publish()
+    text = SWEEP.replace("{row: pixel-level MSE,", "{row: ResKD,").replace(
+        "    - {row: clip", "    - {row: again, kd.level: pixel}\n    - {row: clip"
+    )
+    publisher = publisher_of(StoredSweep(tmp_path, seeds=(0,), text=text))
+    assert publisher.publish()
+    assert run_of(publisher, step_id).data.tags["row"] == "again; ResKD"

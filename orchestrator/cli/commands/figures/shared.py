@@ -73,7 +73,7 @@ def write_figures(home: Store, out: Path | None, name: str, write: Callable[[Pat
 def tell_step_figures(
     home: Store, networks: Sequence[Network], paths: Sequence[Path], tracking_uri: str | None
 ) -> None:
-    from orchestrator.tracking.publish import log_step_figures
+    from orchestrator.tracking.report_run import log_step_figures
 
     for path in paths:
         console.print(str(path), markup=False, soft_wrap=True)

@@ -25,7 +25,7 @@ def rm(
     store: StoreFolder = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Delete steps from the store, after asking. Their runs in MLflow stay."""
+    """Delete steps from the store, after asking. Their runs in MLflow stay, with their models."""
 
     if bool(step) == bool(unused):
         raise BadInput("rm: give step ids, or --unused and a sweep file")

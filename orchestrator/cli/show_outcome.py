@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from orchestrator.cli.words import MAX_SHOWN_ERRORS, duration, step_line
+from orchestrator.cli.words import MAX_SHOWN_ERRORS, step_line
 from orchestrator.experiment.bound_sweep import Prepared
 from orchestrator.plan.job import Job
-from orchestrator.run.board import clock, label
+from orchestrator.run.display.words import clock, duration, label
 from orchestrator.spec.steps import name_and_seed, name_of
 
 if TYPE_CHECKING:

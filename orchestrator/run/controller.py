@@ -18,11 +18,15 @@ from rich.console import Console
 from orchestrator.experiment.bound_sweep import Prepared, check_before_start
 from orchestrator.experiment.one_schedule import in_one_schedule
 from orchestrator.plan.job import Job
-from orchestrator.run.board import Board, show_look
+from orchestrator.plan.plan import Plan
 from orchestrator.run.cluster_check import check_on_worker
+from orchestrator.run.display.board import shown
+from orchestrator.run.display.recorder import Recorder, recorded
+from orchestrator.run.display.words import show_look
 from orchestrator.run.job_graph import Capacity
 from orchestrator.run.lanes.job_config import job_config
 from orchestrator.run.launch import declared_capacity, ray_session, run_jobs
+from orchestrator.run.local_logs import new_log
 from orchestrator.run.log_capture import quiet
 from orchestrator.run.ray_address import joins_cluster
 from orchestrator.spec.sweep import recipe_to_dict
@@ -108,14 +112,23 @@ def _run_seeds(
     whole = in_one_schedule(prepared)
     started = time.monotonic()
     with leases() as held:
-        jobs = _take(whole, held, retry_failed=retry_failed)
+        plan = _take(whole, held, retry_failed=retry_failed)
+        jobs = plan.jobs
         given_up: tuple[str, ...] = ()
         interrupted, log = False, None
         try:
             if jobs:
-                log = whole.store.home / "logs" / f"{whole.sweep.name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
+                log = new_log(whole.store, whole.sweep.name)
                 console.print(f"training {_count(jobs)}; Ray's own output goes to {log}", markup=False)
-                given_up, interrupted = _train(whole, jobs, held, publishers, log)
+                recorder = Recorder(
+                    whole,
+                    jobs,
+                    owner=held.owner,
+                    files=[one.sweep.path for one in prepared],
+                    log=log,
+                    num_devices=plan.forecast.num_devices,
+                )
+                given_up, interrupted = _train(whole, jobs, held, publishers, recorder)
         finally:
             held.release()
             _publish(publishers)  # so that no MLflow run stays RUNNING
@@ -129,24 +142,24 @@ def _count(jobs: Sequence[Job]) -> str:
     return f"{num_steps} step{'s' * (num_steps != 1)} in {len(jobs)} job{'s' * (len(jobs) != 1)}"
 
 
-def _take(prepared: Prepared, held: Leases, *, retry_failed: bool) -> tuple[Job, ...]:
+def _take(prepared: Prepared, held: Leases, *, retry_failed: bool) -> Plan:
     """Take leases on all steps that are to be trained, and plan with the leases that were obtained."""
     store = prepared.store
     _take_over(prepared, held)
     while True:
-        jobs = prepared.plan(retry_failed=retry_failed, own=held.owner.id).jobs
-        wanted = {step_id for job in jobs for step_id in job.members}
+        plan = prepared.plan(retry_failed=retry_failed, own=held.owner.id)
+        wanted = {step_id for job in plan.jobs for step_id in job.members}
         store.refuse_closed(wanted)
         if all(held.take(store.lease_path(step_id)) for step_id in wanted):
             break  # else another run was faster; the next plan knows
-    _refuse_too_large(prepared, jobs, declared_capacity(prepared.sweep.resources))
+    _refuse_too_large(prepared, plan.jobs, declared_capacity(prepared.sweep.resources))
     for step_id in wanted:
         step = prepared.steps[step_id]
         store.record_identity(step_id, full_id=step.full_id, payload=step.payload, recipe=recipe_to_dict(step.recipe))
         store.forget_failure(step_id)
     kept = {store.lease_path(step_id) for step_id in wanted}
     held.release(path for path in held.paths() if path not in kept)
-    return jobs
+    return plan
 
 
 def _take_over(prepared: Prepared, held: Leases) -> None:
@@ -180,7 +193,7 @@ def _refuse_too_large(prepared: Prepared, jobs: Sequence[Job], capacity: Capacit
 
 
 def _train(
-    prepared: Prepared, jobs: Sequence[Job], held: Leases, publishers: Sequence[Publisher], log: Path
+    prepared: Prepared, jobs: Sequence[Job], held: Leases, publishers: Sequence[Publisher], recorder: Recorder
 ) -> tuple[tuple[str, ...], bool]:
     """Run the jobs on Ray and publish meanwhile. Returns the steps of failed jobs, and whether the user interrupted."""
     store, resources = prepared.store, prepared.sweep.resources
@@ -200,11 +213,12 @@ def _train(
     }
     try:
         with (
-            quiet(log) as terminal,
+            quiet(Path(recorder.run.log)) as terminal,
+            recorded(recorder),
+            shown(recorder.records, recorder.run.id, terminal),
             ray_session(resources) as capacity,
             _interruptible() as interrupt,  # after Ray, which sets a SIGTERM handler of its own
             _publishing(publishers),
-            Board(jobs, prepared.steps, terminal) as board,
         ):
             _refuse_too_large(prepared, jobs, capacity)
             if joins_cluster():
@@ -215,7 +229,7 @@ def _train(
                 owner_id=held.owner.id,
                 capacity=capacity,
                 configs=configs,
-                on_event=board.update,
+                on_event=recorder.update,
                 should_stop=interrupt.is_set,
             )
     except KeyboardInterrupt:

@@ -13,7 +13,7 @@ import ray
 from ray import tune
 
 from orchestrator.plan.job import Job
-from orchestrator.plan.job_state import Progress
+from orchestrator.run.display.recorder import StateChange
 from orchestrator.run.job_graph import Capacity, GraphSearcher
 from orchestrator.run.lanes.job_config import JobConfig
 from orchestrator.run.lanes.trial import JobTrial
@@ -98,30 +98,22 @@ def ray_session(resources: Resources) -> Iterator[Capacity]:
 
 
 class _Events(tune.Callback):
-    """Turns Tune's events into Progress. The listener is not pickled with Tune's callbacks."""
+    """Turns Tune's events into changes of a job's state. The listener is not pickled with Tune's callbacks."""
 
-    def __init__(self, searcher: GraphSearcher, listener: Callable[[Progress], None]) -> None:
+    def __init__(self, searcher: GraphSearcher, listener: Callable[[StateChange], None]) -> None:
         self._searcher, self._listener = searcher, listener
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        self._listener(Progress(trial.config["job"].id, "running"))
-
-    def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
-        if "epoch" in result:
-            self._listener(
-                Progress(
-                    trial.config["job"].id, "running", result["epoch"], result["num_epochs"], result["clips_per_s"]
-                )
-            )
+        self._listener(StateChange(trial.config["job"].id, "running"))
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         job_id = trial.config["job"].id
-        self._listener(Progress(job_id, self._searcher.states[job_id]))
+        self._listener(StateChange(job_id, self._searcher.states[job_id]))
         for part in self._searcher.parts.get(job_id, ()):
-            self._listener(Progress(part.id, "waiting", new_job=part))
+            self._listener(StateChange(part.id, "waiting", new_job=part))
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         self.on_trial_complete(iteration, trials, trial)
@@ -138,7 +130,7 @@ def run_jobs(
     owner_id: str,
     capacity: Capacity,
     configs: Mapping[str, JobConfig],
-    on_event: Callable[[Progress], None],
+    on_event: Callable[[StateChange], None],
     should_stop: Callable[[], bool],
 ) -> tuple[str, ...]:
     """Run jobs in the order of their dependencies on the connected Ray. Returns the steps of the failed jobs.
@@ -167,7 +159,7 @@ def run_jobs(
     ).fit()
     for job_id, state in searcher.states.items():
         if state == "blocked":
-            on_event(Progress(job_id, state))
+            on_event(StateChange(job_id, state))
     if all(searcher.states[job_id] == "done" for job_id in searcher.jobs):
         shutil.rmtree(store.ray_folder(owner_id), ignore_errors=True)
     failed = (job for job in searcher.jobs.values() if searcher.states[job.id] == "failed")

@@ -12,7 +12,6 @@ from ray import tune
 from orchestrator.run.lanes.job_config import JobConfig
 from orchestrator.run.lanes.lane import Lane, shape_of
 from orchestrator.run.lanes.train_run import open_lane
-from orchestrator.run.lanes.worker import ENDED
 
 logger = logging.getLogger(__name__)
 
@@ -30,14 +29,14 @@ class JobTrial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Wait for the next epoch, or for the job's end.
+        """Wait for the job's end.
 
         A spot machine that goes says nothing against the job, so it is no attempt of it; the store keeps what was done.
         """
         while True:
             assert self._lane is not None
             try:
-                report = self._lane.next_report()
+                self._lane.wait_for_end()
             except ray.train.TrainingFailedError as error:
                 lost = self._machines - _living_machines()
                 if not lost:
@@ -47,7 +46,7 @@ class JobTrial(tune.Trainable):
                 )
                 self._begin(self._job)
                 continue
-            return {"done": True} if ENDED in report else dict(report)
+            return {"done": True}
 
     def cleanup(self) -> None:
         if self._lane is not None:

@@ -50,8 +50,8 @@ def run(
 
     from orchestrator.cli.show_outcome import show_outcome
     from orchestrator.cli.show_plan import show_plan
-    from orchestrator.run.board import show_look
     from orchestrator.run.controller import run_sweeps  # Ray and MLflow, once the files are known to be good
+    from orchestrator.run.display.words import show_look
 
     whole = in_one_schedule(prepared)
     before = whole.plan(retry_failed=retry_failed)

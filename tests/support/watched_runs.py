@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,6 +11,7 @@ from orchestrator.run.display.view import View
 from orchestrator.store.lease_owner import Owner
 from orchestrator.store.run_records import JobProgress, JobRecord, MemberProgress, RunRecord
 
+STARTED = 1_700_000_000.0
 ELSEWHERE = Owner("away", "elsewhere", "another boot", 1, "1")
 """A process of another machine."""
 
@@ -23,8 +23,8 @@ def job(name: str, *rows: str, **facts: Any) -> JobRecord:
 
 
 def run(*jobs: JobRecord, owner: Owner = ELSEWHERE, **facts: Any) -> RunRecord:
-    """A run of the sweep file levels.yaml that started a minute ago."""
-    known: dict[str, Any] = {"started": time.time() - 60, "num_devices": 1.0, "log": "", "leased": "5tep", **facts}
+    """A run of the sweep file levels.yaml."""
+    known: dict[str, Any] = {"started": STARTED, "num_devices": 1.0, "log": "", "leased": "5tep", **facts}
     return RunRecord(id=owner.id, process=str(owner), sweep="levels", files=("levels",), jobs=jobs, **known)
 
 
@@ -47,5 +47,4 @@ def view(jobs: Sequence[JobRecord], progress: Mapping[str, JobProgress], **facts
 
 def ended(job: JobRecord, state: str = "done", **facts: Any) -> JobRecord:
     """The job, which ran from the 10th to the 40th second of the run."""
-    started = time.time() - 60
-    return replace(job, state=state, started=started + 10, ended=started + 40, **facts)  # type: ignore[arg-type]
+    return replace(job, state=state, started=STARTED + 10, ended=STARTED + 40, **facts)  # type: ignore[arg-type]

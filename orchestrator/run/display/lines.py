@@ -12,7 +12,7 @@ STYLES: dict[JobState, str] = {"done": "green", "failed": "red", "blocked": "red
 MAX_AT_ONCE = 10
 """Jobs that had ended before the first look are listed up to this number; more are counted."""
 MAX_LABEL = 32
-MAX_REASON = 60
+MAX_REASON = 48
 LINES_A_JOB = 10
 """About as many lines tell of a job's epochs."""
 

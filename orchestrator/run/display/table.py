@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
@@ -25,28 +25,30 @@ WIDE = 100
 
 def picture(view: View, *, width: int, height: int) -> RenderableType:
     """The view for a terminal of this size. What does not fit is counted in words."""
-    jobs: list[RenderableType] = [_jobs(view, width=width, height=height), Text()] if view.running() else []
-    return Group(*jobs, *_sweep(view))
-
-
-def _jobs(view: View, *, width: int, height: int) -> Table:
     running = view.running()
+    room = max(1, height - FRAME)
+    shown = running if len(running) <= room else running[: max(1, room - 1)]
+    lines: list[RenderableType] = []
+    if running:
+        lines.append(_jobs(view, shown, width=width, room=room))
+    if len(shown) < len(running):
+        lines.append(Text(f"and {len(running) - len(shown)} more running jobs", style="dim"))
+    return Group(*lines, *([Text()] if lines else []), *_sweep(view))
+
+
+def _jobs(view: View, jobs: Sequence[JobRecord], *, width: int, room: int) -> Table:
+    """The members of a job have a line each if all of them fit into ``room`` lines."""
     table = Table.grid(padding=(0, 1), expand=True)
     table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
     table.add_column(width=20 if width >= WIDE else 10)
     for _ in range(5):
         table.add_column(justify="right", no_wrap=True)
     table.add_row("", "", *(Text(word, style="dim") for word in ("epoch", "", "clips/s", "loss", "accuracy")))
-    room = height - FRAME
-    num_members = sum(len(job.names) for job in running if len(job.names) > 1)
-    has_room = len(running) + num_members <= room
-    shown = running if len(running) <= room else running[: max(1, room - 1)]
-    for job in shown:
+    has_room = len(jobs) + sum(len(job.names) for job in jobs if len(job.names) > 1) <= room
+    for job in jobs:
         table.add_row(*_job_row(view, job, brief=not has_room))
         for step_id, name in job.names.items() if has_room and len(job.names) > 1 else ():
             table.add_row(Text(f"  {name}", style="dim"), "", "", "", "", *_figures(view.where(job), [step_id]))
-    if len(shown) < len(running):
-        table.add_row(Text(f"and {len(running) - len(shown)} more running jobs", style="dim"))
     return table
 
 

@@ -22,7 +22,7 @@ from orchestrator.plan.plan import Plan
 from orchestrator.run.cluster_check import check_on_worker
 from orchestrator.run.display.board import shown
 from orchestrator.run.display.recorder import Recorder, recorded
-from orchestrator.run.display.words import show_look
+from orchestrator.run.display.words import short_label, show_look
 from orchestrator.run.job_graph import Capacity
 from orchestrator.run.lanes.job_config import job_config
 from orchestrator.run.launch import declared_capacity, ray_session, run_jobs
@@ -70,11 +70,16 @@ class Outcome:
 
 
 def run_sweeps(
-    prepared: Sequence[Prepared], *, tracking_uri: str | None, retry_failed: bool, console: Console
+    prepared: Sequence[Prepared],
+    *,
+    tracking_uri: str | None,
+    retry_failed: bool,
+    console: Console,
+    dashboard: bool = False,
 ) -> tuple[list[Prepared], Outcome, list[Publisher]]:
     """Train what is missing in several sweeps, in one schedule.
 
-    With `seeds: auto`, add seeds until no comparison needs more.
+    With `seeds: auto`, add seeds until no comparison needs more. ``dashboard``: a Ray of our own has its dashboard.
 
     Returns the sweeps with their final seeds, the outcome, and the MLflow publishers. Raises BadInput if nothing can
     start; later errors are in the outcome.
@@ -82,7 +87,7 @@ def run_sweeps(
     started = time.monotonic()
     while True:
         outcome, publishers = _run_seeds(
-            prepared, tracking_uri=tracking_uri, retry_failed=retry_failed, console=console
+            prepared, tracking_uri=tracking_uri, retry_failed=retry_failed, console=console, dashboard=dashboard
         )
         before, prepared = prepared, [one.grown() for one in prepared]
         left = {*outcome.failed, *outcome.unfinished}
@@ -99,7 +104,12 @@ def run_sweeps(
 
 
 def _run_seeds(
-    prepared: Sequence[Prepared], *, tracking_uri: str | None, retry_failed: bool, console: Console
+    prepared: Sequence[Prepared],
+    *,
+    tracking_uri: str | None,
+    retry_failed: bool,
+    console: Console,
+    dashboard: bool,
 ) -> tuple[Outcome, list[Publisher]]:
     """Train the missing steps of the current seeds."""
     for one in prepared:
@@ -128,7 +138,7 @@ def _run_seeds(
                     log=log,
                     num_devices=plan.forecast.num_devices,
                 )
-                given_up, interrupted = _train(whole, jobs, held, publishers, recorder)
+                given_up, interrupted = _train(whole, jobs, held, publishers, recorder, dashboard=dashboard)
         finally:
             held.release()
             _publish(publishers)  # so that no MLflow run stays RUNNING
@@ -193,7 +203,13 @@ def _refuse_too_large(prepared: Prepared, jobs: Sequence[Job], capacity: Capacit
 
 
 def _train(
-    prepared: Prepared, jobs: Sequence[Job], held: Leases, publishers: Sequence[Publisher], recorder: Recorder
+    prepared: Prepared,
+    jobs: Sequence[Job],
+    held: Leases,
+    publishers: Sequence[Publisher],
+    recorder: Recorder,
+    *,
+    dashboard: bool,
 ) -> tuple[tuple[str, ...], bool]:
     """Run the jobs on Ray and publish meanwhile. Returns the steps of failed jobs, and whether the user interrupted."""
     store, resources = prepared.store, prepared.sweep.resources
@@ -201,6 +217,7 @@ def _train(
     configs = {
         job.id: job_config(
             job,
+            label=short_label(job, prepared.steps),
             steps=prepared.steps,
             store=store,
             owner_id=held.owner.id,
@@ -216,7 +233,7 @@ def _train(
             quiet(Path(recorder.run.log)) as terminal,
             recorded(recorder),
             shown(recorder.records, recorder.run.id, terminal),
-            ray_session(resources) as capacity,
+            ray_session(resources, dashboard=dashboard, say=terminal.print) as capacity,
             _interruptible() as interrupt,  # after Ray, which sets a SIGTERM handler of its own
             _publishing(publishers),
         ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,9 @@ from reskd.runtime.determinism import CUBLAS_VARIABLE, CUBLAS_WORKSPACE
 WORKER_START_TIMEOUT_S = 120
 CLUSTER_START_TIMEOUT_S = 900
 """Time for a job's workers to start on a cluster, where machines may have to boot first."""
+LOOPBACK = "127.0.0.1"
+MAX_TRIAL_NAME = 60
+"""Most bytes of a job's label in the name of its trial, which also names a folder."""
 POLL_S = 0.5
 """Seconds between two polls of the workers by Train's controller. A worker's report waits for the next poll."""
 
@@ -56,8 +60,11 @@ def cluster_capacity(resources: Resources, present: Mapping[str, float]) -> Capa
 
 
 @contextmanager
-def ray_session(resources: Resources) -> Iterator[Capacity]:
+def ray_session(resources: Resources, *, dashboard: bool, say: Callable[[str], None]) -> Iterator[Capacity]:
     """Start a local Ray, or join the cluster of RAY_ADDRESS. Yields the capacity that may be used.
+
+    A cluster has its own dashboard, or none; a local Ray has one, for this machine alone, with ``dashboard``. ``say``
+    gets the address of the one that there is.
 
     Raises BadInput if there is no such cluster.
     """
@@ -77,21 +84,24 @@ def ray_session(resources: Resources) -> Iterator[Capacity]:
     address = cluster_address()
     if address is not None:
         try:
-            ray.init(address=address, runtime_env={"env_vars": variables}, log_to_driver=True)
+            context = ray.init(address=address, runtime_env={"env_vars": variables}, log_to_driver=True)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise BadInput(f"{VARIABLE} {address}: {first_line(error)}") from error
         capacity = cluster_capacity(resources, ray.cluster_resources())
     else:
         os.environ.pop(VARIABLE, None)  # `local` or empty, which other parts of Ray may take for an address
         # Soft stops alone are used, so nothing needs the dashboard's State API to free placement groups.
-        ray.init(
+        context = ray.init(
             address="local",
             num_cpus=math.ceil(capacity.cpus),
-            include_dashboard=False,
+            include_dashboard=None if dashboard else False,  # True would end the run where it cannot start
+            dashboard_host=LOOPBACK,
             runtime_env={"env_vars": variables},
             log_to_driver=True,
         )
     try:
+        if context.dashboard_url:
+            say(f"Ray's dashboard: http://{context.dashboard_url}")
         yield capacity
     finally:
         ray.shutdown()
@@ -119,8 +129,21 @@ class _Events(tune.Callback):
         self.on_trial_complete(iteration, trials, trial)
 
 
-def _trial_folder(trial: Any) -> str:
-    return f"{trial.config['job'].id}-{trial.trial_id}"
+def trial_name(label: str, job_id: str) -> str:
+    """A name for a trial that a person knows and that a file can have, such as
+    `seed-0-baseline-and-3-more-job-112624a14af0`."""
+    words = "".join(letter if letter.isalnum() or letter in "._@" else "-" for letter in label)
+    short = re.sub("-+", "-", words).encode()[:MAX_TRIAL_NAME].decode(errors="ignore")
+    return f"{short.strip('-.')}-{job_id}"
+
+
+def _name(trial: Any) -> str:
+    job: JobConfig = trial.config["job"]
+    return trial_name(job.label, job.id)
+
+
+def _folder(trial: Any) -> str:
+    return f"{_name(trial)}-{trial.trial_id}"
 
 
 def run_jobs(
@@ -147,7 +170,8 @@ def run_jobs(
             num_samples=-1,
             max_concurrent_trials=sum(len(job.members) for job in jobs),  # a job may become several
             reuse_actors=True,  # so that a lane of workers serves job after job
-            trial_dirname_creator=_trial_folder,
+            trial_name_creator=_name,
+            trial_dirname_creator=_folder,
         ),
         run_config=tune.RunConfig(
             name="tune",

@@ -99,6 +99,7 @@ def test_a_step_goes_on_with_the_workers_it_began_with(prepared: Prepared) -> No
     resumed = next(job for job in jobs if step.id in job.members)
     config = job_config(
         resumed,
+        label="seed 0",
         steps=prepared.steps,
         store=prepared.store,
         owner_id="me",

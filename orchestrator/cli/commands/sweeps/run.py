@@ -29,6 +29,9 @@ def run(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed steps again.")] = False,
     budget: Budget = None,
     smoke: Smoke = False,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard", help="Start Ray's dashboard too, on this machine's loopback address.")
+    ] = False,
 ) -> None:
     """Train what is missing, publish it to MLflow, and rebuild the tables.
 
@@ -60,7 +63,11 @@ def run(
     show_plan(whole, before, console, cells=False)
     whole.refuse(before.forecast, budget=budget)
     prepared, outcome, publishers = run_sweeps(
-        prepared, tracking_uri=tracking_uri, retry_failed=retry_failed, console=console
+        prepared,
+        tracking_uri=tracking_uri,
+        retry_failed=retry_failed,
+        console=console,
+        dashboard=dashboard,
     )
     if not outcome.interrupted:
         _write_tables(prepared, outcome, publishers)

@@ -21,13 +21,14 @@ from orchestrator.plan.job import Job
 from orchestrator.plan.plan import Plan
 from orchestrator.run.cluster_check import check_on_worker
 from orchestrator.run.display.board import shown
-from orchestrator.run.display.recorder import Recorder, recorded
+from orchestrator.run.display.recorder import Recorder, StateChange, recorded
 from orchestrator.run.display.words import short_label, show_look
 from orchestrator.run.job_graph import Capacity
 from orchestrator.run.lanes.job_config import job_config
 from orchestrator.run.launch import declared_capacity, ray_session, run_jobs
 from orchestrator.run.local_logs import new_log
 from orchestrator.run.log_capture import quiet
+from orchestrator.run.notify import Notifier
 from orchestrator.run.ray_address import joins_cluster
 from orchestrator.spec.sweep import recipe_to_dict
 from orchestrator.store.code_version import provenance
@@ -76,10 +77,12 @@ def run_sweeps(
     retry_failed: bool,
     console: Console,
     dashboard: bool = False,
+    notifier: Notifier | None = None,
 ) -> tuple[list[Prepared], Outcome, list[Publisher]]:
     """Train what is missing in several sweeps, in one schedule.
 
     With `seeds: auto`, add seeds until no comparison needs more. ``dashboard``: a Ray of our own has its dashboard.
+    ``notifier`` tells of the first job that fails.
 
     Returns the sweeps with their final seeds, the outcome, and the MLflow publishers. Raises BadInput if nothing can
     start; later errors are in the outcome.
@@ -87,7 +90,12 @@ def run_sweeps(
     started = time.monotonic()
     while True:
         outcome, publishers = _run_seeds(
-            prepared, tracking_uri=tracking_uri, retry_failed=retry_failed, console=console, dashboard=dashboard
+            prepared,
+            tracking_uri=tracking_uri,
+            retry_failed=retry_failed,
+            console=console,
+            dashboard=dashboard,
+            notifier=notifier or Notifier([]),
         )
         before, prepared = prepared, [one.grown() for one in prepared]
         left = {*outcome.failed, *outcome.unfinished}
@@ -110,6 +118,7 @@ def _run_seeds(
     retry_failed: bool,
     console: Console,
     dashboard: bool,
+    notifier: Notifier,
 ) -> tuple[Outcome, list[Publisher]]:
     """Train the missing steps of the current seeds."""
     for one in prepared:
@@ -138,7 +147,9 @@ def _run_seeds(
                     log=log,
                     num_devices=plan.forecast.num_devices,
                 )
-                given_up, interrupted = _train(whole, jobs, held, publishers, recorder, dashboard=dashboard)
+                given_up, interrupted = _train(
+                    whole, jobs, held, publishers, recorder, dashboard=dashboard, notifier=notifier
+                )
         finally:
             held.release()
             _publish(publishers)  # so that no MLflow run stays RUNNING
@@ -210,6 +221,7 @@ def _train(
     recorder: Recorder,
     *,
     dashboard: bool,
+    notifier: Notifier,
 ) -> tuple[tuple[str, ...], bool]:
     """Run the jobs on Ray and publish meanwhile. Returns the steps of failed jobs, and whether the user interrupted."""
     store, resources = prepared.store, prepared.sweep.resources
@@ -228,6 +240,12 @@ def _train(
         )
         for job in jobs
     }
+
+    def heard(change: StateChange) -> None:
+        job = recorder.update(change)
+        if job.state == "failed":
+            notifier.job_failed(prepared.sweep.name, job)
+
     try:
         with (
             quiet(Path(recorder.run.log)) as terminal,
@@ -246,7 +264,7 @@ def _train(
                 owner_id=held.owner.id,
                 capacity=capacity,
                 configs=configs,
-                on_event=recorder.update,
+                on_event=heard,
                 should_stop=interrupt.is_set,
             )
     except KeyboardInterrupt:

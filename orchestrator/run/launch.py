@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import os
 import re
+import shlex
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import ray
+import ray._private.utils
 from ray import tune
 
 from orchestrator.plan.job import Job
@@ -18,6 +21,7 @@ from orchestrator.run.display.recorder import StateChange
 from orchestrator.run.job_graph import Capacity, GraphSearcher
 from orchestrator.run.lanes.job_config import JobConfig
 from orchestrator.run.lanes.trial import JobTrial
+from orchestrator.run.notify import without_addresses
 from orchestrator.run.ray_address import VARIABLE, cluster_address, joins_cluster, without_token
 from orchestrator.spec.sweep import Resources
 from orchestrator.store.store import Store
@@ -70,6 +74,8 @@ def ray_session(resources: Resources, *, dashboard: bool, say: Callable[[str], N
     """
     capacity = declared_capacity(resources)
     without_token()
+    # Ray keeps the command of its driver, where the addresses of --notify would stay.
+    ray._private.utils.get_entrypoint_name = lambda: shlex.join(["reskd", *without_addresses(sys.argv[1:])])
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # orchestrator.run.controller has its own
     variables = {
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": str(POLL_S),

@@ -72,8 +72,8 @@ class Recorder:
         with _only_warning():
             self.records.forget_run(self.run.id)
 
-    def update(self, change: StateChange) -> None:
-        """Write a job's new state, and remove where it was if it no longer runs."""
+    def update(self, change: StateChange) -> JobRecord:
+        """Write a job's new state, and remove where it was if it no longer runs. Returns the job's new record."""
         if change.new_job is not None and change.job_id not in self._jobs:
             self._jobs[change.job_id] = self._part(change.new_job)
         before = self._jobs[change.job_id]
@@ -88,6 +88,7 @@ class Recorder:
         if change.state != "running" and before.state == "running":
             with _only_warning():
                 self.records.forget_job(self.run.id, change.job_id)
+        return after
 
     def _planned(self, job: Job, devices: float) -> JobRecord:
         steps = self._prepared.steps

@@ -65,7 +65,8 @@ class LaneTrainer(DataParallelTrainer):
     - DatasetsCallback starts a process for Ray Data, which reads no videos here.
     - PlacementGroupCleaner is a process that frees the workers' places where the trial's process was killed. Ray 2.60
       ends it by asking, and waits 12 s for a thread of it that does not end. On a cluster ours is killed instead. A Ray
-      of our own has none: the cleaner asks the dashboard's State API, which is off there by default, so it could free nothing.
+      of our own has none: the cleaner asks the dashboard's State API, which is off there by default, so it could free
+      nothing.
     - AutoscalingCoordinator is a process that asks a cluster for machines. A Ray of our own has none: it cannot grow.
     """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestrator.run.display.view import View
-from orchestrator.run.display.words import clock, duration, number, shortened, span
+from orchestrator.run.display.words import accuracy_words, clock, duration, loss_words, number, shortened
 from orchestrator.store.run_records import JobProgress, JobRecord, JobState
 
 STYLES: dict[JobState, str] = {"done": "green", "failed": "red", "blocked": "red", "split": "yellow"}
@@ -57,10 +57,10 @@ def _line(seconds: float, what: str, label: str, details: str = "") -> str:
 
 def _epoch_line(view: View, job: JobRecord, now: JobProgress) -> str:
     losses = [member.loss for member in now.members.values() if member.loss is not None]
-    accuracies = [100 * member.accuracy for member in now.members.values() if member.accuracy is not None]
+    accuracies = [member.accuracy for member in now.members.values() if member.accuracy is not None]
     parts = [f"{number(now.clips_per_s)} clips/s"] if now.clips_per_s else []
-    parts += [f"loss {span(losses, decimals=2)}"] if losses else []
-    parts += [f"acc {span(accuracies, decimals=0)}"] if accuracies else []
+    parts += [f"loss {loss_words(losses)}"] if losses else []
+    parts += [f"acc {accuracy_words(accuracies)}"] if accuracies else []
     left = f" [{duration(view.pace.left_s)} left]" if view.pace.left_s else ""
     return _line(view.elapsed_s, f"epoch {now.epoch}/{now.num_epochs}", job.label, ", ".join(parts) + left)
 
@@ -68,8 +68,7 @@ def _epoch_line(view: View, job: JobRecord, now: JobProgress) -> str:
 def _ended_line(view: View, job: JobRecord) -> str:
     spent = clock(max(0.0, (job.ended or 0.0) - job.started)) if job.started is not None else ""
     parts = [f"in {spent}"] if spent else []
-    accuracies = [100 * value for value in job.accuracy.values()]
-    parts += [f"accuracy {span(accuracies, decimals=1)}"] if accuracies else []
+    parts += [f"accuracy {accuracy_words(job.accuracy.values())}"] if job.accuracy else []
     parts += ["out of memory, goes on in two jobs"] if job.state == "split" else []
     parts += [shortened(job.reason, MAX_REASON)] if job.reason else []
     return _line(view.since_start_s(job), job.state, job.label, ", ".join(parts))

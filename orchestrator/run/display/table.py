@@ -11,7 +11,7 @@ from rich.text import Text
 
 from orchestrator.plan.time_left import share_of
 from orchestrator.run.display.view import View
-from orchestrator.run.display.words import clock, duration, number, span
+from orchestrator.run.display.words import accuracy_words, clock, duration, loss_words, number
 from orchestrator.store.run_records import JobProgress, JobRecord
 
 SILENT_S = 30.0
@@ -75,8 +75,8 @@ def _figures(now: JobProgress, step_ids: Collection[str]) -> tuple[str, str]:
     """Loss and accuracy in percent of these members; of several the lowest and the highest."""
     members = [now.members[step_id] for step_id in step_ids if step_id in now.members]
     losses = [member.loss for member in members if member.loss is not None]
-    accuracies = [100 * member.accuracy for member in members if member.accuracy is not None]
-    return span(losses, decimals=2), span(accuracies, decimals=1 if len(accuracies) == 1 else 0)
+    accuracies = [member.accuracy for member in members if member.accuracy is not None]
+    return loss_words(losses), accuracy_words(accuracies)
 
 
 def _sweep(view: View) -> list[RenderableType]:

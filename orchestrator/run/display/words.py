@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from rich.console import Console
 
@@ -64,12 +64,23 @@ def shortened(text: str, length: int) -> str:
     return line if len(line) <= length else f"{line[: length - 3]}..."
 
 
-def span(values: Collection[float], *, decimals: int) -> str:
-    """The smallest and the largest value, such as `0.41-0.93`; one value alone; empty without values."""
-    if not values:
-        return ""
-    ends = dict.fromkeys(f"{value:.{decimals}f}" for value in (min(values), max(values)))
-    return "-".join(ends)
+def loss_words(losses: Collection[float]) -> str:
+    """The smallest and the largest loss with about three digits, such as `0.41-258`; empty without losses."""
+    return _span([f"{loss:.{2 if loss < 10 else 1 if loss < 100 else 0}f}" for loss in _ends(losses)])
+
+
+def accuracy_words(accuracies: Collection[float]) -> str:
+    """The smallest and the largest accuracy (0 to 1) in percent, such as `62-87`; one alone has a decimal."""
+    decimals = 1 if len(accuracies) == 1 else 0
+    return _span([f"{100 * accuracy:.{decimals}f}" for accuracy in _ends(accuracies)])
+
+
+def _ends(values: Collection[float]) -> list[float]:
+    return [min(values), max(values)] if values else []
+
+
+def _span(ends: Sequence[str]) -> str:
+    return "-".join(dict.fromkeys(ends))
 
 
 def show_look(prepared: Prepared, console: Console) -> None:

@@ -20,7 +20,7 @@ def test_a_job_is_told_at_its_start_at_its_epochs_and_at_its_end_and_each_once()
     said += [[line for line, _ in lines.news(view([done], {}))], list(lines.news(view([done], {})))]
     assert [len(each) for each in said] == [0, 2, 0, 1, 1, 0]
     assert "loss 0.25-0.35, acc 60-70" in str(said[3][0])
-    assert "in 0:30, accuracy 50.0-75.0" in str(said[4][0])
+    assert "in 0:30, accuracy 50-75" in str(said[4][0])
     assert str(said[4][0]).split()[0] == "0:40"  # when it ended, not when that was seen
 
 

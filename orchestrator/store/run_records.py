@@ -173,10 +173,12 @@ class RunRecords:
             for run in list(unclear):
                 place = self._store.lease_path(run.leased)
                 lease = read_lease(place)
-                if lease is not None and (lease.owner.fate() == "lives" or watch.has_moved(place, lease)):
+                if lease is None or lease.owner.id != run.id:
+                    unclear.remove(run)
+                elif lease.owner.fate() == "lives" or watch.has_moved(place, lease):
                     found.append(run)
                     unclear.remove(run)
-                elif not self.lives(run, watch):
+                elif watch.is_stale(place, lease):
                     unclear.remove(run)
             if unclear:
                 pause(LOOK_S)

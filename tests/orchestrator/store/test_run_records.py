@@ -62,7 +62,8 @@ def test_a_run_lives_while_its_process_holds_the_lease(tmp_path: Path) -> None:
         assert [found.id for found in records.living()] == [held.owner.id]
         assert records.living(file="levels") == records.living()
         assert records.living(file="others") == []
-    assert records.living() == []  # the lease was given back
+        hold(store, replace(held.owner, id="another"), counter=1)
+        assert records.living() == []  # another run of a living process has taken the step over
 
 
 def test_the_record_of_a_process_that_is_gone_is_not_of_a_run_that_lives_and_is_removed(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ from orchestrator.cli.commands.sweeps.run import run
 from orchestrator.cli.commands.sweeps.status import status
 from orchestrator.cli.commands.sweeps.tables import tables
 from orchestrator.cli.commands.sweeps.ui import ui
+from orchestrator.cli.commands.sweeps.watch import watch
 from orchestrator.cli.commands.sweeps.why import why
 
 
@@ -69,6 +70,7 @@ COMMANDS: tuple[Command | CommandGroup, ...] = (
     # In the order of a working day.
     Command(plan, "reskd plan sweeps/demo.yaml --set seeds=[0]"),
     Command(run, "reskd run sweeps/demo.yaml --store /shared/reskd"),
+    Command(watch, "reskd watch sweeps/demo.yaml --store /shared/reskd"),
     Command(status, "reskd status sweeps/demo.yaml"),
     Command(ls, "reskd ls --store /shared/reskd"),
     Command(tables, "reskd tables sweeps/demo.yaml --check"),
@@ -78,7 +80,7 @@ COMMANDS: tuple[Command | CommandGroup, ...] = (
     Command(ui, "reskd ui --port 5001"),
     Command(rm, "reskd rm --unused sweeps/demo.yaml"),
     Command(submit, "reskd submit sweeps/demo.yaml --store /shared/reskd --address http://localhost:8265"),
-    Command(logs, "reskd logs raysubmit_1234 --address http://localhost:8265"),
+    Command(logs, "reskd logs sweeps/demo.yaml --store /shared/reskd"),
     Command(cancel, "reskd cancel raysubmit_1234 --address http://localhost:8265"),
     Command(evaluate, "reskd eval sweeps/demo.yaml --views 10x3 --frames 32", name="eval"),
     Command(

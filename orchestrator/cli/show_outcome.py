@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import shlex
+import socket
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from orchestrator.cli.words import MAX_SHOWN_ERRORS, duration, step_line
+from orchestrator.cli.words import MAX_SHOWN_ERRORS, step_line
 from orchestrator.experiment.bound_sweep import Prepared
 from orchestrator.plan.job import Job
-from orchestrator.run.board import clock, label
+from orchestrator.run.display.words import clock, duration, label
+from orchestrator.run.notify import without_addresses
 from orchestrator.spec.steps import name_and_seed, name_of
 
 if TYPE_CHECKING:
     from orchestrator.run.controller import Outcome
+    from orchestrator.tables.table import Table
     from orchestrator.tracking.publish import Publisher
 
 
@@ -24,7 +27,7 @@ def show_outcome(
     prepared: Prepared, outcome: Outcome, publishers: Sequence[Publisher], console: Console, *, program: str
 ) -> None:
     """Print how the run ended and which command to type next."""
-    command = shlex.join([program, *sys.argv[1:]])
+    command = shlex.join([program, *without_addresses(sys.argv[1:])])
     total = outcome.num_done + len(outcome.failed) + len(outcome.unfinished)
     pruned = f"{outcome.num_pruned} stopped early, " if outcome.num_pruned else ""
     console.print(f"{outcome.num_done} of {total} steps done, {pruned}{clock(outcome.wall_s)} spent", style="bold")
@@ -50,6 +53,20 @@ def show_outcome(
         console.print(f"{what}{log}; nothing finished is lost. Continue with:  {command}", markup=False, soft_wrap=True)
     for line in dict.fromkeys(browse_line(prepared, publisher, program=program) for publisher in publishers):
         console.print(line, markup=False, soft_wrap=True)
+
+
+def outcome_text(prepared: Prepared, outcome: Outcome, tables: Sequence[Table]) -> tuple[str, str]:
+    """(title, body) of a notification: the sweep, how its run ended, its time, and the first table's first column."""
+    ways = {0: "is done", 1: "has failures", 3: "was stopped" if outcome.interrupted else "is not finished"}
+    total = outcome.num_done + len(outcome.failed) + len(outcome.unfinished)
+    lines = [f"{outcome.num_done} of {total} steps done, {clock(outcome.wall_s)} spent on {socket.gethostname()}"]
+    for step_id in outcome.failed[:1]:
+        lines.append(f"{name_and_seed(prepared.steps[step_id])} failed: {prepared.plan().steps[step_id].reason}")
+    for table in tables[:1]:
+        column = table.columns[0]
+        rows = [f"{row} {text}" for row in table.rows if (text := table.entries[row, column.key].mean_text)]
+        lines += [f"{table.key}, {column.heading}: {', '.join(rows)}"] if rows else []
+    return f"reskd: {prepared.sweep.name} {ways[outcome.exit_code]}", "\n".join(lines)
 
 
 def estimate_lines(prepared: Prepared, jobs: Sequence[Job]) -> list[str]:

@@ -7,11 +7,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cli.words import STYLES, duration, memory
+from orchestrator.cli.words import STYLES, memory
 from orchestrator.experiment.bound_sweep import Prepared
 from orchestrator.plan.forecast import Forecast
 from orchestrator.plan.plan import Plan
-from orchestrator.run.board import label, show_look
+from orchestrator.run.display.words import duration, label, show_look
 from orchestrator.spec.steps import name_of
 
 INDENT = 2

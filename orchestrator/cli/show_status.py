@@ -11,7 +11,7 @@ from rich.text import Text
 
 from orchestrator.cli.words import MAX_SHOWN_ERRORS, STYLES
 from orchestrator.experiment.bound_sweep import Prepared
-from orchestrator.run.board import show_look
+from orchestrator.run.display.words import show_look
 from orchestrator.spec.steps import name_of
 from orchestrator.store.step_record import children_of, last_lines
 from reskd.files import Json

@@ -90,8 +90,8 @@ def write_tables(
     *,
     publishers: Sequence[Publisher],
     console: Console,
-) -> None:
-    """Write the tables at the end of a run: as files, to MLflow, and on the terminal."""
+) -> list[Table]:
+    """Write the tables at the end of a run: as files, to MLflow, and on the terminal. Returns them."""
     groups = [build_tables(one, found) for one, found in zip(prepared, records, strict=True)]
     for one, built, found, publisher in zip(prepared, groups, records, publishers, strict=True):
         _write(one, built, found, publisher=publisher)
@@ -100,6 +100,7 @@ def write_tables(
         _write_joined(joined, _joined_folder(prepared), publishers)
     shown = [table for built in groups for table in built] + joined
     _show(shown, prepared, has_joined=bool(joined), console=console)
+    return shown
 
 
 def _publisher(prepared: Prepared, tracking_uri: str | None, links: str | None) -> Publisher:

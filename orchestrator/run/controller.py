@@ -18,13 +18,18 @@ from rich.console import Console
 from orchestrator.experiment.bound_sweep import Prepared, check_before_start
 from orchestrator.experiment.one_schedule import in_one_schedule
 from orchestrator.plan.job import Job
-from orchestrator.run.board import Board, show_look
+from orchestrator.plan.plan import Plan
 from orchestrator.run.cluster_check import check_on_worker
+from orchestrator.run.display.board import shown
+from orchestrator.run.display.recorder import Recorder, StateChange, recorded
+from orchestrator.run.display.words import short_label, show_look
 from orchestrator.run.job_graph import Capacity
 from orchestrator.run.lanes.job_config import job_config
 from orchestrator.run.launch import declared_capacity, ray_session, run_jobs
 from orchestrator.run.live_pages import live_pages
+from orchestrator.run.local_logs import new_log
 from orchestrator.run.log_capture import quiet
+from orchestrator.run.notify import Notifier
 from orchestrator.run.ray_address import joins_cluster
 from orchestrator.spec.sweep import recipe_to_dict
 from orchestrator.store.code_version import provenance
@@ -67,11 +72,18 @@ class Outcome:
 
 
 def run_sweeps(
-    prepared: Sequence[Prepared], *, tracking_uri: str | None, retry_failed: bool, console: Console
+    prepared: Sequence[Prepared],
+    *,
+    tracking_uri: str | None,
+    retry_failed: bool,
+    console: Console,
+    dashboard: bool = False,
+    notifier: Notifier | None = None,
 ) -> tuple[list[Prepared], Outcome, list[Publisher]]:
     """Train what is missing in several sweeps, in one schedule.
 
-    With `seeds: auto`, add seeds until no comparison needs more.
+    With `seeds: auto`, add seeds until no comparison needs more. ``dashboard``: a Ray of our own has its dashboard.
+    ``notifier`` tells of the first job that fails.
 
     Returns the sweeps with their final seeds, the outcome, and the MLflow publishers. Raises BadInput if nothing can
     start; later errors are in the outcome.
@@ -79,7 +91,12 @@ def run_sweeps(
     started = time.monotonic()
     while True:
         outcome, publishers = _run_seeds(
-            prepared, tracking_uri=tracking_uri, retry_failed=retry_failed, console=console
+            prepared,
+            tracking_uri=tracking_uri,
+            retry_failed=retry_failed,
+            console=console,
+            dashboard=dashboard,
+            notifier=notifier or Notifier([]),
         )
         before, prepared = prepared, [one.grown() for one in prepared]
         left = {*outcome.failed, *outcome.unfinished}
@@ -96,7 +113,13 @@ def run_sweeps(
 
 
 def _run_seeds(
-    prepared: Sequence[Prepared], *, tracking_uri: str | None, retry_failed: bool, console: Console
+    prepared: Sequence[Prepared],
+    *,
+    tracking_uri: str | None,
+    retry_failed: bool,
+    console: Console,
+    dashboard: bool,
+    notifier: Notifier,
 ) -> tuple[Outcome, list[Publisher]]:
     """Train the missing steps of the current seeds."""
     for one in prepared:
@@ -109,15 +132,26 @@ def _run_seeds(
     whole = in_one_schedule(prepared)
     started = time.monotonic()
     with leases() as held:
-        jobs = _take(whole, held, retry_failed=retry_failed)
+        plan = _take(whole, held, retry_failed=retry_failed)
+        jobs = plan.jobs
         given_up: tuple[str, ...] = ()
         interrupted, log = False, None
         try:
             if jobs:
-                log = whole.store.home / "logs" / f"{whole.sweep.name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
+                log = new_log(whole.store, whole.sweep.name)
                 console.print(f"training {_count(jobs)}; Ray's own output goes to {log}", markup=False)
+                recorder = Recorder(
+                    whole,
+                    jobs,
+                    owner=held.owner,
+                    files=[one.sweep.path for one in prepared],
+                    log=log,
+                    num_devices=plan.forecast.num_devices,
+                )
                 with live_pages(prepared):
-                    given_up, interrupted = _train(whole, jobs, held, publishers, log)
+                    given_up, interrupted = _train(
+                        whole, jobs, held, publishers, recorder, dashboard=dashboard, notifier=notifier
+                    )
         finally:
             held.release()
             _publish(publishers)  # so that no MLflow run stays RUNNING
@@ -131,24 +165,24 @@ def _count(jobs: Sequence[Job]) -> str:
     return f"{num_steps} step{'s' * (num_steps != 1)} in {len(jobs)} job{'s' * (len(jobs) != 1)}"
 
 
-def _take(prepared: Prepared, held: Leases, *, retry_failed: bool) -> tuple[Job, ...]:
+def _take(prepared: Prepared, held: Leases, *, retry_failed: bool) -> Plan:
     """Take leases on all steps that are to be trained, and plan with the leases that were obtained."""
     store = prepared.store
     _take_over(prepared, held)
     while True:
-        jobs = prepared.plan(retry_failed=retry_failed, own=held.owner.id).jobs
-        wanted = {step_id for job in jobs for step_id in job.members}
+        plan = prepared.plan(retry_failed=retry_failed, own=held.owner.id)
+        wanted = {step_id for job in plan.jobs for step_id in job.members}
         store.refuse_closed(wanted)
         if all(held.take(store.lease_path(step_id)) for step_id in wanted):
             break  # else another run was faster; the next plan knows
-    _refuse_too_large(prepared, jobs, declared_capacity(prepared.sweep.resources))
+    _refuse_too_large(prepared, plan.jobs, declared_capacity(prepared.sweep.resources))
     for step_id in wanted:
         step = prepared.steps[step_id]
         store.record_identity(step_id, full_id=step.full_id, payload=step.payload, recipe=recipe_to_dict(step.recipe))
         store.forget_failure(step_id)
     kept = {store.lease_path(step_id) for step_id in wanted}
     held.release(path for path in held.paths() if path not in kept)
-    return jobs
+    return plan
 
 
 def _take_over(prepared: Prepared, held: Leases) -> None:
@@ -182,7 +216,14 @@ def _refuse_too_large(prepared: Prepared, jobs: Sequence[Job], capacity: Capacit
 
 
 def _train(
-    prepared: Prepared, jobs: Sequence[Job], held: Leases, publishers: Sequence[Publisher], log: Path
+    prepared: Prepared,
+    jobs: Sequence[Job],
+    held: Leases,
+    publishers: Sequence[Publisher],
+    recorder: Recorder,
+    *,
+    dashboard: bool,
+    notifier: Notifier,
 ) -> tuple[tuple[str, ...], bool]:
     """Run the jobs on Ray and publish meanwhile. Returns the steps of failed jobs, and whether the user interrupted."""
     store, resources = prepared.store, prepared.sweep.resources
@@ -190,6 +231,7 @@ def _train(
     configs = {
         job.id: job_config(
             job,
+            label=short_label(job, prepared.steps),
             steps=prepared.steps,
             store=store,
             owner_id=held.owner.id,
@@ -200,13 +242,20 @@ def _train(
         )
         for job in jobs
     }
+
+    def heard(change: StateChange) -> None:
+        job = recorder.update(change)
+        if job.state == "failed":
+            notifier.job_failed(prepared.sweep.name, job)
+
     try:
         with (
-            quiet(log) as terminal,
-            ray_session(resources) as capacity,
+            quiet(Path(recorder.run.log)) as terminal,
+            recorded(recorder),
+            shown(recorder.records, recorder.run.id, terminal),
+            ray_session(resources, dashboard=dashboard, say=terminal.print) as capacity,
             _interruptible() as interrupt,  # after Ray, which sets a SIGTERM handler of its own
             _publishing(publishers),
-            Board(jobs, prepared.steps, terminal) as board,
         ):
             _refuse_too_large(prepared, jobs, capacity)
             if joins_cluster():
@@ -217,7 +266,7 @@ def _train(
                 owner_id=held.owner.id,
                 capacity=capacity,
                 configs=configs,
-                on_event=board.update,
+                on_event=heard,
                 should_stop=interrupt.is_set,
             )
     except KeyboardInterrupt:

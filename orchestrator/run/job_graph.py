@@ -14,9 +14,9 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from orchestrator.plan.job import Job, job_id
-from orchestrator.plan.job_state import JobState
 from orchestrator.run.lanes.job_config import JobConfig
 from orchestrator.store.lease import StallWatch, read_lease
+from orchestrator.store.run_records import JobState
 from orchestrator.store.store import Store
 
 logger = logging.getLogger(__name__)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import math
 import os
+import re
+import shlex
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import ray
+import ray._private.utils
 from ray import tune
 
 from orchestrator.plan.job import Job
-from orchestrator.plan.job_state import Progress
+from orchestrator.run.display.recorder import StateChange
 from orchestrator.run.job_graph import Capacity, GraphSearcher
 from orchestrator.run.lanes.job_config import JobConfig
 from orchestrator.run.lanes.trial import JobTrial
+from orchestrator.run.notify import without_addresses
 from orchestrator.run.ray_address import VARIABLE, cluster_address, joins_cluster, without_token
 from orchestrator.spec.sweep import Resources
 from orchestrator.store.store import Store
@@ -27,6 +32,9 @@ from reskd.runtime.determinism import CUBLAS_VARIABLE, CUBLAS_WORKSPACE
 WORKER_START_TIMEOUT_S = 120
 CLUSTER_START_TIMEOUT_S = 900
 """Time for a job's workers to start on a cluster, where machines may have to boot first."""
+LOOPBACK = "127.0.0.1"
+MAX_TRIAL_NAME = 60
+"""Most bytes of a job's label in the name of its trial, which also names a folder."""
 POLL_S = 0.5
 """Seconds between two polls of the workers by Train's controller. A worker's report waits for the next poll."""
 
@@ -56,13 +64,18 @@ def cluster_capacity(resources: Resources, present: Mapping[str, float]) -> Capa
 
 
 @contextmanager
-def ray_session(resources: Resources) -> Iterator[Capacity]:
+def ray_session(resources: Resources, *, dashboard: bool, say: Callable[[str], None]) -> Iterator[Capacity]:
     """Start a local Ray, or join the cluster of RAY_ADDRESS. Yields the capacity that may be used.
+
+    A cluster has its own dashboard, or none; a local Ray has one, for this machine alone, with ``dashboard``. ``say``
+    gets the address of the one that there is.
 
     Raises BadInput if there is no such cluster.
     """
     capacity = declared_capacity(resources)
     without_token()
+    # Ray keeps the command of its driver, where the addresses of --notify would stay.
+    ray._private.utils.get_entrypoint_name = lambda: shlex.join(["reskd", *without_addresses(sys.argv[1:])])
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # orchestrator.run.controller has its own
     variables = {
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": str(POLL_S),
@@ -77,58 +90,66 @@ def ray_session(resources: Resources) -> Iterator[Capacity]:
     address = cluster_address()
     if address is not None:
         try:
-            ray.init(address=address, runtime_env={"env_vars": variables}, log_to_driver=True)
+            context = ray.init(address=address, runtime_env={"env_vars": variables}, log_to_driver=True)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise BadInput(f"{VARIABLE} {address}: {first_line(error)}") from error
         capacity = cluster_capacity(resources, ray.cluster_resources())
     else:
         os.environ.pop(VARIABLE, None)  # `local` or empty, which other parts of Ray may take for an address
         # Soft stops alone are used, so nothing needs the dashboard's State API to free placement groups.
-        ray.init(
+        context = ray.init(
             address="local",
             num_cpus=math.ceil(capacity.cpus),
-            include_dashboard=False,
+            include_dashboard=None if dashboard else False,  # True would end the run where it cannot start
+            dashboard_host=LOOPBACK,
             runtime_env={"env_vars": variables},
             log_to_driver=True,
         )
     try:
+        if context.dashboard_url:
+            say(f"Ray's dashboard: http://{context.dashboard_url}")
         yield capacity
     finally:
         ray.shutdown()
 
 
 class _Events(tune.Callback):
-    """Turns Tune's events into Progress. The listener is not pickled with Tune's callbacks."""
+    """Turns Tune's events into changes of a job's state. The listener is not pickled with Tune's callbacks."""
 
-    def __init__(self, searcher: GraphSearcher, listener: Callable[[Progress], None]) -> None:
+    def __init__(self, searcher: GraphSearcher, listener: Callable[[StateChange], None]) -> None:
         self._searcher, self._listener = searcher, listener
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        self._listener(Progress(trial.config["job"].id, "running"))
-
-    def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
-        if "epoch" in result:
-            self._listener(
-                Progress(
-                    trial.config["job"].id, "running", result["epoch"], result["num_epochs"], result["clips_per_s"]
-                )
-            )
+        self._listener(StateChange(trial.config["job"].id, "running"))
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         job_id = trial.config["job"].id
-        self._listener(Progress(job_id, self._searcher.states[job_id]))
+        self._listener(StateChange(job_id, self._searcher.states[job_id]))
         for part in self._searcher.parts.get(job_id, ()):
-            self._listener(Progress(part.id, "waiting", new_job=part))
+            self._listener(StateChange(part.id, "waiting", new_job=part))
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         self.on_trial_complete(iteration, trials, trial)
 
 
-def _trial_folder(trial: Any) -> str:
-    return f"{trial.config['job'].id}-{trial.trial_id}"
+def trial_name(label: str, job_id: str) -> str:
+    """A name for a trial that a person knows and that a file can have, such as
+    `seed-0-baseline-and-3-more-job-112624a14af0`."""
+    words = "".join(letter if letter.isalnum() or letter in "._@" else "-" for letter in label)
+    short = re.sub("-+", "-", words).encode()[:MAX_TRIAL_NAME].decode(errors="ignore")
+    return f"{short.strip('-.')}-{job_id}"
+
+
+def _name(trial: Any) -> str:
+    job: JobConfig = trial.config["job"]
+    return trial_name(job.label, job.id)
+
+
+def _folder(trial: Any) -> str:
+    return f"{_name(trial)}-{trial.trial_id}"
 
 
 def run_jobs(
@@ -138,7 +159,7 @@ def run_jobs(
     owner_id: str,
     capacity: Capacity,
     configs: Mapping[str, JobConfig],
-    on_event: Callable[[Progress], None],
+    on_event: Callable[[StateChange], None],
     should_stop: Callable[[], bool],
 ) -> tuple[str, ...]:
     """Run jobs in the order of their dependencies on the connected Ray. Returns the steps of the failed jobs.
@@ -155,7 +176,8 @@ def run_jobs(
             num_samples=-1,
             max_concurrent_trials=sum(len(job.members) for job in jobs),  # a job may become several
             reuse_actors=True,  # so that a lane of workers serves job after job
-            trial_dirname_creator=_trial_folder,
+            trial_name_creator=_name,
+            trial_dirname_creator=_folder,
         ),
         run_config=tune.RunConfig(
             name="tune",
@@ -167,7 +189,7 @@ def run_jobs(
     ).fit()
     for job_id, state in searcher.states.items():
         if state == "blocked":
-            on_event(Progress(job_id, state))
+            on_event(StateChange(job_id, state))
     if all(searcher.states[job_id] == "done" for job_id in searcher.jobs):
         shutil.rmtree(store.ray_folder(owner_id), ignore_errors=True)
     failed = (job for job in searcher.jobs.values() if searcher.states[job.id] == "failed")

@@ -49,6 +49,8 @@ class JobLine:
     """Names of its sweep files."""
     started: str
     exit_code: int | None
+    store: str | None = None
+    """The store that its command names."""
 
     def is_of(self, name: str) -> bool:
         """Whether the job runs the sweep file with this name."""
@@ -221,7 +223,22 @@ def _line(details: object) -> JobLine:
         sweep=str((getattr(details, "metadata", None) or {}).get("sweep", "")),
         started=time.strftime("%Y-%m-%d %H:%M", time.localtime(started / 1000)) if started else "",
         exit_code=getattr(details, "driver_exit_code", None),
+        store=_store_in(str(getattr(details, "entrypoint", ""))),
     )
+
+
+def _store_in(command: str) -> str | None:
+    """The value of --store in a command, in either form; None if there is none."""
+    try:
+        words = shlex.split(command)
+    except ValueError:  # somebody else's command
+        return None
+    for word, following in zip(words, [*words[1:], None], strict=True):
+        if word == "--store":
+            return following
+        if word.startswith("--store="):
+            return word.removeprefix("--store=")
+    return None
 
 
 def cancel(client: JobSubmissionClient, job: str) -> str:

@@ -13,7 +13,7 @@ from orchestrator.store.store import DEFAULT_STORE, SCHEMES, STORE_VARIABLE, Lea
 from reskd.errors import BadInput
 
 CACHE_VARIABLE = "RESKD_CACHE"
-WRITTEN = ("runs", "manifests", "artifacts", "tables", "ray", "logs")
+WRITTEN = ("runs", "progress", "manifests", "artifacts", "tables", "ray", "logs")
 """The folders of a store that most commands write. What else there is, is checked where it is written."""
 
 
@@ -47,6 +47,17 @@ def store_of(address: str) -> Store:
     name = hashlib.sha256(f"{endpoint()} {address.rstrip('/')}".encode()).hexdigest()[:16]
     home = _cache() / name
     return Store(home, ObjectBlobs(address, cache=home))
+
+
+def existing_store(named: str | Path | None) -> Store:
+    """The store of the command line, else of $RESKD_STORE, else the default, to read from. Nothing is written.
+
+    Raises BadInput if there is no such folder.
+    """
+    address = address_of(named)
+    if not is_bucket(address) and not Path(address).is_dir():
+        raise BadInput(f"--store {address}: no such folder; name the store of the run with --store or {STORE_VARIABLE}")
+    return store_of(address)
 
 
 def leased_store(address: str, *, owner_id: str) -> LeasedStore:

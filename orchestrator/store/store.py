@@ -4,6 +4,7 @@
 
     runs/<step id>/        what reskd.checkpoint lists, and recipe.json (identity in full), lease.json
     manifests/             what each data set is: plan with the right ids where the videos are not
+    progress/<run id>/     what a run says of itself while it lives (run_records.py)
 
 and, in the folder itself or, of a store in a bucket, in a cache folder of each machine::
 

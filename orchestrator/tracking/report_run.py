@@ -40,9 +40,9 @@ def write_report(
 
 
 def add_to_report(
-    client: MlflowClient, experiment_id: str, paths: Sequence[Path], place: str, *, tags: Mapping[str, str]
+    client: MlflowClient, experiment_id: str, paths: Sequence[Path], place: str | None, *, tags: Mapping[str, str]
 ) -> None:
-    """Put files into a folder of the report run."""
+    """Put files into a folder of the report run; None: beside its report."""
     run = _report_run(client, experiment_id, tags)
     for path in paths:
         client.log_artifact(run.info.run_id, str(path), place)

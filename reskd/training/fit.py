@@ -34,6 +34,7 @@ from reskd.runtime.precision import dtype_of, tf32
 from reskd.runtime.workers import Workers
 from reskd.training.cohort import Cohort
 from reskd.training.epoch_sums import EpochSums
+from reskd.training.fit_progress import OnProgress, Teller
 from reskd.training.member import Failure, Member
 from reskd.training.member_spec import MemberSpec
 from reskd.training.resume import check_same_weights, newest_common
@@ -67,13 +68,15 @@ def fit_cohort(
     loader_workers: int = 0,
     execution: Execution | None = None,
     on_epoch_end: Callable[[EpochReport], None] | None = None,
+    on_progress: OnProgress | None = None,
     prune: Prune | None = None,
 ) -> dict[str, Failure | None]:
     """Train the members until each has finished or left. Returns step id -> None, or the failure of a member that left.
 
     manifest and root define the clips. sink stores all results; a resume starts from it, and members that it holds as
-    finished are skipped. execution changes results by rounding only; a resume uses that of its start. prune is called
-    on the first worker after each epoch's checkpoints and returns the members to stop.
+    finished are skipped. execution changes results by rounding only; a resume uses that of its start. on_progress hears
+    about once a second where the training is, within epochs too; it must return at once. prune is called on the first
+    worker after each epoch's checkpoints and returns the members to stop.
 
     Raises BadInput before training if recipes, data, teacher and workers do not fit together. Raises TooManyDamaged
     with the list of clips, OSError from the file system, and torch.OutOfMemoryError if several members do not fit into
@@ -100,6 +103,7 @@ def fit_cohort(
             teacher_weights=teacher_weights,
             loader_workers=loader_workers,
             execution=how,
+            on_progress=on_progress,
             prune=prune,
         )
         run.resume(to_the_end)
@@ -140,6 +144,7 @@ class _Run:
         teacher_weights: Path | None,
         loader_workers: int,
         execution: Execution,
+        on_progress: OnProgress | None,
         prune: Prune | None,
     ) -> None:
         self.ask_prune = prune
@@ -182,6 +187,7 @@ class _Run:
             [self._member(spec) for spec in specs], teacher=self._teacher(teacher_weights), workers=workers
         )
         self.num_epochs = max(spec.recipe.num_epochs for spec in specs)
+        self.teller = Teller(on_progress, num_epochs=self.num_epochs)
         self.epoch = 0
         self.damage = DamageLog(
             limit=self.recipe.data.max_damaged,
@@ -267,8 +273,9 @@ class _Run:
     def train_epoch(self, epoch: int) -> dict[str, dict[str, float]]:
         """Train one epoch, validate if due, and save. Returns metrics of the remaining members by step id."""
         started = time.perf_counter()
-        step = (epoch - 1) * self.steps_per_epoch
+        step = first_step = (epoch - 1) * self.steps_per_epoch
         members = self.cohort.live(step)
+        self.teller.begin_epoch(epoch, num_steps=self.steps_per_epoch)
         sums = EpochSums(members)
         found: set[Damage] = set()
         batches = self.loader.groups(epoch)
@@ -281,6 +288,7 @@ class _Run:
             found.update(damage for group in groups for damage in group.damaged)
             sums.add(self.cohort.step(step, groups))
             step += 1
+            self.teller.step(step - first_step, sums, members)
             if not self.cohort.live(step - 1):
                 break  # all members have left, so no further clip is needed
         if self.loader_workers and self.cohort.live(step):
@@ -305,7 +313,7 @@ class _Run:
             for member in members
             if member.failure is None and (epoch % member.recipe.eval.every == 0 or epoch == member.recipe.num_epochs)
         ]
-        clips = self.judge.logits(due, protocol=self.judge.one_view)
+        clips = self._logits(due, epoch=epoch)
         judged = self._judge(due, clips, epoch=epoch)
         self._record_failures(epoch, members)
         seconds = time.perf_counter() - started
@@ -333,6 +341,14 @@ class _Run:
             if self.workers.is_first:
                 self.sink.prune(step_id, record)
 
+    def _logits(self, members: list[Member], *, epoch: int, protocol: Protocol | None = None) -> ClipLogits | None:
+        """Logits of these members, by training's own protocol or that of their test; None without members."""
+        if not members:
+            return None
+        num_clips = -(-len(self.val_set) // self.workers.world_size)
+        tell = self.teller.evaluation("validation" if protocol is None else "test", epoch=epoch, num_clips=num_clips)
+        return self.judge.logits(members, protocol=protocol or self.judge.one_view, on_group=tell)
+
     def _judge(
         self, members: list[Member], clips: ClipLogits | None, *, epoch: int, protocol: Protocol | None = None
     ) -> dict[str, dict[str, float]]:
@@ -340,7 +356,9 @@ class _Run:
         if clips is None:
             return {}
         step, by = epoch * self.steps_per_epoch, protocol or self.judge.one_view
-        return {member.step_id: self.judge.metrics(member, clips, protocol=by, step=step) for member in members}
+        judged = {member.step_id: self.judge.metrics(member, clips, protocol=by, step=step) for member in members}
+        self.teller.judged(judged)
+        return judged
 
     def _record_failures(self, epoch: int, members: list[Member]) -> None:
         for member in members:
@@ -362,7 +380,7 @@ class _Run:
         if not members:
             return
         started = time.perf_counter()
-        clips = self.judge.logits(members, protocol=self.judge.one_view)
+        clips = self._logits(members, epoch=self.epoch)
         judged = self._judge(members, clips, epoch=self.epoch)
         self._record_failures(self.epoch, members)
         self._spend(members, time.perf_counter() - started)
@@ -380,7 +398,7 @@ class _Run:
             found, metrics = clips, judged
             if protocol != self.judge.one_view:
                 started = time.perf_counter()
-                found = self.judge.logits(ending, protocol=protocol)
+                found = self._logits(ending, epoch=epoch, protocol=protocol)
                 metrics = self._judge(ending, found, epoch=epoch, protocol=protocol)
                 self._record_failures(epoch, ending)
                 self._spend(ending, time.perf_counter() - started)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from reskd.checkpoint import Sink
@@ -36,10 +38,13 @@ class Judge:
         """The protocol of validations during training."""
         self._cache = GroupCache(cache_limit(workers.world_size))
 
-    def logits(self, members: list[Member], *, protocol: Protocol) -> ClipLogits | None:
-        """Logits of these members on every clip, on every worker; None without members. A collective call."""
-        if not members:
-            return None
+    def logits(
+        self, members: list[Member], *, protocol: Protocol, on_group: Callable[[int], None] | None = None
+    ) -> ClipLogits:
+        """Logits of these members on every clip, on every worker. A collective call.
+
+        ``on_group`` gets the number of clips that this worker has finished.
+        """
         dataset = self._dataset.judged_by(protocol)
         judged = {member.step_id: Judged(member.model, self._seen(member.recipe.model, dataset)) for member in members}
         teacher = self._cohort.teacher
@@ -53,6 +58,7 @@ class Judge:
             dtype=self._cohort.dtype,
             autocast=self._cohort.autocast,
             loader_workers=self._loader_workers,
+            on_group=on_group,
             cache=self._cache if protocol == self.one_view else None,
         )
         if TEACHER in clips.logits:

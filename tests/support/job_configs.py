@@ -12,6 +12,7 @@ def config(name: str, *members: str) -> JobConfig:
     """The config of a job whose trial is never started."""
     return JobConfig(
         id=name,
+        label=f"seed 0: {name}",
         members=tuple(MemberSpec(step_id=step_id, recipe=Recipe(), provenance={}) for step_id in members),
         store="",
         owner_id="me",

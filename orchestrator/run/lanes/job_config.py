@@ -26,6 +26,8 @@ class JobConfig:
     """
 
     id: str
+    label: str
+    """The job in a few words, for what Ray shows."""
     members: tuple[MemberSpec, ...]
     store: str
     """The store's address: a folder's path or s3://..."""
@@ -60,6 +62,7 @@ class JobConfig:
 def job_config(
     job: Job,
     *,
+    label: str,
     steps: Mapping[str, Step],
     store: Store,
     owner_id: str,
@@ -72,6 +75,7 @@ def job_config(
     teacher = store.weights_reference(job.teacher_id) if job.teacher_id else job.teacher_checkpoint
     return JobConfig(
         id=job.id,
+        label=label,
         members=tuple(
             MemberSpec(
                 step_id=step_id,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from orchestrator.run.lanes.job_config import JobConfig
-from orchestrator.run.lanes.worker import ENDED, JOB, hand_over
+from orchestrator.run.lanes.worker import hand_over
 
 IDLE_S = 60.0
 """A lane without a job gives its CPUs and GPUs back after this time, so that a cluster can send a machine home."""
@@ -34,10 +35,10 @@ class LaneClosed(Exception):
 
 
 class Lane:
-    """Workers of one shape. ``give`` them a job, then call ``next_report`` until it says that the job has ended.
+    """Workers of one shape. ``give`` them a job, then ``wait_for_end``.
 
-    ``run`` starts the workers, tells the lane when they start and end and what they report, and returns when they
-    have ended. It runs in a thread of its own (`lanes.train_run`). The lock guards what both threads write.
+    ``run`` starts the workers, tells the lane when they start and end and which job they have ended, and returns when
+    they have ended. It runs in a thread of its own (`lanes.train_run`). The lock guards what both threads write.
     """
 
     def __init__(self, shape: Shape, run: Callable[[Lane], None], *, idle_s: float = IDLE_S) -> None:
@@ -46,7 +47,7 @@ class Lane:
         self._job: JobConfig | None = None
         self._is_closed = False
         self._workers: Any = None
-        self._reports: SimpleQueue[Mapping[str, Any] | Exception] = SimpleQueue()
+        self._ended: SimpleQueue[str | Exception] = SimpleQueue()
         self._rest: threading.Timer | None = None
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._to_the_end, name="lane", daemon=True)
@@ -63,25 +64,28 @@ class Lane:
             self._send()
         return True
 
-    def next_report(self) -> Mapping[str, Any]:
-        """Wait for the next report of the current job.
+    def wait_for_end(self, timeout_s: float) -> bool:
+        """Whether the workers end the current job within this time, whatever became of its members.
 
         Raises ray.train.TrainingFailedError if the workers failed more often than Train starts them again, and
         LaneClosed if they ended although they had a job.
         """
+        until = time.monotonic() + timeout_s
         while True:
-            report = self._reports.get()
-            if isinstance(report, Exception):
-                raise report
-            if self._job is None or report[JOB] != self._job.id:
-                continue  # an earlier job's
-            if ENDED in report:
-                with self._lock:
-                    self._job = None
-                    self._rest = threading.Timer(self._idle_s, self.close)
-                    self._rest.daemon = True
-                    self._rest.start()
-            return report
+            try:
+                ended = self._ended.get(timeout=max(0.0, until - time.monotonic()))
+            except Empty:
+                return False
+            if isinstance(ended, Exception):
+                raise ended
+            if self._job is None or ended != self._job.id:
+                continue  # an earlier job
+            with self._lock:
+                self._job = None
+                self._rest = threading.Timer(self._idle_s, self.close)
+                self._rest.daemon = True
+                self._rest.start()
+            return True
 
     def close(self) -> None:
         """End the workers of a lane that has no job. Workers with a job end when the trial's process does."""
@@ -105,9 +109,9 @@ class Lane:
         with self._lock:
             self._workers = None
 
-    def reported(self, report: Mapping[str, Any]) -> None:
-        """Take rank 0's report."""
-        self._reports.put(report)
+    def job_ended(self, job_id: str) -> None:
+        """Take note that rank 0 has ended this job."""
+        self._ended.put(job_id)
 
     def _send(self) -> None:
         """Send the job, or the word to end. Called with the lock held, so that no workers get a job twice."""
@@ -122,4 +126,4 @@ class Lane:
             ended = error
         with self._lock:
             self._is_closed = True
-        self._reports.put(ended)
+        self._ended.put(ended)

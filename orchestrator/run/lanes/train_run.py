@@ -1,6 +1,6 @@
 """A lane's workers as one run of Ray Train, whose controller is a thread of the trial's process.
 
-So the trial can hand jobs to the workers and hear their reports, and no job pays for a controller's process.
+So the trial can hand jobs to the workers and hear of their ends, and no job pays for a controller's process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from orchestrator.run.lanes.job_config import JobConfig
 from orchestrator.run.lanes.lane import Lane, shape_of
 from orchestrator.run.lanes.process_group import ProcessGroup
-from orchestrator.run.lanes.worker import serve
+from orchestrator.run.lanes.worker import ENDED, serve
 
 WORKER_FAILURES = 2
 CONTROLLER_FAILURES = 5
@@ -65,7 +65,8 @@ class LaneTrainer(DataParallelTrainer):
     - DatasetsCallback starts a process for Ray Data, which reads no videos here.
     - PlacementGroupCleaner is a process that frees the workers' places where the trial's process was killed. Ray 2.60
       ends it by asking, and waits 12 s for a thread of it that does not end. On a cluster ours is killed instead. A Ray
-      of our own has none: the cleaner asks the dashboard's State API, which is off there, so it could free nothing.
+      of our own has none: the cleaner asks the dashboard's State API, which is off there by default, so it could free
+      nothing.
     - AutoscalingCoordinator is a process that asks a cluster for machines. A Ray of our own has none: it cannot grow.
     """
 
@@ -109,7 +110,7 @@ class LaneCallback(WorkerGroupCallback, ReportCallback):
         self._lane.workers_ended()
 
     def after_report(self, training_report: Any, metrics: list[dict[str, Any]]) -> None:
-        self._lane.reported(metrics[0])
+        self._lane.job_ended(metrics[0][ENDED])
 
 
 class PromptCleanerCallback(PlacementGroupCleanerCallback):

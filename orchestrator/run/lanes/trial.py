@@ -12,7 +12,12 @@ from ray import tune
 from orchestrator.run.lanes.job_config import JobConfig
 from orchestrator.run.lanes.lane import Lane, shape_of
 from orchestrator.run.lanes.train_run import open_lane
-from orchestrator.run.lanes.worker import ENDED
+from orchestrator.store.open import store_of
+from orchestrator.store.run_records import JobProgress, RunRecords
+from reskd.errors import ReskdError
+
+LOOK_S = 2.0
+"""Seconds between two looks at the job's record."""
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +26,9 @@ class JobTrial(tune.Trainable):
     """A trial of ``config["job"]``. Tune gives its process to one trial after another (``reuse_actors``)."""
 
     _lane: Lane | None = None
+    _job: JobConfig
+    _records: RunRecords
+    _epoch: int
 
     def setup(self, config: dict[str, JobConfig]) -> None:
         self._begin(config["job"])
@@ -30,14 +38,15 @@ class JobTrial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Wait for the next epoch, or for the job's end.
+        """Wait for the job's end, or for its next epoch: Tune's results show where each job is.
 
         A spot machine that goes says nothing against the job, so it is no attempt of it; the store keeps what was done.
         """
         while True:
             assert self._lane is not None
             try:
-                report = self._lane.next_report()
+                if self._lane.wait_for_end(LOOK_S):
+                    return {"done": True}
             except ray.train.TrainingFailedError as error:
                 lost = self._machines - _living_machines()
                 if not lost:
@@ -46,15 +55,27 @@ class JobTrial(tune.Trainable):
                     "job %s: lost %d of the cluster's machines; starting again: %s", self._job.id, len(lost), error
                 )
                 self._begin(self._job)
-                continue
-            return {"done": True} if ENDED in report else dict(report)
+            if (found := self._new_epoch()) is not None:
+                return found
+
+    def _new_epoch(self) -> dict[str, Any] | None:
+        """Where the job is by its record in the store; None if that names no new epoch, or the store is away."""
+        try:
+            progress = self._records.job(self._job.owner_id, self._job.id)
+        except (OSError, ReskdError):
+            return None
+        if progress is None or progress.epoch == self._epoch:
+            return None
+        self._epoch = progress.epoch
+        return as_result(progress)
 
     def cleanup(self) -> None:
         if self._lane is not None:
             self._lane.close()
 
     def _begin(self, job: JobConfig) -> None:
-        self._job, self._machines = job, _living_machines()
+        self._job, self._machines, self._epoch = job, _living_machines(), 0
+        self._records = RunRecords(store_of(job.store))
         lane = self._lane
         if lane is not None and lane.shape == shape_of(job) and lane.give(job):
             return
@@ -62,6 +83,19 @@ class JobTrial(tune.Trainable):
             lane.close()
         self._lane = open_lane(job)
         self._lane.give(job)
+
+
+def as_result(progress: JobProgress) -> dict[str, Any]:
+    """A job's record as a result of its trial: numbers alone, which Tune logs under these names."""
+    named = {f"loss/{step_id}": member.loss for step_id, member in progress.members.items()}
+    named |= {f"accuracy/{step_id}": member.accuracy for step_id, member in progress.members.items()}
+    known = {name: value for name, value in named.items() if value is not None}
+    return {
+        "epoch": progress.epoch,
+        "num_epochs": progress.num_epochs,
+        "clips_per_s": progress.clips_per_s,
+        **known,
+    }
 
 
 def _living_machines() -> set[str]:

@@ -7,33 +7,28 @@ import logging
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
 
 import ray.train
 
 from orchestrator.run.lanes.early_stops import leavers
 from orchestrator.run.lanes.job_config import JobConfig
 from orchestrator.run.lanes.process_group import in_use
-from orchestrator.store.open import leased_store
+from orchestrator.store.open import leased_store, store_of
 from orchestrator.store.store import LeasedStore
 from reskd.data.manifest import read_manifest
 from reskd.errors import LeaseLost, LoaderLost, ReskdError
 from reskd.files import Json
 from reskd.training.member_spec import MemberSpec
 
-if TYPE_CHECKING:
-    from reskd.training.fit import EpochReport
-
 logger = logging.getLogger(__name__)
 
 LASTING = (ReskdError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError)
 """What trying again gives again. Not RuntimeError: a lost neighbour and a GPU out of memory raise it."""
-JOB = "job"
-"""The key of each report's job."""
-ENDED = "job_ended"
-"""The key that only a job's last report has, whatever became of its members."""
+ENDED = "ended_job"
+"""The key of a report's job. The workers report a job once, at its end, whatever became of its members."""
 
 _orders: SimpleQueue[JobConfig | None] = SimpleQueue()
 
@@ -49,7 +44,7 @@ def serve() -> None:
         with in_use:
             train(job)
             _let_go()
-        ray.train.report({JOB: job.id, ENDED: True})
+        ray.train.report({ENDED: job.id})
 
 
 def _let_go() -> None:
@@ -74,6 +69,7 @@ def train(job: JobConfig) -> None:
     import ray.train.torch
     import torch
 
+    from orchestrator.run.lanes.reporter import Reporter
     from reskd.runtime.workers import joined
     from reskd.training.fit import fit_cohort
 
@@ -85,17 +81,6 @@ def train(job: JobConfig) -> None:
     members = [member for member in job.members if member.step_id in step_ids]
     if not members:
         return
-
-    def report(epoch: EpochReport) -> None:
-        speeds = [metrics["perf/clips_per_s"] for metrics in epoch.metrics.values()]
-        ray.train.report(
-            {
-                "job": job.id,
-                "epoch": epoch.epoch,
-                "num_epochs": epoch.num_epochs,
-                "clips_per_s": speeds[0] if speeds else 0.0,
-            }
-        )
 
     rule = job.early_stopping
 
@@ -109,18 +94,20 @@ def train(job: JobConfig) -> None:
         return leavers(rule, epoch, step_ids, value=value)
 
     try:
-        fit_cohort(
-            members,
-            manifest=read_manifest(sink.local(job.manifest)),
-            root=Path(job.root),
-            sink=sink,
-            workers=workers,
-            teacher_weights=sink.local(job.teacher) if job.teacher else None,
-            loader_workers=job.loader_workers,
-            execution=job.execution,
-            on_epoch_end=report,
-            prune=prune if rule else None,
-        )
+        # Not through the leased store: the record belongs to the run, not to a step.
+        with Reporter(store_of(job.store), job, members) if workers.is_first else nullcontext() as report:
+            fit_cohort(
+                members,
+                manifest=read_manifest(sink.local(job.manifest)),
+                root=Path(job.root),
+                sink=sink,
+                workers=workers,
+                teacher_weights=sink.local(job.teacher) if job.teacher else None,
+                loader_workers=job.loader_workers,
+                execution=job.execution,
+                on_progress=report,
+                prune=prune if rule else None,
+            )
     except (LeaseLost, LoaderLost):
         raise
     except LASTING as error:

@@ -13,7 +13,7 @@ import pytest
 import orchestrator
 from orchestrator.experiment.bound_sweep import prepare
 from orchestrator.experiment.step_figures import step_words
-from orchestrator.run.board import label
+from orchestrator.run.display.words import label
 from orchestrator.spec.steps import name_and_seed
 from orchestrator.store.step_record import read_step, records_from_store
 from orchestrator.tracking.registry import choose_models

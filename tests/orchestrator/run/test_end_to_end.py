@@ -11,7 +11,7 @@ from orchestrator.store.store import Store
 from tests.support.trained_sweep import train_undisturbed
 from tests.support.typed_runs import Place, wait_until
 
-NUM_EPOCHS = 6
+NUM_EPOCHS = 24
 SWEEP = f"""
 question: Does a run that is killed end where it would have ended?
 base:

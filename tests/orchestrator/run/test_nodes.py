@@ -34,7 +34,7 @@ resources: {workers: 2, max_cpus: 2}
 tables:
   levels: {rows: row, columns: [test/top1, GMACs], delta_to: baseline}
 """
-NUM_EPOCHS = 16
+NUM_EPOCHS = 40
 
 
 @pytest.fixture

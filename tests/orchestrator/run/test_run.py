@@ -16,8 +16,8 @@ from tests.support.typed_runs import Place, wait_until
 
 pytestmark = pytest.mark.ray
 
-NUM_EPOCHS = 16
-"""Epochs of the row that is stopped. Train takes one report in half a second, so at least eight seconds."""
+NUM_EPOCHS = 48
+"""Epochs of the row that is stopped: enough that it still trains after another command has been tried meanwhile."""
 
 
 def place(folder: Path, demo_root: Path, *, num_epochs: int = NUM_EPOCHS) -> Place:

@@ -48,6 +48,8 @@ tables: {one: {rows: row, columns: [test/top1]}}
 """
 
 WAIT_S = 240
+NUM_EPOCHS = 100
+"""Epochs of the job that is cancelled: it still trains after its log was left and followed again."""
 
 
 def write_sweep(folder: Path, root: str) -> Path:
@@ -299,7 +301,7 @@ def test_a_job_goes_on_without_its_terminal_and_a_cancelled_one_resumes_to_the_s
     cluster: Cluster, tmp_path: Path, demo_root: Path
 ) -> None:
     sweep = write_sweep(tmp_path, str(demo_root))
-    sweep.write_text(sweep.read_text().replace("epochs: 1,", "epochs: 24,"))
+    sweep.write_text(sweep.read_text().replace("epochs: 1,", f"epochs: {NUM_EPOCHS},"))
     store = Store(tmp_path / "store")
     (step_id,) = prepare(sweep, store=store).steps
     arguments = ["submit", sweep.name, "--store", str(store.home)]
@@ -344,7 +346,7 @@ def test_a_job_goes_on_without_its_terminal_and_a_cancelled_one_resumes_to_the_s
     assert second.returncode == 0, second.stdout + second.stderr
     lines = store.metrics(step_id)
     assert lines[: len(kept)] == kept, "epochs before the cancellation were trained again"
-    assert [line["epoch"] for line in lines] == list(range(1, 25))
+    assert [line["epoch"] for line in lines] == list(range(1, NUM_EPOCHS + 1))
 
     undisturbed = train_undisturbed(sweep, tmp_path / "undisturbed", num_workers=1)
     ours, theirs = store.done(step_id), undisturbed.done(step_id)

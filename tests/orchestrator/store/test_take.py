@@ -31,7 +31,7 @@ def prepared(tmp_path: Path, demo_root: Path) -> Prepared:
 
 
 def members(prepared: Prepared, held: Leases) -> set[str]:
-    return {step_id for job in _take(prepared, held, retry_failed=False) for step_id in job.members}
+    return {step_id for job in _take(prepared, held, retry_failed=False).jobs for step_id in job.members}
 
 
 def test_every_step_that_is_missing_is_leased_and_recorded(prepared: Prepared) -> None:
@@ -79,7 +79,7 @@ def test_a_retried_step_is_no_longer_failed(prepared: Prepared) -> None:
     prepared.store.fail(failed, {"reason": "x", "traceback": ""})
     held = Leases()
     assert failed not in members(prepared, held)
-    jobs = _take(prepared, held, retry_failed=True)
+    jobs = _take(prepared, held, retry_failed=True).jobs
     assert failed in {step_id for job in jobs for step_id in job.members}
     assert prepared.store.failure(failed) is None
     held.release()
@@ -99,6 +99,7 @@ def test_a_step_goes_on_with_the_workers_it_began_with(prepared: Prepared) -> No
     resumed = next(job for job in jobs if step.id in job.members)
     config = job_config(
         resumed,
+        label="seed 0",
         steps=prepared.steps,
         store=prepared.store,
         owner_id="me",

@@ -12,9 +12,10 @@ from rich.table import Table
 from orchestrator.cli.console import console
 from reskd.errors import BadInput
 
+ADDRESS_VARIABLE = "RAY_API_SERVER_ADDRESS"
 Address = Annotated[
     str,
-    typer.Option("--address", envvar="RAY_API_SERVER_ADDRESS", help="Address of Ray's dashboard: http://host:8265."),
+    typer.Option("--address", envvar=ADDRESS_VARIABLE, help="Address of Ray's dashboard: http://host:8265."),
 ]
 JobId = Annotated[str, typer.Argument(help="The job's id. `submit` prints it, `status --address` lists all.")]
 

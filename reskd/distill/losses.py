@@ -1,8 +1,8 @@
 """The distillation terms without their weights, as plain functions of the outputs of student and teacher.
 
 All compute in at least float32, so they give the same inside and outside of autocast. All check shapes first, which
-costs a GPU nothing: outputs that do not fit would otherwise broadcast, and give a wrong number silently. TERMS maps each
-KD level of reskd/methods/distillation.py to its term.
+costs a GPU nothing: outputs that do not fit would broadcast, and give a wrong number silently. TERMS maps each KD level
+of reskd/methods/distillation.py to its term.
 """
 
 from __future__ import annotations

@@ -17,12 +17,13 @@ Changes = dict[str, str]
 
 
 def split_changes(texts: Iterable[str]) -> Changes:
-    """``["optim.lr=0.02"]`` -> ``{"optim.lr": "0.02"}``."""
+    """``["optim.lr=0.02"]`` -> ``{"optim.lr": "0.02"}``; so does ``base.optim.lr=0.02``, as the file has it."""
     changes: Changes = {}
     for text in texts:
         key, equals, value = (part.strip() for part in text.partition("="))
         if not (key and equals):
             raise BadInput(f"--set {text!r}: write it as key=value, such as optim.lr=0.02")
+        key = key.removeprefix("base.")
         if key in changes:
             raise BadInput(f"--set {key} is given twice; keep one")
         changes[key] = value

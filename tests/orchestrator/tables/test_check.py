@@ -51,6 +51,18 @@ def built_and_checked(
     return tables(stored, monkeypatch, capsys, "--check", *options)
 
 
+@pytest.mark.parametrize("source", ["store", "mlflow"])
+def test_a_sweep_that_was_never_run_has_no_tables_and_says_so_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], source: str
+) -> None:
+    sweep, store = stored_sweep(tmp_path).sweep.path, tmp_path / "another_store"
+    options = ("tables", sweep, "--store", store, "--from", source)
+    code, text = call(monkeypatch, capsys, *options)
+    assert (code, text.count("\n"), f"reskd run {sweep}" in text) == (1, 1, True)
+    assert not (store / "tables").exists()
+    assert call(monkeypatch, capsys, *options, "--check")[0] == 1
+
+
 def test_a_table_that_is_complete_up_to_date_and_as_expected_passes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,11 +22,14 @@ from orchestrator.tables.table import Table
 from orchestrator.tables.write_files import render, report_files, table_dict, write_report
 from orchestrator.tracking.run_diff import unlike_store
 from reskd.errors import BadInput, ReskdError
+from reskd.files import write_atomic
 
 if TYPE_CHECKING:
     from orchestrator.tracking.publish import Publisher
 
 Source = Literal["mlflow", "store"]
+NAME_FILE = "sweep.txt"
+"""Holds a sweep's whole name, with its changes, where the folder has a short one."""
 
 
 def rebuild(
@@ -141,6 +144,8 @@ def _write(
 ) -> None:
     folder = prepared.store.tables(prepared.sweep.name)
     write_report(built, folder)
+    if folder.name != prepared.sweep.name:  # the folder's own name does not say what --set has changed
+        write_atomic(folder / NAME_FILE, f"{prepared.sweep.name}\n")
     if publisher is not None:
         publisher.log_report(folder)
         publisher.register(records)

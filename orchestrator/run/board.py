@@ -128,11 +128,13 @@ class Board:
         return Group(table, Text(self.summary(), style="bold"))
 
 
-def label(job: Job, steps: Mapping[str, Step]) -> str:
-    """A job in words: its seed, its members, its teacher; imported models have no seed."""
+def label(job: Job, steps: Mapping[str, Step], *, most: int | None = None) -> str:
+    """A job in words: its seed, its members (at most ``most`` by name), its teacher; imported models have no seed."""
     members = [step for step_id, step in steps.items() if step_id in job.members]  # in the sweep's order
     seeds = sorted({member.recipe.seed for member in members if not member.recipe.is_imported})
-    names = ", ".join(name_of(member) for member in members)
+    names = ", ".join(name_of(member) for member in members[:most])
+    if most is not None and len(members) > most:
+        names += f" and {len(members) - most} more"
     teacher = steps.get(job.teacher_id or "")
     taught = f" taught by {teacher.recipe.model.name}@{teacher.recipe.model.resolution}" if teacher else ""
     who = f"seed {','.join(map(str, seeds))}" if seeds else "import"

@@ -25,6 +25,7 @@ from orchestrator.run.lanes.job_config import job_config
 from orchestrator.run.launch import declared_capacity, ray_session, run_jobs
 from orchestrator.run.log_capture import quiet
 from orchestrator.run.ray_address import joins_cluster
+from orchestrator.spec.overrides import shell_name
 from orchestrator.spec.sweep import recipe_to_dict
 from orchestrator.store.code_version import provenance
 from orchestrator.store.lease import STALE_S, Leases, leases, read_lease
@@ -113,7 +114,7 @@ def _run_seeds(
         interrupted, log = False, None
         try:
             if jobs:
-                log = whole.store.home / "logs" / f"{whole.sweep.name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
+                log = whole.store.home / "logs" / f"{shell_name(whole.sweep.name)}-{time.strftime('%Y%m%d-%H%M%S')}.log"
                 console.print(f"training {_count(jobs)}; Ray's own output goes to {log}", markup=False)
                 given_up, interrupted = _train(whole, jobs, held, publishers, log)
         finally:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.spec.identity import canonical_json
+from orchestrator.spec.overrides import shell_name
 from orchestrator.spec.steps import StepStatus
 from orchestrator.store.lease import Lease, LeaseBlob, leases, read_lease
 from orchestrator.store.shared_folder import refuse_closed, write_for_group
@@ -88,7 +89,10 @@ class Store(StepRecords):
         return self.home / "devices"
 
     def tables(self, sweep_name: str) -> Path:
-        return self.home / "tables" / file_name_of(sweep_name)
+        """Folder of a sweep's tables. Where an earlier version has made one by the whole name, it stays that one."""
+        folders = self.home / "tables"
+        before = folders / file_name_of(sweep_name)
+        return before if before.is_dir() else folders / file_name_of(shell_name(sweep_name))
 
     def ray_folder(self, run_id: str) -> Path:
         """Folder for Ray's files of one `reskd run`. Nothing is ever resumed from it."""

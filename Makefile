@@ -9,7 +9,7 @@ BOTH_CORES := --numprocesses 2 --dist loadscope --no-loadscope-reorder
 # Tests start many processes; without the compiled files each of them compiles all of our modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install demo test test-all fuzz lint gpu clean
+.PHONY: install demo test test-all fuzz lint docs gpu clean
 
 install: $(READY)
 
@@ -34,6 +34,11 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+# The pages as a site: open build/site/index.html.
+docs: $(READY)
+	$(BIN)/python docs/site/sweep_reference.py
+	$(BIN)/mkdocs build --strict --quiet
 
 # What has to be seen on a GPU, into docs/gpu/; cut short, it goes on when called again.
 gpu: $(READY)

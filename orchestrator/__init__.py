@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any
 
 PUBLIC = {
+    "load_step": "orchestrator.experiment.load_step",
     "results": "orchestrator.experiment.results",
 }
 """Public name -> the module that has it, loaded when the name is first asked for."""

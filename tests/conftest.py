@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -36,6 +39,9 @@ settings.load_profile("fast")
 def pytest_configure() -> None:
     # A shell starts what runs in the background with Ctrl-C ignored, and children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Not the user's own: a test may change what a network is.
+    os.environ["RESKD_CACHE"] = folder = tempfile.mkdtemp(prefix="reskd-cache-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     # pytest-xdist says how wide its own terminal is; what is printed here goes into pipes and files.
     os.environ.pop("COLUMNS", None)
 

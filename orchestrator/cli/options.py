@@ -10,7 +10,10 @@ import typer
 SweepFile = Annotated[Path, typer.Argument(help="A sweep file, such as sweeps/demo.yaml.")]
 SweepFiles = Annotated[list[Path], typer.Argument(help="One or more sweep files.")]
 Changes = Annotated[
-    list[str] | None, typer.Option("--set", help="Change one value of the sweep: --set optim.lr=0.02. Repeatable.")
+    list[str] | None,
+    typer.Option(
+        "--set", help="Change one value of the sweep: --set optim.lr=0.02 (or base.optim.lr=0.02). Repeatable."
+    ),
 ]
 StoreFolder = Annotated[
     str | None,

@@ -14,18 +14,22 @@ from orchestrator.experiment.one_schedule import joined_name
 from orchestrator.experiment.report_page import page_path, write_or_warn, write_page
 from orchestrator.experiment.sweep_figures import with_figures
 from orchestrator.experiment.sweep_tables import sweep_tables
+from orchestrator.store.imported_speeds import read_bench
 from orchestrator.store.step_record import StepRecord, records_from_store
 from orchestrator.tables.check import findings, stale
 from orchestrator.tables.side_by_side import join_tables
 from orchestrator.tables.table import Table
 from orchestrator.tables.write_files import render, report_files, table_dict, write_report
 from orchestrator.tracking.run_diff import unlike_store
-from reskd.errors import BadInput
+from reskd.errors import BadInput, ReskdError
+from reskd.files import write_atomic
 
 if TYPE_CHECKING:
     from orchestrator.tracking.publish import Publisher
 
 Source = Literal["mlflow", "store"]
+NAME_FILE = "sweep.txt"
+"""Holds a sweep's whole name, with its changes, where the folder has a short one."""
 
 
 def rebuild(
@@ -38,16 +42,22 @@ def rebuild(
     as_json: bool,
     console: Console,
 ) -> int:
-    """Build each sweep's tables, then join those with the same key. Returns 1 if a check finds something, else 0."""
+    """Build each sweep's tables, then join those with the same key. Returns 1 if a check finds something, else 0.
+
+    Raises ReskdError if nothing of any of the sweeps was ever run, since their tables would only say so entry by entry.
+    """
     if links is not None and not links.startswith(("http://", "https://")):
         raise BadInput(f"--links: {links!r} is no address of a web server; write it as http://127.0.0.1:5000")
-    groups: list[list[Table]] = []
-    publishers: list[Publisher] = []
-    found: list[str] = []
+    read: list[tuple[Publisher | None, Mapping[str, StepRecord]]] = []
     for one in prepared:
         publisher = _publisher(one, tracking_uri, links) if source == "mlflow" else None
-        publishers += [publisher] if publisher else []
-        records = publisher.records() if publisher else records_from_store(one.store, one.steps)
+        read.append((publisher, publisher.records() if publisher else records_from_store(one.store, one.steps)))
+    if not check and not any(records or _has_figures(one) for one, (_, records) in zip(prepared, read, strict=True)):
+        paths = " ".join(str(one.sweep.path) for one in prepared)
+        raise ReskdError(f"{paths}: none of it was ever run, so there are no tables; start it: reskd run {paths}")
+    groups: list[list[Table]] = []
+    found: list[str] = []
+    for one, (publisher, records) in zip(prepared, read, strict=True):
         built = build_tables(one, records)
         groups.append(built)
         if check:
@@ -66,7 +76,7 @@ def rebuild(
         if check:
             found += stale(report_files(joined), folder)
         else:
-            _write_joined(joined, folder, publishers)
+            _write_joined(joined, folder, [publisher for publisher, _ in read if publisher])
     if check:
         _say(found, num_tables=sum(map(len, groups)) + len(joined), as_json=as_json, console=console)
         return 1 if found else 0
@@ -77,6 +87,11 @@ def rebuild(
         return 0
     _show(shown, prepared, has_joined=bool(joined), console=console)
     return 0
+
+
+def _has_figures(prepared: Prepared) -> bool:
+    """Whether the store knows anything of a sweep that a table shows, published or not."""
+    return any(prepared.store.started(step_id) for step_id in prepared.steps) or bool(read_bench(prepared.store))
 
 
 def build_tables(prepared: Prepared, records: Mapping[str, StepRecord]) -> list[Table]:
@@ -117,6 +132,8 @@ def _write(
     folder = prepared.store.tables(prepared.sweep.name)
     write_report(built, folder)
     write_or_warn(lambda: write_page(prepared, tables=built, records=records), what=prepared.sweep.name)
+    if folder.name != prepared.sweep.name:  # the folder's own name does not say what --set has changed
+        write_atomic(folder / NAME_FILE, f"{prepared.sweep.name}\n")
     if publisher is not None:
         publisher.log_report(folder)
         publisher.register(records)

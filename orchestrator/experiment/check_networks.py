@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
-import torch
-
+from orchestrator.plan.network_facts import remembered
 from orchestrator.spec.steps import Step
 from orchestrator.spec.strict import check, did_you_mean, naming
 from reskd.checkpoint import load_weights
 from reskd.errors import BadInput
 from reskd.methods.distillation import LastMap, check_maps
 from reskd.models.catalogue import MODELS, build_model, is_model
-from reskd.models.imported import read_imported
 from reskd.recipe import ModelSpec, Recipe, require_mean
 
 ANY_NUMBER = 2
@@ -68,6 +67,10 @@ def check_models(steps: Mapping[str, Step], classes_of: Callable[[Step], tuple[s
 
 
 def _check_file(recipe: Recipe, classes: tuple[str, ...]) -> None:
+    import torch
+
+    from reskd.models.imported import read_imported
+
     with torch.device("meta"):
         model = build_model(recipe.model, num_classes=len(classes), num_frames=recipe.data.num_frames)
     read_imported(recipe, own=model.state_dict(), classes=classes)
@@ -91,6 +94,15 @@ def _last_map(spec: ModelSpec, trained_on: int, num_frames: int, num_classes: in
 
     trained_on: frames of the clips in its training. Some networks cannot look at more.
     """
+    key = [spec.name, spec.resolution, spec.enlarge_to, spec.stride, trained_on, num_frames, num_classes]
+    size = partial(_size_of_map, spec, trained_on, num_frames, num_classes)
+    return LastMap(*remembered(f"last map {json.dumps(key)}", size))
+
+
+def _size_of_map(spec: ModelSpec, trained_on: int, num_frames: int, num_classes: int) -> tuple[int, int]:
+    """(channels, maps in time), from a pass on shapes."""
+    import torch
+
     with torch.device("meta"):
         model = build_model(spec, num_classes=num_classes, num_frames=trained_on).eval()
         clip = torch.empty(1, num_frames, 3, spec.input_size, spec.input_size)
@@ -98,7 +110,7 @@ def _last_map(spec: ModelSpec, trained_on: int, num_frames: int, num_classes: in
     try:
         num_time_cells, num_channels, height, width = model(clip).features.shape
         if height * width > 0:
-            return LastMap(num_channels, num_time_cells)
+            return num_channels, num_time_cells
     except RuntimeError as error:  # most layers refuse a map smaller than themselves
         reason = str(error)
     raise BadInput(

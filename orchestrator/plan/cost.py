@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING
 
 from orchestrator.plan.device_profiles import ClipKind, DeviceProfile, Mode
+from orchestrator.plan.network_facts import remembered
 from orchestrator.spec.steps import Step
 from orchestrator.spec.sweep import Resources
+from reskd.cost.layers import Layer, Trace
+from reskd.files import Json
 from reskd.recipe import ModelSpec, Precision, Recipe
-
-if TYPE_CHECKING:
-    from reskd.cost.layer_traffic import Layer, Trace
 
 BYTES: dict[Precision, int] = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2, "fp64": 8}
 """Bytes per activation, by precision."""
@@ -281,14 +281,22 @@ def network_key(spec: ModelSpec, num_frames: int) -> NetworkKey:
 
 
 def _trace(spec: ModelSpec, *, num_frames: int) -> Trace:
-    from reskd.cost.layer_traffic import trace  # loads torch and torchvision, which no plan without jobs needs
-
-    return trace(spec, num_frames=num_frames)
+    return _traced(network_key(spec, num_frames))
 
 
+@cache
 def _traced(key: NetworkKey) -> Trace:
     name, stride, input_size, num_frames = key
-    return _trace(ModelSpec(name=name, stride=stride, resolution=input_size), num_frames=num_frames)
+
+    def plain() -> Json:
+        from reskd.cost.layer_traffic import trace  # loads torch and torchvision
+
+        spec = ModelSpec(name=name, stride=stride, resolution=input_size)
+        found = trace(spec, num_frames=num_frames)
+        return {**asdict(found), "layers": [astuple(layer) for layer in found.layers]}
+
+    known = remembered(f"trace {json.dumps(key)}", plain)
+    return Trace(**{**known, "layers": tuple(Layer(*layer) for layer in known["layers"])})
 
 
 @cache

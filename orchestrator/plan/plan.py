@@ -180,7 +180,7 @@ def _settled(
     for step in steps.values():  # teachers come before their students
         state, teacher = has[step.id].state, settled.get(step.teacher_id or "")
         if state == "done":
-            settle(step, "done", f"finished in the store{_other_test(step, has[step.id])}")
+            settle(step, "done", f"in the store{_other_test(step, has[step.id])}")
         elif state == "pruned":
             reason = has[step.id].reason or "stopped early"
             if step.cells and all(row in may_stop for row, _ in step.cells):
@@ -257,9 +257,9 @@ def _verdict(step: Step, job: Job, has: Mapping[str, StepStatus]) -> StepPlan:
         reasons.append(f"tried again; it failed before: {status.reason or 'no reason recorded'}")
     if teacher is not None and teacher.state != "done":
         verdict = "waiting"
-        whose = "its teacher" if step.teacher_id else "the teacher of its job,"
+        whose = "teacher" if step.teacher_id else "the teacher of its job,"
         trained_by = f", being trained by {teacher.holder or 'another run'}" if teacher.state == "held" else ""
-        reasons.append(f"waits for {whose} {job.teacher_id}{trained_by}")
+        reasons.append(f"for {whose} {job.teacher_id}{trained_by}")
     if step.recipe.is_imported:
         verdict = "import"
         reasons.append(

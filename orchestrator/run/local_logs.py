@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from orchestrator.spec.overrides import shell_name
 from orchestrator.store.store import Store
 
 NAME = re.compile(r"(?P<sweep>.+)-\d{8}-\d{6}\.log")
@@ -15,7 +16,7 @@ POLL_S = 0.5
 
 def new_log(store: Store, sweep: str) -> Path:
     """The file for the output of Ray and its workers in a run that starts now."""
-    return store.home / "logs" / f"{sweep}-{time.strftime('%Y%m%d-%H%M%S')}.log"
+    return store.home / "logs" / f"{shell_name(sweep)}-{time.strftime('%Y%m%d-%H%M%S')}.log"
 
 
 def newest_log(store: Store, *, file: str | None = None) -> Path | None:
@@ -27,7 +28,7 @@ def newest_log(store: Store, *, file: str | None = None) -> Path | None:
 
 def _is_of(name: str, file: str | None) -> bool:
     match = NAME.fullmatch(name)
-    return match is not None and (file is None or file == match["sweep"] or file in match["sweep"].split("+"))
+    return match is not None and (file is None or file == match["sweep"] or file in re.split(r"[+~]", match["sweep"]))
 
 
 def follow_log(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,12 +19,13 @@ Changes = dict[str, str]
 
 
 def split_changes(texts: Iterable[str]) -> Changes:
-    """``["optim.lr=0.02"]`` -> ``{"optim.lr": "0.02"}``."""
+    """``["optim.lr=0.02"]`` -> ``{"optim.lr": "0.02"}``; so does ``base.optim.lr=0.02``, as the file has it."""
     changes: Changes = {}
     for text in texts:
         key, equals, value = (part.strip() for part in text.partition("="))
         if not (key and equals):
             raise BadInput(f"--set {text!r}: write it as key=value, such as optim.lr=0.02")
+        key = key.removeprefix("base.")
         if key in changes:
             raise BadInput(f"--set {key} is given twice; keep one")
         changes[key] = value
@@ -67,6 +70,18 @@ def name_of_changes(changes: Changes) -> str:
         if key.split(".")[0] not in ("resources", "cohort") and key.removeprefix("teacher.") != "data.root"
     ]
     return "".join(sorted(named))
+
+
+def shell_name(sweep_name: str) -> str:
+    """A sweep's name for files and folders: as it is, or `demo~3f2a1c` if its changes are not typed in a shell as they
+    are.
+
+    Brackets, blanks and quotes need quoting there, and many changes are long.
+    """
+    stem, plus, changes = sweep_name.partition("+")
+    if re.fullmatch(r"[\w.,:@%=+-]{0,48}", changes):
+        return sweep_name
+    return f"{stem}~{hashlib.sha256((plus + changes).encode()).hexdigest()[:6]}"
 
 
 def refuse_idle(changes: Changes, rows: Sequence[tuple[str, Flat]]) -> None:

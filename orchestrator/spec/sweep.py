@@ -121,7 +121,7 @@ class TableSpec:
     peers: bool = False
     """Also show published rows that are not in the sweep. Their measured columns are empty."""
     expect: dict[str, dict[str, Expect]] = field(default_factory=dict)
-    """Row -> column -> bounds on the mean, for `reskd tables --check`. `row` stands for every row."""
+    """Row -> column -> bounds on the mean, for `reskd tables SWEEP --check`. `row` stands for every row."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

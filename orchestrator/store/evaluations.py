@@ -10,6 +10,7 @@ import numpy as np
 from orchestrator.store.store import Store
 from reskd.checkpoint import load_weights
 from reskd.errors import BadInput
+from reskd.files import Json
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +45,16 @@ def default_protocol(store: Store, step_id: str) -> str:
     return str((store.done(step_id) or {})["protocol"])
 
 
+def _classes(store: Store, step_id: str, identity: Json) -> tuple[str, ...]:
+    """The classes of a finished step, in the order of its logits.
+
+    They are in the manifest and in the weights, which take torch and more time to read.
+    """
+    name = identity["recipe"].get("data", {}).get("name", "")
+    manifest = store.manifest(name, identity["payload"]["manifest_sha256"])
+    return tuple(load_weights(store.weights(step_id))["classes"]) if manifest is None else manifest.classes
+
+
 def stored_judgement(store: Store, step_id: str, *, protocol: str | None = None) -> StoredJudgement:
     """A finished step's logits under a protocol; None: that of its final test.
 
@@ -62,7 +73,7 @@ def stored_judgement(store: Store, step_id: str, *, protocol: str | None = None)
         step_id=step_id,
         protocol=name,
         manifest_sha256=identity["payload"]["manifest_sha256"],
-        classes=tuple(load_weights(store.weights(step_id))["classes"]),
+        classes=_classes(store, step_id, identity),
         logits=logits,
         targets=targets,
         indices=indices,

@@ -45,7 +45,7 @@ def store_of(address: str) -> Store:
     from orchestrator.store.object_blobs import ObjectBlobs, endpoint  # a folder does not need the client
 
     name = hashlib.sha256(f"{endpoint()} {address.rstrip('/')}".encode()).hexdigest()[:16]
-    home = _cache() / name
+    home = cache_folder() / name
     return Store(home, ObjectBlobs(address, cache=home))
 
 
@@ -103,7 +103,8 @@ def make_cache(store: Store) -> None:
         raise BadInput(f"{store.home}: cannot be written ({error.strerror}); set {CACHE_VARIABLE}") from error
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
+    """The folder of this user on this machine for what can be fetched or computed again. It may not exist yet."""
     if os.environ.get(CACHE_VARIABLE):
         return Path(os.environ[CACHE_VARIABLE])
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reskd"

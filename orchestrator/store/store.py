@@ -22,12 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.spec.identity import canonical_json
+from orchestrator.spec.overrides import shell_name
 from orchestrator.spec.steps import StepStatus
 from orchestrator.store.lease import Lease, LeaseBlob, leases, read_lease
 from orchestrator.store.shared_folder import refuse_closed, write_for_group
 from reskd.blobs import LOCK, Blobs, FolderBlobs
 from reskd.checkpoint import StepRecords
-from reskd.data.manifest import Manifest, manifest_bytes
+from reskd.data.manifest import Manifest, manifest_bytes, read_manifest
 from reskd.errors import BadInput, LeaseLost
 from reskd.files import Json
 from reskd.runtime.execution import Execution
@@ -51,6 +52,7 @@ class Store(StepRecords):
         if blobs is None:
             write_for_group(self.home)
         super().__init__(blobs or FolderBlobs(self.home), prefix="runs/")
+        self._manifests: dict[str, Manifest] = {}
 
     @property
     def address(self) -> str:
@@ -89,7 +91,10 @@ class Store(StepRecords):
         return self.home / "devices"
 
     def tables(self, sweep_name: str) -> Path:
-        return self.home / "tables" / file_name_of(sweep_name)
+        """Folder of a sweep's tables. Where an earlier version has made one by the whole name, it stays that one."""
+        folders = self.home / "tables"
+        before = folders / file_name_of(sweep_name)
+        return before if before.is_dir() else folders / file_name_of(shell_name(sweep_name))
 
     def ray_folder(self, run_id: str) -> Path:
         """Folder for Ray's files of one `reskd run`. Nothing is ever resumed from it."""
@@ -102,6 +107,13 @@ class Store(StepRecords):
     def manifest_reference(self, data_name: str, sha256: str) -> str:
         """The reference by which a worker on another machine gets a manifest, with `local`."""
         return self.blobs.where(_manifest_key(data_name, sha256))
+
+    def manifest(self, data_name: str, sha256: str) -> Manifest | None:
+        """The manifest with this hash; None if the store does not have it. It is read once in a process."""
+        key = _manifest_key(data_name, sha256)
+        if sha256 not in self._manifests and self.blobs.exists(key):
+            self._manifests[sha256] = read_manifest(self.blobs.local(key))
+        return self._manifests.get(sha256)
 
     def newest_manifest(self, data_name: str) -> Path | None:
         """The newest manifest of a data set's name, as a file on this machine."""

@@ -75,7 +75,7 @@ def _gain(pairs: Sequence[tuple[StoredJudgement, StoredJudgement]], *, row: str,
     for pair in pairs:
         _, *places = np.intersect1d(pair[0].indices, pair[1].indices, return_indices=True)
         scores = [
-            class_scores(one.logits[kept], one.targets[kept], classes=one.classes)
+            class_scores(one.logits[kept], one.targets[kept], classes=one.classes, with_precision=is_multi_label)
             for one, kept in zip(pair, places, strict=True)
         ]
         for first, second in zip(*scores, strict=True):

@@ -35,7 +35,8 @@ class VideoClassifier:
     """A trained model on the CPU that prepares videos as an evaluation with one view does."""
 
     def __init__(self, weights: Path) -> None:
-        self._logits, self.card = open_model(weights)
+        self._model = open_model(weights)
+        self.card = self._model.card
 
     def predict(self, model_input: Any) -> pd.DataFrame:
         """Class probabilities as float64: one row for each video, one column for each class.
@@ -61,7 +62,7 @@ class VideoClassifier:
                 raise BadInput(f"{path}: no such file or folder")
         unknown = np.full(len(self.card.classes), np.nan)
         rows = []
-        for prediction in predict(self._logits, self.card, paths):
+        for prediction in predict(self._model, paths):
             if prediction.probabilities is None:
                 logger.warning("%s: %s; its probabilities are NaN", prediction.path, prediction.reason)
             rows.append(unknown if prediction.probabilities is None else prediction.probabilities)
@@ -70,7 +71,7 @@ class VideoClassifier:
     def _of_frames(self, frames: np.ndarray) -> NDArray[np.float64]:
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or not frames.size:
             raise BadInput(f"a {frames.dtype} array of shape {frames.shape}; the model takes {INPUT}")
-        row: NDArray[np.float64] = softmax(self._logits(torch.stack([clip_of(frames, card=self.card)])))[0]
+        row: NDArray[np.float64] = softmax(self._model.logits(torch.stack([clip_of(frames, card=self.card)])))[0]
         return row
 
 

@@ -5,22 +5,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import flop_registry
 
+from reskd.cost.layers import Kind, Layer, Trace
 from reskd.cost.trace import Kernel, Recorder, num_elements
 from reskd.models.catalogue import build_model
 from reskd.recipe import ModelSpec
 
 aten = torch.ops.aten
-
-Kind = Literal["product", "norm", "relu", "add", "other"]
-"""product: convolution, linear, attention; norm: batch norm; add: a residual; other: every other kernel."""
 
 NORMS = {aten.native_batch_norm, aten._native_batch_norm_legit, aten._native_batch_norm_legit_no_training}
 NORMS |= {aten.cudnn_batch_norm, aten.miopen_batch_norm, aten._batch_norm_with_update}
@@ -28,37 +25,6 @@ RELUS = {aten.relu, aten.relu_, aten.hardtanh, aten.hardtanh_}
 ADDS = {aten.add, aten.add_}
 NUM_CLASSES = 200
 """Number of classes of every traced network. The classifier is far below 0.1 % of any network's cost."""
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """One kernel in the forward of one clip."""
-
-    kind: Kind
-    flops: float
-    """Two per multiply-accumulate; 0 for kernels other than products."""
-    inputs: int
-    """Number of activations that it reads."""
-    outputs: int
-    weights: int
-    """Number of parameters that it reads, once per pass for any number of clips."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """The kernels of a network for one clip of one size."""
-
-    layers: tuple[Layer, ...]
-    num_params: int
-    saved: int
-    """Number of elements that autograd keeps from the forward for the backward, without parameters."""
-    features: int
-    """Number of elements of the last map and the logits, which a teacher passes to its students."""
-
-    @property
-    def flops(self) -> float:
-        """Operations of the forward of one clip; two per multiply-accumulate."""
-        return sum(layer.flops for layer in self.layers)
 
 
 def trace(spec: ModelSpec, *, num_frames: int) -> Trace:

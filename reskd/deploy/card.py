@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from reskd.checkpoint import load_weights
+from reskd.data.model_inputs import ModelInputs
 from reskd.data.transforms import model_input
 from reskd.errors import BadInput, reason_of
 from reskd.files import Json, json_value
@@ -22,6 +26,8 @@ from reskd.recipe import ModelSpec, Resample
 
 CARD_KEY = "reskd.json"
 """The name of the card inside an exported file."""
+Logits = Callable[[Tensor], NDArray[np.float32]]
+"""uint8 (B, T, 3, S, S) -> (B, K)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,6 +83,22 @@ def card_from_json(text: str, *, source: Path) -> Card:
         raise BadInput(f"{source}: {CARD_KEY} in it: {reason}") from error
 
 
+class Classifier(Protocol):
+    """What predictions need of a model, whatever file it is from."""
+
+    @property
+    def card(self) -> Card: ...
+    @property
+    def logits(self) -> Logits: ...
+
+
+class Exported(NamedTuple):
+    """A model of an exported file, on the CPU."""
+
+    logits: Logits
+    card: Card
+
+
 @dataclass(frozen=True, slots=True)
 class Trained:
     """A model loaded from a `weights.pt`: on the CPU, in eval mode, in the precision of its weights."""
@@ -85,13 +107,22 @@ class Trained:
     spec: ModelSpec
     card: Card
 
+    def logits(self, clips: Tensor) -> NDArray[np.float32]:
+        """Logits (B, K) of uint8 clips (B, T, 3, S, S), computed as in an evaluation, on the CPU."""
+        dtype = next(self.model.parameters()).dtype
+        with torch.no_grad():
+            inputs = ModelInputs(clips, device=torch.device("cpu"), dtype=dtype)
+            pixels = inputs.of(self.spec, self.model.normalisation)
+            logits: NDArray[np.float32] = self.model(pixels).clip_logits.float().numpy()
+        return logits
 
-def load_trained(path: Path, *, recipe: Json | None = None) -> Trained:
+
+def load_trained(path: str | Path, *, recipe: Json | None = None) -> Trained:
     """Load the model of a `weights.pt`. ``recipe`` goes into the card unchanged.
 
     Raises BadInput if the file is missing or damaged, or if this version cannot build its architecture.
     """
-    content = load_weights(path)
+    content = load_weights(Path(path))
     classes = tuple(content["classes"])
     try:
         spec = ModelSpec(**{**content["model_spec"], "weights": "none"})

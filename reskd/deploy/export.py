@@ -6,7 +6,7 @@ import importlib.util
 import io
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -17,14 +17,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reskd.data.model_inputs import ModelInputs
-from reskd.deploy.card import CARD_KEY, Card, PixelNetwork, Trained, card_from_json
+from reskd.deploy.card import CARD_KEY, Card, Exported, PixelNetwork, Trained, card_from_json
 from reskd.errors import BadInput, ReskdError
 from reskd.files import write_atomic
 
 Format = Literal["pt2", "onnx"]
-Logits = Callable[[Tensor], NDArray[np.float32]]
-"""uint8 (B, T, 3, S, S) -> (B, K)."""
 
 TOLERANCE = 1e-4
 """Largest allowed difference of a logit, as a share of the largest absolute logit (at least 1)."""
@@ -41,7 +38,7 @@ def export(trained: Trained, path: Path, *, format: Format) -> float:
     if format == "onnx":
         require_onnx()
     clips = [made for batch in (1, 3) for made in (_noise(trained.card, batch), _pictures(trained.card, batch))]
-    expected = [own_logits(trained, made) for made in clips]
+    expected = [trained.logits(made) for made in clips]
     network = PixelNetwork(trained).eval()
     content = _to_pt2(network, trained.card) if format == "pt2" else _to_onnx(network, trained.card)
     logits, _ = (_read_pt2 if format == "pt2" else _read_onnx)(content, source=path)
@@ -59,7 +56,7 @@ def export(trained: Trained, path: Path, *, format: Format) -> float:
     return largest
 
 
-def open_exported(path: Path) -> tuple[Logits, Card]:
+def open_exported(path: Path) -> Exported:
     """Open a .pt2 or .onnx file of `export` to run on the CPU. Raises BadInput for any other file."""
     if not path.is_file():
         raise BadInput(f"{path}: no such file; `reskd export` makes one")
@@ -77,17 +74,6 @@ def require_onnx() -> None:
         raise BadInput(
             f"ONNX needs packages that are not installed; run: pip install {names} (or reskd's extra 'onnx')"
         )
-
-
-def own_logits(trained: Trained, clips: Tensor) -> NDArray[np.float32]:
-    """Logits (B, K) of uint8 clips (B, T, 3, S, S), computed as in an evaluation, on the CPU."""
-    dtype = next(trained.model.parameters()).dtype
-    with torch.no_grad():
-        inputs = ModelInputs(clips, device=torch.device("cpu"), dtype=dtype)
-        logits: NDArray[np.float32] = (
-            trained.model(inputs.of(trained.spec, trained.model.normalisation)).clip_logits.float().numpy()
-        )
-    return logits
 
 
 def _noise(card: Card, batch: int) -> Tensor:
@@ -115,7 +101,7 @@ def _to_pt2(network: PixelNetwork, card: Card) -> bytes:
     return buffer.getvalue()
 
 
-def _read_pt2(content: bytes, *, source: Path) -> tuple[Logits, Card]:
+def _read_pt2(content: bytes, *, source: Path) -> Exported:
     extra = {CARD_KEY: ""}
     try:
         with _quiet():
@@ -131,7 +117,7 @@ def _read_pt2(content: bytes, *, source: Path) -> tuple[Logits, Card]:
             result: NDArray[np.float32] = module(clips).numpy()
         return result
 
-    return logits, card
+    return Exported(logits, card)
 
 
 def _to_onnx(network: PixelNetwork, card: Card) -> bytes:
@@ -153,7 +139,7 @@ def _to_onnx(network: PixelNetwork, card: Card) -> bytes:
     return content
 
 
-def _read_onnx(content: bytes, *, source: Path) -> tuple[Logits, Card]:
+def _read_onnx(content: bytes, *, source: Path) -> Exported:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -168,7 +154,7 @@ def _read_onnx(content: bytes, *, source: Path) -> tuple[Logits, Card]:
         result: list[Any] = session.run(["logits"], {"clips": clips.numpy()})
         return result[0]
 
-    return logits, card
+    return Exported(logits, card)
 
 
 def _first_line(error: Exception) -> str:

@@ -17,8 +17,8 @@ from reskd.data.decode.dispatch import read_frames
 from reskd.data.decode.frames import FRAME_SUFFIXES, holds_only_frames
 from reskd.data.sampling import eval_indices
 from reskd.data.transforms import test_crop
-from reskd.deploy.card import Card, load_trained
-from reskd.deploy.export import Logits, open_exported, own_logits
+from reskd.deploy.card import Card, Classifier, load_trained
+from reskd.deploy.export import open_exported
 from reskd.errors import BadInput, DecodeError, reason_of
 from reskd.files import walk
 from reskd.recipe import DataSpec
@@ -34,25 +34,25 @@ class Prediction:
     """The class probabilities of one video, or the reason why there are none."""
 
     path: Path
+    classes: tuple[str, ...]
+    """Names of the K classes."""
     probabilities: NDArray[np.float64] | None
     """(K,), with sum 1; None if the video does not decode."""
     reason: str = ""
     """Why the video does not decode."""
 
-    def top(self, classes: Sequence[str], k: int) -> list[tuple[str, float]]:
+    def top(self, k: int) -> list[tuple[str, float]]:
         """(class, probability) of the k most likely classes, best first; empty for a video that does not decode."""
         if self.probabilities is None:
             return []
         order = np.argsort(-self.probabilities, kind="stable")[:k]
-        return [(classes[number], float(self.probabilities[number])) for number in order]
+        return [(self.classes[number], float(self.probabilities[number])) for number in order]
 
 
-def open_model(path: Path) -> tuple[Logits, Card]:
+def open_model(path: str | Path) -> Classifier:
     """Open a .pt2, an .onnx or a weights.pt to run on the CPU. Raises BadInput for any other file."""
-    if path.suffix in (".pt2", ".onnx"):
-        return open_exported(path)
-    trained = load_trained(path)
-    return partial(own_logits, trained), trained.card
+    path = Path(path)
+    return open_exported(path) if path.suffix in (".pt2", ".onnx") else load_trained(path)
 
 
 def find_videos(paths: Sequence[Path]) -> list[Path]:
@@ -79,20 +79,29 @@ def find_videos(paths: Sequence[Path]) -> list[Path]:
 
 
 def predict(
-    logits: Logits, card: Card, paths: Sequence[Path], *, batch_size: int = 8, workers: int = 1
+    model: Classifier, paths: Sequence[str | Path], *, batch_size: int = 8, workers: int = 1
 ) -> Iterator[Prediction]:
-    """Yield each video's prediction, in the given order. An unreadable video gets a reason; the others continue."""
+    """The prediction of each video that `find_videos` finds, one after another, on the CPU.
+
+    ``workers``: decoding threads. A video that does not decode gets a reason; the others continue. Raises BadInput for
+    a missing path or a folder without videos.
+    """
+    return _predictions(model, find_videos([Path(path) for path in paths]), batch_size=batch_size, workers=workers)
+
+
+def _predictions(model: Classifier, paths: Sequence[Path], *, batch_size: int, workers: int) -> Iterator[Prediction]:
+    classes = model.card.classes
     with ThreadPoolExecutor(workers) as pool:  # threads are enough: decoders release the GIL
         for first in range(0, len(paths), batch_size):
             batch = paths[first : first + batch_size]
-            clips = list(pool.map(partial(read_clip, card=card), batch))
+            clips = list(pool.map(partial(read_clip, card=model.card), batch))
             whole = [clip for clip in clips if isinstance(clip, Tensor)]
-            answers = iter(softmax(logits(torch.stack(whole)))) if whole else iter(())
+            answers = iter(softmax(model.logits(torch.stack(whole)))) if whole else iter(())
             for path, clip in zip(batch, clips, strict=True):
                 if isinstance(clip, Tensor):
-                    yield Prediction(path, next(answers))
+                    yield Prediction(path, classes, next(answers))
                 else:
-                    yield Prediction(path, None, clip)
+                    yield Prediction(path, classes, None, clip)
 
 
 def _videos_below(folder: Path) -> Iterator[Path]:

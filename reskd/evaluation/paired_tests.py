@@ -44,7 +44,7 @@ class ClassScore:
     """Clips that count as this class; see `true_classes`."""
     num_correct: int
     average_precision: float
-    """Average precision when all clips are ranked by this class; nan if no clip has it."""
+    """Average precision when all clips are ranked by this class; nan if no clip has it, or if it was not asked for."""
 
     @property
     def accuracy(self) -> float:
@@ -117,24 +117,32 @@ def true_classes(logits: Scores, targets: Targets) -> NDArray[np.int64]:
 
 def confusion(logits: Scores, targets: Targets) -> NDArray[np.int64]:
     """Confusion matrix (K, K) of clip counts. Rows: true class (see `true_classes`); columns: predicted class."""
-    from sklearn.metrics import confusion_matrix
+    matrix = np.zeros((logits.shape[1], logits.shape[1]), np.int64)
+    np.add.at(matrix, (true_classes(logits, targets), logits.argmax(axis=1)), 1)
+    return matrix
 
-    return confusion_matrix(true_classes(logits, targets), logits.argmax(axis=1), labels=np.arange(logits.shape[1]))
 
-
-def class_scores(logits: Scores, targets: Targets, *, classes: tuple[str, ...]) -> list[ClassScore]:
-    """The score of each class, in order. Average precision ranks clips by softmax, as mAP does."""
-    from sklearn.metrics import average_precision_score
-
-    matrix, probabilities = confusion(logits, targets), softmax(logits)
+def class_scores(
+    logits: Scores, targets: Targets, *, classes: tuple[str, ...], with_precision: bool = True
+) -> list[ClassScore]:
+    """The score of each class, in order. Average precision ranks clips by softmax, as mAP does; it takes time."""
+    matrix = confusion(logits, targets)
+    precisions = _average_precisions(softmax(logits), targets) if with_precision else [float("nan")] * len(classes)
     return [
         ClassScore(
             name=name,
             num_clips=int(matrix[number].sum()),
             num_correct=int(matrix[number, number]),
-            average_precision=float(average_precision_score(targets[:, number], probabilities[:, number]))
-            if targets[:, number].any()
-            else float("nan"),
+            average_precision=precisions[number],
         )
         for number, name in enumerate(classes)
+    ]
+
+
+def _average_precisions(probabilities: Scores, targets: Targets) -> list[float]:
+    from sklearn.metrics import average_precision_score
+
+    return [
+        float(average_precision_score(truth, scores)) if truth.any() else float("nan")
+        for truth, scores in zip(targets.T, probabilities.T, strict=True)
     ]

@@ -12,9 +12,12 @@ from orchestrator.spec.steps import Step, name_of
 from orchestrator.stats.sequential import sentence
 
 
-def label(job: Job, steps: Mapping[str, Step]) -> str:
-    """A job in words: its seed, its members, its teacher; imported models have no seed."""
-    names = ", ".join(name_of(member) for member in _members(job, steps))
+def label(job: Job, steps: Mapping[str, Step], *, most: int | None = None) -> str:
+    """A job in words: its seed, its members (at most ``most`` by name), its teacher; imported models have no seed."""
+    members = _members(job, steps)
+    names = ", ".join(name_of(member) for member in members[:most])
+    if most is not None and len(members) > most:
+        names += f" and {len(members) - most} more"
     teacher = steps.get(job.teacher_id or "")
     taught = f" taught by {teacher.recipe.model.name}@{teacher.recipe.model.resolution}" if teacher else ""
     return f"{_who(job, steps)}: {names}{taught}"

@@ -48,8 +48,8 @@ def test_every_place_shows_the_sweeps_seed(
     _, text = call(monkeypatch, capsys, "status", *where, "--json")
     assert {row["step"]: row["seed"] for row in json.loads(text)} == expected
     _, text = call(monkeypatch, capsys, "plan", *where)
-    shown = {step_id: int(seed) for seed, step_id in re.findall(r"\b([0-9]+) +([0-9a-f]{16})\b", text)}
-    assert shown == expected
+    shown = {step_id: int(seed) for seed, step_id in re.findall(r"\b([0-9]+) +[0-9]+ +([0-9a-f]{8})\b", text)}
+    assert shown == {step_id[:8]: seed for step_id, seed in expected.items()}
     assert "seed 7: baseline" in text  # the board's words for a job, which a plan shows too
 
     prepared = prepare(stored.sweep.path, store=stored.store)

@@ -405,8 +405,8 @@ def test_a_finished_step_whose_row_asks_for_another_test_says_which_command_make
     step_id = steps["a"]
     assert plan.cells[0].verdict == "done"
     assert plan.cells[0].reason == (
-        "finished in the store, tested by val-f4-v1x1, but the sweep now asks for val-f4-v10x3-twice: run "
+        "in the store, tested by val-f4-v1x1, but the sweep now asks for val-f4-v10x3-twice: run "
         f"`reskd eval {step_id} --views 10x3 --twice` and add a column test/val-f4-v10x3-twice/..."
     )
     _, plan = planned(sweep_of(("a", asked)), {"a": replace(done, done={"protocol": "val-f4-v10x3-twice"})})
-    assert plan.cells[0].reason == "finished in the store"
+    assert plan.cells[0].reason == "in the store"

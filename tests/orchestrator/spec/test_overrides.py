@@ -12,9 +12,18 @@ def test_texts_are_split_at_their_first_equals_sign() -> None:
     assert split_changes(["optim.lr=0.02", " data.root = a=b "]) == {"optim.lr": "0.02", "data.root": "a=b"}
 
 
+def test_a_key_of_the_base_is_the_same_with_base_before_it() -> None:
+    assert split_changes(["base.optim.lr=0.02", "base.teacher.seed=1"]) == {"optim.lr": "0.02", "teacher.seed": "1"}
+
+
 @pytest.mark.parametrize(
     ("texts", "said"),
-    [(["lr"], "'lr': write it as key=value"), (["=1"], "write it as key=value"), (["a=1", "a=2"], "a is given twice")],
+    [
+        (["lr"], "'lr': write it as key=value"),
+        (["=1"], "write it as key=value"),
+        (["a=1", "a=2"], "a is given twice"),
+        (["base.a=1", "a=2"], "a is given twice"),
+    ],
 )
 def test_what_is_no_change_is_refused(texts: list[str], said: str) -> None:
     with pytest.raises(BadInput, match=said):

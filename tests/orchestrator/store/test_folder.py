@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -196,3 +197,14 @@ def test_a_sweep_with_many_changes_has_a_folder_for_its_tables(store: Store) -> 
     for name in ("sweep+data.train=lists_a.csv", *names):
         store.tables(name).mkdir(parents=True)
     assert store.tables("sweep+data.train=lists_a.csv").name == "sweep+data.train=lists_a.csv"
+
+
+def test_tables_of_a_changed_sweep_are_in_a_folder_that_a_shell_can_type(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    names = ["my+seeds=[0]", "my+seeds=[1]", "my+data.train=my list.csv", f"my+{'optim.lr=0.1+' * 9}", "my"]
+    folders = [store.tables(name) for name in names]
+    assert len(set(folders)) == len(names)
+    assert all(re.fullmatch(r"my(~[0-9a-f]{6})?", folder.name) for folder in folders)
+    before = tmp_path / "tables" / "my+seeds=[0]"  # as an earlier version has named it
+    before.mkdir(parents=True)
+    assert store.tables("my+seeds=[0]") == before

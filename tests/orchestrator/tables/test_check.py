@@ -51,6 +51,31 @@ def built_and_checked(
     return tables(stored, monkeypatch, capsys, "--check", *options)
 
 
+def test_the_folder_of_a_changed_sweep_says_inside_what_was_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = stored_sweep(tmp_path)
+    finish_pixel(stored, 0.94, 0.99, 0.98)
+    code, lines = tables(stored, monkeypatch, capsys, "--set", "seeds=[0, 1]")
+    folder = Path(lines[-1].removeprefix("tables: "))
+    assert (code, folder.parent) == (0, stored.store.home / "tables")
+    assert (folder / "sweep.txt").read_text() == "levels+seeds=[0, 1]\n"
+    assert tables(stored, monkeypatch, capsys, "--set", "seeds=[0, 1]", "--check")[1][-1].startswith("1 tables: up")
+    assert not (stored.store.tables("levels") / "sweep.txt").exists()
+
+
+@pytest.mark.parametrize("source", ["store", "mlflow"])
+def test_a_sweep_that_was_never_run_has_no_tables_and_says_so_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], source: str
+) -> None:
+    sweep, store = stored_sweep(tmp_path).sweep.path, tmp_path / "another_store"
+    options = ("tables", sweep, "--store", store, "--from", source)
+    code, text = call(monkeypatch, capsys, *options)
+    assert (code, text.count("\n"), f"reskd run {sweep}" in text) == (1, 1, True)
+    assert not (store / "tables").exists()
+    assert call(monkeypatch, capsys, *options, "--check")[0] == 1
+
+
 def test_a_table_that_is_complete_up_to_date_and_as_expected_passes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

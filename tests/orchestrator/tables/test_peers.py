@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.experiment.bound_sweep import prepare
 from orchestrator.spec.sweep import load
+from orchestrator.store.store import Store
 from orchestrator.tables.build import Table, records_from_store
 from orchestrator.tables.columns import check_tables
 from orchestrator.tables.latex_html import table_html, table_tex
@@ -129,6 +131,8 @@ def test_tables_of_several_sweeps_writes_each_ones_and_the_joined_one_and_checks
     for data in ("activitynet", "fcvid"):
         table1(tmp_path, data, "test/mAP", is_done=False)
     sweeps = tmp_path / "table1_activitynet.yaml", tmp_path / "table1_fcvid.yaml"
+    begun = prepare(sweeps[0], store=Store(tmp_path / "store"))
+    begun.store.start(next(iter(begun.steps)), {"started_ms": 1, "workers": 1}, afresh=True)
     options = ("--store", tmp_path / "store", "--from", "store")
     code, _ = call(monkeypatch, capsys, "tables", *sweeps, *options)
     assert code == 0

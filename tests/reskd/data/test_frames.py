@@ -18,7 +18,7 @@ from reskd.data.dataset import VideoDataset
 from reskd.data.decode.dispatch import probe, read_frames, survey
 from reskd.data.decode.types import Survey
 from reskd.data.manifest import build_manifest
-from reskd.deploy.card import Card
+from reskd.deploy.card import Card, Exported
 from reskd.deploy.predict import find_videos, predict
 from reskd.errors import BadInput, VideoOpenError, VideoReadError
 from reskd.recipe import DataSpec
@@ -274,6 +274,6 @@ def test_predict_samples_as_the_models_recipe_does(spec: DataSpec, stride: int |
         return np.zeros((len(clips), 2), np.float32)
 
     clips = Path(str(spec.root)) / "clips"
-    answers = list(predict(logits, card, [clips / "one", clips / "three.mp4"]))
+    answers = list(predict(Exported(logits, card), [clips / "one", clips / "three.mp4"]))
     assert [answer.reason for answer in answers] == ["", ""]
     assert seen == [expected, expected]

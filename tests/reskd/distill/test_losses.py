@@ -1,5 +1,6 @@
 import runpy
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -106,20 +107,76 @@ def test_half_precision_outputs_are_compared_in_float32():
 
 
 def test_maps_of_different_channels_are_refused_with_both_numbers():
-    with pytest.raises(BadInput, match=r"student's map has 512 channels, the teacher's 2048"):
+    with pytest.raises(BadInput, match="512 channels against 2048"):
         pixel_mse(torch.zeros(1, 512, 2, 2), torch.zeros(1, 2048, 2, 2), align_corners=False)
 
 
 def test_maps_of_different_frames_are_refused():
-    with pytest.raises(BadInput, match="1 frames of the student against 4"):
+    with pytest.raises(BadInput, match="1 frames against 4"):
         pixel_mse(torch.zeros(1, 8, 2, 2), torch.zeros(4, 8, 2, 2), align_corners=False)
 
 
-def test_logits_that_would_broadcast_are_refused():
-    with pytest.raises(BadInput, match=r"\(2, 5\) against teacher logits \(1, 5\)"):
-        clip_kl(torch.zeros(2, 5), torch.zeros(1, 5), temperature=1.0)
-    with pytest.raises(BadInput, match="frames"):
-        frame_kl(torch.zeros(2, 5), torch.zeros(2, 5), temperature=1.0)
+def of_pixels(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """pixel_kl of networks with 4 channels and 5 classes."""
+    return pixel_kl(student, teacher, **HEADS, temperature=2.0, align_corners=False)
+
+
+HEADS = {"student_classifier": nn.Linear(4, 5), "teacher_classifier": nn.Linear(4, 5)}
+LOSSES = {
+    "clip_kl": (partial(clip_kl, temperature=2.0), (3, 5)),
+    "frame_kl": (partial(frame_kl, temperature=2.0), (3, 2, 5)),
+    "pixel_mse": (partial(pixel_mse, align_corners=False), (3, 4, 2, 2)),
+    "pixel_kl": (of_pixels, (3, 4, 2, 2)),
+}
+"""Loss -> a call of it, and a shape that it takes."""
+FITS_NOT = [
+    *[(loss, good, wrong) for loss, (_, good) in LOSSES.items() for wrong in (good[1:], (1, *good), (0, *good[1:]))],
+    *[(loss, (1, *good[1:]), good) for loss, (_, good) in LOSSES.items()],  # would broadcast
+    ("clip_kl", (3, 1), (3, 5)),
+    ("frame_kl", (3, 1, 5), (3, 2, 5)),
+    ("frame_kl", (3, 2, 1), (3, 2, 5)),
+    ("pixel_mse", (3, 1, 2, 2), (3, 4, 2, 2)),
+    ("pixel_mse", (3, 4, 0, 2), (3, 4, 2, 2)),
+    ("pixel_kl", (3, 3, 2, 2), (3, 4, 2, 2)),
+    ("pixel_kl", (3, 2, 2, 4), (3, 4, 2, 2)),  # channels last
+]
+
+
+@pytest.mark.parametrize(("loss", "one", "other"), FITS_NOT)
+def test_shapes_that_do_not_fit_are_refused_by_name_whichever_network_has_them(loss, one, other):
+    compute, good = LOSSES[loss]
+    assert compute(torch.zeros(good), torch.zeros(good)).shape == ()
+    wrong = {str(shape) for shape in (one, other) if shape != good}
+    for student, teacher in ((one, other), (other, one)):
+        with pytest.raises(BadInput) as refused:
+            compute(torch.zeros(student), torch.zeros(teacher))
+        assert all(shape in str(refused.value) for shape in wrong)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_two_outputs_of_a_rank_that_a_loss_does_not_take_are_refused_with_the_axes_it_takes(loss):
+    compute, good = LOSSES[loss]
+    with pytest.raises(BadInput, match="classes" if loss in ("clip_kl", "frame_kl") else "height, width"):
+        compute(torch.zeros(2, *good), torch.zeros(2, *good))
+
+
+def test_maps_with_an_axis_for_clips_are_refused_with_the_way_to_join_it_with_frames():
+    maps = torch.randn(2, 3, 4, 5, 5)
+    with pytest.raises(BadInput, match=r"student's map has the shape \(2, 3, 4, 5, 5\).*flatten\(0, 1\)"):
+        pixel_mse(maps, maps, align_corners=False)
+    assert pixel_mse(maps.flatten(0, 1), maps.flatten(0, 1), align_corners=False) == 0
+
+
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call")
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_compiled_loss_checks_shapes_without_leaving_its_graph(loss):
+    compute, good = LOSSES[loss]
+    torch.compiler.reset()
+    student, teacher = torch.randn(good), torch.randn(good)
+    whole = torch.compile(compute, backend="eager", fullgraph=True)
+    torch.testing.assert_close(whole(student, teacher), compute(student, teacher))
+    with pytest.raises(BadInput, match="student"):
+        torch.compile(compute, backend="eager")(student[:1], teacher)
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
@@ -173,9 +230,9 @@ def test_pixel_kl_refuses_other_classes_and_other_clips():
             "align_corners": False,
         }
 
-    with pytest.raises(BadInput, match="both must be the same"):
+    with pytest.raises(BadInput, match="student's classifier has 7 classes, the teacher's 6"):
         pixel_kl(torch.randn(2, 5, 2, 2), torch.randn(2, 4, 2, 2), **options(6))
-    with pytest.raises(BadInput, match="3 frames of the student against 2"):
+    with pytest.raises(BadInput, match="3 frames against 2"):
         pixel_kl(torch.randn(3, 5, 2, 2), torch.randn(2, 4, 2, 2), **options(7))
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from reskd.data.manifest import Manifest
 from reskd.deploy.card import load_trained
-from reskd.deploy.export import export, open_exported, own_logits
+from reskd.deploy.export import export, open_exported
 from reskd.errors import BadInput
 from reskd.files import read_json
 from reskd.models.catalogue import build_model
@@ -92,4 +92,4 @@ def test_a_3d_network_is_exported_to_a_file_that_gives_its_logits(tmp_path: Path
     export(trained, tmp_path / "model.pt2", format="pt2")
     clips = torch.randint(0, 256, (2, 4, 3, 48, 48), dtype=torch.uint8)
     logits, _ = open_exported(tmp_path / "model.pt2")
-    np.testing.assert_allclose(logits(clips), own_logits(trained, clips), atol=1e-3)
+    np.testing.assert_allclose(logits(clips), trained.logits(clips), atol=1e-3)

@@ -47,21 +47,22 @@ def predict(
 
     videos = find_videos(path)
     file = Path(model) if Path(model).suffix in EXPORTED else weights_of(model, store)[0]
-    logits, card = open_model(file)
+    opened = open_model(file)
+    card = opened.card
     if csv_file is not None:
         check_writable(csv_file, option="--csv")
-    running = predictions_of(logits, card, videos, workers=workers)
+    running = predictions_of(opened, videos, workers=workers)
     quiet = not error_console.is_terminal
     found = list(track(running, "predicting", len(videos), console=error_console, transient=True, disable=quiet))
     num_shown = min(top, len(card.classes))
     failed = [prediction for prediction in found if prediction.probabilities is None]
     if as_json:
-        print(json.dumps({"step_id": card.step_id, "videos": _rows(found, card.classes, num_shown)}, indent=1))
+        print(json.dumps({"step_id": card.step_id, "videos": _rows(found, num_shown)}, indent=1))
     elif csv_file is not None:
-        _write(csv_file, _csv(found, card.classes, num_shown))
+        _write(csv_file, _csv(found, num_shown))
         console.print(f"{csv_file}: {len(found)} videos", markup=False, soft_wrap=True)
     else:
-        console.print(_table(found, card.classes, num_shown))
+        console.print(_table(found, num_shown))
     for prediction in failed:
         error_console.print(f"{_shown(prediction.path)}: {prediction.reason}", markup=False, soft_wrap=True)
     if failed:
@@ -78,19 +79,19 @@ def _write(file: Path, content: bytes) -> None:
         raise
 
 
-def _rows(found: Sequence[Prediction], classes: Sequence[str], top: int) -> list[Json]:
+def _rows(found: Sequence[Prediction], top: int) -> list[Json]:
     return [
         {"path": str(prediction.path), "error": prediction.reason}
         if prediction.probabilities is None
         else {
             "path": str(prediction.path),
-            "top": [{"class": name, "probability": share} for name, share in prediction.top(classes, top)],
+            "top": [{"class": name, "probability": share} for name, share in prediction.top(top)],
         }
         for prediction in found
     ]
 
 
-def _csv(found: Sequence[Prediction], classes: Sequence[str], top: int) -> bytes:
+def _csv(found: Sequence[Prediction], top: int) -> bytes:
     """Write one line per video: path, error, then class and probability by rank.
 
     Names that are not UTF-8 keep their bytes.
@@ -100,15 +101,15 @@ def _csv(found: Sequence[Prediction], classes: Sequence[str], top: int) -> bytes
     ranks = range(1, top + 1)
     writer.writerow(["path", "error", *(f"{what}_{rank}" for rank in ranks for what in ("class", "probability"))])
     for prediction in found:
-        cells = [cell for name, share in prediction.top(classes, top) for cell in (name, f"{share:.6f}")]
+        cells = [cell for name, share in prediction.top(top) for cell in (name, f"{share:.6f}")]
         writer.writerow([prediction.path, prediction.reason, *(cells or [""] * (2 * top))])
     return text.getvalue().encode(errors="surrogateescape")
 
 
-def _table(found: Sequence[Prediction], classes: Sequence[str], top: int) -> Table:
+def _table(found: Sequence[Prediction], top: int) -> Table:
     table = Table("video", *(f"{rank}." for rank in range(1, top + 1)))
     for prediction in found:
-        cells = [f"{name} {share:.1%}" for name, share in prediction.top(classes, top)]
+        cells = [f"{name} {share:.1%}" for name, share in prediction.top(top)]
         if prediction.probabilities is None:
             cells = ["does not decode"]
         table.add_row(Text(_shown(prediction.path), overflow="fold"), *(Text(cell) for cell in cells))

@@ -13,7 +13,7 @@ from rich.console import Console
 from orchestrator.cli.words import MAX_SHOWN_ERRORS, step_line
 from orchestrator.experiment.bound_sweep import Prepared
 from orchestrator.plan.job import Job
-from orchestrator.run.display.words import clock, duration, label
+from orchestrator.run.display.words import clock, duration
 from orchestrator.run.notify import without_addresses
 from orchestrator.spec.steps import name_and_seed, name_of
 
@@ -31,7 +31,7 @@ def show_outcome(
     total = outcome.num_done + len(outcome.failed) + len(outcome.unfinished)
     pruned = f"{outcome.num_pruned} stopped early, " if outcome.num_pruned else ""
     console.print(f"{outcome.num_done} of {total} steps done, {pruned}{clock(outcome.wall_s)} spent", style="bold")
-    for line in estimate_lines(prepared, outcome.jobs):
+    if line := estimate_line(prepared, outcome.jobs):
         console.print(line, markup=False, highlight=False)
     verdicts = prepared.plan().steps if outcome.failed else {}
     for step_id in outcome.failed[:MAX_SHOWN_ERRORS]:
@@ -69,17 +69,21 @@ def outcome_text(prepared: Prepared, outcome: Outcome, tables: Sequence[Table]) 
     return f"reskd: {prepared.sweep.name} {ways[outcome.exit_code]}", "\n".join(lines)
 
 
-def estimate_lines(prepared: Prepared, jobs: Sequence[Job]) -> list[str]:
-    """For each job that ran from its first epoch to its end: the estimated and the measured time."""
-    lines = []
+def estimate_line(prepared: Prepared, jobs: Sequence[Job]) -> str:
+    """The estimated and the measured time of the jobs that ran from their first epoch to their end, added up; empty if
+    there are none. The report has them job by job."""
+    estimated, measured, num_jobs = 0.0, 0.0, 0
     for job in jobs:
         records = [prepared.store.done(step_id) for step_id in job.members]
         took = [record for record in records if record is not None and "device_s" in record]
         if len(took) == len(job.members) and not job.resume_from:
-            measured = sum(record["device_s"] for record in took) / job.workers
-            words = f"{duration(job.cost)} estimated, {duration(measured)} measured after its start"
-            lines.append(f"{job.id}: {words} ({label(job, prepared.steps)})")
-    return lines
+            estimated += job.cost
+            measured += sum(record["device_s"] for record in took) / job.workers
+            num_jobs += 1
+    if not num_jobs:
+        return ""
+    jobs_in_words = f"{num_jobs} job{'s' * (num_jobs != 1)}"
+    return f"{jobs_in_words}: {duration(estimated)} estimated, {duration(measured)} measured (added up)"
 
 
 def browse_line(prepared: Prepared, publisher: Publisher, *, program: str) -> str:

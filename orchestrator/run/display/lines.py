@@ -39,7 +39,8 @@ class Lines:
             yield _ended_line(view, job), STYLES[job.state]
 
     def news(self, view: View) -> Iterator[tuple[str, str]]:
-        """(line, style) of everything new: jobs that start, their epochs (not each of many), and jobs that end."""
+        """(line, style) of everything new: jobs that end, jobs that start, and epochs (not each of many)."""
+        yield from self.ended(view)
         for job in view.running():
             if self._states.get(job.id) != "running":
                 self._states[job.id] = "running"
@@ -48,7 +49,6 @@ class Lines:
             if now.epoch - self._epochs.get(job.id, job.resume_from) >= max(1, now.num_epochs // LINES_A_JOB):
                 self._epochs[job.id] = now.epoch
                 yield _epoch_line(view, job, now), ""
-        yield from self.ended(view)
 
 
 def _line(seconds: float, what: str, label: str, details: str = "") -> str:

@@ -46,6 +46,7 @@ SMALL = {
     *(
         "tsn_resnet18",
         "tsn_resnet34",
+        "tsn_mini6",
         "tsn_mini10",
         "tsn_mobilenet_v2",
         "tsm_resnet18",

@@ -1,6 +1,6 @@
 """What the site has beyond docs/: the README and two more files of the root. Links are the repository's own.
 
-A link to a file that is no page of the site, such as a module, keeps its text only.
+A link to a file that is no page and no picture of the site, such as a module, keeps its text only.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def site_link(link: re.Match[str], *, here: str) -> str:
-    """A link of the file ``here`` (its path in the repository) as the site has it."""
+    """A link or picture of the file ``here`` (its path in the repository) as the site has it."""
     target, anchor = link["target"], link["anchor"] or ""
     if not target or "://" in target or target.startswith("mailto:"):
         return link[0]
     path = posixpath.normpath(posixpath.join(posixpath.dirname(here), target))
     page = PAGES.get(path) or (path.removeprefix("docs/") if path.startswith("docs/") else None)
-    if page is None or not page.endswith(".md"):
+    if page is None or not page.endswith((".md", ".png")):
         return link["text"]
     return f"[{link['text']}]({page}{anchor})"

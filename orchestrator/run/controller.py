@@ -18,22 +18,20 @@ from rich.console import Console
 from orchestrator.experiment.bound_sweep import Prepared, check_before_start
 from orchestrator.experiment.one_schedule import in_one_schedule
 from orchestrator.plan.job import Job
-from orchestrator.plan.plan import Plan
 from orchestrator.run.cluster_check import check_on_worker
 from orchestrator.run.display.board import shown
 from orchestrator.run.display.recorder import Recorder, StateChange, recorded
 from orchestrator.run.display.words import short_label, show_look
-from orchestrator.run.job_graph import Capacity
 from orchestrator.run.lanes.job_config import job_config
-from orchestrator.run.launch import declared_capacity, ray_session, run_jobs
+from orchestrator.run.launch import ray_session, run_jobs
 from orchestrator.run.live_pages import live_pages
 from orchestrator.run.local_logs import new_log
 from orchestrator.run.log_capture import quiet
 from orchestrator.run.notify import Notifier
 from orchestrator.run.ray_address import joins_cluster
-from orchestrator.spec.sweep import recipe_to_dict
+from orchestrator.run.take_steps import refuse_too_large, take_steps
 from orchestrator.store.code_version import provenance
-from orchestrator.store.lease import STALE_S, Leases, leases, read_lease
+from orchestrator.store.lease import Leases, leases
 from orchestrator.tracking.publish import Publisher
 from reskd.errors import BadInput, ReskdError
 
@@ -132,7 +130,7 @@ def _run_seeds(
     whole = in_one_schedule(prepared)
     started = time.monotonic()
     with leases() as held:
-        plan = _take(whole, held, retry_failed=retry_failed)
+        plan = take_steps(whole, held, retry_failed=retry_failed)
         jobs = plan.jobs
         given_up: tuple[str, ...] = ()
         interrupted, log = False, None
@@ -163,56 +161,6 @@ def _run_seeds(
 def _count(jobs: Sequence[Job]) -> str:
     num_steps = sum(len(job.members) for job in jobs)
     return f"{num_steps} step{'s' * (num_steps != 1)} in {len(jobs)} job{'s' * (len(jobs) != 1)}"
-
-
-def _take(prepared: Prepared, held: Leases, *, retry_failed: bool) -> Plan:
-    """Take leases on all steps that are to be trained, and plan with the leases that were obtained."""
-    store = prepared.store
-    _take_over(prepared, held)
-    while True:
-        plan = prepared.plan(retry_failed=retry_failed, own=held.owner.id)
-        wanted = {step_id for job in plan.jobs for step_id in job.members}
-        store.refuse_closed(wanted)
-        if all(held.take(store.lease_path(step_id)) for step_id in wanted):
-            break  # else another run was faster; the next plan knows
-    _refuse_too_large(prepared, plan.jobs, declared_capacity(prepared.sweep.resources))
-    for step_id in wanted:
-        step = prepared.steps[step_id]
-        store.record_identity(step_id, full_id=step.full_id, payload=step.payload, recipe=recipe_to_dict(step.recipe))
-        store.forget_failure(step_id)
-    kept = {store.lease_path(step_id) for step_id in wanted}
-    held.release(path for path in held.paths() if path not in kept)
-    return plan
-
-
-def _take_over(prepared: Prepared, held: Leases) -> None:
-    """Take leases whose counter does not change, if nothing is known of their owner: its machine may be lost.
-
-    A living run's counter soon moves.
-    """
-    store = prepared.store
-    leased = {step_id: store.lease(step_id) for step_id in prepared.steps}
-    unclear = [step_id for step_id, lease in leased.items() if lease is not None and lease.owner.fate() == "unknown"]
-    if unclear:
-        logger.warning("watching for up to %g s whether the runs that hold %d steps live", STALE_S, len(unclear))
-    while unclear:
-        for step_id in list(unclear):
-            path = store.lease_path(step_id)
-            lease = read_lease(path)
-            if lease is None or held.watch.has_moved(path, lease) or held.take(path):
-                unclear.remove(step_id)
-        time.sleep(0.2 if unclear else 0)
-
-
-def _refuse_too_large(prepared: Prepared, jobs: Sequence[Job], capacity: Capacity) -> None:
-    """Raise BadInput for a job that can never fit, since it would wait forever."""
-    for job in jobs:
-        if not capacity.fits(job, ()):
-            raise BadInput(
-                f"{prepared.sweep.path}: a job takes {job.workers} workers, {job.cpus:g} CPUs and {job.gpus:g} GPUs, "
-                f"but there are {capacity.cpus:g} CPUs and {capacity.gpus:g} GPUs; lower resources.workers, or "
-                f"set resources.max_cpus and resources.max_gpus to what there is"
-            )
 
 
 def _train(
@@ -257,7 +205,7 @@ def _train(
             _interruptible() as interrupt,  # after Ray, which sets a SIGTERM handler of its own
             _publishing(publishers),
         ):
-            _refuse_too_large(prepared, jobs, capacity)
+            refuse_too_large(prepared, jobs, capacity)
             if joins_cluster():
                 check_on_worker(store, sorted({config.root for config in configs.values()}))
             failed = run_jobs(

@@ -11,8 +11,9 @@ import pytest
 
 from orchestrator.experiment.bound_sweep import Prepared, check_before_start, prepare
 from orchestrator.plan.plan import make_plan
-from orchestrator.run.controller import Outcome, _take
+from orchestrator.run.controller import Outcome
 from orchestrator.run.lanes.job_config import job_config
+from orchestrator.run.take_steps import take_steps
 from orchestrator.spec.steps import StepStatus
 from orchestrator.store.lease import Leases
 from orchestrator.store.lease_owner import Owner
@@ -31,7 +32,7 @@ def prepared(tmp_path: Path, demo_root: Path) -> Prepared:
 
 
 def members(prepared: Prepared, held: Leases) -> set[str]:
-    return {step_id for job in _take(prepared, held, retry_failed=False).jobs for step_id in job.members}
+    return {step_id for job in take_steps(prepared, held, retry_failed=False).jobs for step_id in job.members}
 
 
 def test_every_step_that_is_missing_is_leased_and_recorded(prepared: Prepared) -> None:
@@ -70,7 +71,7 @@ def test_a_job_larger_than_the_machine_is_refused(prepared: Prepared) -> None:
     large = replace(prepared, sweep=replace(prepared.sweep, resources=small))
     held = Leases()
     with pytest.raises(BadInput, match="2 workers"):
-        _take(large, held, retry_failed=False)
+        take_steps(large, held, retry_failed=False)
     held.release()
 
 
@@ -79,7 +80,7 @@ def test_a_retried_step_is_no_longer_failed(prepared: Prepared) -> None:
     prepared.store.fail(failed, {"reason": "x", "traceback": ""})
     held = Leases()
     assert failed not in members(prepared, held)
-    jobs = _take(prepared, held, retry_failed=True).jobs
+    jobs = take_steps(prepared, held, retry_failed=True).jobs
     assert failed in {step_id for job in jobs for step_id in job.members}
     assert prepared.store.failure(failed) is None
     held.release()

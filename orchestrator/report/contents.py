@@ -169,7 +169,7 @@ def shown_table(table: Table) -> ShownTable:
             state = "" if key is None else _state(table.entries[row, key])
             shown = f"{state} (0 of {table.entries[row, key].num_seeds})" if key and state else text
             value, _, detail = shown.partition(" (") if role in ("measured", "difference") else (shown, "", "")
-            detail = detail.removesuffix(")")
+            detail = detail.removesuffix(")").replace(") (", "; ")
             cells.append(ShownCell(text=value, detail=detail, role=role, mark=state or place or "", links=links))
         rows.append((row in table.peers, tuple(cells)))
     return ShownTable(

@@ -52,7 +52,10 @@ class Estimate:
         return self.half_width is not None and self.mean is not None and abs(self.mean) > self.half_width
 
     def text(self, *, unit: str, signed: bool = False, average: bool = True) -> str:
-        """`94.3 ± 1.2` with at least three seeds, else the single values; empty without values."""
+        """`94.3 ± 1.2` with at least three seeds, `94.3 (94.0, 94.6)` with two, else the value; empty without values.
+
+        Without ``average`` only the single values.
+        """
         return _text(self, unit, signed, average)
 
 
@@ -64,8 +67,11 @@ def _text(estimate: Estimate, unit: str, signed: bool, average: bool) -> str:
         return ""
     if unit != "%" and len(set(values)) == 1:
         return number_text(values[0], unit=unit)  # a cost that no seed changes
-    if not average or half_width is None or mean is None:
-        return ", ".join(number_text(value, unit=unit, signed=signed) for value in values)
+    each = ", ".join(number_text(value, unit=unit, signed=signed) for value in values)
+    if not average or mean is None or len(values) == 1:
+        return each
+    if half_width is None:
+        return f"{number_text(mean, unit=unit, signed=signed)} ({each})"
     return f"{number_text(mean, unit=unit, signed=signed)} ± {half_width:.{num_decimals(mean, unit=unit)}f}"
 
 

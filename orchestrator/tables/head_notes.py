@@ -53,10 +53,10 @@ def _seeds(sweep: Sweep) -> Iterator[str]:
     if count >= MIN_SEEDS:
         yield (
             "a ± b: mean and 95 % t-interval over seeds; it covers the choice of seeds, not the choice of clips. "
-            f"With fewer than {MIN_SEEDS} values each is shown and there is no interval."
+            f"With fewer than {MIN_SEEDS} values there is no interval: the mean and each value are shown."
         )
     else:
-        yield f"With fewer than {MIN_SEEDS} seeds each value is shown and there is no interval."
+        yield f"With fewer than {MIN_SEEDS} seeds there is no interval: the mean and each value are shown."
     if sweep.teacher_seed is not None:
         yield (
             f"Every seed has the same teachers, of seed {sweep.teacher_seed}: "

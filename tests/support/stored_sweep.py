@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator.spec.steps import Step, build_steps
-from orchestrator.spec.sweep import Sweep, load
+from orchestrator.spec.sweep import Sweep, load, recipe_to_dict
 from orchestrator.store.store import Store
 from reskd.data.manifest import Clip, Manifest
 
@@ -79,6 +79,9 @@ class StoredSweep:
         return teacher_id
 
     def start(self, step_id: str) -> None:
+        step = self.steps[step_id]
+        recipe = recipe_to_dict(step.recipe)
+        self.store.record_identity(step_id, full_id=step.full_id, payload=step.payload, recipe=recipe)
         info = {"workers": 1, "threads": 1, "started_ms": STARTED_MS, "host": "here"}
         self.store.start(step_id, info, afresh=True)
 

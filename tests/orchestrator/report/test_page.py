@@ -12,7 +12,7 @@ from orchestrator.report.gather import duration
 from orchestrator.report.render import render
 from orchestrator.spec.sweep import load
 from orchestrator.store.lease import leases
-from tests.support.stored_sweep import SWEEP, StoredSweep
+from tests.support.stored_sweep import MANIFEST, SWEEP, StoredSweep
 from tests.support.stored_tables import finish_all, table_of
 
 HOSTILE = "<b>&\"'</style><script>"
@@ -52,6 +52,7 @@ class Parsed(HTMLParser):
 
 
 def writer_of(stored: StoredSweep) -> PageWriter:
+    stored.store.write_manifest(MANIFEST)
     return PageWriter(Prepared(stored.sweep, stored.store, stored.steps, {}))
 
 
@@ -67,8 +68,9 @@ def test_a_finished_sweep_has_its_answer_tables_charts_cost_and_origin(tmp_path:
     assert "Which level helps?" in top
     assert "17.0 points above “baseline” in top-1 (95 % interval 9.5 to 24.5, 3 seeds)" in top
     assert "97.0 ± 6.6" in page.sections["tables"]
-    assert all(title in page.sections["charts"] for title in ("Accuracy against cost", "Learning curves"))
-    assert "Not drawn: " in page.sections["charts"]  # class gains, since these steps have no logits of clips
+    titles = ("Accuracy against cost", "Learning curves", "Gain over baseline")
+    assert all(title in page.sections["charts"] for title in titles)
+    assert "Not drawn" not in page.sections["charts"]
     assert "Jobs on devices" in page.sections["timeline"]
     assert "0123abcd" in page.sections["reproduce"]
     assert "torch 2.11.0" in page.sections["reproduce"]
@@ -132,7 +134,7 @@ def test_a_sweep_that_trains_shows_what_is_done_and_what_runs_and_waits(tmp_path
     assert "2 done, 1 running, 3 waiting" in page.sections["top"].replace("\n", " ")
     shown = {cells[0].text: (cells[1].text, cells[1].detail) for _, cells in table.rows}
     assert shown == {
-        "baseline": ("80.0, 80.0", ""),
+        "baseline": ("80.0", "80.0, 80.0"),
         "clip-level KL": ("running", "0 of 2"),
         "pixel-level MSE": ("waiting", "0 of 2"),
     }

@@ -12,10 +12,11 @@ import pytest
 from orchestrator.experiment.bound_sweep import Prepared
 from orchestrator.experiment.report_page import PageWriter, page_path
 from orchestrator.run.live_pages import live_pages
-from tests.support.stored_sweep import StoredSweep
+from tests.support.stored_sweep import MANIFEST, StoredSweep
 
 
 def prepared_of(stored: StoredSweep) -> Prepared:
+    stored.store.write_manifest(MANIFEST)
     return Prepared(stored.sweep, stored.store, stored.steps, {})
 
 
@@ -40,7 +41,7 @@ def test_a_row_that_ends_is_in_the_charts_of_the_next_page(tmp_path: Path):
     writer = PageWriter(prepared_of(stored))
     for number, row in enumerate(("baseline", "clip-level KL"), start=1):
         stored.finish(stored.id_of(row, 0), 0.5 + 0.1 * number)
-        cost, curves = writer.page().charts
+        cost, curves, *_ = writer.page().charts
         assert (row in cost.svg, row in curves.svg) == (True, True)
 
 

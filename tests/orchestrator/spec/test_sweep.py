@@ -96,14 +96,14 @@ def test_a_sweep_is_its_rows_times_its_seeds_over_one_base(tmp_path):
 def test_the_demo_shares_steps_between_its_tables(tmp_path):
     sweep = load(DEMO)
     recipes = {(cell.row, cell.seed): cell.recipe for cell in sweep.cells}
-    assert recipes["24 px", 1] == recipes["pixel-level MSE", 1]
+    assert recipes["18 px", 1] == recipes["pixel-level MSE", 1]
     assert recipes["pixel-level MSE", 0] != recipes["pixel-level MSE", 1]
     assert {row: recipes[row, 0].teacher.model.resolution for row in sweep.tables["table6"].rows[1:]} == {
-        "model distillation": 24,
-        "resolution distillation": 64,
-        "pixel-level MSE": 64,
+        "model distillation": 18,
+        "resolution distillation": 48,
+        "pixel-level MSE": 48,
     }
-    assert len(sweep.cells) == 20
+    assert len(sweep.cells) == 30
 
 
 def test_a_fixed_teacher_seed_holds_for_every_student_and_is_told(tmp_path):

@@ -48,4 +48,4 @@ def test_a_number_that_rounds_to_zero_has_no_minus_sign(value: float, unit: str,
 
 
 def test_equal_rows_have_no_negative_difference() -> None:
-    assert Estimate(((0, -0.04), (1, -0.0))).text(unit="%", signed=True) == "+0.0, +0.0"
+    assert Estimate(((0, -0.04), (1, -0.0))).text(unit="%", signed=True) == "+0.0 (+0.0, +0.0)"

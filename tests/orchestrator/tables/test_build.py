@@ -33,10 +33,11 @@ def test_the_interval_of_three_values_is_the_one_worked_out_by_hand():
     assert estimate.half_width == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
 
 
-def test_two_values_are_shown_as_they_are():
+def test_of_two_values_the_mean_and_both_are_shown():
     estimate = Estimate(((0, 94.3), (1, 98.7)))
     assert estimate.half_width is None
-    assert estimate.text(unit="%") == "94.3, 98.7"
+    assert estimate.text(unit="%") == "96.5 (94.3, 98.7)"
+    assert estimate.text(unit="%", average=False) == "94.3, 98.7"
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=3, max_size=8), st.floats(-1e3, 1e3))
@@ -156,7 +157,7 @@ def test_with_two_seeds_there_is_no_interval_anywhere(tmp_path: Path):
     stored = StoredSweep(tmp_path, seeds=(0, 1))
     finish_all(stored)
     table = table_of(stored)
-    assert table.cells("pixel-level MSE")[1:3] == ["94.0, 99.0", "+14.0, +17.0"]
+    assert table.cells("pixel-level MSE")[1:3] == ["96.5 (94.0, 99.0)", "+15.5 (+14.0, +17.0)"]
     assert "±" not in " ".join(table.cells("pixel-level MSE"))
 
 

@@ -18,13 +18,14 @@ from rich.console import Console
 from orchestrator.experiment.bound_sweep import Prepared, check_before_start
 from orchestrator.experiment.one_schedule import in_one_schedule
 from orchestrator.plan.job import Job
+from orchestrator.run.beside import beside
 from orchestrator.run.cluster_check import check_on_worker
 from orchestrator.run.display.board import shown
+from orchestrator.run.display.live_pages import live_pages
 from orchestrator.run.display.recorder import Recorder, StateChange, recorded
 from orchestrator.run.display.words import short_label, show_look
 from orchestrator.run.lanes.job_config import job_config
 from orchestrator.run.launch import ray_session, run_jobs
-from orchestrator.run.live_pages import live_pages
 from orchestrator.run.local_logs import new_log
 from orchestrator.run.log_capture import quiet
 from orchestrator.run.notify import Notifier
@@ -249,19 +250,13 @@ def _interruptible() -> Iterator[threading.Event]:
 @contextmanager
 def _publishing(publishers: Sequence[Publisher]) -> Iterator[None]:
     """Publish new content of steps to MLflow from a thread, so that a slow MLflow never delays training."""
-    stop = threading.Event()
 
-    def loop() -> None:
+    def loop(stop: threading.Event) -> None:
         while not stop.wait(PUBLISH_EVERY_S):
             _publish(publishers, running=True)
 
-    thread = threading.Thread(target=loop, name="publish", daemon=True)
-    thread.start()
-    try:
+    with beside(loop, name="publish"):
         yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def _publish(publishers: Sequence[Publisher], *, running: bool = False) -> None:

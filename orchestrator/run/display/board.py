@@ -12,6 +12,7 @@ from typing import Literal
 from rich.console import Console
 from rich.live import Live
 
+from orchestrator.run.beside import beside
 from orchestrator.run.display.lines import Lines
 from orchestrator.run.display.table import picture
 from orchestrator.run.display.view import Looker
@@ -70,9 +71,9 @@ def print_line(console: Console, line: str, style: str) -> None:
 @contextmanager
 def shown(records: RunRecords, run_id: str, console: Console) -> Iterator[None]:
     """Show a run from a thread until the body ends. Whatever happens to the display, the run goes on."""
-    board, stop = Board(records, run_id, console), threading.Event()
+    board = Board(records, run_id, console)
 
-    def loop() -> None:
+    def loop(stop: threading.Event) -> None:
         try:
             while not stop.wait(LOOK_S):
                 _look(board)
@@ -80,13 +81,8 @@ def shown(records: RunRecords, run_id: str, console: Console) -> Iterator[None]:
         finally:
             board.close()
 
-    thread = threading.Thread(target=loop, name="display", daemon=True)
-    thread.start()
-    try:
+    with beside(loop, name="display"):
         yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def _look(board: Board) -> bool:

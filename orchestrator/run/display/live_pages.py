@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from orchestrator.experiment.bound_sweep import Prepared
 from orchestrator.experiment.report_page import PageWriter, write_or_warn
+from orchestrator.run.beside import beside
 
 WRITE_EVERY_S = 30.0
 MOST_SHARE = 0.02
@@ -19,10 +20,9 @@ are written less often."""
 @contextmanager
 def live_pages(prepared: Sequence[Prepared], *, every_s: float = WRITE_EVERY_S) -> Iterator[None]:
     """Write each sweep's page when it has news, about every ``every_s`` seconds. A fault is only a warning, once."""
-    stop = threading.Event()
     writers = {one.sweep.name: PageWriter(one) for one in prepared}
 
-    def loop() -> None:
+    def loop(stop: threading.Event) -> None:
         pause_s = min(every_s, 5.0)  # the first page soon, so that there is something to look at
         while writers and not stop.wait(pause_s):
             started = time.thread_time()
@@ -31,10 +31,5 @@ def live_pages(prepared: Sequence[Prepared], *, every_s: float = WRITE_EVERY_S) 
                     del writers[name]
             pause_s = max(every_s, (time.thread_time() - started) / MOST_SHARE)
 
-    thread = threading.Thread(target=loop, name="pages", daemon=True)
-    thread.start()
-    try:
+    with beside(loop, name="pages"):
         yield
-    finally:
-        stop.set()
-        thread.join()

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.experiment.bound_sweep import Prepared
 from orchestrator.experiment.report_page import PageWriter, page_path
-from orchestrator.run.live_pages import live_pages
+from orchestrator.run.display.live_pages import live_pages
 from tests.support.stored_sweep import MANIFEST, StoredSweep
 
 

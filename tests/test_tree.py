@@ -28,6 +28,7 @@ REACHED = {
     "orchestrator.cli": "called as a person types it, by tests.support.command_line",
     "orchestrator.experiment": "what a command answers, called as a person types it",
     "orchestrator.plan": "parts of a plan, of which the tests ask the plan as a whole",
+    "orchestrator.report": "parts of a page, which the tests write as a whole",
     "orchestrator.run": "inside a run, which the tests marked ray start",
     "orchestrator.spec": "parts of loading a sweep file, of which the tests load one",
     "orchestrator.store": "parts of a record, which the tests write and read",

@@ -12,8 +12,9 @@ from rich.console import Console
 
 from orchestrator.cli.words import MAX_SHOWN_ERRORS, step_line
 from orchestrator.experiment.bound_sweep import Prepared
+from orchestrator.plan.durations import duration
 from orchestrator.plan.job import Job
-from orchestrator.run.display.words import clock, duration
+from orchestrator.run.display.words import clock
 from orchestrator.run.notify import without_addresses
 from orchestrator.spec.steps import name_and_seed, name_of
 

@@ -12,10 +12,11 @@ from rich.text import Text
 
 from orchestrator.cli.words import STYLES, memory
 from orchestrator.experiment.bound_sweep import Prepared
+from orchestrator.plan.durations import duration
 from orchestrator.plan.forecast import Forecast
 from orchestrator.plan.job import Job
 from orchestrator.plan.plan import Plan
-from orchestrator.run.display.words import duration, label, show_look
+from orchestrator.run.display.words import label, show_look
 from orchestrator.spec.steps import Step, name_of
 
 INDENT = 2

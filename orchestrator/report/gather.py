@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+from orchestrator.plan.durations import duration
 from orchestrator.report.answer import Answer
 from orchestrator.report.contents import Chart, JobLine, Page, Provenance, shown_table
 from orchestrator.report.cost import CostsFor, JobCost, cost_lines, job_costs
@@ -120,13 +121,6 @@ def _job_line(bar: Bar, sessions: Sequence[Session], cost: JobCost | None) -> Jo
         estimated=duration(estimated_s) if estimated_s else "",
         ratio=f"{cost.ratio:.2f}" if cost and cost.ratio else "",
     )
-
-
-def duration(seconds: float) -> str:
-    """A duration such as 4 s, 12 min or 3.4 h."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _provenance(

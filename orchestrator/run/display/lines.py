@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from orchestrator.plan.durations import duration
 from orchestrator.run.display.view import View
-from orchestrator.run.display.words import accuracy_words, clock, duration, loss_words, number, shortened
+from orchestrator.run.display.words import accuracy_words, clock, loss_words, number, shortened
 from orchestrator.store.run_records import JobProgress, JobRecord, JobState
 
 STYLES: dict[JobState, str] = {"done": "green", "failed": "red", "blocked": "red", "split": "yellow"}

@@ -9,9 +9,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.plan.durations import duration
 from orchestrator.plan.time_left import share_of
 from orchestrator.run.display.view import View
-from orchestrator.run.display.words import accuracy_words, clock, duration, loss_words, number
+from orchestrator.run.display.words import accuracy_words, clock, loss_words, number
 from orchestrator.store.run_records import JobProgress, JobRecord
 
 SILENT_S = 30.0

@@ -8,7 +8,6 @@ from pathlib import Path
 from orchestrator.experiment.bound_sweep import Prepared
 from orchestrator.experiment.report_page import PageWriter
 from orchestrator.report.contents import shown_table
-from orchestrator.report.gather import duration
 from orchestrator.report.render import render
 from orchestrator.spec.sweep import load
 from orchestrator.store.lease import leases
@@ -175,7 +174,3 @@ def test_changes_of_set_are_in_the_commands(tmp_path: Path):
     sweep = load(stored.sweep.path, changes=["seeds=[0, 1]"])
     page = PageWriter(Prepared(sweep, stored.store, stored.steps, {})).page()
     assert any("run " in command and "--set 'seeds=[0, 1]'" in command for command in page.provenance.commands)
-
-
-def test_durations_read_well():
-    assert [duration(seconds) for seconds in (4, 89, 600, 9000)] == ["4 s", "89 s", "10 min", "2.5 h"]

@@ -40,16 +40,16 @@ def show_outcome(
         console.print(f"failed: {name_of(prepared.steps[step_id])} ({step_id}): {reason}", style="red", markup=False)
     if outcome.failed:
         console.print(f"try failed steps again:  {command} --retry-failed", markup=False)
-    if outcome.given_up:
-        console.print(
-            f"given up: {len(outcome.given_up)} steps whose jobs ended without a recorded reason", style="red"
-        )
+    for step_id, reason in list(outcome.given_up.items())[:MAX_SHOWN_ERRORS]:
+        why = reason or "its job ended without an error; see the log"
+        console.print(f"given up: {name_of(prepared.steps[step_id])} ({step_id}): {why}", style="red", markup=False)
     for step_id, reason in outcome.held.items():
         console.print(step_line(name_and_seed(prepared.steps[step_id]), step_id, "held", reason))
     if outcome.held and not outcome.interrupted:
         console.print(f"another run trains {len(outcome.held)} steps; when it has ended, type again:  {command}")
     elif outcome.unfinished:
         what = "stopped" if outcome.interrupted else "some jobs ended without finishing"
+        what += f": {outcome.why}" if outcome.why else ""
         log = f" (log: {outcome.log})" if outcome.log else ""
         console.print(f"{what}{log}; nothing finished is lost. Continue with:  {command}", markup=False, soft_wrap=True)
     for line in dict.fromkeys(browse_line(prepared, publisher, program=program) for publisher in publishers):

@@ -7,9 +7,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
@@ -25,12 +25,13 @@ from orchestrator.run.display.live_pages import live_pages
 from orchestrator.run.display.recorder import Recorder, StateChange, recorded
 from orchestrator.run.display.words import short_label, show_look
 from orchestrator.run.lanes.job_config import job_config
-from orchestrator.run.launch import ray_session, run_jobs
+from orchestrator.run.launch import ray_session, run_jobs, run_patience
 from orchestrator.run.local_logs import new_log
 from orchestrator.run.log_capture import quiet
 from orchestrator.run.notify import Notifier
 from orchestrator.run.ray_address import joins_cluster
 from orchestrator.run.take_steps import refuse_too_large, take_steps
+from orchestrator.run.watchdog import Watchdog, leave_at_once, watched
 from orchestrator.store.code_version import provenance
 from orchestrator.store.lease import Leases, leases
 from orchestrator.tracking.publish import Publisher
@@ -49,9 +50,9 @@ class Outcome:
     failed: tuple[str, ...]
     unfinished: tuple[str, ...]
     held: dict[str, str]
-    given_up: tuple[str, ...]
-    """Unfinished steps whose jobs ended several times without a recorded reason. The next `reskd run` tries them
-    again."""
+    given_up: dict[str, str]
+    """Unfinished steps whose jobs ended several times with an error of the machine, and the last error. The next `reskd
+    run` tries them again."""
     interrupted: bool
     log: Path | None
     wall_s: float
@@ -59,6 +60,8 @@ class Outcome:
     """The planned jobs with their estimates."""
     num_pruned: int = 0
     """Number of steps that early stopping ended."""
+    why: str = ""
+    """Why the run could not go on, where it ended by itself."""
 
     @property
     def exit_code(self) -> int:
@@ -133,8 +136,7 @@ def _run_seeds(
     with leases() as held:
         plan = take_steps(whole, held, retry_failed=retry_failed)
         jobs = plan.jobs
-        given_up: tuple[str, ...] = ()
-        interrupted, log = False, None
+        end, log = _End(), None
         try:
             if jobs:
                 log = new_log(whole.store, whole.sweep.name)
@@ -148,20 +150,28 @@ def _run_seeds(
                     num_devices=plan.forecast.num_devices,
                 )
                 with live_pages(prepared):
-                    given_up, interrupted = _train(
-                        whole, jobs, held, publishers, recorder, dashboard=dashboard, notifier=notifier
-                    )
+                    end = _train(whole, jobs, held, publishers, recorder, dashboard=dashboard, notifier=notifier)
         finally:
             held.release()
             _publish(publishers)  # so that no MLflow run stays RUNNING
     wall_s = time.monotonic() - started
-    outcome = _outcome(whole, given_up, interrupted=interrupted, log=log, wall_s=wall_s)
-    return replace(outcome, jobs=jobs), publishers
+    return replace(_outcome(whole, end, log=log, wall_s=wall_s), jobs=jobs), publishers
 
 
 def _count(jobs: Sequence[Job]) -> str:
     num_steps = sum(len(job.members) for job in jobs)
     return f"{num_steps} step{'s' * (num_steps != 1)} in {len(jobs)} job{'s' * (len(jobs) != 1)}"
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """How the training of a run ended."""
+
+    given_up: Mapping[str, str] = field(default_factory=dict)
+    """The steps of failed jobs, each with the last error of its job."""
+    is_interrupted: bool = False
+    why: str = ""
+    """Why the run could not go on; empty where the user interrupted it."""
 
 
 def _train(
@@ -173,8 +183,8 @@ def _train(
     *,
     dashboard: bool,
     notifier: Notifier,
-) -> tuple[tuple[str, ...], bool]:
-    """Run the jobs on Ray and publish meanwhile. Returns the steps of failed jobs, and whether the user interrupted."""
+) -> _End:
+    """Run the jobs on Ray and publish meanwhile."""
     store, resources = prepared.store, prepared.sweep.resources
     facts = provenance()
     configs = {
@@ -192,16 +202,26 @@ def _train(
         for job in jobs
     }
 
+    watchdog = Watchdog(held, recorder.records, patience_s=run_patience())
+
     def heard(change: StateChange) -> None:
+        watchdog.heard(change)
         job = recorder.update(change)
         if job.state == "failed":
             notifier.job_failed(prepared.sweep.name, job)
 
+    def leave() -> None:
+        terminal.print(f"stopped: {watchdog.why}; the same command goes on", markup=False, soft_wrap=True)
+        leave_at_once(held)
+
+    failed: dict[str, str] = {}
+    is_interrupted = False
     try:
         with (
             quiet(Path(recorder.run.log)) as terminal,
             recorded(recorder),
             shown(recorder.records, recorder.run.id, terminal),
+            watched(watchdog, leave=leave),
             ray_session(resources, dashboard=dashboard, say=terminal.print) as capacity,
             _interruptible() as interrupt,  # after Ray, which sets a SIGTERM handler of its own
             _publishing(publishers),
@@ -209,18 +229,20 @@ def _train(
             refuse_too_large(prepared, jobs, capacity)
             if joins_cluster():
                 check_on_worker(store, sorted({config.root for config in configs.values()}))
-            failed = run_jobs(
-                jobs,
-                store=store,
-                owner_id=held.owner.id,
-                capacity=capacity,
-                configs=configs,
-                on_event=heard,
-                should_stop=interrupt.is_set,
-            )
+            with watchdog.ray_in_use():
+                failed = run_jobs(
+                    jobs,
+                    store=store,
+                    owner_id=held.owner.id,
+                    capacity=capacity,
+                    configs=configs,
+                    on_change=heard,
+                    should_stop=interrupt.is_set,
+                )
+            is_interrupted = interrupt.is_set()
     except KeyboardInterrupt:
-        return (), True
-    return failed, interrupt.is_set()
+        is_interrupted = True
+    return _End(failed, is_interrupted, watchdog.why)
 
 
 @contextmanager
@@ -272,19 +294,21 @@ def _publish(publishers: Sequence[Publisher], *, running: bool = False) -> None:
             logger.warning("not published: %s", error)
 
 
-def _outcome(
-    prepared: Prepared, given_up: Sequence[str], *, interrupted: bool, log: Path | None, wall_s: float
-) -> Outcome:
+def _outcome(prepared: Prepared, end: _End, *, log: Path | None, wall_s: float) -> Outcome:
     steps = prepared.plan().steps.values()
     unfinished = tuple(step.id for step in steps if step.verdict in ("resume", "train", "import", "waiting", "held"))
+    held = {step.id: step.reason for step in steps if step.verdict == "held"}
     return Outcome(
         num_done=sum(step.verdict == "done" for step in steps),
         num_pruned=sum(step.verdict == "pruned" for step in steps),
         failed=tuple(step.id for step in steps if step.verdict in ("failed", "blocked")),
         unfinished=unfinished,
-        held={step.id: step.reason for step in steps if step.verdict == "held"},
-        given_up=tuple(step_id for step_id in given_up if step_id in unfinished),
-        interrupted=interrupted and bool(unfinished),
+        held=held,
+        given_up={
+            step_id: reason for step_id, reason in end.given_up.items() if step_id in unfinished and step_id not in held
+        },
+        interrupted=end.is_interrupted and bool(unfinished),
+        why=end.why,
         log=log,
         wall_s=wall_s,
     )

@@ -7,13 +7,15 @@ Tune's knowledge. So this module decides both, and gives Tune one trial after an
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ray.tune.search import Searcher
 
 from orchestrator.plan.job import Job, job_id
+from orchestrator.run.display.recorder import StateChange
 from orchestrator.run.lanes.job_config import JobConfig
 from orchestrator.store.lease import StallWatch, read_lease
 from orchestrator.store.run_records import JobState
@@ -41,7 +43,10 @@ class Capacity:
 class GraphSearcher(Searcher):
     """The states of the jobs, and which trial runs which job.
 
-    It holds plain data only, since Tune pickles its searcher.
+    ``on_change`` hears of each new state. A store that does not answer is asked again at the next suggestion: Tune goes
+    on asking, and the run's watchdog ends what takes too long.
+
+    Beside ``on_change`` and ``should_stop``, it holds plain data only, since Tune pickles its searcher.
     """
 
     def __init__(
@@ -51,7 +56,8 @@ class GraphSearcher(Searcher):
         store: Store,
         capacity: Capacity,
         configs: Mapping[str, JobConfig],
-        should_stop: Callable[[], bool] | None = None,
+        on_change: Callable[[StateChange], None] = lambda change: None,
+        should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__(metric=None, mode=None)
         self.jobs = {job.id: job for job in jobs}
@@ -63,34 +69,57 @@ class GraphSearcher(Searcher):
         self.job_of_trial: dict[str, str] = {}
         self.parts: dict[str, list[Job]] = {}
         """Jobs that were made of one that ran out of memory."""
-        self._should_stop = should_stop
+        self._on_change, self._should_stop = on_change, should_stop
         self._watch = StallWatch()
+        self._ended: list[str] = []
+        """Jobs whose trials have ended, and whose new states are not yet read from the store."""
+        self.reasons: dict[str, str] = {}
+        """Why the last trial of a job ended with an error, where it did."""
+        self._is_silent = False
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_should_stop": None}  # a listener of this process alone
+        return {**self.__dict__, "_on_change": None, "_should_stop": None}  # of this process alone
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict, **spec: Any) -> bool:
         return True  # nothing here is compared by a metric
 
     def suggest(self, trial_id: str) -> Any:
         """The config of the next job under the key ``job``; None: ask again later; FINISHED: no job is left."""
-        if self._should_stop is not None and self._should_stop():
+        if self._should_stop():
             return Searcher.FINISHED  # without running trials, Tune would not check signals for minutes
-        for job in self.jobs.values():
-            if self.states[job.id] == "waiting" and self._is_blocked(job):
-                self.states[job.id] = "blocked"
-        waiting = [job for job in self.jobs.values() if self.states[job.id] == "waiting"]
-        running = [job for job in self.jobs.values() if self.states[job.id] == "running"]
-        if not waiting:
-            # A running job may return to waiting, so the search ends only when no job is left.
-            return None if running else Searcher.FINISHED
-        for job in waiting:  # in the plan's order: critical path first, then longest
-            if self._is_ready(job) and self.capacity.fits(job, running):
-                self.states[job.id] = "running"
-                self.attempts[job.id] += 1
-                self.job_of_trial[trial_id] = job.id
-                return {"job": self.configs[job.id]}
+        with self._asking_the_store():
+            self._settle()
+            for job in self.jobs.values():
+                if self.states[job.id] == "waiting" and self._is_blocked(job):
+                    self._set(job, "blocked")
+            waiting = [job for job in self.jobs.values() if self.states[job.id] == "waiting"]
+            running = [job for job in self.jobs.values() if self.states[job.id] == "running"]
+            if not waiting:
+                # A running job may return to waiting, so the search ends only when no job is left.
+                return None if running else Searcher.FINISHED
+            for job in waiting:  # in the plan's order: critical path first, then longest
+                if self._is_ready(job) and self.capacity.fits(job, running):
+                    self.attempts[job.id] += 1
+                    self.job_of_trial[trial_id] = job.id
+                    self._set(job, "running")
+                    return {"job": self.configs[job.id]}
         return None
+
+    @contextmanager
+    def _asking_the_store(self) -> Iterator[None]:
+        """Leave the body where the store does not answer; the first silence of several in a row is logged."""
+        try:
+            yield
+        except OSError as error:
+            if not self._is_silent:
+                logger.warning("the store does not answer, and is asked again: %s", error)
+            self._is_silent = True
+        else:
+            self._is_silent = False
+
+    def _set(self, job: Job, state: JobState) -> None:
+        self.states[job.id] = state
+        self._on_change(StateChange(job.id, state, reason=self.reasons.get(job.id, "")))
 
     def _is_ready(self, job: Job) -> bool:
         return job.teacher_id is None or self.store.is_finished(job.teacher_id)
@@ -111,26 +140,55 @@ class GraphSearcher(Searcher):
         return (has_ended or has_failed) and not self.store.is_finished(teacher)
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
-        """Set the job's state from the store, not from the trial's result: a step is done if it has a DONE record."""
-        job = self.jobs[self.job_of_trial[trial_id]]
-        finished = [self.store.is_finished(step_id) for step_id in job.members]
-        pruned = [self.store.pruned(step_id) is not None for step_id in job.members]
-        finished = [done or left for done, left in zip(finished, pruned, strict=True)]
-        failed = [
-            self.store.failure(step_id) is not None or self.store.to_split(step_id) is not None
+        """Take note that a trial has ended, however it did."""
+        self._ended.append(self.job_of_trial[trial_id])
+        with self._asking_the_store():
+            self._settle()
+
+    def note_error(self, trial_id: str, reason: str) -> None:
+        """Take note of the error that ended a trial; Tune tells it after the end itself."""
+        job_id = self.job_of_trial[trial_id]
+        self.reasons[job_id] = reason
+        if self.states.get(job_id) == "failed":
+            self._set(self.jobs[job_id], "failed")
+
+    def _settle(self) -> None:
+        """Set the states of jobs whose trials have ended, from the store: a step is done if it has a DONE record."""
+        while self._ended:
+            job = self.jobs[self._ended[0]]
+            state = self._state_after_trial(job)
+            self._ended.pop(0)
+            self._set(job, state)
+            for part in self.parts.get(job.id, ()) if state == "split" else ():
+                self._on_change(StateChange(part.id, "waiting", new_job=part))
+
+    def _state_after_trial(self, job: Job) -> JobState:
+        left = [
+            step_id
             for step_id in job.members
+            if not self.store.is_finished(step_id) and self.store.pruned(step_id) is None
         ]
-        if all(finished):
-            self.states[job.id] = "done"
-        elif self._split(job):
-            self.states[job.id] = "split"
-        elif all(done or bad for done, bad in zip(finished, failed, strict=True)):
-            self.states[job.id] = "failed"
-        elif self.attempts[job.id] < MAX_ATTEMPTS:
-            logger.warning("job %s ended with unfinished steps; trying again from the store", job.id)
-            self.states[job.id] = "waiting"
-        else:
-            self.states[job.id] = "failed"
+        failed = [
+            step_id
+            for step_id in left
+            if self.store.failure(step_id) is not None or self.store.to_split(step_id) is not None
+        ]
+        if not left:
+            return "done"
+        if self._split(job):
+            return "split"
+        if left == failed:
+            return "failed"
+        owner = self.configs[job.id].owner_id
+        for step_id in left:
+            lease = read_lease(self.store.lease_path(step_id))
+            if lease is not None and lease.owner.id != owner:
+                self.reasons[job.id] = f"step {step_id} belongs to another run by now: {lease.owner}"
+                return "failed"
+        if self.attempts[job.id] >= MAX_ATTEMPTS:
+            return "failed"
+        logger.warning("job %s ended with unfinished steps; trying again from the store", job.id)
+        return "waiting"
 
     def _split(self, job: Job) -> bool:
         """Replace a job that ran out of memory by two jobs. Returns whether it did.

@@ -20,6 +20,8 @@ from orchestrator.plan.job import Job
 from orchestrator.run.display.recorder import StateChange
 from orchestrator.run.job_graph import Capacity, GraphSearcher
 from orchestrator.run.lanes.job_config import JobConfig
+from orchestrator.run.lanes.patience import least_patience
+from orchestrator.run.lanes.train_run import CONTROLLER_FAILURES
 from orchestrator.run.lanes.trial import JobTrial
 from orchestrator.run.notify import without_addresses
 from orchestrator.run.ray_address import VARIABLE, cluster_address, joins_cluster, without_token
@@ -37,6 +39,16 @@ MAX_TRIAL_NAME = 60
 """Most bytes of a job's label in the name of its trial, which also names a folder."""
 POLL_S = 0.5
 """Seconds between two polls of the workers by Train's controller. A worker's report waits for the next poll."""
+
+
+def run_patience() -> float:
+    """Seconds that a run may show nothing new: its jobs may be silent, and their workers may start several times."""
+    return 2 * least_patience() + start_timeout() * CONTROLLER_FAILURES
+
+
+def start_timeout() -> float:
+    """Seconds in which the workers of a job must have started."""
+    return CLUSTER_START_TIMEOUT_S if joins_cluster() else WORKER_START_TIMEOUT_S
 
 
 def declared_capacity(resources: Resources) -> Capacity:
@@ -79,9 +91,7 @@ def ray_session(resources: Resources, *, dashboard: bool, say: Callable[[str], N
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # orchestrator.run.controller has its own
     variables = {
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": str(POLL_S),
-        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(
-            CLUSTER_START_TIMEOUT_S if joins_cluster() else WORKER_START_TIMEOUT_S
-        ),
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(start_timeout()),
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
         "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
         CUBLAS_VARIABLE: CUBLAS_WORKSPACE,
@@ -113,26 +123,15 @@ def ray_session(resources: Resources, *, dashboard: bool, say: Callable[[str], N
         ray.shutdown()
 
 
-class _Events(tune.Callback):
-    """Turns Tune's events into changes of a job's state. The listener is not pickled with Tune's callbacks."""
+class _Errors(tune.Callback):
+    """Tells the searcher why a trial ended with an error."""
 
-    def __init__(self, searcher: GraphSearcher, listener: Callable[[StateChange], None]) -> None:
-        self._searcher, self._listener = searcher, listener
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-    def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        self._listener(StateChange(trial.config["job"].id, "running"))
-
-    def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        job_id = trial.config["job"].id
-        self._listener(StateChange(job_id, self._searcher.states[job_id]))
-        for part in self._searcher.parts.get(job_id, ()):
-            self._listener(StateChange(part.id, "waiting", new_job=part))
+    def __init__(self, searcher: GraphSearcher) -> None:
+        self._searcher = searcher
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        self.on_trial_complete(iteration, trials, trial)
+        error = trial.get_pickled_error()
+        self._searcher.note_error(trial.trial_id, first_line(getattr(error, "cause", None) or error))
 
 
 def trial_name(label: str, job_id: str) -> str:
@@ -159,14 +158,18 @@ def run_jobs(
     owner_id: str,
     capacity: Capacity,
     configs: Mapping[str, JobConfig],
-    on_event: Callable[[StateChange], None],
+    on_change: Callable[[StateChange], None],
     should_stop: Callable[[], bool],
-) -> tuple[str, ...]:
-    """Run jobs in the order of their dependencies on the connected Ray. Returns the steps of the failed jobs.
+) -> dict[str, str]:
+    """Run jobs in the order of their dependencies on the connected Ray.
+
+    Returns the steps of the failed jobs, each with the error that ended its job's last trial; empty without one.
 
     If the process is interrupted, it returns early, with jobs that wait or run.
     """
-    searcher = GraphSearcher(jobs, store=store, capacity=capacity, configs=configs, should_stop=should_stop)
+    searcher = GraphSearcher(
+        jobs, store=store, capacity=capacity, configs=configs, on_change=on_change, should_stop=should_stop
+    )
     # No CPU: even a hundredth for the driver would block two one-CPU workers on two cores.
     on_head = tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}])
     tune.Tuner(
@@ -184,13 +187,10 @@ def run_jobs(
             storage_path=str(store.ray_folder(owner_id)),
             verbose=0,
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the store has the checkpoints
-            callbacks=[_Events(searcher, on_event)],
+            callbacks=[_Errors(searcher)],
         ),
     ).fit()
-    for job_id, state in searcher.states.items():
-        if state == "blocked":
-            on_event(StateChange(job_id, state))
     if all(searcher.states[job_id] == "done" for job_id in searcher.jobs):
         shutil.rmtree(store.ray_folder(owner_id), ignore_errors=True)
     failed = (job for job in searcher.jobs.values() if searcher.states[job.id] == "failed")
-    return tuple(step_id for job in failed for step_id in job.members)
+    return {step_id: searcher.reasons.get(job.id, "") for job in failed for step_id in job.members}

@@ -3,7 +3,8 @@
 A lease is a small JSON file or object. It is changed by conditional writes only, so exactly one of several takers wins,
 and a taker that dies leaves no lock behind. Its owner, a `reskd run` process, increases its counter every few seconds.
 Another process takes it over if it is proved that the owner has ended, or if the counter has not changed for STALE_S
-seconds on the observer's own clock. Clocks of two hosts are never compared.
+seconds on the observer's own clock. Clocks of two hosts are never compared. An owner whose store does not answer stops
+by itself before that time is over.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 
 from orchestrator.store.lease_owner import Owner
@@ -22,7 +24,12 @@ from reskd.blobs import Blobs
 logger = logging.getLogger(__name__)
 
 BEAT_S = 5.0
-STALE_S = 60.0
+STALE_S = 120.0
+"""Enough for a store that takes 30 s for each of a beat's two requests and for the observer's own."""
+STOP_S = 20.0
+"""An owner stops this long before its leases may be taken over, so that its workers have ended by then."""
+MAX_BEATS = 64
+"""Leases that are beaten at the same time, so that many leases on a slow store take no longer than one."""
 LOOK_S = 1.0
 """Seconds between two looks at a lease whose owner cannot be seen."""
 
@@ -104,14 +111,22 @@ class StallWatch:
         return now - since > self.stale_s
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A lease that is held. ``asked``: when the last write of it that succeeded began, on this process's clock."""
+
+    lease: Lease
+    asked: float
+
+
 class Leases:
-    """The leases that this process holds. One thread keeps them alive."""
+    """The leases that this process holds. One thread keeps them alive, several at a time."""
 
     def __init__(self, owner: Owner | None = None, *, beat_s: float = BEAT_S, stale_s: float = STALE_S) -> None:
         self.owner = owner or Owner.this_process()
         self.watch = StallWatch(stale_s)
         self._beat_s = beat_s
-        self._held: dict[LeaseBlob, Lease] = {}
+        self._held: dict[LeaseBlob, _Held] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -124,13 +139,14 @@ class Leases:
             is_theirs = present is not None and present.owner.id != self.owner.id
             return present if present is not None and is_theirs and not self.watch.is_stale(path, present) else ours
 
+        asked = time.monotonic()
+        if path.update(decide) != ours:
+            return False
         with self._lock:
-            if path.update(decide) != ours:
-                return False
-            self._held[path] = ours
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._beat, name="leases", daemon=True)
-            self._thread.start()
+            self._held[path] = _Held(ours, asked)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._beat, name="leases", daemon=True)
+                self._thread.start()
         return True
 
     def take_when_still(self, path: LeaseBlob) -> bool:
@@ -148,25 +164,48 @@ class Leases:
             time.sleep(min(LOOK_S, self.watch.stale_s / 4))
         return True
 
-    def _beat(self) -> None:
-        while not self._stop.wait(self._beat_s):
-            with self._lock:
-                for path, lease in list(self._held.items()):
-                    try:
-                        self._raise_counter(path, lease)
-                    except OSError as error:  # a full disk for a second must not cost the lease
-                        logger.warning("%s: %s; trying again in %g s", path, error, self._beat_s)
+    def silent_s(self) -> float:
+        """Seconds since the store last took a beat, for the lease where that is longest; 0 without leases."""
+        with self._lock:
+            return max((time.monotonic() - held.asked for held in self._held.values()), default=0.0)
 
-    def _raise_counter(self, path: LeaseBlob, lease: Lease) -> None:
-        raised = Lease(lease.owner, lease.counter + 1, lease.since)
+    @property
+    def must_stop(self) -> bool:
+        """Whether another process may soon take a lease over, because the store has taken no beat for so long."""
+        return self.silent_s() > max(self.watch.stale_s - STOP_S, self.watch.stale_s / 2)
+
+    def _beat(self) -> None:
+        with ThreadPoolExecutor(MAX_BEATS, thread_name_prefix="lease") as pool:
+            while not self._stop.wait(self._beat_s):
+                for _ in pool.map(self._raise_counter, self.paths()):
+                    pass
+
+    def _raise_counter(self, path: LeaseBlob) -> None:
+        with self._lock:
+            held = self._held.get(path)
+        if held is None:
+            return
+        raised = Lease(held.lease.owner, held.lease.counter + 1, held.lease.since)
 
         def decide(present: Lease | None) -> Lease | None:
-            return raised if present is not None and present.owner.id == self.owner.id else present
+            is_given_back = path not in self._held
+            return (
+                raised if present is not None and present.owner.id == self.owner.id and not is_given_back else present
+            )
 
-        if path.update(decide) == raised:
-            self._held[path] = raised
-        else:
-            del self._held[path]  # lost; the workers see it at their next write
+        asked = time.monotonic()
+        try:
+            is_ours = path.update(decide) == raised
+        except OSError as error:  # a full disk for a second must not cost the lease
+            logger.warning("%s: %s; trying again in %g s", path, error, self._beat_s)
+            return
+        with self._lock:
+            if path not in self._held:
+                return  # given back meanwhile
+            if is_ours:
+                self._held[path] = _Held(raised, asked)
+            else:
+                del self._held[path]  # lost; the workers see it within seconds
 
     def paths(self) -> tuple[LeaseBlob, ...]:
         """The places of the leases that are held now."""
@@ -174,15 +213,28 @@ class Leases:
             return tuple(self._held)
 
     def release(self, paths: Iterable[LeaseBlob] | None = None) -> None:
-        """Give these leases back; None: give all back and stop the thread."""
+        """Give these leases back; None: give all back and stop the thread.
+
+        One that the store does not take back now is left as it is: it goes stale.
+        """
         with self._lock:
-            for path in list(self._held) if paths is None else list(paths):
-                if self._held.pop(path, None) is not None:
-                    path.update(self._without_ours)
+            given = [path for path in (list(self._held) if paths is None else list(paths)) if path in self._held]
+            for path in given:
+                del self._held[path]
         if paths is None:
             self._stop.set()
             if self._thread is not None:
                 self._thread.join()
+        if given:
+            with ThreadPoolExecutor(min(MAX_BEATS, len(given))) as pool:
+                for _ in pool.map(self._give_back, given):
+                    pass
+
+    def _give_back(self, path: LeaseBlob) -> None:
+        try:
+            path.update(self._without_ours)
+        except OSError as error:
+            logger.warning("%s: %s; this lease is not given back, it is free after %g s", path, error, STALE_S)
 
     def _without_ours(self, present: Lease | None) -> Lease | None:
         return None if present is not None and present.owner.id == self.owner.id else present

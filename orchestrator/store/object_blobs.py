@@ -31,8 +31,12 @@ NAME = re.compile(r"[a-z0-9][a-z0-9.\-_]*")
 MARKER = "reskd-store"
 REQUEST_TIMEOUT_S = 60
 CONNECT_TIMEOUT_S = 5
-MAX_RETRIES = 3
+MAX_RETRIES = 10
+MAX_RETRIES_AT_START = 3
+"""Few, since the address or the credentials are wrong more often than a server is away just then."""
 RETRY_TIMEOUT_S = 90
+BACKOFF_S = (0.5, 10.0)
+"""The first wait before a request is repeated, and the longest. Each may be twice the one before."""
 
 
 class Unreachable(ConnectionError):
@@ -42,10 +46,12 @@ class Unreachable(ConnectionError):
 class ObjectBlobs:
     """The objects below ``s3://bucket/prefix`` (or gs://, az://). It can be pickled; the client is then created again.
 
+    A request that the server does not answer is repeated for about a minute.
+
     cache: folder on this machine for copies of objects.
     """
 
-    def __init__(self, url: str, *, cache: Path) -> None:
+    def __init__(self, url: str, *, cache: Path, max_retries: int = MAX_RETRIES) -> None:
         parts = urlsplit(url)
         if parts.scheme not in SCHEMES or not parts.netloc or parts.query or parts.fragment:
             raise BadInput(f"--store {url}: expected s3://bucket or s3://bucket/prefix (or gs://, az://)")
@@ -55,6 +61,7 @@ class ObjectBlobs:
             )
         self.url = url.rstrip("/")
         self.cache = cache
+        self._max_retries = max_retries
         self._made: Any = None
         self._lock = threading.Lock()
 
@@ -79,8 +86,13 @@ class ObjectBlobs:
                     "allow_http": endpoint().startswith("http://"),
                 }
                 retries: dict[str, Any] = {
-                    "max_retries": MAX_RETRIES,
+                    "max_retries": self._max_retries,
                     "retry_timeout": timedelta(seconds=RETRY_TIMEOUT_S),
+                    "backoff": {
+                        "init_backoff": timedelta(seconds=BACKOFF_S[0]),
+                        "max_backoff": timedelta(seconds=BACKOFF_S[1]),
+                        "base": 2,
+                    },
                 }
                 try:
                     self._made = from_url(self.url, client_options=options, retry_config=retries)  # type: ignore[call-overload]
@@ -90,11 +102,12 @@ class ObjectBlobs:
 
     def check(self) -> None:
         """Raise BadInput unless objects can be listed, read and written here, and conditions on writes are obeyed."""
+        prompt = ObjectBlobs(self.url, cache=self.cache, max_retries=MAX_RETRIES_AT_START)
         try:
-            self.folders("")  # listing a missing bucket is an error; reading it looks like an empty one
-            self.create(MARKER, b"")
-            heeds_absence = not self.create(MARKER, b"")
-            heeds_match = not self.replace(MARKER, b"", f'"{uuid.uuid4().hex}"')
+            prompt.folders("")  # listing a missing bucket is an error; reading it looks like an empty one
+            prompt.create(MARKER, b"")
+            heeds_absence = not prompt.create(MARKER, b"")
+            heeds_match = not prompt.replace(MARKER, b"", f'"{uuid.uuid4().hex}"')
         except Unreachable as error:
             raise BadInput(
                 f"--store {self.url}: {error}; correct the URL, AWS_ENDPOINT_URL or the credentials"

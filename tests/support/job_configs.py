@@ -27,5 +27,6 @@ def config(name: str, *members: str) -> JobConfig:
         cpus_per_worker=1,
         gpus_per_worker=0,
         ray_folder="",
+        patience_s=60.0,
         on_cluster=False,
     )

@@ -28,10 +28,12 @@ class StateChange:
     state: JobState
     new_job: Job | None = None
     """The job itself, if it is not in the plan."""
+    reason: str = ""
+    """Why its last trial ended with an error, where it did."""
 
 
 class Recorder:
-    """The record of one run. Pass its `update` to run_jobs as on_event. A store that fails never fails the run."""
+    """The record of one run. Pass its `update` to run_jobs as on_change. A store that fails never fails the run."""
 
     def __init__(
         self,
@@ -82,7 +84,9 @@ class Recorder:
         if change.state == "running":
             after = replace(after, started=now)
         elif after.has_ended:
-            after = replace(after, ended=now, accuracy=self._accuracy(before), reason=self._reason(before))
+            after = replace(
+                after, ended=now, accuracy=self._accuracy(before), reason=self._reason(before) or change.reason
+            )
         self._jobs[change.job_id] = after
         self._write()
         if change.state != "running" and before.state == "running":

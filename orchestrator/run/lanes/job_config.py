@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from orchestrator.plan.job import Job, job_id
 from orchestrator.run.lanes.early_stops import JobRule, job_rule
+from orchestrator.run.lanes.patience import least_patience
 from orchestrator.run.ray_address import joins_cluster
 from orchestrator.spec.early_stopping import EarlyStopping
 from orchestrator.spec.steps import Step, checkpoint_sha256
@@ -50,6 +51,8 @@ class JobConfig:
     gpus_per_worker: float
     ray_folder: str
     """Folder for the files that Ray writes during the run."""
+    patience_s: float
+    """Seconds that the job may always go on with nothing; see `lanes.patience`."""
     on_cluster: bool
     """Whether the job runs on an existing cluster, not on a Ray that reskd started."""
 
@@ -102,5 +105,6 @@ def job_config(
         cpus_per_worker=resources.cpus_per_worker,
         gpus_per_worker=resources.gpus_per_worker,
         ray_folder=str(store.ray_folder(owner_id)),
+        patience_s=least_patience(),
         on_cluster=joins_cluster(),
     )

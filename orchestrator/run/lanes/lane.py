@@ -98,6 +98,11 @@ class Lane:
             self._send()
         self._thread.join()
 
+    @property
+    def has_workers(self) -> bool:
+        """Whether the workers have started, so that a job can go on."""
+        return self._workers is not None
+
     def workers_started(self, workers: Any) -> None:
         """Take note that workers have started, also in place of others that failed: they get the current job."""
         with self._lock:

@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import ray
 import ray.train
 from ray.train.v2._internal.callbacks import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
@@ -21,6 +20,7 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from orchestrator.run.lanes.job_config import JobConfig
 from orchestrator.run.lanes.lane import Lane, shape_of
+from orchestrator.run.lanes.places import NamedPlaces
 from orchestrator.run.lanes.process_group import ProcessGroup
 from orchestrator.run.lanes.worker import ENDED, serve
 
@@ -63,10 +63,8 @@ class LaneTrainer(DataParallelTrainer):
     """Train's trainer, with its controller in this process in place of an actor, and without three of its helpers.
 
     - DatasetsCallback starts a process for Ray Data, which reads no videos here.
-    - PlacementGroupCleaner is a process that frees the workers' places where the trial's process was killed. Ray 2.60
-      ends it by asking, and waits 12 s for a thread of it that does not end. On a cluster ours is killed instead. A Ray
-      of our own has none: the cleaner asks the dashboard's State API, which is off there by default, so it could free
-      nothing.
+    - PlacementGroupCleaner is a process that frees the workers' places where the trial's process was killed. It asks
+      the dashboard's State API, which is off in a Ray of our own; `lanes.places` does the same from the run's process.
     - AutoscalingCoordinator is a process that asks a cluster for machines. A Ray of our own has none: it cannot grow.
     """
 
@@ -77,14 +75,20 @@ class LaneTrainer(DataParallelTrainer):
     def _create_default_callbacks(self) -> list[Any]:
         dropped = (PlacementGroupCleanerCallback, DatasetsCallback)
         kept = [one for one in super()._create_default_callbacks() if not isinstance(one, dropped)]
-        return [*kept, *([PromptCleanerCallback()] if self._on_cluster else []), LaneCallback(self._lane)]
+        return [*kept, LaneCallback(self._lane)]
 
     def _initialize_and_run_controller(self, **parts: Any) -> ray.train.Result:
         if not self._on_cluster:
             parts["scaling_policy"] = FixedMachine(self.scaling_config)  # type: ignore[arg-type]  # annotated as its base
-        controller = TrainController(**parts)
+        controller = LaneController(**parts)
         asyncio.run(controller.run())
         return controller.get_result()
+
+
+class LaneController(TrainController):
+    """Train's controller, whose workers' places can be told from others."""
+
+    worker_group_cls = NamedPlaces
 
 
 class FixedMachine(FixedScalingPolicy):
@@ -111,12 +115,3 @@ class LaneCallback(WorkerGroupCallback, ReportCallback):
 
     def after_report(self, training_report: Any, metrics: list[dict[str, Any]]) -> None:
         self._lane.job_ended(metrics[0][ENDED])
-
-
-class PromptCleanerCallback(PlacementGroupCleanerCallback):
-    """Ray's cleaner of placement groups, ended at once; by then the controller has freed the places itself."""
-
-    def _stop_cleaner(self) -> None:
-        cleaner, self._cleaner = self._cleaner, None
-        if cleaner is not None:
-            ray.kill(cleaner)  # type: ignore[arg-type]  # it is annotated as the actor's class

@@ -9,8 +9,10 @@ import ray
 import ray.train
 from ray import tune
 
+from orchestrator.plan.durations import duration
 from orchestrator.run.lanes.job_config import JobConfig
 from orchestrator.run.lanes.lane import Lane, shape_of
+from orchestrator.run.lanes.patience import Patience
 from orchestrator.run.lanes.train_run import open_lane
 from orchestrator.store.open import store_of
 from orchestrator.store.run_records import JobProgress, RunRecords
@@ -22,6 +24,10 @@ LOOK_S = 2.0
 logger = logging.getLogger(__name__)
 
 
+class Stalled(ReskdError):
+    """A job's workers live, but go on with nothing."""
+
+
 class JobTrial(tune.Trainable):
     """A trial of ``config["job"]``. Tune gives its process to one trial after another (``reuse_actors``)."""
 
@@ -29,6 +35,7 @@ class JobTrial(tune.Trainable):
     _job: JobConfig
     _records: RunRecords
     _epoch: int
+    _patience: Patience
 
     def setup(self, config: dict[str, JobConfig]) -> None:
         self._begin(config["job"])
@@ -59,11 +66,22 @@ class JobTrial(tune.Trainable):
                 return found
 
     def _new_epoch(self) -> dict[str, Any] | None:
-        """Where the job is by its record in the store; None if that names no new epoch, or the store is away."""
+        """Where the job is by its record in the store; None if that names no new epoch, or the store is away.
+
+        Raises Stalled if it has shown nothing new for too long.
+        """
         try:
             progress = self._records.job(self._job.owner_id, self._job.id)
         except (OSError, ReskdError):
+            self._patience.excuse()
             return None
+        if self._lane is not None and not self._lane.has_workers:
+            self._patience.excuse()  # Train has limits of its own for their start
+        if self._patience.is_over(progress):
+            raise Stalled(
+                f"job {self._job.id} shows nothing new for {duration(self._patience.bound_s)} "
+                f"({_place(progress)}); its workers are ended, and it goes on from the store"
+            )
         if progress is None or progress.epoch == self._epoch:
             return None
         self._epoch = progress.epoch
@@ -75,6 +93,7 @@ class JobTrial(tune.Trainable):
 
     def _begin(self, job: JobConfig) -> None:
         self._job, self._machines, self._epoch = job, _living_machines(), 0
+        self._patience = Patience(job.patience_s)
         self._records = RunRecords(store_of(job.store))
         lane = self._lane
         if lane is not None and lane.shape == shape_of(job) and lane.give(job):
@@ -96,6 +115,12 @@ def as_result(progress: JobProgress) -> dict[str, Any]:
         "clips_per_s": progress.clips_per_s,
         **known,
     }
+
+
+def _place(progress: JobProgress | None) -> str:
+    if progress is None:
+        return "before its first training step"
+    return f"{progress.phase}, epoch {progress.epoch} of {progress.num_epochs}, {progress.done} of {progress.total}"
 
 
 def _living_machines() -> set[str]:

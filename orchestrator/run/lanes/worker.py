@@ -7,9 +7,10 @@ import logging
 import sys
 import traceback
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from queue import SimpleQueue
+from typing import TYPE_CHECKING
 
 import ray.train
 
@@ -22,6 +23,9 @@ from reskd.data.manifest import read_manifest
 from reskd.errors import LeaseLost, LoaderLost, ReskdError
 from reskd.files import Json
 from reskd.training.member_spec import MemberSpec
+
+if TYPE_CHECKING:  # it loads torch, and the trials load this module too
+    from reskd.training.fit_progress import FitProgress
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +73,7 @@ def train(job: JobConfig) -> None:
     import ray.train.torch
     import torch
 
+    from orchestrator.run.lanes.lease_watch import LeaseWatch
     from orchestrator.run.lanes.reporter import Reporter
     from reskd.runtime.workers import joined
     from reskd.training.fit import fit_cohort
@@ -94,8 +99,17 @@ def train(job: JobConfig) -> None:
         return leavers(rule, epoch, step_ids, value=value)
 
     try:
-        # Not through the leased store: the record belongs to the run, not to a step.
-        with Reporter(store_of(job.store), job, members) if workers.is_first else nullcontext() as report:
+        with ExitStack() as beside:
+            told = None
+            if workers.is_first:
+                watch = beside.enter_context(LeaseWatch(sink, step_ids))
+                # Not through the leased store: the record belongs to the run, not to a step.
+                report = beside.enter_context(Reporter(store_of(job.store), job, members))
+
+                def told(progress: FitProgress) -> None:
+                    watch.check()
+                    report(progress)
+
             fit_cohort(
                 members,
                 manifest=read_manifest(sink.local(job.manifest)),
@@ -105,7 +119,7 @@ def train(job: JobConfig) -> None:
                 teacher_weights=sink.local(job.teacher) if job.teacher else None,
                 loader_workers=job.loader_workers,
                 execution=job.execution,
-                on_progress=report,
+                on_progress=told,
                 prune=prune if rule else None,
             )
     except (LeaseLost, LoaderLost):

@@ -16,6 +16,7 @@ from orchestrator.store.lease import Leases
 from orchestrator.store.lease_owner import Owner
 from orchestrator.store.store import Store
 from tests.support.job_configs import config
+from tests.support.unsteady_blobs import UnsteadyBlobs
 
 
 def job(name: str, *, teacher: str | None = None, members: tuple[str, ...] = (), cpus: float = 1) -> Job:
@@ -183,3 +184,54 @@ def test_a_member_that_runs_out_of_memory_alone_is_a_failure(store: Store) -> No
     store.fail("a", {"reason": "does not fit"})
     graph.on_trial_complete("1")
     assert graph.states == {"one": "failed"}
+
+
+def test_an_outage_of_the_store_delays_a_run_and_changes_nothing_else(tmp_path: Path) -> None:
+    blobs = UnsteadyBlobs(tmp_path)
+    store = Store(tmp_path, blobs)
+    told: list[tuple[str, str]] = []
+    jobs = [job("teacher"), job("student", teacher="teacher-step")]
+    graph = GraphSearcher(
+        jobs,
+        store=store,
+        capacity=Capacity(cpus=2, gpus=0),
+        configs={job.id: config(job.id, *job.members) for job in jobs},
+        on_change=lambda change: told.append((change.job_id, change.state)),
+    )
+    assert given(graph, "1") == "teacher"
+    finish(store, "teacher-step")
+    blobs.is_away = True
+    graph.on_trial_complete("1")
+    for _ in range(3):
+        assert graph.suggest("2") is None
+    assert graph.attempts == {"teacher": 1, "student": 0}
+    blobs.is_away = False
+    assert given(graph, "2") == "student"
+    finish(store, "student-step")
+    graph.on_trial_complete("2")
+    assert graph.suggest("3") == Searcher.FINISHED
+    assert told == [("teacher", "running"), ("teacher", "done"), ("student", "running"), ("student", "done")]
+
+
+def test_the_error_of_the_last_trial_is_why_a_job_is_given_up(store: Store) -> None:
+    told: list[str] = []
+    graph = searcher(store, job("a"))
+    graph._on_change = lambda change: told.append(change.reason) if change.state == "failed" else None
+    for trial, error in (("1", "first"), ("2", "second")):
+        given(graph, trial)
+        graph.on_trial_complete(trial, error=True)
+        graph.note_error(trial, error)  # as Tune does, after the end
+    assert told[-1] == "second"
+    assert graph.reasons == {"a": "second"}
+
+
+def test_a_job_whose_step_another_run_has_taken_is_not_tried_again(store: Store) -> None:
+    graph = searcher(store, job("a"))
+    given(graph, "1")
+    other = Leases()
+    other.take(store.lease_path("a-step"))
+    graph.on_trial_complete("1", error=True)
+    assert graph.states == {"a": "failed"}
+    assert str(other.owner) in graph.reasons["a"]
+    assert graph.suggest("2") == Searcher.FINISHED
+    other.release()

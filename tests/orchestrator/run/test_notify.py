@@ -130,7 +130,7 @@ def test_the_text_says_how_the_run_ended_and_the_first_column_of_the_first_table
         published=load_published(),
     )
     outcome = Outcome(
-        num_done=4, failed=(), unfinished=(), held={}, given_up=(), interrupted=False, log=None, wall_s=3723.0
+        num_done=4, failed=(), unfinished=(), held={}, given_up={}, interrupted=False, log=None, wall_s=3723.0
     )
     title, body = outcome_text(Prepared(stored.sweep, stored.store, stored.steps, {}), outcome, [table])
     assert title == "reskd: levels is done"

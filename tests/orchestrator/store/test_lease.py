@@ -7,12 +7,14 @@ import sys
 import time
 from dataclasses import replace
 from multiprocessing.pool import ThreadPool
+from pathlib import Path
 
 import pytest
 
-from orchestrator.store.lease import LeaseBlob, Leases, read_lease
+from orchestrator.store.lease import LeaseBlob, Leases, StallWatch, read_lease
 from orchestrator.store.lease_owner import Owner
 from reskd.blobs import FolderBlobs
+from tests.support.unsteady_blobs import UnsteadyBlobs
 
 CODE = """
 import sys, time
@@ -112,3 +114,52 @@ def test_a_lease_that_was_taken_over_is_not_taken_back_by_the_old_owners_next_be
     assert old.paths() == ()
     old.release()
     new.release()
+
+
+def test_many_leases_on_a_slow_store_are_kept_and_their_owner_does_not_stop(tmp_path: Path) -> None:
+    """Each request takes a fortieth of the stale time, as 3 s do of two minutes; one after another they take longer."""
+    slow = UnsteadyBlobs(tmp_path, answer_s=0.03)
+    owner = Leases(replace(Owner.this_process(), id="far", space="another machine"), beat_s=0.05, stale_s=1.2)
+    places = [LeaseBlob(f"{number}/lease.json", slow) for number in range(40)]
+    assert all(owner.take(place) for place in places)
+    seen = [LeaseBlob(place.key, FolderBlobs(tmp_path)) for place in places]
+    watch, until = StallWatch(1.2), time.monotonic() + 2.0
+    while time.monotonic() < until:
+        present = [(place, read_lease(place)) for place in seen]
+        assert not any(lease is None or watch.is_stale(place, lease) for place, lease in present)
+        assert not owner.must_stop
+        time.sleep(0.05)
+    owner.release()
+    assert [read_lease(place) for place in seen] == [None] * 40
+
+
+def test_an_owner_whose_store_does_not_answer_stops_before_another_may_take_its_lease(tmp_path: Path) -> None:
+    away = UnsteadyBlobs(tmp_path)
+    owner = Leases(replace(Owner.this_process(), id="far", space="another machine"), beat_s=0.05, stale_s=1.0)
+    assert owner.take(LeaseBlob("step/lease.json", away))
+    seen, watch = LeaseBlob("step/lease.json", FolderBlobs(tmp_path)), StallWatch(1.0)
+    time.sleep(0.2)
+    assert not owner.must_stop
+    away.is_away = True
+    while not owner.must_stop:
+        lease = read_lease(seen)
+        assert lease is not None
+        assert not watch.is_stale(seen, lease), "another run may start, and the owner has not stopped"
+        time.sleep(0.02)
+    owner.release()
+    left = read_lease(seen)
+    assert left is not None
+    assert left.owner.id == "far", "what cannot be given back stays"
+
+
+def test_a_beat_on_its_way_does_not_bring_back_a_lease_that_is_given_back(tmp_path: Path) -> None:
+    slow = UnsteadyBlobs(tmp_path, answer_s=0.02)
+    owner, places = Leases(beat_s=0.001), [LeaseBlob(f"{number}/lease.json", slow) for number in range(8)]
+    for place in places:
+        assert owner.take(place)
+    for place in places:
+        owner.release([place])
+        assert read_lease(place) is None
+    time.sleep(0.1)
+    assert [read_lease(place) for place in places] == [None] * 8
+    owner.release()

@@ -117,11 +117,11 @@ def test_a_step_goes_on_with_the_workers_it_began_with(prepared: Prepared) -> No
     [
         ({}, 0),
         ({"failed": ("a",), "unfinished": ("b",)}, 1),
-        ({"given_up": ("a",), "unfinished": ("a",)}, 1),
+        ({"given_up": {"a": "lost"}, "unfinished": ("a",)}, 1),
         ({"unfinished": ("b",), "held": {"b": "held"}}, 3),
         ({"interrupted": True, "failed": ("a",)}, 3),
     ],
 )
 def test_exit_codes_tell_how_a_run_ended(ended: dict[str, Any], code: int) -> None:
-    plain = Outcome(num_done=1, failed=(), unfinished=(), held={}, given_up=(), interrupted=False, log=None, wall_s=1.0)
+    plain = Outcome(num_done=1, failed=(), unfinished=(), held={}, given_up={}, interrupted=False, log=None, wall_s=1.0)
     assert replace(plain, **ended).exit_code == code

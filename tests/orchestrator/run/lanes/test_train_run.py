@@ -10,11 +10,13 @@ from ray.train.v2._internal.callbacks import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy, ScalingPolicy
+from ray.train.v2._internal.execution.worker_group import WorkerGroup
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from orchestrator.run.lanes.lane import Lane, Shape
+from orchestrator.run.lanes.places import NamedPlaces
 from orchestrator.run.lanes.process_group import COLLECTIVE_TIMEOUT_S, ProcessGroup, ProcessGroupBackend
-from orchestrator.run.lanes.train_run import FixedMachine, LaneCallback, LaneTrainer, PromptCleanerCallback
+from orchestrator.run.lanes.train_run import FixedMachine, LaneCallback, LaneController, LaneTrainer
 from orchestrator.run.lanes.worker import serve
 
 SCALING = ray.train.ScalingConfig(num_workers=2)
@@ -32,15 +34,20 @@ def test_a_lane_has_all_of_trains_callbacks_but_those_whose_processes_it_does_no
         assert rays.count(dropped) == 1
         rays.remove(dropped)
     assert callbacks(on_cluster=False) == [*rays, LaneCallback]
-    assert callbacks(on_cluster=True) == [*rays, PromptCleanerCallback, LaneCallback]
+    assert callbacks(on_cluster=True) == [*rays, LaneCallback]
 
 
-def test_the_cleaner_of_a_cluster_is_ended_where_ray_ends_its_own() -> None:
-    """Ray's class still has the method that ours replaces, and calls it at both ends of a run."""
-    for name in ("before_controller_shutdown", "before_controller_abort"):
-        assert "self._stop_cleaner()" in inspect.getsource(getattr(PlacementGroupCleanerCallback, name))
-    assert list(inspect.signature(PlacementGroupCleanerCallback._stop_cleaner).parameters) == ["self"]
-    assert PromptCleanerCallback()._cleaner is None
+def test_the_places_of_workers_are_made_where_a_lane_gives_them_a_name() -> None:
+    """Ray's group still asks for them in this method alone, and its controller takes the group from the attribute."""
+    assert "self._create_placement_group(" in inspect.getsource(WorkerGroup._start_impl)
+    made = inspect.getsource(WorkerGroup).count(" placement_group(\n")
+    assert made == inspect.getsource(WorkerGroup._create_placement_group).count(" placement_group(\n") == 1
+    assert "self.worker_group_cls.create(" in inspect.getsource(TrainController)
+    assert issubclass(LaneController.worker_group_cls, NamedPlaces)
+    ours, theirs = (
+        list(inspect.signature(kind._create_placement_group).parameters) for kind in (NamedPlaces, WorkerGroup)
+    )
+    assert ours == theirs
 
 
 def test_train_makes_its_controller_in_the_method_that_a_lane_replaces() -> None:

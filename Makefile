@@ -9,7 +9,7 @@ BOTH_CORES := --numprocesses 2 --dist loadscope --no-loadscope-reorder
 # Tests start many processes; without the compiled files each of them compiles all of our modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install demo test test-all fuzz lint docs gpu clean
+.PHONY: install demo test test-all fuzz soak lint docs gpu clean
 
 install: $(READY)
 
@@ -28,6 +28,11 @@ test-all: lint
 # Many new examples of each property; what fails here becomes an @example of its test.
 fuzz: $(READY)
 	$(BIN)/pytest -m "hypothesis and not (ray or server)" --hypothesis-profile fuzz $(BOTH_CORES)
+
+# An hour of attacks on small runs, added to docs/reliability/; SEED=2 draws others.
+SEED ?= 0
+soak: $(READY)
+	$(BIN)/python -m benchmarks.soak --minutes 60 --seed $(SEED)
 
 lint: $(READY)
 	$(BIN)/ruff check .

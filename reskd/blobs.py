@@ -70,8 +70,8 @@ class Blobs(Protocol):
         """Write if there is no such blob. Returns whether it was written; of several callers, one succeeds."""
         ...
 
-    def replace(self, key: str, content: bytes, version: str) -> bool:
-        """Write if the version is still the same. Returns whether it was written."""
+    def replace(self, key: str, content: bytes, version: str) -> str | None:
+        """Write if the version is still the same. Returns the new version; None if it was not written."""
         ...
 
     def entries(self, folder: str) -> list[Entry]:
@@ -139,12 +139,12 @@ class FolderBlobs:
             self.write(key, content)
             return True
 
-    def replace(self, key: str, content: bytes, version: str) -> bool:
+    def replace(self, key: str, content: bytes, version: str) -> str | None:
         with _exclusive(self.path(key)):
             if self.read_version(key)[1] != version:
-                return False
+                return None
             self.write(key, content)
-            return True
+            return _version(content)
 
     def entries(self, folder: str) -> list[Entry]:
         try:

@@ -45,7 +45,7 @@ def faults_of(record: Json) -> dict[str, int]:
 def table_of(records: Sequence[Json]) -> str:
     """The sums of several soaks in Markdown."""
     rounds = [each for record in records for each in record["rounds"]]
-    lines = ["| attack | times | seconds until the next epoch: median | longest |", "|---|---:|---:|---:|"]
+    lines = ["| attack | times | seconds without an epoch: median | longest |", "|---|---:|---:|---:|"]
     for name in ATTACKS:
         times = sum(each["attacks"].get(name, 0) for each in rounds)
         waits = [seconds for each in rounds for seconds in each["recovered_s"].get(name, ())]

@@ -21,6 +21,8 @@ from reskd.files import Json
 LOOK_S = 0.3
 PAUSE_S = (1.0, 8.0)
 """Least and most seconds from the moment that work goes on until the next attack."""
+NUM_EPOCHS_AFTER = 3
+"""An attack's disturbance is the longest silence before one of so many next epochs: one may be all but done."""
 MAX_STARTS = 200
 
 
@@ -30,7 +32,7 @@ class Findings:
 
     attacks: Counter[str] = field(default_factory=Counter)
     recovered_s: dict[str, list[float]] = field(default_factory=dict)
-    """Attack -> seconds until the next epoch was on record."""
+    """Attack -> its disturbances in seconds."""
     starts: int = 0
     lost: int = 0
     """Finished steps whose record has changed or gone."""
@@ -79,40 +81,42 @@ class Round:
         with self._log.open("ab") as log:
             return subprocess.Popen(words, env=self._environment, stdout=log, stderr=log, start_new_session=True)
 
-    def run(self, *, until: float) -> Findings:
-        """Attack until the sweep is trained; after ``until`` (monotonic) only let it end."""
+    def run(
+        self, *, until: float = float("inf"), max_attacks: int | None = None, pause_s: tuple[float, float] = PAUSE_S
+    ) -> Findings:
+        """Attack until the sweep is trained; after ``until`` (monotonic) or the last attack only let it end."""
         prepared, process = self.prepared(), self.start()
         self.found.starts = 1
-        last_attack: tuple[str, float] | None = None
-        attack_at = None
+        attack_at: float | None = None
+        disturbed: tuple[str, list[float]] | None = None
+        """The last attack, and the silences since then."""
         seen, moved = 0, time.monotonic()
         while True:
             time.sleep(LOOK_S)
             now = time.monotonic()
+            may_attack = now < until and (max_attacks is None or self.found.attacks.total() < max_attacks)
             num_epochs = self._look(prepared)
             if num_epochs > seen:
                 self.found.longest_silence_s = max(self.found.longest_silence_s, now - moved)
+                if disturbed is not None:
+                    name, silences = disturbed
+                    silences.append(now - moved)
+                    if len(silences) == NUM_EPOCHS_AFTER:
+                        self.found.recovered_s.setdefault(name, []).append(max(silences))
+                        disturbed = None
                 seen, moved = num_epochs, now
-                if last_attack is not None:
-                    name, since = last_attack
-                    self.found.recovered_s.setdefault(name, []).append(now - since)
-                    last_attack = None
-                if attack_at is None and now < until:
-                    attack_at = now + self._draw.uniform(*PAUSE_S)
+                if attack_at is None and disturbed is None and may_attack:
+                    attack_at = now + self._draw.uniform(*pause_s)
             if process.poll() is not None:
-                if process.returncode == 0:
-                    break
-                if self.found.starts == MAX_STARTS:
+                if process.returncode == 0 or self.found.starts == MAX_STARTS:
                     break
                 process = self.start()
                 self.found.starts += 1
-                continue
-            if attack_at is not None and now >= attack_at:
-                attack_at = None
+            elif attack_at is not None and now >= attack_at:
                 if (done := self._attack(process)) is not None:
-                    last_attack = (done, time.monotonic())
-                elif now < until:
-                    attack_at = now + PAUSE_S[0]
+                    attack_at, disturbed = None, (done, [])
+                else:
+                    attack_at = now + LOOK_S
         self._look(prepared)
         return self.found
 

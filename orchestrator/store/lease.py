@@ -55,8 +55,8 @@ class LeaseBlob:
     def __str__(self) -> str:
         return self.blobs.where(self.key)
 
-    def update(self, decide: Callable[[Lease | None], Lease | None]) -> Lease | None:
-        """Replace the lease by ``decide(lease)`` and return what is stored then.
+    def update(self, decide: Callable[[Lease | None], Lease | None]) -> tuple[Lease | None, str | None]:
+        """Replace the lease by ``decide(lease)``. Returns what is stored then, and its version, None for a new blob.
 
         If another process changes the lease in between, everything is repeated with the new lease (compare and swap).
         """
@@ -65,12 +65,22 @@ class LeaseBlob:
             present = _lease(content)
             wanted = decide(present)
             if wanted == present:
-                return wanted
-            # A returned lease stays as null, since not every server supports a condition on a deletion.
-            new = json.dumps(None if wanted is None else asdict(wanted)).encode()
-            is_new = version is None
-            if self.blobs.create(self.key, new) if is_new else self.blobs.replace(self.key, new, str(version)):
-                return wanted
+                return wanted, version
+            if version is None:
+                if self.blobs.create(self.key, _bytes(wanted)):
+                    return wanted, None
+            elif (written := self.blobs.replace(self.key, _bytes(wanted), version)) is not None:
+                return wanted, written
+
+    def replace(self, lease: Lease, version: str) -> str | None:
+        """Replace the lease whose version is known, in one request. Returns the new version; None if another process
+        has changed it."""
+        return self.blobs.replace(self.key, _bytes(lease), version)
+
+
+def _bytes(lease: Lease | None) -> bytes:
+    # A returned lease stays as null, since not every server supports a condition on a deletion.
+    return json.dumps(None if lease is None else asdict(lease)).encode()
 
 
 def read_lease(place: LeaseBlob) -> Lease | None:
@@ -117,6 +127,8 @@ class _Held:
 
     lease: Lease
     asked: float
+    version: str | None
+    """The blob's version since that write; None if it is not known."""
 
 
 class Leases:
@@ -140,10 +152,11 @@ class Leases:
             return present if present is not None and is_theirs and not self.watch.is_stale(path, present) else ours
 
         asked = time.monotonic()
-        if path.update(decide) != ours:
+        stored, version = path.update(decide)
+        if stored != ours:
             return False
         with self._lock:
-            self._held[path] = _Held(ours, asked)
+            self._held[path] = _Held(ours, asked, version)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._beat, name="leases", daemon=True)
                 self._thread.start()
@@ -188,22 +201,24 @@ class Leases:
         raised = Lease(held.lease.owner, held.lease.counter + 1, held.lease.since)
 
         def decide(present: Lease | None) -> Lease | None:
-            is_given_back = path not in self._held
-            return (
-                raised if present is not None and present.owner.id == self.owner.id and not is_given_back else present
-            )
+            is_ours = present is not None and present.owner.id == self.owner.id and path in self._held
+            return raised if is_ours else present
 
         asked = time.monotonic()
         try:
-            is_ours = path.update(decide) == raised
+            # One request where that is enough: a slow store may take half a minute for each.
+            stored: Lease | None = raised
+            version = path.replace(raised, held.version) if held.version is not None else None
+            if version is None:
+                stored, version = path.update(decide)
         except OSError as error:  # a full disk for a second must not cost the lease
             logger.warning("%s: %s; trying again in %g s", path, error, self._beat_s)
             return
         with self._lock:
             if path not in self._held:
                 return  # given back meanwhile
-            if is_ours:
-                self._held[path] = _Held(raised, asked)
+            if stored == raised:
+                self._held[path] = _Held(raised, asked, version)
             else:
                 del self._held[path]  # lost; the workers see it within seconds
 

@@ -160,19 +160,19 @@ class ObjectBlobs:
             obstore.put(self._client, key, content)
 
     def create(self, key: str, content: bytes) -> bool:
-        return self._put(key, content, "create")
+        return self._put(key, content, "create") is not None
 
-    def replace(self, key: str, content: bytes, version: str) -> bool:
+    def replace(self, key: str, content: bytes, version: str) -> str | None:
         return self._put(key, content, {"e_tag": version})
 
-    def _put(self, key: str, content: bytes, mode: Any) -> bool:
-        """Write in one request, since a multipart write cannot have a condition. Returns whether the condition held."""
+    def _put(self, key: str, content: bytes, mode: Any) -> str | None:
+        """Write in one request, since a multipart write cannot have a condition. Returns the new version; None where
+        the condition did not hold."""
         with self._naming(key):
             try:
-                obstore.put(self._client, key, content, mode=mode, use_multipart=False)
+                return str(obstore.put(self._client, key, content, mode=mode, use_multipart=False)["e_tag"])
             except (AlreadyExistsError, PreconditionError, NotFoundError, FileNotFoundError):
-                return False
-            return True
+                return None
 
     def entries(self, folder: str) -> list[Entry]:
         with self._naming(folder):

@@ -251,7 +251,7 @@ class _LeasedBlobs:
         self._check(key)
         return self._blobs.create(key, content)
 
-    def replace(self, key: str, content: bytes, version: str) -> bool:
+    def replace(self, key: str, content: bytes, version: str) -> str | None:
         self._check(key)
         return self._blobs.replace(key, content, version)
 

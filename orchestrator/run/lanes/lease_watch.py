@@ -13,6 +13,9 @@ from orchestrator.store.store import LeasedStore
 from reskd.errors import LeaseLost
 
 EVERY_S = 2.0
+SILENT_S = 70.0
+"""A store is silent when its last answer to a read belongs to a read that began this long ago; one that takes 30 s for
+each answer is not."""
 MAX_READS = 16
 """Leases that are read at the same time."""
 
@@ -46,7 +49,16 @@ class LeaseWatch:
         self._thread = threading.Thread(target=self._loop, name="lease watch", daemon=True)
 
     def check(self) -> None:
-        """Raise LeaseLost if the run no longer holds every lease."""
+        """Raise LeaseLost if the run no longer holds every lease, or if nobody can know any more whether it does."""
+        if self._lost is None:
+            now = self._clock()
+            silent = [step_id for step_id, asked in self._answered.items() if now - asked > SILENT_S]
+            late = [step_id for step_id in silent if now - self._moved[step_id] > self._limit_s]
+            if late:
+                self._lost = (
+                    f"step {late[0]}: the store has not answered for {now - self._answered[late[0]]:.0f} s, so that "
+                    f"another run may take the step over"
+                )
         if self._lost is not None:
             raise LeaseLost(self._lost)
 
@@ -68,13 +80,7 @@ class LeaseWatch:
         asked = self._clock()
         try:
             lease = read_lease(self._places[step_id])
-        except OSError as error:
-            silent_s = self._clock() - self._moved[step_id]
-            if silent_s > self._limit_s:
-                self._lost = (
-                    f"step {step_id}: the store has not answered for so long ({silent_s:.0f} s) that another run may "
-                    f"take the step over: {error}"
-                )
+        except OSError:
             return
         if lease is None or lease.owner.id != self._owner_id:
             by = "it has ended" if lease is None else f"{lease.owner} has taken it over"

@@ -74,10 +74,10 @@ def test_a_silent_store_ends_the_training_before_another_run_may_take_the_steps(
     """Another run counts 120 s from a movement that it sees at 0 s or later; this one sees it with its next read."""
     store, clock = Store(tmp_path, blobs), Clock()
     held = hold(store, "old")
-    watch = LeaseWatch(LeasedStore(store, owner_id="old"), STEPS, clock=clock, stale_s=120)
+    watch = LeaseWatch(LeasedStore(store, owner_id="old"), ["5tep"], clock=clock, stale_s=120)
     watch._look("5tep")  # at 0: the counter is 0
     held._raise_counter(store.lease_path("5tep"))
-    clock.now = 50
+    clock.now = 2
     watch._look("5tep")  # it may have moved right after 0
     blobs.is_away = True
     for now in (60, 99, 100):
@@ -85,7 +85,6 @@ def test_a_silent_store_ends_the_training_before_another_run_may_take_the_steps(
         watch._look("5tep")
         watch.check()
     clock.now = 101
-    watch._look("5tep")
     with pytest.raises(LeaseLost, match="not answered"):
         watch.check()
     blobs.is_away = False
@@ -95,7 +94,7 @@ def test_a_silent_store_ends_the_training_before_another_run_may_take_the_steps(
 def test_a_store_that_answers_again_costs_nothing(tmp_path: Path, blobs: UnsteadyBlobs) -> None:
     store, clock = Store(tmp_path, blobs), Clock()
     held = hold(store, "old")
-    watch = LeaseWatch(LeasedStore(store, owner_id="old"), STEPS, clock=clock, stale_s=120)
+    watch = LeaseWatch(LeasedStore(store, owner_id="old"), ["5tep"], clock=clock, stale_s=120)
     for minute in range(1, 20):  # away for 90 s of every two minutes
         clock.now = minute * 120
         blobs.is_away = False
@@ -109,4 +108,27 @@ def test_a_store_that_answers_again_costs_nothing(tmp_path: Path, blobs: Unstead
         watch._look("5tep")
         watch.check()
     blobs.is_away = False
+    held.release()
+
+
+def test_a_slow_store_costs_nothing(tmp_path: Path, blobs: UnsteadyBlobs) -> None:
+    """Each answer takes 30 s, to the run's beats too, so that a counter moves every 35 s."""
+    store, clock = Store(tmp_path, blobs), Clock()
+    held = hold(store, "old")
+    place, read = store.lease_path("5tep"), blobs.read
+
+    def slow(key: str) -> bytes | None:
+        clock.now += 29
+        watch.check()
+        clock.now += 1
+        return read(key)
+
+    watch = LeaseWatch(LeasedStore(store, owner_id="old"), ["5tep"], clock=clock, stale_s=120)
+    for _ in range(30):
+        held._raise_counter(place)
+        blobs.read = slow  # type: ignore[method-assign]
+        watch._look("5tep")
+        blobs.read = read  # type: ignore[method-assign]
+        clock.now += 2
+        watch.check()
     held.release()

@@ -280,7 +280,7 @@ def _outcome(
     return Outcome(
         num_done=sum(step.verdict == "done" for step in steps),
         num_pruned=sum(step.verdict == "pruned" for step in steps),
-        failed=tuple(step.id for step in steps if step.verdict in ("failed", "blocked")),
+        failed=tuple(step.id for step in steps if step.verdict in ("failed", "blocked", "damaged")),
         unfinished=unfinished,
         held={step.id: step.reason for step in steps if step.verdict == "held"},
         given_up=tuple(step_id for step_id in given_up if step_id in unfinished),

@@ -210,8 +210,9 @@ class Publisher:
         chosen = choose_models(self._sweep, self._steps, records)
         with self._forgiving("`reskd publish` registers the models again"):
             with self._only_writer():
-                runs = self._runs_of([entered.step_id for entered in chosen])
-                register(self._client, chosen, runs=runs)
+                good = [entered for entered in chosen if self._store.damage(entered.step_id) is None]
+                runs = self._runs_of([entered.step_id for entered in good])
+                register(self._client, good, runs=runs)
             return True
         return False
 

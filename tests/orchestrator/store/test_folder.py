@@ -79,7 +79,7 @@ def test_a_damaged_checkpoint_and_one_of_another_step_are_refused_by_name(store:
     with pytest.raises(BadInput, match=f"belongs to step {STEP}"):
         store.load("f" * 16, 1)
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(BadInput, match=r"epoch_0001.pt: damaged checkpoint"):
+    with pytest.raises(BadInput, match=r"epoch_0001.pt: damaged"):
         store.load(STEP, 1)
 
 

@@ -59,7 +59,7 @@ def verify(
 
 def _show(found: Sequence[Checked], store: Store, *, num_steps: int) -> None:
     """Print how many files of each kind are verified, unverified and damaged; below it, each damaged one."""
-    counts = Counter((_kind(one.file), one.verdict) for one in found)
+    counts = Counter[tuple[str, str]]((_kind(one.file), one.verdict) for one in found)
     table = Table(box=None, pad_edge=False)
     table.add_column("files")
     for verdict in STYLES:
@@ -73,8 +73,8 @@ def _show(found: Sequence[Checked], store: Store, *, num_steps: int) -> None:
     for one in found:
         if one.verdict == "damaged":
             console.print(one.reason, style="red", markup=False, soft_wrap=True)
-    total = Counter(one.verdict for one in found)
-    words = ", ".join(f"{total[verdict]} {verdict}" for verdict in STYLES)  # type: ignore[index]  # its keys are these
+    total = Counter[str](one.verdict for one in found)
+    words = ", ".join(f"{total[verdict]} {verdict}" for verdict in STYLES)
     files, steps = (
         f"{number} {what}{'s' * (number != 1)}" for number, what in ((len(found), "file"), (num_steps, "step"))
     )

@@ -17,8 +17,8 @@ from reskd.errors import Damaged
 
 MEMBER = "digest"
 """The last member of a JSON object of ours."""
-ZIP = b"PK\x03\x04"
-"""How a zip file begins."""
+ZIP = b"PK"
+"""How a zip file begins, also one without content."""
 TAIL_BYTES = 160
 """The end of a file in which its digest lies, also after an editor has added a newline."""
 PUT_BACK = "put a good copy back"

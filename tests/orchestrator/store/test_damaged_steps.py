@@ -33,7 +33,9 @@ def stored(tmp_path: Path) -> StoredSweep:
 def rot(path: Path) -> bytes:
     """Flip a bit in the middle; returns what the file was."""
     before = path.read_bytes()
-    path.write_bytes(before[: len(before) // 2] + bytes([before[len(before) // 2] ^ 4]) + before[len(before) // 2 + 1 :])
+    path.write_bytes(
+        before[: len(before) // 2] + bytes([before[len(before) // 2] ^ 4]) + before[len(before) // 2 + 1 :]
+    )
     return before
 
 
@@ -92,7 +94,13 @@ def test_a_damaged_line_of_metrics_is_logged_once_and_the_others_are_read(
     step_id, store = stored.id_of("baseline", 0), stored.store
     path = store.folder(step_id) / "metrics.jsonl"
     first, second = path.read_bytes().splitlines(keepends=True)
-    for bad in (b"[]\n", b'{"epoch": 1}\n', b"\xff\n", b"[" * 100_000 + b"\n", first.replace(b'"epoch": 1', b'"epoch": 3')):
+    for bad in (
+        b"[]\n",
+        b'{"epoch": 1}\n',
+        b"\xff\n",
+        b"[" * 100_000 + b"\n",
+        first.replace(b'"epoch": 1', b'"epoch": 3'),
+    ):
         path.write_bytes(bad + second)
         with caplog.at_level(logging.WARNING):
             assert [[line["epoch"] for line in store.metrics(step_id)] for _ in range(2)] == [[2], [2]]

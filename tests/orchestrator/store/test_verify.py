@@ -32,7 +32,10 @@ def stored(tmp_path: Path) -> StoredSweep:
 
 
 def all_checked(store: Store) -> list[Checked]:
-    return [*verify_manifests(store), *(one for step_id in steps_to_verify(store) for one in verify_step(store, step_id))]
+    return [
+        *verify_manifests(store),
+        *(one for step_id in steps_to_verify(store) for one in verify_step(store, step_id)),
+    ]
 
 
 def flip_a_bit(path: Path, *, seed: int = 0) -> bytes:
@@ -47,7 +50,9 @@ def flip_a_bit(path: Path, *, seed: int = 0) -> bytes:
 def test_every_file_of_a_store_is_read_and_verified(stored: StoredSweep) -> None:
     found = all_checked(stored.store)
     assert {one.verdict for one in found} == {"verified"}
-    written = {path.relative_to(stored.store.home).as_posix() for path in stored.store.home.rglob("*") if path.is_file()}
+    written = {
+        path.relative_to(stored.store.home).as_posix() for path in stored.store.home.rglob("*") if path.is_file()
+    }
     read = {f"runs/{one.step_id}/{one.file}" if one.step_id else one.file for one in found}
     assert read == {name for name in written if "lease" not in name}
 
@@ -110,7 +115,10 @@ def test_a_store_of_an_earlier_version_is_unverified_but_for_what_its_hashes_tel
     recipe = store.folder(step_id) / "recipe.json"
     recipe.write_text(recipe.read_text().replace('"lr": 0.05', '"lr": 0.06'))
     flip_a_bit(store.folder(step_id) / "weights.pt")
-    assert {one.file for one in verify_step(store, step_id) if one.verdict == "damaged"} == {"recipe.json", "weights.pt"}
+    assert {one.file for one in verify_step(store, step_id) if one.verdict == "damaged"} == {
+        "recipe.json",
+        "weights.pt",
+    }
 
 
 def test_the_command_names_what_is_damaged_and_fails(

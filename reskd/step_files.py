@@ -94,7 +94,7 @@ KINDS: dict[str, StepFile] = {
     START: StepFile(
         Start, "put a good copy back; an unfinished training goes on without the file, as a new start would"
     ),
-    f"{CHECKPOINTS}/*": StepFile(Any, "nothing is to do: the next `reskd run` takes the checkpoint before it"),
+    f"{CHECKPOINTS}/*": StepFile(Any, "nothing to do: the next `reskd run` goes back to the checkpoint before it"),
     LINES: StepFile(MetricsLine, "remove the line: curves then lack an epoch, results do not change"),
     "metrics/*": StepFile(MetricsLine, "remove it: curves then lack an epoch, results do not change"),
     "eval/*": StepFile(Evaluation, "put a good copy back, or remove .json and .npz, then `reskd eval {step}` again"),

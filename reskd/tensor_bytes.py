@@ -40,7 +40,7 @@ def parse(content: bytes, *, where: str, way_out: str = PUT_BACK) -> Json:
 
 
 def _check_members(content: bytes, *, where: str, way_out: str) -> None:
-    """Compare the checksums (CRC) that zip files of earlier versions have: torch writes them and does not read them."""
+    """Compare the checksums (CRC) of the members, all that files of earlier versions have: torch does not read them."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             wrong = archive.testzip()

@@ -24,7 +24,7 @@ def _row_or_damage(store: Store, step_id: str) -> dict[str, Any]:
     try:
         return _row(store, step_id)
     except Damaged as error:
-        unknown = dict.fromkeys(("data", "model", "taught", "metric"), "")
+        unknown = {"data": "unknown", "model": "unknown", "taught": "", "metric": ""}
         numbers = {"seed": 0, "epoch": 0, "num_epochs": 0, "accuracy": None, "finished_ms": None}
         return {"step": step_id, **unknown, **numbers, "state": "damaged", "reason": str(error)}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -14,7 +14,7 @@ from orchestrator.spec.identity import step_id as id_of
 from orchestrator.store.store import Store
 from reskd.checkpoint import numbered_lines
 from reskd.data.manifest import parse_manifest
-from reskd.digest import has_digest
+from reskd.digest import PUT_BACK, has_digest
 from reskd.errors import BadInput, Damaged, ReskdError
 from reskd.step_files import CHECKPOINTS, DAMAGED, DONE, IDENTITY, LINES, START, WEIGHTS, kind_of, remedy
 from reskd.tensor_bytes import parse, parse_arrays
@@ -39,7 +39,8 @@ class Checked:
     """Its name in the step's folder, or in the store."""
     verdict: Verdict
     reason: str = ""
-    """What is wrong with a damaged file, and the way out."""
+    """What is wrong with a damaged file."""
+    way_out: str = ""
 
 
 def steps_to_verify(store: Store) -> list[str]:
@@ -50,7 +51,8 @@ def steps_to_verify(store: Store) -> list[str]:
 def verify_step(store: Store, step_id: str) -> list[Checked]:
     """Read every file of a step.
 
-    Damaged weights are noted in the store, so that nobody takes the step for a good one; good ones are no longer noted.
+    Of a finished step, damaged weights or a damaged recipe are noted in the store, so that nobody takes the step for a
+    good one; once they are good, they are no longer noted.
     Raises OSError if the store does not answer.
     """
     folder = f"runs/{step_id}"
@@ -63,10 +65,12 @@ def verify_step(store: Store, step_id: str) -> list[Checked]:
     needed = [IDENTITY, *([WEIGHTS] if DONE in names else [])]
     for name in needed:
         if name not in names:
-            reason = f"{store.place(step_id)}/{name}: there is no such file; {remedy(name, step_id)}"
-            found.append(Checked(step_id=step_id, file=name, verdict="damaged", reason=reason))
+            out = remedy(name, step_id)
+            found.append(
+                Checked(step_id=step_id, file=name, verdict="damaged", reason="there is no such file", way_out=out)
+            )
     if DONE in names:
-        _note(store, step_id, next(one for one in found if one.file == WEIGHTS))
+        _note(store, step_id, [one for one in found if one.file in needed])
     return found
 
 
@@ -83,15 +87,14 @@ def verify_manifests(store: Store, hashes: Iterable[str] | None = None) -> list[
 
 def _checked(step_id: str | None, file: str, fits: Callable[[], bool]) -> Checked:
     try:
-        verdict: Verdict = "verified" if fits() else "unverified"
-        reason = ""
+        return Checked(step_id=step_id, file=file, verdict="verified" if fits() else "unverified")
     except Damaged as error:
-        verdict, reason = "damaged", str(error)
+        reason, way_out = error.reason, error.way_out
     except OSError as error:
         if error.errno != errno.EIO:  # others say that the store is away, or this user may not read it
             raise
-        verdict, reason = "damaged", f"{error.filename or file}: the disk cannot read it; put a good copy back"
-    return Checked(step_id=step_id, file=file, verdict=verdict, reason=reason)
+        reason, way_out = "the disk cannot read it", PUT_BACK
+    return Checked(step_id=step_id, file=file, verdict="damaged", reason=reason, way_out=way_out)
 
 
 def _fits(store: Store, step_id: str, name: str) -> bool:
@@ -134,9 +137,11 @@ def _manifest_fits(store: Store, key: str) -> bool:
     return True
 
 
-def _note(store: Store, step_id: str, weights: Checked) -> None:
+def _note(store: Store, step_id: str, needed: Sequence[Checked]) -> None:
+    damaged = [one for one in needed if one.verdict == "damaged"]
     with suppress(OSError, ReskdError):  # a store that may only be read
-        if weights.verdict == "damaged":
-            store.note_damage(step_id, weights.reason)
+        if damaged:
+            error = Damaged(f"{store.place(step_id)}/{damaged[0].file}", damaged[0].reason, damaged[0].way_out)
+            store.note_damage(step_id, str(error))
         elif store.damage(step_id) is not None:
             store.forget_damage(step_id)

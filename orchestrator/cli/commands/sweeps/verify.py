@@ -72,7 +72,9 @@ def _show(found: Sequence[Checked], store: Store, *, num_steps: int) -> None:
         console.print(table)
     for one in found:
         if one.verdict == "damaged":
-            console.print(one.reason, style="red", markup=False, soft_wrap=True)
+            place = one.file if one.step_id is None else f"{store.place(one.step_id)}/{one.file}"
+            console.print(f"damaged: {place}", style="red", markup=False, soft_wrap=True)
+            console.print(f"  {one.reason}\n  {one.way_out}", markup=False, soft_wrap=True)
     total = Counter[str](one.verdict for one in found)
     words = ", ".join(f"{total[verdict]} {verdict}" for verdict in STYLES)
     files, steps = (

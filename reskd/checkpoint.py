@@ -156,6 +156,9 @@ class StepRecords:
     def started(self, step_id: str) -> Json | None:
         return self._read(step_id, START)
 
+    def is_started(self, step_id: str) -> bool:
+        return self.blobs.exists(f"{self._step(step_id)}/{START}")
+
     def epochs(self, step_id: str) -> tuple[int, ...]:
         """Epochs (counted from 1) with a checkpoint, oldest first."""
         names = [Path(entry.key).name for entry in self.blobs.entries(f"{self._step(step_id)}/{CHECKPOINTS}")]

@@ -10,25 +10,42 @@ A step's folder, in the order in which it fills::
     weights.pt                  the trained model alone: what a student's job loads as its teacher
     failed.json, pruned.json or DONE.json    published last; pruned: stopped early, on purpose
     split.json                  memory did not do for the step beside the others of its job
+    damaged.json                a file of the finished step, such as its weights, was found to be damaged
 
-The teacher is in none of these files.
+The teacher is in none of these files. Each file ends with a digest (`reskd.digest`), which every read compares;
+`reskd.step_files` says what each must hold.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from reskd.blobs import Blobs, FolderBlobs
-from reskd.errors import BadInput, LeaseLost
-from reskd.files import Json, json_bytes, parse_json
+from reskd.digest import PUT_BACK, has_digest, with_digest
+from reskd.errors import BadInput, Damaged, LeaseLost, ReskdError
+from reskd.files import Json, parse_json, read_json, record_bytes, warn_once
+from reskd.step_files import (
+    CHECKPOINTS,
+    DAMAGED,
+    DONE,
+    FAILED,
+    LINES,
+    PRUNED,
+    SPLIT,
+    START,
+    WEIGHTS,
+    kind_of,
+    remedy,
+)
+from reskd.tensor_bytes import array_bytes, parse, parse_arrays, serialise
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,7 +75,7 @@ class Sink(Protocol):
 
 def state_hash(state: Mapping[str, Tensor]) -> str:
     """sha256 over names, dtypes, shapes and bytes of all parameters and buffers. Equal only if every bit is equal."""
-    import torch  # here and below, since reading a folder's records does not need torch
+    import torch  # here, since reading a folder's records does not need torch
 
     digest = hashlib.sha256()
     for name in sorted(state):
@@ -68,43 +85,32 @@ def state_hash(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def serialise(value: Json) -> bytes:
-    """Bytes that `parse` can read."""
-    import torch
-
-    buffer = io.BytesIO()
-    torch.save(value, buffer)
-    return buffer.getvalue()
-
-
-def parse(content: bytes, *, where: str, what: str) -> Json:
-    """The dict that `serialise` wrote. Raises BadInput for anything else; ``where`` names its source in the message."""
-    import torch
-
-    try:
-        value = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except MemoryError:
-        raise
-    except Exception as error:  # torch raises pickle, zip, runtime and EOF errors for damaged files alike
-        raise BadInput(f"{where}: damaged {what} ({str(error).partition('.')[0]}); remove the file") from error
-    if not isinstance(value, dict):
-        raise BadInput(f"{where}: not a {what}: it holds a {type(value).__name__}; remove the file")
-    return value
-
-
 def load_weights(path: Path) -> Json:
-    """The content of a `weights.pt`: model, model_spec, classes, num_frames, step_id. The file cannot run code."""
+    """The content of a `weights.pt`: model, model_spec, classes, num_frames, step_id. The file cannot run code.
+
+    Raises Damaged unless it is what was written: by its digest, and by the hash in the DONE record beside it.
+    """
     if not path.is_file():
         raise BadInput(f"{path}: no such weights file; was the step that makes it removed?")
-    try:
-        content = parse(path.read_bytes(), where=str(path), what="weights file")
-    except BadInput as error:
-        raise BadInput(f"{error}. If another program wrote it: {FOREIGN_FILE}") from error
+    done = read_json(path.with_name(DONE))
+    way_out = f"{PUT_BACK}. If another program wrote it: {FOREIGN_FILE}"
+    if done is not None:
+        way_out = remedy(WEIGHTS, str(done.get("step_id") or path.parent.name))
+    content = parse(path.read_bytes(), where=str(path), way_out=way_out)
     if not {"model", "model_spec", "classes"} <= set(content):
         raise BadInput(
             f"{path}: not a weights.pt of reskd (it must hold model, model_spec and classes); {FOREIGN_FILE}"
         )
+    if done is not None:
+        check_state(content, done, where=str(path), way_out=way_out)
     return content
+
+
+def check_state(weights: Json, done: Json, *, where: str, way_out: str) -> None:
+    """Raise Damaged unless the model in the content of a weights file is the one of the DONE record."""
+    known = done.get("state_hash")
+    if known is not None and state_hash(weights["model"]) != known:
+        raise Damaged(where, f"its tensors are not those of state_hash in {DONE}", way_out)
 
 
 def metrics_line(epoch: int, metrics: Mapping[str, float]) -> Json:
@@ -112,13 +118,6 @@ def metrics_line(epoch: int, metrics: Mapping[str, float]) -> Json:
     scalars."""
     numbers = {name: float(value) for name, value in metrics.items()}
     return {"epoch": epoch, "time_ms": int(time.time() * 1000), "metrics": numbers}
-
-
-def packed(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """The bytes of an .npz file with these arrays."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    return buffer.getvalue()
 
 
 def file_name_of(device: str) -> str:
@@ -132,6 +131,8 @@ class StepRecords:
     def __init__(self, blobs: Blobs, *, prefix: str = "") -> None:
         self.blobs = blobs
         self.prefix = prefix
+        self._handed_out: dict[str, str] = {}
+        """Weights file on this machine -> its step, of all files that `weights` has named."""
 
     def place(self, step_id: str) -> str:
         """The place of a step's files, for messages."""
@@ -149,32 +150,36 @@ class StepRecords:
         """
         before = None if afresh else self.started(step_id)
         if before is None:
-            self._write(step_id, "start.json", info)
+            self._write(step_id, START, info)
         return before or info
 
     def started(self, step_id: str) -> Json | None:
-        return self._read(step_id, "start.json")
+        return self._read(step_id, START)
+
+    def is_started(self, step_id: str) -> bool:
+        return self.blobs.exists(f"{self._step(step_id)}/{START}")
 
     def epochs(self, step_id: str) -> tuple[int, ...]:
         """Epochs (counted from 1) with a checkpoint, oldest first."""
-        names = [Path(entry.key).name for entry in self.blobs.entries(f"{self._step(step_id)}/checkpoints")]
+        names = [Path(entry.key).name for entry in self.blobs.entries(f"{self._step(step_id)}/{CHECKPOINTS}")]
         return tuple(sorted(int(name[len("epoch_") : -len(".pt")]) for name in names if name.endswith(".pt")))
 
     def load(self, step_id: str, epoch: int) -> Json:
-        """Load a checkpoint. Raises BadInput if it is damaged or belongs to another step."""
+        """Load a checkpoint. Raises Damaged if it is damaged or belongs to another step."""
         key = self._checkpoint(step_id, epoch)
         content, where = self.blobs.read(key), self.blobs.where(key)
         if content is None:
             raise FileNotFoundError(f"{where}: there is no such checkpoint")
-        state = parse(content, where=where, what="checkpoint")
-        if state["step_id"] != step_id:
-            raise BadInput(f"{where}: belongs to step {state['step_id']}, another recipe; remove the file")
+        way_out = remedy(f"{CHECKPOINTS}/", step_id)
+        state = parse(content, where=where, way_out=way_out)
+        if state.get("step_id") != step_id:
+            raise Damaged(where, f"it belongs to step {state.get('step_id')}, another recipe", way_out)
         return state
 
     def rewind(self, step_id: str, epoch: int) -> None:
         """Delete checkpoints and metrics of later epochs, which a resume from ``epoch`` will train again."""
         self.blobs.delete(self._checkpoint(step_id, held) for held in self.epochs(step_id) if held > epoch)
-        self.blobs.delete_leftovers(f"{self._step(step_id)}/checkpoints")
+        self.blobs.delete_leftovers(f"{self._step(step_id)}/{CHECKPOINTS}")
         lines = [line for line in self._lines(step_id) if line["epoch"] <= epoch]
         if epoch and not any(line["epoch"] == epoch for line in lines):
             lines.append(self.load(step_id, epoch)["line"])  # the crash came between checkpoint and line
@@ -194,27 +199,31 @@ class StepRecords:
         return [line for line in self._lines(step_id) if has_ended or line["epoch"] <= newest]
 
     def _lines(self, step_id: str) -> list[Json]:
-        key = f"{self._step(step_id)}/metrics.jsonl"
-        content = self.blobs.read(key)
+        content = self.blobs.read(f"{self._step(step_id)}/{LINES}")
         if content is None:
             return self._lines_of_old_buckets(step_id)
-        where = self.blobs.where(key)
-        *lines, _ = content.split(b"\n")  # an incomplete last line is ignored
-        return [parse_json(line, where=where) for line in lines]
+        found = (self.parsed_line(step_id, number, line) for number, line in numbered_lines(content))
+        return [line for line in found if line is not None]
+
+    def parsed_line(self, step_id: str, number: int, line: bytes) -> Json | None:
+        """A line of metrics.jsonl; None for a damaged one, which is logged: no result depends on it."""
+        try:
+            return self.parsed(step_id, LINES, line, part=f":{number}")
+        except Damaged as error:
+            warn_once(str(error))
+            return None
 
     def _lines_of_old_buckets(self, step_id: str) -> list[Json]:
         """Lines of earlier versions, which wrote one object per epoch into a bucket."""
-        keys = [entry.key for entry in self.blobs.entries(f"{self._step(step_id)}/metrics")]
-        found = [(key, self.blobs.read(key)) for key in keys]
-        return [parse_json(content, where=self.blobs.where(key)) for key, content in found if content is not None]
+        return list(self._records(step_id, "metrics").values())
 
     def _write_lines(self, step_id: str, lines: Iterable[Json]) -> None:
-        content = "".join(json.dumps(line) + "\n" for line in lines)
-        self.blobs.write(f"{self._step(step_id)}/metrics.jsonl", content.encode())
+        content = b"".join(with_digest(json.dumps(line).encode()) + b"\n" for line in lines)
+        self.blobs.write(f"{self._step(step_id)}/{LINES}", content)
 
     def write_evaluation(self, step_id: str, name: str, record: Json, arrays: Mapping[str, np.ndarray]) -> None:
         """Write an evaluation record and the arrays behind it, under the protocol's name."""
-        self.blobs.write(f"{self._step(step_id)}/eval/{name}.npz", packed(arrays))
+        self.blobs.write(f"{self._step(step_id)}/eval/{name}.npz", array_bytes(arrays))
         self._write(step_id, f"eval/{name}.json", record)
 
     def evaluations(self, step_id: str) -> dict[str, Json]:
@@ -222,13 +231,12 @@ class StepRecords:
         return {Path(name).stem: record for name, record in self._records(step_id, "eval").items()}
 
     def logits(self, step_id: str, name: str) -> dict[str, np.ndarray]:
-        """Arrays of one evaluation: logits (N, K), targets (N, K), indices (N,)."""
+        """Arrays of one evaluation: logits (N, K), targets (N, K), indices (N,). Raises Damaged."""
         key = f"{self._step(step_id)}/eval/{name}.npz"
         content = self.blobs.read(key)
         if content is None:
             raise FileNotFoundError(f"{self.blobs.where(key)}: there are no such logits")
-        with np.load(io.BytesIO(content)) as arrays:
-            return dict(arrays)
+        return parse_arrays(content, where=self.blobs.where(key), way_out=remedy("eval/", step_id))
 
     def write_throughput(self, step_id: str, record: Json) -> None:
         self._write(step_id, f"throughput/{file_name_of(str(record['device']))}.json", record)
@@ -237,85 +245,141 @@ class StepRecords:
         """The newest measurement. Measurements on different devices are never mixed."""
         found = self.blobs.entries(f"{self._step(step_id)}/throughput")
         newest = max(found, key=lambda entry: (entry.modified, entry.key), default=None)
-        return None if newest is None else self._json(newest.key)
+        return None if newest is None else self._read(step_id, f"throughput/{Path(newest.key).name}")
 
     def fail(self, step_id: str, record: Json) -> None:
         """Record that a step cannot be trained: ``{reason, traceback, ...}``."""
-        self._write(step_id, "failed.json", record)
+        self._write(step_id, FAILED, record)
 
     def failure(self, step_id: str) -> Json | None:
         """The record of why a step cannot be trained; None if there is none."""
-        found = self._read(step_id, "failed.json")
+        found = self._read(step_id, FAILED)
         return None if found is None or _is_old_split(found) else found
 
     def split(self, step_id: str, record: Json) -> None:
         """Record that memory was too small for all members of the step's job: ``{reason, together, ...}``."""
-        self._write(step_id, "split.json", record)
+        self._write(step_id, SPLIT, record)
 
     def to_split(self, step_id: str) -> Json | None:
         """The record of why the step's job must be split into smaller jobs; None if there is none."""
-        found = self._read(step_id, "split.json")
+        found = self._read(step_id, SPLIT)
         if found is None:
-            old = self._read(step_id, "failed.json")
+            old = self._read(step_id, FAILED)
             found = old if old is not None and _is_old_split(old) else None
         return found
 
     def forget_failure(self, step_id: str) -> None:
         """Delete the records of a failure and of a split, so that the step is tried again."""
-        self.blobs.delete(f"{self._step(step_id)}/{name}" for name in ("failed.json", "split.json"))
+        self.blobs.delete(f"{self._step(step_id)}/{name}" for name in (FAILED, SPLIT))
 
     def prune(self, step_id: str, record: Json) -> None:
         """Record that early stopping ended a step: ``{reason, epoch, ...}``. Its checkpoints are deleted."""
-        self._write(step_id, "pruned.json", record)
-        self.blobs.delete_folder(f"{self._step(step_id)}/checkpoints")
+        self._write(step_id, PRUNED, record)
+        self.blobs.delete_folder(f"{self._step(step_id)}/{CHECKPOINTS}")
 
     def pruned(self, step_id: str) -> Json | None:
-        return self._read(step_id, "pruned.json")
+        return self._read(step_id, PRUNED)
 
     def weights(self, step_id: str) -> Path:
-        """The weights file of a finished step, on this machine."""
-        return self.blobs.local(f"{self._step(step_id)}/weights.pt")
+        """The weights file of a finished step, on this machine, and beside it the DONE record with their hash."""
+        with suppress(FileNotFoundError):
+            self.blobs.local(f"{self._step(step_id)}/{DONE}")
+        path = self.blobs.local(f"{self._step(step_id)}/{WEIGHTS}")
+        self._handed_out[str(path)] = step_id
+        return path
 
     def finish(self, step_id: str, weights: Json, record: Json) -> None:
         """Write weights, then DONE, then delete the checkpoints. Raises LeaseLost if another run has finished the
         step."""
-        done, content = f"{self._step(step_id)}/DONE.json", json_bytes(record)
+        done, content = f"{self._step(step_id)}/{DONE}", record_bytes(record)
         taken = LeaseLost(f"{self.blobs.where(done)}: another run has finished this step")
         if self.is_finished(step_id):
             raise taken
-        self.blobs.write(f"{self._step(step_id)}/weights.pt", serialise(weights))
+        self.blobs.write(f"{self._step(step_id)}/{WEIGHTS}", serialise(weights))
         # Our own DONE may exist although the write was refused: after a lost answer, a write is sent again.
         if not self.blobs.create(done, content) and self.blobs.read(done) != content:
             raise taken
-        self.blobs.delete_folder(f"{self._step(step_id)}/checkpoints")
+        self.blobs.delete_folder(f"{self._step(step_id)}/{CHECKPOINTS}")
         self.blobs.delete_leftovers(self._step(step_id))
 
     def done(self, step_id: str) -> Json | None:
-        return self._read(step_id, "DONE.json")
+        return self._read(step_id, DONE)
 
     def is_finished(self, step_id: str) -> bool:
-        return self.blobs.exists(f"{self._step(step_id)}/DONE.json")
+        return self.blobs.exists(f"{self._step(step_id)}/{DONE}")
+
+    def note_damage(self, step_id: str, reason: str) -> None:
+        """Record that a file of a finished step is damaged, so that nobody takes the step for a good one."""
+        self._write(step_id, DAMAGED, {"reason": reason, "found_ms": int(time.time() * 1000)})
+
+    def damage(self, step_id: str) -> str | None:
+        """Which file of a finished step is damaged, and the way out; None if nobody has found that one is."""
+        found = self._read(step_id, DAMAGED)
+        return None if found is None else str(found["reason"])
+
+    def forget_damage(self, step_id: str) -> None:
+        """Delete the record of a damaged file, once the file is a good one again."""
+        self.blobs.delete([f"{self._step(step_id)}/{DAMAGED}"])
+
+    def step_of(self, place: str) -> str | None:
+        """The step of a weights file that `weights` has named; None for any other file."""
+        return self._handed_out.get(place)
+
+    @contextmanager
+    def noting_damage(self) -> Iterator[None]:
+        """If the body finds a weights file damaged that `weights` has named, note it, and raise all the same."""
+        try:
+            yield
+        except Damaged as error:
+            step_id = self.step_of(error.where)
+            if step_id is not None:
+                with suppress(OSError, ReskdError):  # a store that may only be read: the next reader finds it again
+                    self.note_damage(step_id, str(error))
+            raise
+
+    def check_weights(self, step_id: str) -> bool:
+        """Whether the weights of a finished step have a digest, or the DONE record a hash, which fits then.
+
+        Raises Damaged, and notes it, if they are damaged, and FileNotFoundError if there are none.
+        """
+        key = f"{self._step(step_id)}/{WEIGHTS}"
+        where, way_out = self.blobs.where(key), remedy(WEIGHTS, step_id)
+        self._handed_out[where] = step_id
+        with self.noting_damage():
+            content = self.blobs.read(key)
+            if content is None:
+                raise FileNotFoundError(f"{where}: there is no such file; {way_out}")
+            if has_digest(content, where=where, way_out=way_out):
+                return True
+            done, weights = self.done(step_id) or {}, parse(content, where=where, way_out=way_out)
+            check_state(weights, done, where=where, way_out=way_out)
+        return "state_hash" in done
 
     def _step(self, step_id: str) -> str:
         return f"{self.prefix}{step_id}"
 
     def _checkpoint(self, step_id: str, epoch: int) -> str:
-        return f"{self._step(step_id)}/checkpoints/epoch_{epoch:04d}.pt"
+        return f"{self._step(step_id)}/{CHECKPOINTS}/epoch_{epoch:04d}.pt"
 
     def _read(self, step_id: str, name: str) -> Json | None:
-        return self._json(f"{self._step(step_id)}/{name}")
+        content = self.blobs.read(f"{self._step(step_id)}/{name}")
+        return None if content is None else self.parsed(step_id, name, content)
 
-    def _json(self, key: str) -> Json | None:
-        content = self.blobs.read(key)
-        return None if content is None else parse_json(content, where=self.blobs.where(key))
+    def parsed(self, step_id: str, name: str, content: bytes, *, part: str = "") -> Json:
+        """The record in a file of the step. Raises Damaged. part: the line, for messages."""
+        kind = kind_of(name)
+        assert kind is not None, f"{name} is no file of a step"
+        where = f"{self.blobs.where(f'{self._step(step_id)}/{name}')}{part}"
+        return parse_json(content, where=where, shape=kind.shape, way_out=remedy(name, step_id))
 
     def _write(self, step_id: str, name: str, value: Json) -> None:
-        self.blobs.write(f"{self._step(step_id)}/{name}", json_bytes(value))
+        self.blobs.write(f"{self._step(step_id)}/{name}", record_bytes(value))
 
     def _records(self, step_id: str, folder: str) -> dict[str, Json]:
         """File name -> content, for the JSON files in a folder of the step."""
-        keys = [entry.key for entry in self.blobs.entries(f"{self._step(step_id)}/{folder}")]
-        return {Path(key).name: self._json(key) or {} for key in keys if key.endswith(".json")}
+        names = [Path(entry.key).name for entry in self.blobs.entries(f"{self._step(step_id)}/{folder}")]
+        found = {name: self._read(step_id, f"{folder}/{name}") for name in names if name.endswith(".json")}
+        return {name: record for name, record in found.items() if record is not None}
 
 
 class FolderSink(StepRecords):
@@ -323,6 +387,11 @@ class FolderSink(StepRecords):
 
     def __init__(self, root: Path) -> None:
         super().__init__(FolderBlobs(root))
+
+
+def numbered_lines(content: bytes) -> list[tuple[int, bytes]]:
+    """(number from 1, line) of the lines of a metrics.jsonl, also of one that was cut."""
+    return [(number, line) for number, line in enumerate(content.split(b"\n"), start=1) if line]
 
 
 def _is_old_split(failure: Json) -> bool:

@@ -11,6 +11,17 @@ class BadInput(ReskdError, ValueError):
     """A value from the user is wrong. Nothing was started."""
 
 
+class Damaged(BadInput):
+    """A file that reskd wrote no longer holds what was written: it rotted, it was cut, or somebody edited it."""
+
+    def __init__(self, where: str, reason: str, way_out: str) -> None:
+        super().__init__(f"{where}: damaged or edited ({reason}); {way_out}")
+        self.where, self.reason, self.way_out = where, reason, way_out
+
+    def __reduce__(self) -> tuple[type[Damaged], tuple[str, str, str]]:
+        return type(self), (self.where, self.reason, self.way_out)  # the default would pass the one joined message
+
+
 def reason_of(error: BaseException) -> str:
     """Why something failed, as one line inside a message that names the file itself."""
     if isinstance(error, OSError) and error.strerror:

@@ -15,7 +15,9 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from reskd.errors import BadInput, reason_of
+from reskd.digest import MEMBER, PUT_BACK, has_digest, with_digest
+from reskd.errors import BadInput, Damaged, reason_of
+from reskd.shapes import misfit
 from reskd.text import composed
 
 Json = dict[str, Any]
@@ -81,22 +83,35 @@ def open_file(path: Path) -> BufferedReader:
         raise OSError(errno.EINVAL, "no file can have this name", str(path)) from error
 
 
-def read_json(path: Path) -> Json | None:
-    """The JSON object in a file; None if there is no file. Raises BadInput if the file is not JSON."""
+def record_bytes(record: Json) -> bytes:
+    """A record of a step as the content of its file: JSON text with its digest; see `reskd.digest`."""
+    return with_digest(json_bytes(record)) if record else json_bytes(record)
+
+
+def read_json(path: Path, *, shape: Any = Json) -> Json | None:
+    """The JSON object in a file of ours; None if there is no file. Raises Damaged as `parse_json` does."""
     try:
         with open(path, "rb") as file:  # of thousands, Path.read_text takes half as long again
             content = file.read()
     except FileNotFoundError:
         return None
-    return parse_json(content, where=str(path))
+    return parse_json(content, where=str(path), shape=shape)
 
 
-def parse_json(content: bytes, *, where: str) -> Json:
-    """The object in a JSON text. Raises BadInput for anything else; ``where`` names its source in the message."""
-    value = json_value(content, where=where)
-    if not isinstance(value, dict):
-        raise BadInput(f"{where}: a JSON {type(value).__name__}, not an object; remove the file or restore it")
-    return value
+def parse_json(content: bytes, *, where: str, shape: Any = Json, way_out: str = PUT_BACK) -> Json:
+    """The object in a JSON text of ours, without its digest.
+
+    shape: what the reader needs of it, as in `reskd.shapes`. ``where`` names the source in messages. Raises Damaged if
+    the text is no JSON, does not fit its digest, or has another shape.
+    """
+    is_whole = has_digest(content, where=where, way_out=way_out)
+    try:
+        value = _value(content, shape=shape)
+    except ValueError as error:
+        raise Damaged(where, reason_of(error), way_out) from error
+    if value.pop(MEMBER, None) is not None and not is_whole:
+        raise Damaged(where, "its digest is incomplete", way_out)
+    return dict(value)
 
 
 def json_value(
@@ -106,17 +121,35 @@ def json_value(
     what: str = "valid JSON",
     way_out: str = "remove the file or restore it",
     pairs: Callable[[list[tuple[str, Any]]], Any] | None = None,
+    shape: Any = Any,
 ) -> Any:
-    """The value of a JSON text. Raises BadInput if it is none, or nested too deeply to be read.
+    """The value of a JSON text. Raises BadInput if it is none, is nested too deeply to be read, or has another shape.
 
-    ``pairs`` makes an object of its keys and values, as in `json.loads`.
+    ``pairs`` makes an object of its keys and values, as in `json.loads`. shape: what the reader needs of the value, as
+    in `reskd.shapes`.
     """
     try:
-        return json.loads(content, object_pairs_hook=pairs)
-    except RecursionError:
-        raise BadInput(f"{where}: not {what} (nested too deeply); {way_out}") from None
+        return _value(content, shape=shape, pairs=pairs)
     except ValueError as error:
         raise BadInput(f"{where}: not {what} ({reason_of(error)}); {way_out}") from error
+
+
+def _value(content: bytes | str, *, shape: Any, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """The value of a JSON text. Raises ValueError with nothing but the reason if there is none of this shape."""
+    try:
+        value = json.loads(content, object_pairs_hook=pairs)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    wrong = misfit(value, shape)
+    if wrong:
+        raise ValueError(wrong)
+    return value
+
+
+@functools.cache
+def warn_once(text: str) -> None:
+    """Log, once in a process, what every reader of a file would say again."""
+    logger.warning("%s", text)
 
 
 def files_ending(folder: Path | None, suffix: str) -> list[Path]:

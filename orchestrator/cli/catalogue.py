@@ -41,6 +41,7 @@ from orchestrator.cli.commands.sweeps.run import run
 from orchestrator.cli.commands.sweeps.status import status
 from orchestrator.cli.commands.sweeps.tables import tables
 from orchestrator.cli.commands.sweeps.ui import ui
+from orchestrator.cli.commands.sweeps.verify import verify
 from orchestrator.cli.commands.sweeps.watch import watch
 from orchestrator.cli.commands.sweeps.why import why
 
@@ -78,6 +79,7 @@ COMMANDS: tuple[Command | CommandGroup, ...] = (
     Command(results, "reskd results sweeps/demo.yaml --csv results.csv"),
     Command(publish, "reskd publish sweeps/demo.yaml --tracking-uri http://mlflow:5000"),
     Command(ui, "reskd ui --port 5001"),
+    Command(verify, "reskd verify --store /shared/reskd"),
     Command(rm, "reskd rm --unused sweeps/demo.yaml"),
     Command(submit, "reskd submit sweeps/demo.yaml --store /shared/reskd --address http://localhost:8265"),
     Command(logs, "reskd logs sweeps/demo.yaml --store /shared/reskd"),

@@ -35,5 +35,8 @@ def show_contents(rows: Sequence[Mapping[str, Any]], store: Store, console: Cons
                     "" if row["accuracy"] is None else f"{100 * row['accuracy']:.1f}",
                 )
         console.print(table)
+    for row in rows:
+        if row["state"] == "damaged":
+            console.print(f"{row['step']}, damaged: {row['reason']}", style="red", markup=False, soft_wrap=True)
     counts = ", ".join(f"{number} {state}" for state, number in Counter(row["state"] for row in rows).items())
     console.print(f"{store.address}: {len(rows)} steps{': ' + counts if rows else ''}", soft_wrap=True)

@@ -36,9 +36,11 @@ def show_outcome(
         console.print(line, markup=False, highlight=False)
     verdicts = prepared.plan().steps if outcome.failed else {}
     for step_id in outcome.failed[:MAX_SHOWN_ERRORS]:
-        reason = verdicts[step_id].reason
-        console.print(f"failed: {name_of(prepared.steps[step_id])} ({step_id}): {reason}", style="red", markup=False)
-    if outcome.failed:
+        found = verdicts[step_id]
+        what = "damaged" if found.verdict == "damaged" else "failed"
+        name = name_of(prepared.steps[step_id])
+        console.print(f"{what}: {name} ({step_id}): {found.reason}", style="red", markup=False, soft_wrap=True)
+    if any(found.verdict == "failed" for found in verdicts.values()):
         console.print(f"try failed steps again:  {command} --retry-failed", markup=False)
     for step_id, reason in list(outcome.given_up.items())[:MAX_SHOWN_ERRORS]:
         why = reason or "its job ended without an error; see the log"

@@ -18,6 +18,7 @@ from reskd.files import Json
 
 EXPLAINED = ("waiting", "held", "pruned", "blocked")
 """Verdicts whose reason is printed below the table. The reason of a failure is printed with its traceback."""
+TROUBLE = ("failed", "damaged")
 
 
 def show_status(prepared: Prepared, console: Console) -> None:
@@ -52,7 +53,10 @@ def status_rows(prepared: Prepared) -> list[dict[str, Any]]:
     plan, rows = prepared.plan(), []
     for step in prepared.steps.values():
         found, store = plan.steps[step.id], prepared.store
-        lines, done, failure = store.metrics(step.id), store.done(step.id), store.failure(step.id)
+        is_damaged = found.verdict == "damaged"  # then some of its files cannot be read
+        lines = [] if is_damaged else store.metrics(step.id)
+        done = None if is_damaged else store.done(step.id)
+        failure = store.failure(step.id) if found.verdict == "failed" else None
         last: Json = lines[-1] if lines else {"epoch": 0, "metrics": {}}
         rows.append(
             {
@@ -66,8 +70,8 @@ def status_rows(prepared: Prepared) -> list[dict[str, Any]]:
                 "metric": step.recipe.eval.metric,
                 "metrics": {**last["metrics"], **(done["metrics"] if done else {})},
                 "damaged": done["damaged"] if done else [],
-                "traceback": failure["traceback"] if failure else None,
-                "waiting": children_of(step.id, prepared.steps) if found.verdict == "failed" else [],
+                "traceback": failure.get("traceback") if failure else None,
+                "waiting": children_of(step.id, prepared.steps) if found.verdict in TROUBLE else [],
             }
         )
     return rows
@@ -91,11 +95,10 @@ def _show_trouble(row: Mapping[str, Any], console: Console) -> None:
         listed = ", ".join(clip["path"] for clip in damaged[:MAX_SHOWN_ERRORS])
         more = f" and {len(damaged) - MAX_SHOWN_ERRORS} more" if len(damaged) > MAX_SHOWN_ERRORS else ""
         console.print(f"{row['step']}: {len(damaged)} damaged clips: {listed}{more}", style="yellow", markup=False)
-    if row["verdict"] != "failed":
+    if row["verdict"] not in TROUBLE:
         return
-    console.print(
-        f"{row['step']}: {row['name']}, seed {row['seed']}, failed: {row['reason']}", style="red", markup=False
-    )
+    who = f"{row['step']}: {row['name']}, seed {row['seed']}"
+    console.print(f"{who}, {row['verdict']}: {row['reason']}", style="red", markup=False, soft_wrap=True)
     if row["traceback"]:
         console.print(last_lines(row["traceback"]), style="red", markup=False, soft_wrap=True)
     if row["waiting"]:

@@ -13,6 +13,7 @@ STYLES = {
     "held": "magenta",
     "pruned": "dim",
     "failed": "red",
+    "damaged": "red",
     "blocked": "red",
     "unneeded": "dim",
 }

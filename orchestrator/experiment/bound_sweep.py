@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -25,9 +26,11 @@ from orchestrator.tables.results import collect_results
 from reskd.data.annotations import data_root
 from reskd.data.manifest import Manifest, build_manifest, read_manifest
 from reskd.data.sampling import num_steps
-from reskd.errors import BadInput
+from reskd.errors import BadInput, Damaged
 from reskd.files import Json
 from reskd.recipe import DataSpec
+
+logger = logging.getLogger(__name__)
 
 ManifestOf = Callable[[DataSpec], Manifest | None]
 
@@ -185,6 +188,25 @@ def check_before_start(prepared: Prepared) -> None:
                     f"set data.root or RESKD_DATA{_demo_hint(data)}"
                 )
     check_steps(prepared)
+    _check_teachers(prepared)
+
+
+def _check_teachers(prepared: Prepared) -> None:
+    """Read the weights of finished teachers whose students are to be trained, before anything starts for them.
+
+    The plan then knows damaged ones, and blocks their students.
+    """
+    store = prepared.store
+    has_ended = {step_id: store.status(step_id).state in ("done", "damaged", "held") for step_id in prepared.steps}
+    wanted = {step.teacher_id for step in prepared.steps.values() if not has_ended[step.id]}
+    for step_id in sorted(step_id for step_id in wanted if step_id is not None):
+        if store.status(step_id).state == "done":
+            try:
+                store.check_weights(step_id)
+            except Damaged as error:
+                logger.error("%s", error)
+            except FileNotFoundError as error:
+                store.note_damage(step_id, str(error))
 
 
 def _demo_hint(data: DataSpec) -> str:

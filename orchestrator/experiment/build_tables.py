@@ -91,7 +91,7 @@ def rebuild(
 
 def _has_figures(prepared: Prepared) -> bool:
     """Whether the store knows anything of a sweep that a table shows, published or not."""
-    return any(prepared.store.started(step_id) for step_id in prepared.steps) or bool(read_bench(prepared.store))
+    return any(prepared.store.is_started(step_id) for step_id in prepared.steps) or bool(read_bench(prepared.store))
 
 
 def build_tables(prepared: Prepared, records: Mapping[str, StepRecord]) -> list[Table]:

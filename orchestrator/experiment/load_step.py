@@ -6,6 +6,7 @@ from pathlib import Path
 
 from orchestrator.store.evaluations import finished_step
 from orchestrator.store.open import store_at
+from orchestrator.store.store import Store
 from reskd.deploy.card import Trained, load_trained
 
 
@@ -16,5 +17,11 @@ def load_step(step: str, *, store: str | Path | None = None) -> Trained:
     unless exactly one step has such an id, and it is finished.
     """
     where = store_at(store)
-    step_id = finished_step(where, step)
-    return load_trained(where.weights(step_id), recipe=(where.identity(step_id) or {}).get("payload"))
+    return load_finished(where, finished_step(where, step))
+
+
+def load_finished(store: Store, step_id: str) -> Trained:
+    """The model of a finished step of the store. Raises Damaged, and notes it in the store, if a file is damaged."""
+    recipe = (store.identity(step_id) or {}).get("payload")
+    with store.noting_damage():
+        return load_trained(store.weights(step_id), recipe=recipe)

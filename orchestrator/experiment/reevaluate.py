@@ -142,15 +142,16 @@ def _judge_pass(
             return
         protocol = outcome.protocols[mine[0]]
         words = f"{len(mine)} step{'s' if len(mine) > 1 else ''} by {protocol.name}"
-        judged = judge_again(
-            [_finished(store, step_id, recipes[step_id]) for step_id in mine],
-            protocol=protocol,
-            manifest=manifest,
-            root=data_root(recipes[mine[0]].data),
-            device=device,
-            loader_workers=loader_workers,
-            on_group=on_pass(words, len(manifest.val)) if on_pass else None,
-        )
+        with store.noting_damage():
+            judged = judge_again(
+                [_finished(store, step_id, recipes[step_id]) for step_id in mine],
+                protocol=protocol,
+                manifest=manifest,
+                root=data_root(recipes[mine[0]].data),
+                device=device,
+                loader_workers=loader_workers,
+                on_group=on_pass(words, len(manifest.val)) if on_pass else None,
+            )
         sink = leased_store(store.address, owner_id=held.owner.id)
         for step_id, judgement in judged.items():
             sink.write_evaluation(step_id, protocol.name, {**judgement.record, **provenance()}, judgement.arrays)

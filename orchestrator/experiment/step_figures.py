@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from orchestrator.experiment.load_step import load_finished
 from orchestrator.experiment.reevaluate import stored_recipe
 from orchestrator.spec.strict import did_you_mean
 from orchestrator.store.evaluations import finished_step
@@ -16,7 +17,7 @@ from orchestrator.store.store import Store
 from reskd.data.annotations import data_root as root_of
 from reskd.data.manifest import read_manifest
 from reskd.data.model_inputs import ModelInputs
-from reskd.deploy.card import Trained, load_trained
+from reskd.deploy.card import Trained
 from reskd.deploy.predict import find_videos, read_clip
 from reskd.errors import BadInput
 from reskd.figures.erf import PLACE, cell_at, effective_receptive_field
@@ -171,7 +172,7 @@ def step_words(recipe: Recipe) -> str:
 
 def _open(store: Store, step_id: str) -> Network:
     words = f"{step_words(stored_recipe(store, step_id))} ({step_id[:ID_LENGTH]})"
-    return Network(step_id=step_id, words=words, trained=load_trained(store.weights(step_id)))
+    return Network(step_id=step_id, words=words, trained=load_finished(store, step_id))
 
 
 def _read(path: Path, network: Network) -> Tensor:

@@ -17,7 +17,8 @@ from typing import Any
 
 import reskd
 from orchestrator.store.open import cache_folder
-from reskd.files import write_atomic
+from reskd.errors import BadInput
+from reskd.files import read_json, write_atomic
 
 PACKAGES = ("torch", "torchvision", "timm")
 CODE = ("cost", "models", "recipe.py")
@@ -40,10 +41,9 @@ def remembered(key: str, compute: Callable[[], Any]) -> Any:
 @cache
 def _known() -> dict[str, Any]:
     try:
-        known = json.loads(_file().read_bytes())
-    except (OSError, ValueError):
+        return read_json(_file()) or {}
+    except (OSError, BadInput):
         return {}
-    return dict(known) if isinstance(known, dict) else {}
 
 
 @cache

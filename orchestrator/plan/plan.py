@@ -20,7 +20,9 @@ from orchestrator.spec.sweep import Resources, Sweep
 from reskd.recipe import CLASS_ORDER
 from reskd.runtime.execution import Execution
 
-Verdict = Literal["done", "pruned", "failed", "blocked", "held", "resume", "train", "import", "waiting", "unneeded"]
+Verdict = Literal[
+    "done", "damaged", "pruned", "failed", "blocked", "held", "resume", "train", "import", "waiting", "unneeded"
+]
 """import: a model that was trained elsewhere is read from its file and tested. pruned: stopped early, also with
 --retry-failed. blocked: its teacher failed. held: another run trains it. waiting: its job's teacher must be trained
 first. unneeded: a teacher without a row whose students need no training."""
@@ -181,6 +183,8 @@ def _settled(
         state, teacher = has[step.id].state, settled.get(step.teacher_id or "")
         if state == "done":
             settle(step, "done", f"in the store{_other_test(step, has[step.id])}")
+        elif state == "damaged":
+            settle(step, "damaged", has[step.id].reason or "a file of it is damaged")
         elif state == "pruned":
             reason = has[step.id].reason or "stopped early"
             if step.cells and all(row in may_stop for row, _ in step.cells):
@@ -197,8 +201,9 @@ def _settled(
             settle(step, "unneeded", "in no row, and no student waits for it")
         elif state not in open_states:
             settle(step, "failed", has[step.id].reason or "failed for an unknown reason")
-        elif teacher is not None and teacher.verdict in ("failed", "blocked", "pruned"):
-            settle(step, "blocked", f"its teacher {teacher.id} failed: {teacher.reason}")
+        elif teacher is not None and teacher.verdict in ("failed", "blocked", "pruned", "damaged"):
+            became = "is damaged" if teacher.verdict == "damaged" else "failed"
+            settle(step, "blocked", f"its teacher {teacher.id} {became}: {teacher.reason}")
     return settled
 
 

@@ -70,7 +70,7 @@ class JobLine:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trouble:
-    """A step that failed or was stopped early."""
+    """A step that failed, is damaged, or was stopped early."""
 
     name: str
     step_id: str

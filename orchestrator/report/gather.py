@@ -30,7 +30,7 @@ from reskd.data.manifest import Manifest
 
 MAX_SESSIONS = 4
 """Most sessions of the timeline that are drawn: the newest."""
-STATES = ("done", "running", "waiting", "failed", "pruned", "interrupted", "not started")
+STATES = ("done", "running", "waiting", "failed", "damaged", "pruned", "interrupted", "not started")
 
 
 def gather(

@@ -43,6 +43,8 @@ def read_facts(
 
 
 def _facts(store: Store, step: Step, record: StepRecord) -> StepFacts:
+    if record.state == "damaged":
+        return StepFacts(step=step, record=record, times=None, done=None)
     started, done = store.started(step.id), store.done(step.id)
     if started is None:
         return StepFacts(step=step, record=record, times=None, done=done)
@@ -67,7 +69,7 @@ def _facts(store: Store, step: Step, record: StepRecord) -> StepFacts:
 
 
 def trouble_of(facts: Iterable[StepFacts], steps: Mapping[str, Step]) -> tuple[Trouble, ...]:
-    """Failed steps first, then those that early stopping ended."""
+    """Failed and damaged steps first, then those that early stopping ended."""
     found = [
         Trouble(
             name=name_and_seed(one.step),
@@ -75,12 +77,12 @@ def trouble_of(facts: Iterable[StepFacts], steps: Mapping[str, Step]) -> tuple[T
             state="stopped early" if one.record.state == "pruned" else one.record.state,
             reason=one.record.note,
             trace=one.record.trace,
-            waiting=tuple(children_of(one.step.id, steps)) if one.record.state == "failed" else (),
+            waiting=tuple(children_of(one.step.id, steps)) if one.record.state in ("failed", "damaged") else (),
         )
         for one in facts
-        if one.record.state in ("failed", "pruned")
+        if one.record.state in ("failed", "damaged", "pruned")
     ]
-    return tuple(sorted(found, key=lambda trouble: trouble.state != "failed"))
+    return tuple(sorted(found, key=lambda trouble: trouble.state == "stopped early"))
 
 
 def damage_of(facts: Iterable[StepFacts]) -> list[Damage]:

@@ -86,7 +86,9 @@ class Bar:
     def state(self) -> str:
         states: set[str] = {member.state for member in self.members} or {"waiting"}
         return next(
-            state for state in ("running", "failed", "interrupted", "pruned", "done", "waiting") if state in states
+            state
+            for state in ("running", "failed", "damaged", "interrupted", "pruned", "done", "waiting")
+            if state in states
         )
 
 

@@ -301,7 +301,7 @@ def _outcome(prepared: Prepared, end: _End, *, log: Path | None, wall_s: float) 
     return Outcome(
         num_done=sum(step.verdict == "done" for step in steps),
         num_pruned=sum(step.verdict == "pruned" for step in steps),
-        failed=tuple(step.id for step in steps if step.verdict in ("failed", "blocked")),
+        failed=tuple(step.id for step in steps if step.verdict in ("failed", "blocked", "damaged")),
         unfinished=unfinished,
         held=held,
         given_up={

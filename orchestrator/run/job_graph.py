@@ -128,6 +128,8 @@ class GraphSearcher(Searcher):
         teacher = job.teacher_id
         if teacher is None:
             return False
+        if self.store.damage(teacher) is not None:
+            return True
         makers = [maker for maker in self.jobs.values() if teacher in maker.members]
         if makers:
             has_ended = self.states[makers[0].id] in ("failed", "blocked", "done")

@@ -52,7 +52,7 @@ def checkpoint_sha256(step: Step) -> str | None:
 class StepStatus:
     """The state of a step in the store."""
 
-    state: Literal["absent", "done", "failed", "pruned", "held"] = "absent"
+    state: Literal["absent", "done", "failed", "pruned", "held", "damaged"] = "absent"
     epochs: tuple[int, ...] = ()
     """Epochs with a checkpoint in the store."""
     workers: int | None = None
@@ -61,7 +61,7 @@ class StepStatus:
     """Execution settings at its first start; a resume uses them."""
     holder: str | None = None
     reason: str | None = None
-    """Why it failed, or was stopped early."""
+    """Why it failed, or was stopped early; which file is damaged, and the way out."""
     done: Json | None = None
     """Its DONE record, once it is done."""
 

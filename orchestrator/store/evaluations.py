@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -35,8 +34,11 @@ def finished_step(store: Store, prefix: str) -> str:
     Raises BadInput unless there is exactly one, and it is finished.
     """
     step_id = store.find_step(prefix)
-    if not store.is_finished(step_id):
-        raise BadInput(f"step {step_id} is not finished ({store.status(step_id).state}); train it with `reskd run`")
+    status = store.status(step_id)
+    if status.state == "damaged":
+        raise BadInput(f"step {step_id} is damaged: {status.reason}")
+    if status.state != "done":
+        raise BadInput(f"step {step_id} is not finished ({status.state}); train it with `reskd run`")
     return step_id
 
 
@@ -52,7 +54,10 @@ def _classes(store: Store, step_id: str, identity: Json) -> tuple[str, ...]:
     """
     name = identity["recipe"].get("data", {}).get("name", "")
     manifest = store.manifest(name, identity["payload"]["manifest_sha256"])
-    return tuple(load_weights(store.weights(step_id))["classes"]) if manifest is None else manifest.classes
+    if manifest is not None:
+        return manifest.classes
+    with store.noting_damage():
+        return tuple(load_weights(store.weights(step_id))["classes"])
 
 
 def stored_judgement(store: Store, step_id: str, *, protocol: str | None = None) -> StoredJudgement:
@@ -85,7 +90,7 @@ def stored_arrays(store: Store, step_id: str, name: str) -> tuple[np.ndarray, np
     try:
         arrays = store.logits(step_id, name)
         return arrays["logits"], arrays["targets"], arrays["indices"]
-    except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
+    except (OSError, KeyError) as error:
         # Only what is damaged or gone may be removed, not what this user or this machine cannot read at present.
         is_away = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
         way_out = (

@@ -17,19 +17,23 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from typing import TypedDict
 
 from orchestrator.store.lease_owner import Owner
 from reskd.blobs import Blobs
+from reskd.errors import BadInput
+from reskd.files import json_value, warn_once
 
 logger = logging.getLogger(__name__)
 
 BEAT_S = 5.0
 STALE_S = 120.0
-"""Enough for a store that takes 30 s for each of a beat's two requests and for the observer's own."""
+"""Enough for a store that takes 30 s for a beat's request, and as long for the observer's own."""
 STOP_S = 20.0
 """An owner stops this long before its leases may be taken over, so that its workers have ended by then."""
 MAX_BEATS = 64
 """Leases that are beaten at the same time, so that many leases on a slow store take no longer than one."""
+REPLACED = "the next run that takes the step replaces it"
 LOOK_S = 1.0
 """Seconds between two looks at a lease whose owner cannot be seen."""
 
@@ -43,6 +47,20 @@ class Lease:
 
     def __str__(self) -> str:
         return str(self.owner)
+
+
+class _OwnerFile(TypedDict):
+    id: str
+    host: str
+    space: str
+    pid: int
+    started: str
+
+
+class _LeaseFile(TypedDict):
+    owner: _OwnerFile
+    counter: int
+    since: float
 
 
 @dataclass(frozen=True)
@@ -62,7 +80,7 @@ class LeaseBlob:
         """
         while True:
             content, version = self.blobs.read_version(self.key)
-            present = _lease(content)
+            present = _lease(content, where=str(self))
             wanted = decide(present)
             if wanted == present:
                 return wanted, version
@@ -85,15 +103,23 @@ def _bytes(lease: Lease | None) -> bytes:
 
 def read_lease(place: LeaseBlob) -> Lease | None:
     """The lease at this place; None if there is none."""
-    return _lease(place.blobs.read(place.key))
+    return _lease(place.blobs.read(place.key), where=str(place))
 
 
-def _lease(content: bytes | None) -> Lease | None:
+def _lease(content: bytes | None, *, where: str) -> Lease | None:
     try:
-        value = None if content is None else json.loads(content)
-    except ValueError:
-        return None  # writes are atomic, so the disk is damaged; the next taker replaces it
-    return None if value is None else Lease(Owner(**value["owner"]), value["counter"], value["since"])
+        value = (
+            None
+            if content is None
+            else json_value(content, where=where, what="a lease", shape=_LeaseFile | None, way_out=REPLACED)
+        )
+    except BadInput as error:  # writes are atomic, so the disk is damaged
+        warn_once(str(error))
+        return None
+    if value is None:
+        return None
+    owner = {name: value["owner"][name] for name in _OwnerFile.__annotations__}
+    return Lease(Owner(**owner), value["counter"], value["since"])
 
 
 class StallWatch:

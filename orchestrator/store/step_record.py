@@ -11,9 +11,10 @@ from typing import Any, Literal
 from orchestrator.spec.columns import read_costs
 from orchestrator.spec.steps import Step, name_and_seed, name_of
 from orchestrator.store.store import Store
-from reskd.files import Json
+from reskd.errors import Damaged
+from reskd.files import Json, json_value
 
-State = Literal["done", "failed", "pruned", "running", "interrupted"]
+State = Literal["done", "failed", "pruned", "running", "interrupted", "damaged"]
 
 TIMES = tuple(f"perf/{what}_ms" for what in ("data_wait", "teacher", "student", "all_reduce"))
 EPOCH_METRICS = ("train/", "val/", "system/", "perf/clips_per_s", *TIMES)
@@ -57,7 +58,7 @@ class StepRecord:
     device: str | None = None
     """The device on which clips/s was measured."""
     note: str = ""
-    """Why the step failed, or was stopped early."""
+    """Why the step failed, or was stopped early; which of its files is damaged."""
     trace: str = ""
     """The last lines of its traceback."""
     url: str | None = field(default=None, compare=False)
@@ -85,21 +86,21 @@ class StepContent:
 
 def records_from_store(store: Store, steps: Mapping[str, Step]) -> dict[str, StepRecord]:
     """Records of all steps that were ever started, by step id."""
-    records = {}
-    for step in steps.values():
-        done = store.done(step.id)
-        if done is not None or store.started(step.id) is not None:
-            records[step.id] = _record(store, step, done=done)
-    return records
+    found = {step.id: _record(store, step) for step in steps.values()}
+    return {step_id: record for step_id, record in found.items() if record is not None}
 
 
-def read_step(store: Store, step: Step, *, steps: Mapping[str, Step]) -> StepContent | None:
-    """Everything that the store holds about a step; None if it was never started."""
-    started, done = store.started(step.id), store.done(step.id)
-    if started is None:
+def read_step(store: Store, step: Step, *, steps: Mapping[str, Step], damage: str | None = None) -> StepContent | None:
+    """Everything that the store holds about a step; None if it was never started.
+
+    ``damage``: which file of it was just found to be damaged. Raises Damaged if even its start cannot be read.
+    """
+    started, record = store.started(step.id), _record(store, step, damage=damage)
+    if started is None or record is None:
         return None
-    record = _record(store, step, done=done)
-    lines = tuple(_published_line(line) for line in store.metrics(step.id))
+    done = store.done(step.id) if record.state == "done" else None
+    is_readable = record.state != "damaged"
+    lines = tuple(_published_line(line) for line in store.metrics(step.id)) if is_readable else ()
     heard_ms = max([started["started_ms"], *(line["time_ms"] for line in lines)])
     return StepContent(
         record=record,
@@ -115,10 +116,26 @@ def read_step(store: Store, step: Step, *, steps: Mapping[str, Step]) -> StepCon
     )
 
 
-def _record(store: Store, step: Step, *, done: Json | None) -> StepRecord:
+def _record(store: Store, step: Step, *, damage: str | None = None) -> StepRecord | None:
+    """The record of a step; None if it was never started. A step of which a file cannot be read is damaged."""
     known: dict[str, Any] = {"step_id": step.id, "cells": step.cells, "data_name": step.recipe.data.name}
+    try:
+        done = store.done(step.id)
+        if done is None and store.started(step.id) is None:
+            return None
+        damage = damage or (None if done is None else store.damage(step.id))
+        if damage is None:
+            return _whole_record(store, step, done, known)
+    except Damaged as error:
+        damage = str(error)
+    return StepRecord(state="damaged", note=damage[:MAX_REASON], **known)
+
+
+def _whole_record(store: Store, step: Step, done: Json | None, known: Mapping[str, Any]) -> StepRecord:
     if done is None:
         status = store.status(step.id)
+        if status.state == "damaged":
+            return StepRecord(state="damaged", note=str(status.reason)[:MAX_REASON], **known)
         if status.state == "held":
             return StepRecord(state="running", **known)
         if status.state == "pruned":
@@ -187,13 +204,14 @@ def _tags(step: Step, record: StepRecord, facts: Json, *, steps: Mapping[str, St
         "traceback": record.trace or None,
         "complete": "true" if record.state == "done" else None,
         "pruned": "true" if record.state == "pruned" else None,
+        "damaged": "true" if record.state == "damaged" else None,
     }
     own = {f"reskd.{name}": str(value) for name, value in tags.items() if value is not None}
     own[ROW] = rows_of(step)
     why = f"{WHY}{record.note}" if record.note else ""
     if record.trace:
         why += f"\n\n```\n{record.trace}\n```"
-    waiting = children_of(step.id, steps) if record.state == "failed" else []
+    waiting = children_of(step.id, steps) if record.state in ("failed", "damaged") else []
     if waiting:
         why += f"\n\nwaiting for it: {'; '.join(waiting)}"
     return own | {NOTE_TAG: f"{kind} {words_for(step, steps)}{why}"}
@@ -226,10 +244,12 @@ def record_from_run(tags: Mapping[str, str], metrics: Mapping[str, float], *, st
     is_done = "complete" in own
     if "pruned" in own:
         state = "pruned"
+    if "damaged" in own:
+        state = "damaged"
     return StepRecord(
         step_id=own["step_id"],
         state="done" if is_done else "interrupted" if state == "done" else state,
-        cells=tuple((row, seed) for row, seed in json.loads(own["cells"])),
+        cells=tuple((row, seed) for row, seed in _json(own["cells"], list[list[Any]])),
         data_name=own["data"],
         metrics={key: value for key, value in metrics.items() if not key.startswith(EPOCH_METRICS)} if is_done else {},
         num_clips=int(own["num_clips"]) if "num_clips" in own else None,
@@ -237,7 +257,10 @@ def record_from_run(tags: Mapping[str, str], metrics: Mapping[str, float], *, st
         num_missing=int(own.get("num_missing", 0)),
         packed=own.get("packed", ""),
         protocol=own.get("protocol"),
-        evaluations={name: (clips, skipped) for name, (clips, skipped) in _json(own.get("evaluations")).items()},
+        evaluations={
+            name: (clips, skipped)
+            for name, (clips, skipped) in _json(own.get("evaluations", "{}"), dict[str, list[int]]).items()
+        },
         device=own.get("device"),
         note=own.get("reason", ""),
         trace=own.get("traceback", ""),
@@ -256,8 +279,9 @@ def children_of(step_id: str, steps: Mapping[str, Step]) -> list[str]:
     return [name_and_seed(step) for step in steps.values() if step.teacher_id == step_id]
 
 
-def _json(text: str | None) -> Json:
-    return dict(json.loads(text)) if text else {}
+def _json(text: str, shape: Any) -> Any:
+    """The value in a tag of MLflow."""
+    return json_value(text, where="a tag of MLflow", shape=shape)
 
 
 def _kind(step: Step, steps: Mapping[str, Step]) -> str:

@@ -29,9 +29,10 @@ from orchestrator.store.shared_folder import refuse_closed, write_for_group
 from reskd.blobs import LOCK, Blobs, FolderBlobs
 from reskd.checkpoint import StepRecords
 from reskd.data.manifest import Manifest, manifest_bytes, read_manifest
-from reskd.errors import BadInput, LeaseLost
+from reskd.errors import BadInput, Damaged, LeaseLost
 from reskd.files import Json
 from reskd.runtime.execution import Execution
+from reskd.step_files import IDENTITY, WEIGHTS
 from reskd.text import file_name_of
 
 DEFAULT_STORE = "store"
@@ -71,11 +72,19 @@ class Store(StepRecords):
         Any other path is returned unchanged. It must have the same meaning on all machines.
         """
         start = f"{self.address}/"
-        return self.blobs.local(reference.removeprefix(start)) if reference.startswith(start) else Path(reference)
+        if not reference.startswith(start):
+            return Path(reference)
+        key = reference.removeprefix(start)
+        step_id = self._step_of_weights(key)
+        return self.blobs.local(key) if step_id is None else self.weights(step_id)
+
+    def _step_of_weights(self, key: str) -> str | None:
+        folder, *rest = key.removeprefix(self.prefix).split("/")
+        return folder if key.startswith(self.prefix) and rest == [WEIGHTS] else None
 
     def weights_reference(self, step_id: str) -> str:
         """The reference by which a worker on another machine gets a step's weights, with `local`."""
-        return self.blobs.where(f"runs/{step_id}/weights.pt")
+        return self.blobs.where(f"{self._step(step_id)}/{WEIGHTS}")
 
     @property
     def mlflow_db(self) -> Path:
@@ -135,7 +144,7 @@ class Store(StepRecords):
             self.blobs.write(key, manifest_bytes(manifest))
 
     def step_ids(self) -> tuple[str, ...]:
-        return tuple(self.blobs.folders_with("runs", "recipe.json"))
+        return tuple(self.blobs.folders_with("runs", IDENTITY))
 
     def find_step(self, prefix: str) -> str:
         """The step whose id begins with ``prefix``. Raises BadInput unless there is exactly one."""
@@ -149,13 +158,13 @@ class Store(StepRecords):
 
     def identity(self, step_id: str) -> Json | None:
         """``{full_id, payload, recipe}`` as it was first recorded."""
-        return self._read(step_id, "recipe.json")
+        return self._read(step_id, IDENTITY)
 
     def record_identity(self, step_id: str, *, full_id: str, payload: Json, recipe: Json) -> None:
         """Write the identity of a step, or check that the stored one is equal."""
         before = self.identity(step_id)
         if before is None:
-            self._write(step_id, "recipe.json", {"full_id": full_id, "payload": payload, "recipe": recipe})
+            self._write(step_id, IDENTITY, {"full_id": full_id, "payload": payload, "recipe": recipe})
         elif canonical_json(before["payload"]) != canonical_json(payload):
             raise BadInput(
                 f"{self.place(step_id)}/recipe.json: step {step_id} is on record with another recipe; "
@@ -171,13 +180,25 @@ class Store(StepRecords):
         return None if lease is None or lease.owner.is_gone() else lease
 
     def status(self, step_id: str, *, own: str | None = None) -> StepStatus:
-        """The state of a step. Leases of the owner ``own`` do not count as held."""
+        """The state of a step. Leases of the owner ``own`` do not count as held.
+
+        A step is damaged if one of its records cannot be read, or if its weights were found to be damaged.
+        """
+        try:
+            return self._status(step_id, own=own)
+        except Damaged as error:
+            return StepStatus(state="damaged", reason=str(error))
+
+    def _status(self, step_id: str, *, own: str | None) -> StepStatus:
         started = self.started(step_id)
         start: dict[str, Any] = (
             {"workers": started["workers"], "execution": Execution.of_record(started)} if started else {}
         )
         done = self.done(step_id)
         if done is not None:
+            damage = self.damage(step_id)
+            if damage is not None:
+                return StepStatus(state="damaged", reason=damage, **start)
             return StepStatus(state="done", done=done, **start)
         lease = self.lease(step_id)
         epochs = self.epochs(step_id)
@@ -223,6 +244,10 @@ class LeasedStore(Store):
         """Whether the run holds the step's lease."""
         lease = read_lease(self.lease_path(step_id))
         return lease is not None and lease.owner.id == self.owner_id
+
+    def note_damage(self, step_id: str, reason: str) -> None:
+        """As of every store: the step is a teacher, whose lease nobody needs."""
+        self._store.note_damage(step_id, reason)
 
     def _check(self, key: str) -> None:
         """Raise LeaseLost unless the run holds the lease of the step that the key belongs to."""

@@ -41,6 +41,10 @@ FIELDS = {
 """Column of the DataFrame -> its type. ``value`` is in ``unit``, as a table shows it: accuracies in percent."""
 
 
+ENDED_WITHOUT: dict[str, str] = {"failed": "failed", "pruned": "was stopped early", "damaged": "is damaged"}
+"""States in which a teacher has no weights for its students, in words."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
     """One metric of one cell: its value, or why there is none."""
@@ -175,7 +179,7 @@ def _published(sweep: Sweep, published: Published) -> dict[tuple[str, str], tupl
 def _state(record: StepRecord | None, teacher: StepRecord | None, *, is_waiting: bool, is_stale: bool) -> SeedState:
     if record is not None:
         return record.state
-    if teacher is not None and teacher.state in ("failed", "pruned"):
+    if teacher is not None and teacher.state in ENDED_WITHOUT:
         return "teacher failed"
     if is_waiting:
         return "waiting"
@@ -185,12 +189,12 @@ def _state(record: StepRecord | None, teacher: StepRecord | None, *, is_waiting:
 def _note(cell: Cell, record: StepRecord | None, teacher: StepRecord | None) -> str:
     """Why a cell failed or was stopped early, or that it waits for a teacher that did; nothing for the others."""
     who = f"{cell.row}, seed {cell.seed}"
-    if record is not None and record.state == "failed":
-        return f"{who}, failed: {_why(record)}"
+    if record is not None and record.state in ("failed", "damaged"):
+        return f"{who}, {record.state}: {_why(record)}"
     if record is not None and record.state == "pruned":
         return f"{who}, {record.note}"
-    if record is None and teacher is not None and teacher.state in ("failed", "pruned"):
-        became = "failed" if teacher.state == "failed" else "was stopped early"
+    if record is None and teacher is not None and teacher.state in ENDED_WITHOUT:
+        became = ENDED_WITHOUT[teacher.state]
         return f"{who}, waits for its teacher {teacher.step_id}, which {became}: {_why(teacher)}"
     return ""
 

@@ -18,6 +18,7 @@ SeedState = Literal[
     "done",
     "missing",
     "failed",
+    "damaged",
     "pruned",
     "running",
     "waiting",

@@ -28,7 +28,8 @@ from orchestrator.tracking.settings import first_line
 from orchestrator.tracking.sweep_experiment import open_experiment
 from orchestrator.tracking.urls import run_page, runs_page
 from orchestrator.tracking.write_run import STATES, write_run
-from reskd.errors import BadInput, reason_of
+from reskd.errors import BadInput, Damaged, reason_of
+from reskd.files import warn_once
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +90,7 @@ class Publisher:
         with self._forgiving("what it misses is published later"):
             with self._only_writer():
                 runs = self._runs_of(list(news))
+                news |= self._found_damaged(news, runs)
                 written = {
                     step_id: write_run(self._client, self.experiment_id, content, runs.get(step_id))
                     for step_id, content in news.items()
@@ -117,8 +119,28 @@ class Publisher:
             step_id for step_id in self._steps if step_id not in published or published[step_id].record.state != "done"
         ]
 
-    def _content(self, step_id: str) -> StepContent | None:
-        content = read_step(self._store, self._steps[step_id], steps=self._steps)
+    def _found_damaged(self, contents: Mapping[str, StepContent], runs: Mapping[str, Run]) -> dict[str, StepContent]:
+        """The contents of finished steps whose weights are damaged. They are read once, before a run gets them."""
+        found: dict[str, StepContent] = {}
+        for step_id, content in contents.items():
+            if content.record.state != "done" or self._artifacts.has_written(content, runs.get(step_id)):
+                continue
+            try:
+                self._store.check_weights(step_id)
+            except FileNotFoundError:
+                continue  # its run then has no model
+            except Damaged as error:
+                warn_once(str(error))
+                damaged = self._content(step_id, damage=str(error))
+                found |= {} if damaged is None else {step_id: damaged}
+        return found
+
+    def _content(self, step_id: str, *, damage: str | None = None) -> StepContent | None:
+        try:
+            content = read_step(self._store, self._steps[step_id], steps=self._steps, damage=damage)
+        except Damaged as error:  # the other steps are published
+            warn_once(str(error))
+            return None
         return content and replace(content, tags={**content.tags, **self._source})
 
     @property
@@ -188,8 +210,9 @@ class Publisher:
         chosen = choose_models(self._sweep, self._steps, records)
         with self._forgiving("`reskd publish` registers the models again"):
             with self._only_writer():
-                runs = self._runs_of([entered.step_id for entered in chosen])
-                register(self._client, chosen, runs=runs)
+                good = [entered for entered in chosen if self._store.damage(entered.step_id) is None]
+                runs = self._runs_of([entered.step_id for entered in good])
+                register(self._client, good, runs=runs)
             return True
         return False
 

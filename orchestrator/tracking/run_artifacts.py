@@ -58,7 +58,7 @@ class RunArtifacts:
         Then all other files are there, and the next call tries again.
         """
         mark = mark_of(content)
-        if run.data.tags.get(ARTIFACTS_TAG) == mark:
+        if self.has_written(content, run):
             return None
         step, wrong = self._steps[content.record.step_id], None
         texts, tags = {RECIPE: recipe_text(step), **content.texts}, {}
@@ -75,6 +75,10 @@ class RunArtifacts:
         tags |= {ARTIFACTS_TAG: mark} if wrong is None else {}
         self._client.log_batch(run.info.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
         return wrong
+
+    def has_written(self, content: StepContent, run: Run | None) -> bool:
+        """Whether the run has all the files of this content."""
+        return run is not None and run.data.tags.get(ARTIFACTS_TAG) == mark_of(content)
 
     def _predictions(self, content: StepContent) -> str:
         """The CSV file; empty if the store has no manifest of the clips, so that nobody knows their paths."""

@@ -27,9 +27,10 @@ STATUS: dict[State, str] = {
     "running": "RUNNING",
     "interrupted": "KILLED",
     "pruned": "KILLED",
+    "damaged": "FAILED",
 }
-STATES: dict[str, State] = {status: state for state, status in STATUS.items() if state != "pruned"}
-"""What a run's status means. A run that was stopped early also has a tag."""
+STATES: dict[str, State] = {status: state for state, status in STATUS.items() if state not in ("pruned", "damaged")}
+"""What a run's status means. A run that was stopped early, or whose files are damaged, also has a tag."""
 
 
 def write_run(client: MlflowClient, experiment_id: str, content: StepContent, run: Run | None) -> Run | None:

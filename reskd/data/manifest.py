@@ -20,8 +20,9 @@ from reskd.data.annotations import VideoRecord, data_root, load_annotations
 from reskd.data.decode.frames import frame_names
 from reskd.data.formats.rows import Split, some
 from reskd.data.pack_record import read_videos, refuse_mismatch
-from reskd.errors import BadInput, reason_of
-from reskd.files import ABSENT, json_value, on_disk, write_atomic, write_cache
+from reskd.digest import with_digest
+from reskd.errors import BadInput, Damaged, reason_of
+from reskd.files import ABSENT, json_value, on_disk, parse_json, write_atomic, write_cache
 from reskd.recipe import DataSpec
 
 WHOLE_BYTES = 1 << 20
@@ -147,13 +148,18 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
 
 def manifest_bytes(manifest: Manifest) -> bytes:
     """The manifest and its hash as the content of a JSON file."""
-    return json.dumps({"sha256": manifest.sha256, **_as_json(manifest)}, indent=0).encode()
+    return with_digest(json.dumps({"sha256": manifest.sha256, **_as_json(manifest)}, indent=0).encode())
 
 
 def read_manifest(path: Path) -> Manifest:
     """Read a file of ``write_manifest``. Raises BadInput if it is no manifest or does not match its own hash."""
-    way_out = "build it again from the data"
-    content = json_value(path.read_bytes(), where=str(path), what="a manifest", way_out=way_out)
+    return parse_manifest(path.read_bytes(), where=str(path))
+
+
+def parse_manifest(written: bytes, *, where: str) -> Manifest:
+    """The manifest in the content of such a file."""
+    way_out = "remove it; the next command that sees the videos writes it again"
+    content = parse_json(written, where=where, way_out=way_out)
     try:
         train, val = (
             tuple(Clip(file, size, digest, tuple(labels)) for file, size, digest, labels in content[split])
@@ -163,9 +169,9 @@ def read_manifest(path: Path) -> Manifest:
         manifest = Manifest(content["name"], tuple(content["classes"]), train, val, missing)
         is_whole = manifest.sha256 == content["sha256"]
     except (ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{path}: not a manifest ({reason_of(error)}); {way_out}") from error
+        raise Damaged(where, f"not a manifest: {reason_of(error)}", way_out) from error
     if not is_whole:
-        raise BadInput(f"{path}: sha256 {content['sha256']!r} is not that of its content; {way_out}")
+        raise Damaged(where, f"sha256 {content['sha256']!r} is not that of its content", way_out)
     return manifest
 
 

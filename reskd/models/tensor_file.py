@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from reskd.digest import has_digest
 from reskd.errors import BadInput
 
 _makers: list[Any] = [np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]]
@@ -38,6 +39,7 @@ def read_tensor_file(path: Path, *, field: str) -> tuple[Mapping[Any, Any], str]
     if not path.is_file():
         raise BadInput(f"{field}: {str(path)!r} is no file here; give an existing file")
     data = path.read_bytes()  # read first, so that a file-system error stays an OSError
+    has_digest(data, where=f"{path}: {field}")  # of a weights.pt of ours
     try:
         with torch.serialization.safe_globals(HARMLESS):
             content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)

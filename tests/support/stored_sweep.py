@@ -46,6 +46,16 @@ ARRAYS = {
 """Of each evaluation: the second clip is taken for the first class."""
 STARTED_MS = 1_700_000_000_000
 PROTOCOL = "val-f4-v1x1"
+COMPLEXITY = {"gmacs": 0.0625, "gmacs_layers": 0.06, "gflops": 0.125, "num_params": 500_000}
+DONE: dict[str, Any] = {
+    "metrics": {},
+    "damaged": [],
+    "protocol": PROTOCOL,
+    "complexity": COMPLEXITY,
+    "epochs": 1,
+    "finished_ms": STARTED_MS,
+}
+"""The least that a DONE record holds."""
 
 
 class StoredSweep:
@@ -110,12 +120,11 @@ class StoredSweep:
             self.evaluate(step_id, protocol, value)
         self.store.write_throughput(step_id, {"device": device, "clips_per_s": 123.4})
         metrics = {"test/top1": top1, "test/top5": 1.0, "test/mAP": top1}
-        complexity = {"gmacs": 0.0625, "gmacs_layers": 0.06, "gflops": 0.125, "num_params": 500_000}
         record: dict[str, Any] = {
             "step_id": step_id,
             "metrics": metrics,
             "protocol": PROTOCOL,
-            "complexity": complexity,
+            "complexity": COMPLEXITY,
             "epochs": num_epochs,
             "damaged": [{"split": "val", "path": path, "reason": "no frames"} for path in damaged],
             "versions": {"torch": "2.11.0"},

@@ -20,7 +20,7 @@ from orchestrator.run.lanes.process_group import in_use
 from orchestrator.store.open import leased_store, store_of
 from orchestrator.store.store import LeasedStore
 from reskd.data.manifest import read_manifest
-from reskd.errors import LeaseLost, LoaderLost, ReskdError
+from reskd.errors import Damaged, LeaseLost, LoaderLost, ReskdError
 from reskd.files import Json
 from reskd.training.member_spec import MemberSpec
 
@@ -81,8 +81,9 @@ def train(job: JobConfig) -> None:
     torch.set_num_threads(job.threads)
     sink = leased_store(job.store, owner_id=job.owner_id)
     workers = joined(ray.train.torch.get_device())
+    teacher = sink.local(job.teacher) if job.teacher else None
     # What is left is decided by one worker: another may not see the same files yet.
-    step_ids = workers.from_first(_left_to_do(job, sink))
+    step_ids = workers.from_first(_left_to_do(job, sink, teacher))
     members = [member for member in job.members if member.step_id in step_ids]
     if not members:
         return
@@ -99,7 +100,7 @@ def train(job: JobConfig) -> None:
         return leavers(rule, epoch, step_ids, value=value)
 
     try:
-        with ExitStack() as beside:
+        with sink.noting_damage(), ExitStack() as beside:
             told = None
             if workers.is_first:
                 watch = beside.enter_context(LeaseWatch(sink, step_ids))
@@ -116,7 +117,7 @@ def train(job: JobConfig) -> None:
                 root=Path(job.root),
                 sink=sink,
                 workers=workers,
-                teacher_weights=sink.local(job.teacher) if job.teacher else None,
+                teacher_weights=teacher,
                 loader_workers=job.loader_workers,
                 execution=job.execution,
                 on_progress=told,
@@ -125,6 +126,8 @@ def train(job: JobConfig) -> None:
     except (LeaseLost, LoaderLost):
         raise
     except LASTING as error:
+        if isinstance(error, Damaged) and sink.step_of(error.where) is not None:
+            raise  # it is noted of the teacher: its students have not failed, they wait
         logger.error("job %s cannot be trained: %s", job.id, error)
         record = {"reason": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc(), "epoch": None}
         for member in members:
@@ -148,8 +151,14 @@ def _record_too_many(members: Sequence[MemberSpec], sink: LeasedStore, error: Ex
         sink.split(step_id, record)
 
 
-def _left_to_do(job: JobConfig, sink: LeasedStore) -> list[str]:
-    """Members neither finished, stopped early nor failed; none where another run has taken a step over."""
+def _left_to_do(job: JobConfig, sink: LeasedStore, teacher: Path | None) -> list[str]:
+    """Members neither finished, stopped early nor failed.
+
+    None where another run has taken a step over, or where their teacher's weights were found to be damaged.
+    """
+    teacher_id = sink.step_of(str(teacher))
+    if teacher_id is not None and sink.damage(teacher_id) is not None:
+        return []
     left = [step_id for member in job.members if _is_open(step_id := member.step_id, sink)]
     if not all(sink.holds(step_id) for step_id in left):
         logger.warning("job %s: its steps belong to another run by now; leaving", job.id)

@@ -16,6 +16,7 @@ from orchestrator.experiment.bound_sweep import prepare
 from orchestrator.store.store import Store
 from tests.support.command_line import call
 from tests.support.ports import free_port
+from tests.support.stored_sweep import DONE
 from tests.support.sweeps import TWO_ROWS
 
 
@@ -132,7 +133,7 @@ def test_status_names_damaged_clips_and_no_cohorts_makes_a_job_of_each_step(
     step = next(iter(prepare(sweep, store=store).steps.values()))
     store.start(step.id, {"workers": 1, "threads": 1, "started_ms": 1, "host": "here"}, afresh=True)
     damaged = [{"split": "val", "path": "val/bad.mp4", "reason": "x"}]
-    store.finish(step.id, {}, {"metrics": {}, "damaged": damaged})
+    store.finish(step.id, {}, DONE | {"damaged": damaged})
     _, text = call(monkeypatch, capsys, "status", sweep, "--store", store.home)
     assert "1 damaged clips: val/bad.mp4" in text
     _, text = call(monkeypatch, capsys, "plan", sweep, "--store", tmp_path / "other", "--no-cohorts")

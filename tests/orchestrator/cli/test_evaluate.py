@@ -63,7 +63,7 @@ def test_two_steps_and_the_classes_of_one_from_logits_alone(
         targets = np.eye(6, dtype=bool)
         logits = np.where(np.array(right)[:, None] == 1, targets, np.roll(targets, 1, axis=1)).astype(np.float32)
         arrays = {"logits": logits, "targets": targets, "indices": np.arange(6)}
-        store.write_evaluation(step_id, "val-f4-v9x1", {"metrics": {}}, arrays)
+        store.write_evaluation(step_id, "val-f4-v9x1", {"metrics": {}, "num_clips": 2, "num_skipped": 0}, arrays)
     options = ("--protocol", "val-f4-v9x1", "--store", store.home)
     code, text = call(monkeypatch, capsys, "compare", first[:6], second[:6], *options, "--json")
     found = json.loads(text)

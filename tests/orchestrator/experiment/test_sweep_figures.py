@@ -19,8 +19,8 @@ from orchestrator.tables.learning_curves import Curve, draw_curves, read_curves
 from orchestrator.tables.published import load_published, published_peers
 from orchestrator.tables.table import Plot, PlotPoint
 from orchestrator.tables.write_files import write_report
-from reskd.checkpoint import serialise
 from reskd.errors import BadInput
+from reskd.tensor_bytes import serialise
 from tests.support.stored_sweep import PROTOCOL, SWEEP, StoredSweep
 
 CLASSES = ["run", "jump", "sit"]

@@ -97,6 +97,15 @@ def test_students_wait_for_the_job_that_trains_their_teacher():
     assert rows["tsn_mini18"] in plan.steps[rows["clip"]].reason
 
 
+def test_a_damaged_step_is_left_alone_and_its_students_are_blocked():
+    sweep = sweep_of(("baseline", BASELINE), ("clip", CLIP))
+    damaged = StepStatus(state="damaged", reason="weights.pt: damaged; put a good copy back")
+    rows, plan = planned(sweep, {"tsn_mini18": damaged})
+    assert [cell.verdict for cell in plan.cells] == ["train", "blocked"]
+    assert plan.steps[rows["tsn_mini18"]].verdict == "damaged"
+    assert "weights.pt" in plan.steps[rows["clip"]].reason
+
+
 def test_a_step_without_kd_rides_with_students_once_their_teacher_is_done():
     sweep = sweep_of(("baseline", BASELINE), ("clip", CLIP))
     assert jobs_of(sweep, {"tsn_mini18": StepStatus(state="done")}) == [{"baseline", "clip"}]

@@ -84,6 +84,16 @@ def test_students_of_a_failed_teacher_never_start_and_the_rest_does(store: Store
     assert graph.states == {"teacher": "failed", "student": "blocked", "other": "done"}
 
 
+def test_students_of_a_damaged_teacher_never_start(store: Store) -> None:
+    finish(store, "teacher-step")
+    graph = searcher(store, job("student", teacher="teacher-step"))
+    assert given(graph, "1") == "student"
+    store.note_damage("teacher-step", "weights.pt: damaged; put a good copy back")  # by the student's workers
+    graph.on_trial_complete("1", error=True)
+    assert graph.suggest("2") == Searcher.FINISHED
+    assert graph.states == {"student": "blocked"}
+
+
 def test_a_job_that_ends_with_unfinished_steps_is_tried_once_more_and_then_given_up(store: Store) -> None:
     graph = searcher(store, job("teacher"), job("student", teacher="teacher-step"))
     for trial in ("1", "2"):

@@ -16,6 +16,7 @@ from orchestrator.store.store import LeasedStore, Store
 from reskd.checkpoint import load_weights
 from reskd.errors import BadInput, LeaseLost
 from reskd.files import write_atomic
+from tests.support.stored_sweep import DONE
 
 STEP = "0123456789abcdef"
 INFO = {"workers": 2, "threads": 1, "started_ms": 1, "host": "here"}
@@ -79,7 +80,7 @@ def test_a_damaged_checkpoint_and_one_of_another_step_are_refused_by_name(store:
     with pytest.raises(BadInput, match=f"belongs to step {STEP}"):
         store.load("f" * 16, 1)
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(BadInput, match=r"epoch_0001.pt: damaged checkpoint"):
+    with pytest.raises(BadInput, match=r"epoch_0001.pt: damaged"):
         store.load(STEP, 1)
 
 
@@ -101,7 +102,7 @@ def test_a_status_follows_a_step_from_absent_to_done(store: Store) -> None:
     store.fail(STEP, {"reason": "diverged"})
     assert (store.status(STEP).state, store.status(STEP).reason) == ("failed", "diverged")
     store.forget_failure(STEP)
-    store.finish(STEP, {}, {"metrics": {}})
+    store.finish(STEP, {}, DONE)
     assert store.status(STEP).state == "done"
 
 
@@ -184,10 +185,10 @@ def test_no_writer_writes_without_the_lease(tmp_path: Path, name: str) -> None:
 def test_a_file_that_would_run_code_is_refused(store: Store) -> None:
     save(store, 1)
     torch.save({"step_id": STEP, "x": nn.Linear(1, 1)}, store.folder(STEP) / "checkpoints" / "epoch_0001.pt")
-    with pytest.raises(BadInput, match="damaged checkpoint"):
+    with pytest.raises(BadInput, match=r"epoch_0001\.pt: damaged"):
         store.load(STEP, 1)
     torch.save({"model": {}, "model_spec": {}, "classes": [], "x": nn.Linear(1, 1)}, store.weights(STEP))
-    with pytest.raises(BadInput, match="damaged weights"):
+    with pytest.raises(BadInput, match=r"weights\.pt: damaged"):
         load_weights(store.weights(STEP))
 
 

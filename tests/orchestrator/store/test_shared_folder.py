@@ -128,4 +128,4 @@ def test_logits_that_are_damaged_may_be_removed_and_those_that_cannot_be_read_no
     logits.chmod(0o644)
     for damage in (b"", b"PK\3\4 cut off", b"other"):
         logits.write_bytes(damage)
-        assert said().endswith(f"remove it and {PROTOCOL}.json, then `reskd eval` again")
+        assert said().endswith(f"remove .json and .npz, then `reskd eval {step_id}` again")

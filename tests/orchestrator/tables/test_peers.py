@@ -132,7 +132,7 @@ def test_tables_of_several_sweeps_writes_each_ones_and_the_joined_one_and_checks
         table1(tmp_path, data, "test/mAP", is_done=False)
     sweeps = tmp_path / "table1_activitynet.yaml", tmp_path / "table1_fcvid.yaml"
     begun = prepare(sweeps[0], store=Store(tmp_path / "store"))
-    begun.store.start(next(iter(begun.steps)), {"started_ms": 1, "workers": 1}, afresh=True)
+    begun.store.start(next(iter(begun.steps)), {"started_ms": 1, "workers": 1, "threads": 1}, afresh=True)
     options = ("--store", tmp_path / "store", "--from", "store")
     code, _ = call(monkeypatch, capsys, "tables", *sweeps, *options)
     assert code == 0

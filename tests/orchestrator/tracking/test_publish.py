@@ -276,6 +276,50 @@ def test_an_evaluation_after_the_end_is_added_to_the_finished_run(empty_database
     assert publisher.records() == records_from_store(stored.store, stored.steps)
 
 
+@pytest.mark.parametrize("content", [b"[]", b"{}", b"\xff", b"[" * 100_000])
+@pytest.mark.parametrize("name", ["DONE.json", "start.json"])
+def test_a_record_that_is_none_never_keeps_the_other_steps_from_being_published(
+    empty_database: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, content: bytes
+):
+    stored = stored_with(empty_database, tmp_path, seeds=(0,))
+    bad, good = stored.id_of("baseline", 0), stored.id_of("clip-level KL", 0)
+    for step_id in (bad, good):
+        stored.finish(step_id, 0.8)
+    (stored.store.folder(bad) / name).write_bytes(content)
+    publisher = publisher_of(stored)
+    for _ in range(2):
+        assert publisher.publish()
+    assert run_of(publisher, good).info.status == "FINISHED"
+    if name == "DONE.json":
+        assert run_of(publisher, bad).info.status == "FAILED"
+        assert publisher.records()[bad].state == "damaged"
+    assert sum(name in record.getMessage() for record in caplog.records) <= 1
+
+
+def test_damaged_weights_are_never_published_as_good(empty_database: Path, tmp_path: Path):
+    stored = stored_with(empty_database, tmp_path, seeds=(0,))
+    finish_all(stored)
+    step_id = stored.id_of("pixel-level MSE", 0)
+    weights = stored.store.weights(step_id)
+    good = weights.read_bytes()
+    weights.write_bytes(good[:30] + bytes([good[30] ^ 1]) + good[31:])
+    publisher = publisher_of(stored)
+    assert publisher.publish()
+    assert publisher.register(publisher.records())
+    run, client = run_of(publisher, step_id), client_of(publisher)
+    assert (run.info.status, "reskd.complete" in run.data.tags) == ("FAILED", False)
+    assert [each.path for each in client.list_artifacts(run.info.run_id, "model")] == []
+    versions = client.search_model_versions(f"tag.`reskd.step_id` = '{step_id}'")
+    assert list(versions) == []
+    assert "damaged (0 of 1)" in table_of(stored, publisher.records()).cells("pixel-level MSE")
+    weights.write_bytes(good)
+    stored.store.check_weights(step_id)
+    stored.store.forget_damage(step_id)
+    assert publisher.publish()
+    assert run_of(publisher, step_id).info.status == "FINISHED"
+    assert publisher.records() == records_from_store(stored.store, stored.steps)
+
+
 def test_a_recipe_that_the_sweep_has_dropped_stays_in_the_experiment_as_stale(empty_database: Path, tmp_path: Path):
     stored = stored_with(empty_database, tmp_path, seeds=(0,))
     finish_all(stored)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from orchestrator.cli.commands.steps.shared import check_writable, weights_of
+from orchestrator.cli.commands.steps.shared import check_writable, trained_of
 from orchestrator.cli.console import console
 from orchestrator.cli.options import StoreFolder
 from reskd.errors import BadInput
@@ -25,14 +25,12 @@ def export(
     first."""
     if output is not None and output.suffix != f".{format}":
         raise BadInput(f"--output {output}: must end in .{format}, since `reskd predict` reads the format from it")
-    from reskd.deploy.card import load_trained
     from reskd.deploy.export import export as write
     from reskd.deploy.export import require_onnx
 
     if format == "onnx":
         require_onnx()
-    weights, recipe = weights_of(step, store)
-    trained = load_trained(weights, recipe=recipe)
+    trained = trained_of(step, store)
     card = trained.card
     path = output or Path(f"{card.model}-{card.step_id}.{format}")
     check_writable(path, option="--output")

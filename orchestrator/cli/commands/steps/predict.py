@@ -15,7 +15,7 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cli.commands.steps.shared import EXPORTED, check_writable, weights_of
+from orchestrator.cli.commands.steps.shared import EXPORTED, check_writable, trained_of
 from orchestrator.cli.console import console, error_console
 from orchestrator.cli.options import AsJson, StoreFolder
 from reskd.errors import BadInput
@@ -46,8 +46,7 @@ def predict(
     from reskd.deploy.predict import predict as predictions_of
 
     videos = find_videos(path)
-    file = Path(model) if Path(model).suffix in EXPORTED else weights_of(model, store)[0]
-    opened = open_model(file)
+    opened = open_model(Path(model)) if Path(model).suffix in EXPORTED else trained_of(model, store)
     card = opened.card
     if csv_file is not None:
         check_writable(csv_file, option="--csv")

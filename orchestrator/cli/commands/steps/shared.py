@@ -10,11 +10,13 @@ import typer
 
 from orchestrator.cli.inputs import open_store
 from reskd.errors import BadInput
-from reskd.files import Json, read_json
+from reskd.files import read_json
+from reskd.step_files import IDENTITY, Identity
 
 if TYPE_CHECKING:
     from orchestrator.store.evaluations import StoredJudgement
     from orchestrator.store.store import Store
+    from reskd.deploy.card import Trained
 
 EXPORTED = (".pt2", ".onnx")
 
@@ -33,20 +35,22 @@ def stored_judgement_of(store: Store, prefix: str, protocol: str | None) -> Stor
     return judged
 
 
-def weights_of(named: str, store: str | None) -> tuple[Path, Json | None]:
-    """The weights.pt that a path or a step id names, and the identity that is stored beside it."""
+def trained_of(named: str, store: str | None) -> Trained:
+    """The model of the weights.pt that a path or a step id names."""
     path = Path(named)
     if path.suffix in EXPORTED:
         raise BadInput(f"{path}: exported already; give the step or the weights.pt that it was made from")
     if path.suffix == ".pt":
-        return path, (read_json(path.parent / "recipe.json") or {}).get("payload")
+        from reskd.deploy.card import load_trained
+
+        return load_trained(path, recipe=(read_json(path.parent / IDENTITY, shape=Identity) or {}).get("payload"))
     if path.is_file() or path.is_dir():
         raise BadInput(f"{path}: not a model; give a .pt2, an .onnx, a weights.pt or a step id")
+    from orchestrator.experiment.load_step import load_finished
     from orchestrator.store.evaluations import finished_step
 
     where = open_store(store)
-    step_id = finished_step(where, named)
-    return where.weights(step_id), (where.identity(step_id) or {}).get("payload")
+    return load_finished(where, finished_step(where, named))
 
 
 def check_writable(path: Path, *, option: str) -> None:

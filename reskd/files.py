@@ -22,6 +22,10 @@ Json = dict[str, Any]
 
 logger = logging.getLogger(__name__)
 
+NO_FILE = "a pipe, a socket or a device, not a file"
+UNSIZED_BYTES = 1 << 20
+"""What is read at most of a file that states no size, as those in /proc."""
+
 ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 """Errors that say that there is no such file: also a link that leads back to itself, and a name that no file can
 have."""
@@ -72,13 +76,39 @@ def json_bytes(value: object) -> bytes:
 
 
 def open_file(path: Path) -> BufferedReader:
-    """Open a file to read bytes. Raises OSError for a pipe or a device, which may never answer or never end."""
+    """Open a file to read bytes. Links are followed.
+
+    Raises OSError for a pipe, a socket or a device, which may never answer or never end.
+    """
     if _is_special(path):
-        raise OSError(errno.EINVAL, "a pipe or a device, not a file", str(path))
+        raise OSError(errno.EINVAL, NO_FILE, str(path))
     try:
-        return open(path, "rb")
+        # Without O_NONBLOCK, some files of /proc wait for an event, and so would a pipe that is put there only now.
+        file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
     except ValueError as error:  # a NUL in the path
         raise OSError(errno.EINVAL, "no file can have this name", str(path)) from error
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, NO_FILE, str(path))
+    return file
+
+
+def read_file(path: Path, *, max_bytes: int) -> bytes:
+    """The content of a file that a user named.
+
+    Raises OSError for what is no file (see `open_file`), for more than ``max_bytes``, before they are read, and for a
+    file that has no end or no content yet, such as some in /proc.
+    """
+    with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        expected = size or min(max_bytes, UNSIZED_BYTES)
+        content = file.read(expected + 1) if size <= max_bytes else b""
+    if content is None:
+        raise OSError(errno.EAGAIN, "it does not answer", str(path))
+    if size > max_bytes or len(content) > expected:
+        known = f"{size:,} bytes" if size > max_bytes else "it grows while it is read"
+        raise OSError(errno.EFBIG, f"{known}; the limit is {max_bytes:,} bytes", str(path))
+    return content
 
 
 def read_json(path: Path) -> Json | None:

@@ -88,6 +88,8 @@ def build_manifest(spec: DataSpec, *, cache: Path | None = None) -> Manifest:
     root = data_root(spec)
     read_videos(root)  # reports an unfinished pack before any other error
     annotations = load_annotations(spec)
+    for line in annotations.left_out:
+        logger.warning("%s", line)
     paths = tuple(dict.fromkeys(record.path for record in (*annotations.train, *annotations.val)))
     now_ns = time.time_ns()
     found = zip(paths, _map_in_threads(lambda path: size_and_time(on_disk(root / path)), paths), strict=True)

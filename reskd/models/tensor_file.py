@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from reskd.errors import BadInput
+from reskd.files import open_file
 
 _makers: list[Any] = [np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]]
 """numpy's own functions that make a number and an array of what a file holds."""
@@ -25,6 +26,13 @@ HARMLESS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
 ]
 """Numbers, arrays and their types in numpy, which training programs leave in a file's metadata, such as a best score.
 An array of objects is not among them."""
+STARTS = (b"PK", b"\x80")
+"""How files of torch.save begin, of today and of before 1.6. Others, such as a disk's empty image, may be too large for
+the memory."""
+NOT_SAVED = (
+    "give a file of tensors that torch.save wrote "
+    "(of a .safetensors file: torch.save(safetensors.torch.load_file(...), 'tensors.pth'))"
+)
 REFUSED = re.compile(r"(?:GLOBAL |but got <class ')([\w.]+)")
 """torch's words about an object that it does not open."""
 
@@ -37,7 +45,11 @@ def read_tensor_file(path: Path, *, field: str) -> tuple[Mapping[Any, Any], str]
     """
     if not path.is_file():
         raise BadInput(f"{field}: {str(path)!r} is no file here; give an existing file")
-    data = path.read_bytes()  # read first, so that a file-system error stays an OSError
+    with open_file(path) as file:  # read first, so that a file-system error stays an OSError
+        start = file.peek(max(map(len, STARTS)))
+        if not start.startswith(STARTS):
+            raise BadInput(f"{path}: {field}: it begins with {start[:4].hex(' ')}; {NOT_SAVED}")
+        data = file.read()
     try:
         with torch.serialization.safe_globals(HARMLESS):
             content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
@@ -57,10 +69,7 @@ def _why(error: str, path: Path) -> str:
     refused = REFUSED.search(error)
     if refused is None:
         reason = re.split(r"\. |\n", error, maxsplit=1)[0]  # what follows advises to run whatever the file holds
-        return (
-            f"torch.load(weights_only=True) does not read it ({reason}); give a file of tensors that torch.save wrote "
-            "(of a .safetensors file: torch.save(safetensors.torch.load_file(...), 'tensors.pth'))"
-        )
+        return f"torch.load(weights_only=True) does not read it ({reason}); {NOT_SAVED}"
     save = f"torch.save({{'state_dict': torch.load({path.name!r}, weights_only=False)['state_dict']}}, 'tensors.pth')"
     return (
         f"holds a {refused[1]}, which could run code, so it is not opened (weights_only); if you trust the file, save "

@@ -1,0 +1,84 @@
+"""Reads mutated inputs one after another, each within 5 s and 1 GB, and prints a line of JSON about each.
+
+A program of its own, which `trials.py` starts: an input that takes too long ends the process.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+from reskd.errors import BadInput
+from tests.support.fuzz import lists
+from tests.support.fuzz.trials import MAX_BYTES, MAX_SECONDS, SWEEPS, Outcome
+
+MAX_WORDS = 1000
+"""A line that a person has to read has no more letters."""
+
+
+def main() -> None:
+    kind, seed, first, last, home = sys.argv[1], *map(int, sys.argv[2:5]), Path(sys.argv[5])
+    read = reader(kind, home)
+    resource.setrlimit(resource.RLIMIT_DATA, (status_bytes("VmData") + MAX_BYTES,) * 2)
+    for number in range(first, last + 1):
+        folder = home / str(number)
+        folder.mkdir()
+        os.chdir(folder)
+        Path("/proc/self/clear_refs").write_text("5")  # so that VmHWM is of this input alone
+        before_bytes, begun = status_bytes("VmRSS"), time.monotonic()
+        # The kernel ends the process when the time is over, wherever it hangs.
+        signal.setitimer(signal.ITIMER_REAL, MAX_SECONDS)
+        outcome, words = tried(read, Random(f"{kind} {seed} {number}"), folder)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        seconds, taken = time.monotonic() - begun, status_bytes("VmHWM") - before_bytes
+        print(json.dumps([number, outcome, round(seconds, 3), taken // 1_000_000, words]), flush=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def reader(kind: str, home: Path) -> Callable[[Random, Path], str]:
+    if kind != SWEEPS:
+        return lambda random, folder: lists.read_mutated(kind, random, folder)  # type: ignore[arg-type]
+    from tests.support.fuzz import sweeps
+
+    sweeps.warm_up(home)
+    return sweeps.read_mutated
+
+
+def tried(read: Callable[[Random, Path], str], random: Random, folder: Path) -> tuple[Outcome, str]:
+    try:
+        return "read", read(random, folder)
+    except BadInput as error:
+        words = str(error)
+        if len(words.splitlines()) != 1 or not words.isprintable():
+            return "not a line", ascii(words)
+        if len(words) > MAX_WORDS:
+            return "too long", f"{len(words)} letters: {words[:200]} ... {words[-200:]}"
+        if str(folder) not in words:
+            return "names no file", words
+        return "refused", words
+    except BaseException:
+        text = traceback.format_exc()
+        gc.collect()
+        return "traceback", text
+
+
+def status_bytes(name: str) -> int:
+    """A number of this process from the kernel, in bytes."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{name}:"))
+    return int(line.split()[1]) * 1024
+
+
+if __name__ == "__main__":
+    tempfile.tempdir = sys.argv[5]
+    main()

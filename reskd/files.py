@@ -84,13 +84,15 @@ def open_file(path: Path) -> BufferedReader:
         raise OSError(errno.EINVAL, NO_FILE, str(path))
     try:
         # Without O_NONBLOCK, some files of /proc wait for an event, and so would a pipe that is put there only now.
-        file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except ValueError as error:  # a NUL in the path
         raise OSError(errno.EINVAL, "no file can have this name", str(path)) from error
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise OSError(errno.EINVAL, NO_FILE, str(path))
-    return file
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return open(descriptor, "rb")
+    os.close(descriptor)
+    is_folder = stat.S_ISDIR(mode)
+    raise OSError(*(errno.EISDIR, os.strerror(errno.EISDIR)) if is_folder else (errno.EINVAL, NO_FILE), str(path))
 
 
 def read_file(path: Path, *, max_bytes: int) -> bytes:
@@ -188,11 +190,15 @@ def _by_composed_name(folder: str, mtime_ns: int) -> Mapping[str, str]:
 def walk(root: Path, *, on_error: Callable[[OSError], None]) -> Iterator[tuple[str, list[str], list[str]]]:
     """(folder, names of folders in it, names of files in it), from ``root`` down.
 
-    Names are sorted, hidden ones left out. Links are followed. Each folder comes once, whatever links lead to it, and
-    by a path without links if there is one. A caller may remove names of folders that are not to be entered. A folder
-    that cannot be read goes to ``on_error``.
+    Names are sorted, hidden ones left out. Links are followed, but not to a folder that ``root`` lies in, such as `/`.
+    Each folder comes once, whatever links lead to it, and by a path without links if there is one. A caller may remove
+    names of folders that are not to be entered. A folder that cannot be read goes to ``on_error``.
     """
+    around = os.path.realpath(root)
     seen: set[tuple[int, int]] = set()
+    while (parent := os.path.dirname(around)) != around:
+        around, status = parent, os.stat(parent)
+        seen.add((status.st_dev, status.st_ino))
     plain, linked = [str(root)], deque[str]()
     while plain or linked:
         folder = plain.pop() if plain else linked.popleft()

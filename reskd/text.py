@@ -16,6 +16,7 @@ JOINERS = ("\N{ZERO WIDTH NON-JOINER}", "\N{ZERO WIDTH JOINER}")
 """They change the shape of the letters around them, in Persian or Hindi and in emoji, so they belong into words."""
 MAX_ACCENTS = 30
 """Most accents on one letter: those of Unicode's Stream-Safe Text Format. Normalising takes time by their square."""
+MAX_PATH_LETTERS = 4096
 MAX_NAME_BYTES = 100
 """Longest name of ours inside a file's name. File systems allow 255 bytes, and hashes and endings are added."""
 
@@ -26,11 +27,11 @@ MAX_MADE_BYTES = 200
 def composed(text: str) -> str:
     """The text in Unicode's form NFC: "e" and its accent are one letter. In file names of a Mac they are two.
 
-    Raises BadInput for a letter with more than MAX_ACCENTS accents.
+    Raises BadInput for a long text in which a letter has more than MAX_ACCENTS accents.
     """
     if text.isascii():
         return text
-    if len(text) > MAX_ACCENTS and (found := _too_many_accents().search(text)):
+    if len(text) > MAX_PATH_LETTERS and (found := _too_many_accents().search(text)):
         raise BadInput(f"letter {found.start()} has more than {MAX_ACCENTS} accents; remove them")
     return unicodedata.normalize("NFC", text)
 

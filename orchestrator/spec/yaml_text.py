@@ -15,6 +15,8 @@ from reskd.text import composed
 
 MAX_BYTES = 200_000
 """Of a sweep file: what is read within a few seconds. The project's own have 3,000 bytes."""
+MAX_DEPTH = 50
+"""Of mappings and lists in each other. PyYAML takes time by the square of it."""
 MAX_INTEGER = 2**63 - 1
 """Largest whole number, as in most programs. A number with thousands of digits would overflow somewhere later."""
 TAGS = ("null", "bool", "int", "float", "str", "seq", "map")
@@ -53,17 +55,15 @@ def parse_yaml(text: str) -> Any:
         raise BadInput(f"{where}not a sweep in YAML: {error.problem}") from error
     except (yaml.YAMLError, ValueError, KeyError) as error:  # the last two from tags such as !!bool on text
         raise BadInput(f"not a sweep in YAML: {' '.join(str(error).split())}") from error
-    except RecursionError as error:
-        raise BadInput("not a sweep in YAML: nested too deeply") from error
 
 
-def _text(node: yaml.ScalarNode) -> str:
+def _text(node: Any) -> str:
     if any("\ud800" <= letter <= "\udfff" for letter in node.value):  # "\ud800" in quotes
         raise yaml.MarkedYAMLError(problem="half of a letter; write the whole one", problem_mark=node.start_mark)
     return composed(node.value)
 
 
-def _integer(node: yaml.ScalarNode) -> int:
+def _integer(node: Any) -> int:
     # The length comes first: int() takes time by the square of it, and refuses more than 4,300 digits.
     if len(node.value) > 1000 or abs(number := int(node.value)) > MAX_INTEGER:
         problem = f"the number {shown(node.value)} is too large; the largest is {MAX_INTEGER}"
@@ -74,6 +74,8 @@ def _integer(node: yaml.ScalarNode) -> int:
 class _Loader(yaml.SafeLoader):
     """Plain values only, read as YAML 1.2 does: `on` and 2024-01-01 are text, 010 is ten, 1e-3 is a number."""
 
+    depth = 0
+
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             # A few hundred bytes of nested aliases stand for gigabytes.
@@ -81,7 +83,12 @@ class _Loader(yaml.SafeLoader):
             raise yaml.MarkedYAMLError(
                 problem=f"alias *{event.anchor}; write the value out again", problem_mark=event.start_mark
             )
-        return super().compose_node(parent, index)
+        if self.depth == MAX_DEPTH:
+            raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=self.peek_event().start_mark)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen = set()

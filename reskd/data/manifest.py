@@ -21,7 +21,7 @@ from reskd.data.decode.frames import frame_names
 from reskd.data.formats.rows import Split, some
 from reskd.data.pack_record import read_videos, refuse_mismatch
 from reskd.errors import BadInput, reason_of
-from reskd.files import ABSENT, json_value, on_disk, write_atomic, write_cache
+from reskd.files import ABSENT, json_value, on_disk, open_file, read_file, write_atomic, write_cache
 from reskd.recipe import DataSpec
 
 WHOLE_BYTES = 1 << 20
@@ -117,14 +117,17 @@ def file_digest(path: Path, *, size: int) -> str:
     The sample is the size as decimal text and 16 evenly spaced chunks of 64 KiB, from the first byte to the last. So a
     set of large videos is hashed in minutes. An edit between two chunks that keeps the size is not detected.
     """
-    with path.open("rb") as file:
+    try:
         if size <= WHOLE_BYTES:
-            return hashlib.sha256(file.read()).hexdigest()
+            return hashlib.sha256(read_file(path, max_bytes=WHOLE_BYTES)).hexdigest()
         digest = hashlib.sha256(str(size).encode())
-        for i in range(NUM_CHUNKS):
-            file.seek(i * (size - CHUNK_BYTES) // (NUM_CHUNKS - 1))
-            digest.update(file.read(CHUNK_BYTES))
+        with open_file(path) as file:
+            for i in range(NUM_CHUNKS):
+                file.seek(i * (size - CHUNK_BYTES) // (NUM_CHUNKS - 1))
+                digest.update(file.read(CHUNK_BYTES))
         return digest.hexdigest()
+    except OSError as error:
+        raise OSError(error.errno, reason_of(error), str(path)) from error  # a failed read names no file
 
 
 def folder_digest(folder: Path) -> str:

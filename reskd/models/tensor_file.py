@@ -29,10 +29,6 @@ An array of objects is not among them."""
 STARTS = (b"PK", b"\x80")
 """How files of torch.save begin, of today and of before 1.6. Others, such as a disk's empty image, may be too large for
 the memory."""
-NOT_SAVED = (
-    "give a file of tensors that torch.save wrote "
-    "(of a .safetensors file: torch.save(safetensors.torch.load_file(...), 'tensors.pth'))"
-)
 REFUSED = re.compile(r"(?:GLOBAL |but got <class ')([\w.]+)")
 """torch's words about an object that it does not open."""
 
@@ -48,7 +44,7 @@ def read_tensor_file(path: Path, *, field: str) -> tuple[Mapping[Any, Any], str]
     with open_file(path) as file:  # read first, so that a file-system error stays an OSError
         start = file.peek(max(map(len, STARTS)))
         if not start.startswith(STARTS):
-            raise BadInput(f"{path}: {field}: it begins with {start[:4].hex(' ')}; {NOT_SAVED}")
+            raise BadInput(f"{path}: {field}: {_why(f'it begins with {start[:4]!r}', path)}")
         data = file.read()
     try:
         with torch.serialization.safe_globals(HARMLESS):
@@ -69,7 +65,10 @@ def _why(error: str, path: Path) -> str:
     refused = REFUSED.search(error)
     if refused is None:
         reason = re.split(r"\. |\n", error, maxsplit=1)[0]  # what follows advises to run whatever the file holds
-        return f"torch.load(weights_only=True) does not read it ({reason}); {NOT_SAVED}"
+        return (
+            f"torch.load(weights_only=True) does not read it ({reason}); give a file of tensors that torch.save wrote "
+            "(of a .safetensors file: torch.save(safetensors.torch.load_file(...), 'tensors.pth'))"
+        )
     save = f"torch.save({{'state_dict': torch.load({path.name!r}, weights_only=False)['state_dict']}}, 'tensors.pth')"
     return (
         f"holds a {refused[1]}, which could run code, so it is not opened (weights_only); if you trust the file, save "

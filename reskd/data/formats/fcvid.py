@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from reskd.data.formats.drawn import DrawnClip, Written
-from reskd.data.formats.rows import Row, Splits, normal_path, choose, locate, read_classes, read_text, refuse
+from reskd.data.formats.rows import Row, Splits, choose, locate, normal_path, read_classes, read_text, refuse
 from reskd.errors import BadInput
 from reskd.recipe import DataSpec
 

@@ -42,7 +42,7 @@ def _read_split(root: Path, split: str) -> tuple[tuple[Row, ...], list[str]]:
             labels=(composed(class_folder.name),),
         )
         for class_folder in _visible(folder)
-        if _is_dir(class_folder)
+        if class_folder.is_dir()
         for video in _visible(class_folder)
         if video.suffix.lower() in EXTENSIONS
     ]
@@ -63,7 +63,7 @@ def _left_out(folder: Path) -> list[str]:
     """A line that counts by their kind the files and folders that are no videos here; empty if there are none."""
     kinds: dict[str, list[str]] = {}
     for place in _visible(folder):
-        if not _is_dir(place):
+        if not place.is_dir():
             kinds.setdefault("outside of class folders", []).append(place.name)
             continue
         for path in place.iterdir():
@@ -71,24 +71,17 @@ def _left_out(folder: Path) -> list[str]:
             is_hidden = path.name.startswith(".")
             if (is_hidden and (not is_video or path.name.startswith("._"))) or (is_video and not is_hidden):
                 continue  # a video, or what a system leaves in folders, such as .DS_Store
-            kind = "nested folders" if _is_dir(path) else path.suffix.lower() or "without an extension"
+            kind = "nested folders" if path.is_dir() else path.suffix.lower() or "without an extension"
             kinds.setdefault("hidden" if is_hidden else kind, []).append(f"{place.name}/{path.name}")
     if not kinds:
         return []
-    most = sorted(kinds.items(), key=lambda item: -len(item[1]))
+    most = sorted(kinds.items(), key=lambda item: (-len(item[1]), item[0]))
     named = [f"{len(names)} {visible(brief(kind, most=30))} ({some(sorted(names)[:1])})" for kind, names in most]
     more = f" and {len(named) - MAX_KINDS} more kinds" if len(named) > MAX_KINDS else ""
     return [
         f"{folder}: left out: {', '.join(named[:MAX_KINDS])}{more}; a video is <class>/<name> with "
         f"{', '.join(EXTENSIONS)}: convert the others, or list them with data.annotations csv"
     ]
-
-
-def _is_dir(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:  # a link that leads back to itself
-        return False
 
 
 def _visible(folder: Path) -> list[Path]:

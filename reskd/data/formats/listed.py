@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reskd.data.formats.drawn import DrawnClip, Written
-from reskd.data.formats.rows import HEADER_AGAIN, Row, Splits, normal_path, is_header, read_text
+from reskd.data.formats.rows import HEADER_AGAIN, Row, Splits, is_header, normal_path, read_text
 from reskd.errors import BadInput
 from reskd.recipe import DataSpec
 

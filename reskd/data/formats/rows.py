@@ -155,8 +155,8 @@ def check_names(rows: Iterable[Row], *, allow_outside: bool) -> None:
                     problems[row.where] = f"{row.where}: label '{visible(label)}' {fault}"
         if not allow_outside and not is_inside(row.path):
             problems[row.where] = (
-                f"{row.where}: path {row.path!r} leads out of the data root; write it relative to that folder, link the "
-                "videos into it, or set data.allow_outside: true"
+                f"{row.where}: path {row.path!r} leads out of the data root; write it relative to that folder, link "
+                "the videos into it, or set data.allow_outside: true"
             )
         if not row.path.isprintable() and any(letter < " " or "\ud800" <= letter <= "\udfff" for letter in row.path):
             hidden = invisible_letter(row.path)

@@ -7,11 +7,12 @@ import random
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from tests.support.fuzz.trials import KINDS, SWEEPS, Trial, trials
 
-MAX_SHOWN = 5
-"""Failures of one kind that are printed in full."""
+MAX_ALIKE = 2
+"""Failures with the same last words that are printed in full."""
 
 
 def main() -> int:
@@ -24,30 +25,34 @@ def main() -> int:
     given = options.parse_args()
     seed = random.SystemRandom().randrange(10**6) if given.seed is None else given.seed
     print(f"seed {seed}", flush=True)
-    counts = {kind: given.sweeps if kind == SWEEPS else given.lists for kind in given.kinds}
     if given.only is not None:
-        for kind in given.kinds:
-            print(*trials(kind, seed=seed, first=given.only, count=1))
-        return 0
-
-    def all_of(kind: str) -> list[Trial]:
-        return list(trials(kind, seed=seed, count=counts[kind]))
-
+        found = [trial for kind in given.kinds for trial in trials(kind, seed=seed, first=given.only, count=1)]
+        print(*found, sep="\n")
+        return int(not all(trial.is_right for trial in found))
+    counts = {kind: given.sweeps if kind == SWEEPS else given.lists for kind in given.kinds}
     is_right = True
     with ThreadPoolExecutor(2) as pool:
-        for kind, found in zip(counts, pool.map(all_of, counts), strict=True):
-            wrong = [trial for trial in found if not trial.is_right]
-            outcomes = ", ".join(f"{n} {outcome}" for outcome, n in sorted(Counter(t.outcome for t in found).items()))
-            slowest, largest = max(t.seconds for t in found), max(t.megabytes for t in found)
-            print(f"{kind:14} {len(found)}: {outcomes}; at most {slowest:.2f} s, {largest} MB", flush=True)
-            shown: Counter[str] = Counter()
-            for trial in wrong:
-                alike = trial.words.strip().rpartition("\n")[2][:40]
-                shown[alike] += 1
-                if shown[alike] <= 2 and len(shown) <= 40:
-                    print(trial, flush=True)
-            is_right = is_right and not wrong
-    return 0 if is_right else 1
+        for found in pool.map(partial(all_of, seed=seed), counts.items()):
+            show(found)
+            is_right = is_right and all(trial.is_right for trial in found)
+    return int(not is_right)
+
+
+def all_of(counted: tuple[str, int], *, seed: int) -> list[Trial]:
+    kind, count = counted
+    return list(trials(kind, seed=seed, count=count))
+
+
+def show(found: list[Trial]) -> None:
+    outcomes = ", ".join(f"{number} {outcome}" for outcome, number in Counter(t.outcome for t in found).most_common())
+    slowest, largest = max(trial.seconds for trial in found), max(trial.megabytes for trial in found)
+    print(f"{found[0].kind:14} {len(found):6}: {outcomes}; at most {slowest:.2f} s, {largest} MB", flush=True)
+    alike: Counter[str] = Counter()
+    for trial in found:
+        last_words = trial.words.strip().rpartition("\n")[2][:40]
+        if not trial.is_right and alike[last_words] < MAX_ALIKE:
+            alike[last_words] += 1
+            print(trial, flush=True)
 
 
 if __name__ == "__main__":

@@ -12,14 +12,16 @@ import resource
 import shutil
 import signal
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from reskd.errors import BadInput
+from reskd.faults import fault_of
 from tests.support.fuzz import lists
 from tests.support.fuzz.trials import MAX_BYTES, MAX_SECONDS, SWEEPS, Outcome
 
@@ -29,37 +31,40 @@ MAX_WORDS = 1000
 
 def main() -> None:
     kind, seed, first, last, home = sys.argv[1], *map(int, sys.argv[2:5]), Path(sys.argv[5])
-    read = reader(kind, home)
+    make, read = parts_of(kind, home)
     resource.setrlimit(resource.RLIMIT_DATA, (status_bytes("VmData") + MAX_BYTES,) * 2)
     for number in range(first, last + 1):
         folder = home / str(number)
         folder.mkdir()
         os.chdir(folder)
+        made = make(Random(f"{kind} {seed} {number}"), folder)
         Path("/proc/self/clear_refs").write_text("5")  # so that VmHWM is of this input alone
         before_bytes, begun = status_bytes("VmRSS"), time.monotonic()
         # The kernel ends the process when the time is over, wherever it hangs.
         signal.setitimer(signal.ITIMER_REAL, MAX_SECONDS)
-        outcome, words = tried(read, Random(f"{kind} {seed} {number}"), folder)
+        outcome, words = tried(lambda made=made: read(made), folder)
         signal.setitimer(signal.ITIMER_REAL, 0)
         seconds, taken = time.monotonic() - begun, status_bytes("VmHWM") - before_bytes
         print(json.dumps([number, outcome, round(seconds, 3), taken // 1_000_000, words]), flush=True)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def reader(kind: str, home: Path) -> Callable[[Random, Path], str]:
+def parts_of(kind: str, home: Path) -> tuple[Callable[[Random, Path], Any], Callable[[Any], str]]:
+    """What makes an input of this kind in a folder, and what reads it."""
     if kind != SWEEPS:
-        return lambda random, folder: lists.read_mutated(kind, random, folder)  # type: ignore[arg-type]
+        return partial(lists.lay_mutated, kind), lists.read  # type: ignore[arg-type]
     from tests.support.fuzz import sweeps
 
     sweeps.warm_up(home)
-    return sweeps.read_mutated
+    return sweeps.write_mutated, sweeps.planned
 
 
-def tried(read: Callable[[Random, Path], str], random: Random, folder: Path) -> tuple[Outcome, str]:
+def tried(read: Callable[[], str], folder: Path) -> tuple[Outcome, str]:
     try:
-        return "read", read(random, folder)
-    except BadInput as error:
-        words = str(error)
+        return "read", read()
+    except (BadInput, OSError) as error:  # both are one line of the command that reads it
+        fault = fault_of(error)
+        words = fault.words if fault else str(error)
         if len(words.splitlines()) != 1 or not words.isprintable():
             return "not a line", ascii(words)
         if len(words) > MAX_WORDS:
@@ -80,5 +85,4 @@ def status_bytes(name: str) -> int:
 
 
 if __name__ == "__main__":
-    tempfile.tempdir = sys.argv[5]
     main()

@@ -35,7 +35,9 @@ def _entry(subset: str, *labels: str) -> dict[str, object]:
 
 
 ACTIVITYNET = {"a": _entry("training", "x", "y"), "-b": _entry("training", "y"), "c": _entry("validation", "x")}
-TEMPLATES = [{"id": str(n), "label": "a box up", "template": f"Moving [something] {w}"} for n, w in ((1, "up"), (2, "on"))]
+TEMPLATES = [
+    {"id": str(n), "label": "a box up", "template": f"Moving [something] {w}"} for n, w in ((1, "up"), (2, "on"))
+]
 
 VALID: dict[AnnotationFormat, Valid] = {
     "csv": Valid(
@@ -47,7 +49,9 @@ VALID: dict[AnnotationFormat, Valid] = {
         videos=("a.mp4", "b,c.mp4", "d/e.webm", "v.mp4", "d/w.mp4"),
         fields={"classes": "classes.txt"},
     ),
-    "folders": Valid(lists={}, videos=("train/x/a.mp4", "train/x/b.mkv", "train/y/c.mp4", "val/x/d.mp4", "val/y/e.mov")),
+    "folders": Valid(
+        lists={}, videos=("train/x/a.mp4", "train/x/b.mkv", "train/y/c.mp4", "val/x/d.mp4", "val/y/e.mov")
+    ),
     "activitynet": Valid(
         lists={"anet.json": json.dumps({"version": "1.3", "database": ACTIVITYNET})},
         videos=("v_a.mp4", "deep/v_-b.mkv", "v_c.webm"),
@@ -97,8 +101,8 @@ VALID: dict[AnnotationFormat, Valid] = {
 }
 
 
-def read_mutated(format: AnnotationFormat, random: Random, folder: Path) -> str:
-    """Lay a data set of this format into the folder with something wrong in it, and read it: what a manifest says."""
+def lay_mutated(format: AnnotationFormat, random: Random, folder: Path) -> DataSpec:
+    """Lay a data set of this format into the folder, with something wrong in it."""
     valid, mutator = VALID[format], Mutator(random)
     for path in valid.videos:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -117,7 +121,11 @@ def read_mutated(format: AnnotationFormat, random: Random, folder: Path) -> str:
     if format == "mini_kinetics" and random.random() < 0.5:
         fields["classes"] = "classes.txt"
     # Without a limit most mistakes end as a missing video.
-    spec = DataSpec(root=str(folder), annotations=format, allow_missing=random.choice((0.0, 1e6)), **fields)
+    limit, is_allowed = random.choice((0.0, 1e6)), random.random() < 0.2
+    return DataSpec(root=str(folder), annotations=format, allow_missing=limit, allow_outside=is_allowed, **fields)
+
+
+def read(spec: DataSpec) -> str:
     manifest = build_manifest(spec)
     return f"{len(manifest.train)} + {len(manifest.val)} videos, {len(manifest.classes)} classes"
 
@@ -142,7 +150,7 @@ def mutate_folder(folder: Path, mutator: Mutator) -> None:
     """Something added, renamed, taken away or turned into something else, somewhere in the folder."""
     random = mutator.random
     found = sorted(path for path in folder.rglob("*") if path.name not in ("loop", "back"))
-    path = random.choice(found)
+    path = random.choice(found or [folder / "train"])
     try:
         way = random.randrange(6)
         if way == 0:

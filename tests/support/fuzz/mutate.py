@@ -8,7 +8,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-NUMBERS = ("0", "-1", "1e999", "-1e-999", "nan", "inf", "1_0", "0x10", "1.5", "007", "\u0661", "+1", "1e3", "1000000000")
+NUMBERS = ("0", "-1", "1e999", "-1e-999", "nan", "inf", "1_0", "0x10", "1.5", "007", "\u0661", "1e3", "1000000000")
 LONG_NUMBERS = ("9" * 20, "9" * 400, "9" * 5000, "1e" + "9" * 30, "0." + "3" * 5000)
 PATHS = ("..", "../../etc/passwd", "/etc/passwd", "/dev/zero", "a/../../b.mp4", "./x", "//x", "C:\\x.mp4", "~/x", "x/")
 WORDS = ("", " ", "\t", "\0", "\x1b[31m", "\r", "\x85", "\u2028", "\u200b", "\ufeff", "e\u0301", "\U0001f600", "\ud800")
@@ -50,7 +50,7 @@ class Mutator:
         if way == 2:
             return bytes(content[:place])
         if way == 3:
-            junk = (b"\0", b"\xff\xfe", b"\xc3", b"\x1f\x8b\x08", b"PK\x03\x04", b"\xed\xa0\x80", self.random.randbytes(9))
+            junk = (b"\0", b"\xff\xfe", b"\xc3", b"\x1f\x8b", b"PK\3\4", b"\xed\xa0\x80", self.random.randbytes(9))
             content[place:place] = self.random.choice(junk)
         elif way == 4:
             return b""
@@ -83,7 +83,8 @@ class Mutator:
             elif way == 2 and isinstance(node, dict):
                 node[self.key(keys)] = self.value(keys)
             elif way == 2:
-                node.extend([copy.deepcopy(node[last])] * self.random.choice((1, 1, 1, 2000)))
+                times = self.random.choice((1, 1, 1, 2000)) if len(repr(node[last])) < 100 else 1
+                node.extend(copy.deepcopy(node[last]) for _ in range(times))
             elif way == 3:
                 node[last] = copy.deepcopy(at(tree, self.random.choice(places(tree))))
             else:
@@ -112,7 +113,7 @@ class Mutator:
         if way == 7:
             return inner
         if self.random.random() < 0.1:
-            return nested(self.random.choice((30, 150, 250, 400)), inner, as_list=self.random.random() < 0.5)
+            return nested(self.random.choice((30, 60, 150)), inner, as_list=self.random.random() < 0.5)
         return {self.key(keys): value for value in inner}
 
     def _field(self, text: str) -> str:

@@ -21,7 +21,7 @@ base:
   data: {name: demo, root: data/demo, num_frames: 4, short_side: 64, crop_size: 64, crop_scales: [1, .875], flip: false}
   model: {name: tsn_mini10, resolution: 32, weights: imagenet_v1, dropout: 0}
   kd: {level: pixel, weight: 10, temperature: 2}
-  optim: {lr: .05, schedule: step, milestones: [2, 3], gamma: .1, epochs: 4, batch_size: 16, group_size: 4, clip_norm: 20}
+  optim: {lr: .05, schedule: step, milestones: [2, 3], gamma: .1, epochs: 4, batch_size: 16, group_size: 4, clip_norm: 9}
   eval: {every: 1, metric: top1, views: 2x3, short_side: 72, crop_size: 72}
   precision: fp32
   teacher: {model: {name: tsn_mini18, resolution: 64}, optim.epochs: 5, seed: 3}
@@ -59,15 +59,15 @@ def keys() -> list[str]:
     return sorted({*found, *MORE, *MORE.values(), "kd.level", "teacher.model.resolution", "a.b.c", ".", "row", "auto"})
 
 
-def read_mutated(random: Random, folder: Path) -> str:
-    """Plan a sweep with something wrong in it: what the plan says."""
+def write_mutated(random: Random, folder: Path) -> Path:
+    """Write a sweep file with something wrong in it."""
     mutator, path = Mutator(random), folder / "mutated.yaml"
     text = sources()[random.choice(sorted(sources()))]
     if random.random() < 0.01:
         special(path, random)
     else:
         path.write_bytes(mutated(text, mutator))
-    return planned(path)
+    return path
 
 
 def warm_up(folder: Path) -> None:
@@ -78,6 +78,7 @@ def warm_up(folder: Path) -> None:
 
 
 def planned(path: Path) -> str:
+    """What `reskd plan` makes of the file."""
     prepared = prepare(path, store=store_at(str(path.parent / "store")))
     found = f"{len(prepared.sweep.cells)} cells, {len(prepared.steps)} steps"
     models = {step.recipe.model.name for step in prepared.steps.values()}

@@ -18,6 +18,7 @@ from reskd.recipe import AnnotationFormat
 SWEEPS = "sweeps"
 KINDS = (SWEEPS, *get_args(AnnotationFormat))
 """What is mutated: sweep files, and the lists of each annotation format."""
+ROOT = Path(__file__).parents[3]
 MAX_SECONDS = 5.0
 MAX_BYTES = 1 << 30
 
@@ -53,9 +54,16 @@ def trials(kind: str, *, seed: int, first: int = 0, count: int) -> Iterator[Tria
     number, end = first, first + count
     while number < end:
         with tempfile.TemporaryDirectory(prefix="fuzz-") as home:
-            command = [sys.executable, "-m", "tests.support.fuzz.child", kind, str(seed), str(number), str(end - 1), home]
-            environment = {**os.environ, "RESKD_CACHE": os.path.join(home, "cache")}
-            child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE if False else None)
+            program = [sys.executable, "-m", "tests.support.fuzz.child"]
+            child = subprocess.Popen(
+                [*program, kind, str(seed), str(number), str(end - 1), home],
+                cwd=ROOT,
+                env={**os.environ, "RESKD_CACHE": f"{home}/cache", "PYTHONPATH": str(ROOT)},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,  # warnings about missing videos
+                text=True,
+            )
             assert child.stdout is not None
             with child, child.stdout as lines:
                 for line in lines:
@@ -66,6 +74,3 @@ def trials(kind: str, *, seed: int, first: int = 0, count: int) -> Iterator[Tria
                 is_hang = child.returncode == -signal.SIGALRM
                 yield Trial(kind, seed, number, "hang" if is_hang else "died", words=f"exit code {child.returncode}")
                 number += 1
-
-
-ROOT = Path(__file__).parents[3]

@@ -71,12 +71,12 @@ def _left_out(folder: Path) -> list[str]:
             is_hidden = path.name.startswith(".")
             if (is_hidden and (not is_video or path.name.startswith("._"))) or (is_video and not is_hidden):
                 continue  # a video, or what a system leaves in folders, such as .DS_Store
-            kind = "nested folders" if path.is_dir() else path.suffix.lower() or "without an extension"
+            kind = "nested folder" if path.is_dir() else path.suffix.lower() or "without an extension"
             kinds.setdefault("hidden" if is_hidden else kind, []).append(f"{place.name}/{path.name}")
     if not kinds:
         return []
     most = sorted(kinds.items(), key=lambda item: (-len(item[1]), item[0]))
-    named = [f"{len(names)} {visible(brief(kind, most=30))} ({some(sorted(names)[:1])})" for kind, names in most]
+    named = [f"{len(names)} x {visible(brief(kind, most=30))} ({some(sorted(names)[:1])})" for kind, names in most]
     more = f" and {len(named) - MAX_KINDS} more kinds" if len(named) > MAX_KINDS else ""
     return [
         f"{folder}: left out: {', '.join(named[:MAX_KINDS])}{more}; a video is <class>/<name> with "

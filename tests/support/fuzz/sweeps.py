@@ -21,7 +21,7 @@ base:
   data: {name: demo, root: data/demo, num_frames: 4, short_side: 64, crop_size: 64, crop_scales: [1, .875], flip: false}
   model: {name: tsn_mini10, resolution: 32, weights: imagenet_v1, dropout: 0}
   kd: {level: pixel, weight: 10, temperature: 2}
-  optim: {lr: .05, schedule: step, milestones: [2, 3], gamma: .1, epochs: 4, batch_size: 16, group_size: 4, clip_norm: 9}
+  optim: {lr: .05, schedule: step, milestones: [2, 3], gamma: .1, epochs: 4, batch_size: 16, group_size: 4}
   eval: {every: 1, metric: top1, views: 2x3, short_side: 72, crop_size: 72}
   precision: fp32
   teacher: {model: {name: tsn_mini18, resolution: 64}, optim.epochs: 5, seed: 3}

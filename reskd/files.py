@@ -22,7 +22,7 @@ Json = dict[str, Any]
 
 logger = logging.getLogger(__name__)
 
-NO_FILE = "a pipe, a socket or a device, not a file"
+NO_FILE = "a pipe or a device, not a file"
 UNSIZED_BYTES = 1 << 20
 """What is read at most of a file that states no size, as those in /proc."""
 

@@ -20,6 +20,8 @@ KINDS = (SWEEPS, *get_args(AnnotationFormat))
 """What is mutated: sweep files, and the lists of each annotation format."""
 ROOT = Path(__file__).parents[3]
 MAX_SECONDS = 5.0
+"""Of one processor."""
+MAX_WAIT_SECONDS = 30.0
 MAX_BYTES = 1 << 30
 
 Outcome = Literal["read", "refused", "traceback", "hang", "died", "not a line", "too long", "names no file"]
@@ -71,6 +73,6 @@ def trials(kind: str, *, seed: int, first: int = 0, count: int) -> Iterator[Tria
                     yield Trial(kind, seed, number, outcome, seconds, megabytes, words)
                     number += 1
             if number < end:
-                is_hang = child.returncode == -signal.SIGALRM
+                is_hang = child.returncode in (-signal.SIGPROF, -signal.SIGALRM)
                 yield Trial(kind, seed, number, "hang" if is_hang else "died", words=f"exit code {child.returncode}")
                 number += 1

@@ -80,16 +80,16 @@ def test_what_once_was_a_traceback_or_a_hang_is_one_line(before: str, after: str
 
 def test_a_large_batch_is_not_divided_by_every_number(tmp_path: Path) -> None:
     text = everything("batch_size: 16, group_size: 4", f"batch_size: {10**17}, group_size: 1")
-    begun = time.monotonic()
+    begun = time.process_time()
     said = refusal(tmp_path / "large.yaml", text.replace("workers: 2", "workers: 3").replace("max_cpus: 2, ", ""))
     assert "choose 1 or 2 or 4 or 5" in said
-    assert time.monotonic() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 def test_seeds_and_rows_beyond_what_can_be_planned_are_refused_at_once(tmp_path: Path) -> None:
     first, last = EVERYTHING.index("seeds:"), EVERYTHING.index("resources:")
     seeds = "seeds: [" + ",".join(map(str, range(20_000))) + "]\n"
-    begun = time.monotonic()
+    begun = time.process_time()
     said = refusal(tmp_path / "seeds.yaml", EVERYTHING[:first] + seeds + EVERYTHING[last:])
     assert "11 rows x 20000 seeds are 220000 cells, more than 30000" in said
     grid = ", ".join(f"0.{number:03}" for number in range(100))
@@ -98,7 +98,7 @@ def test_seeds_and_rows_beyond_what_can_be_planned_are_refused_at_once(tmp_path:
         everything("grid: {kd.weight: [1, 5]", f"grid: {{model.dropout: [{grid}], kd.weight: {list(range(1, 51))}"),
     )
     assert "'rows' lists more than 10000 rows" in said
-    assert time.monotonic() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 def test_paths_out_of_the_root_are_allowed_by_a_field(tmp_path: Path) -> None:

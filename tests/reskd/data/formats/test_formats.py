@@ -280,7 +280,7 @@ def test_something_v1_takes_folders_of_frames_and_does_not_search_them(tmp_path:
     [
         ("7,Moving something up\n", "train.csv:1: '7,Moving something up'; a line is `id;label`"),
         ("7;\n", "train.csv:1: '7;'; a line is"),
-        ("7;b\n7;b\n", "train.csv:2: id 7 was on line 1 already"),
+        ("7;b\n7;b\n", "train.csv:2: id '7' was on line 1 already"),
         ("7;b\n", "val.csv:1: label 'Moving something up' is not a label of the training split"),
         ("\n", "train.csv: no video"),
     ],

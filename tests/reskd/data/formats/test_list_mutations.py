@@ -117,18 +117,18 @@ def test_a_time_that_no_video_has_is_refused_or_of_no_account(end: float, tmp_pa
 
 def test_a_list_of_two_hundred_thousand_classes_is_read_in_seconds(tmp_path: Path) -> None:
     names = "".join(f"class {number}\n" for number in range(200_000))
-    begun = time.monotonic()
+    begun = time.process_time()
     said = refusal(laid(tmp_path, "csv", **{"classes.txt": names}))
     assert "classes.txt: 200000 classes; the most are 100000" in said
-    assert time.monotonic() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 def test_a_letter_with_a_hundred_thousand_accents_is_refused_at_once(tmp_path: Path) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     for text in ("e" + "\u0301\u0316" * 50_000, "e" + r"\u0301\u0316" * 50_000):
         spec = laid(tmp_path, "ssv2", **{"train.csv": f'[{{"id": "1", "template": "{text}"}}]'})
         assert "train.csv: " in refusal(spec)
-    assert time.monotonic() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 @pytest.mark.parametrize(

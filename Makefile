@@ -25,8 +25,9 @@ test: lint
 test-all: lint
 	$(BIN)/pytest --hypothesis-profile full $(BOTH_CORES)
 
-# Many new examples of each property; what fails here becomes an @example of its test.
+# Many new examples of each property, of mutated sweeps and annotation lists; what fails becomes a case of a test.
 fuzz: $(READY)
+	$(BIN)/python -m tests.support.fuzz
 	$(BIN)/pytest -m "hypothesis and not (ray or server)" --hypothesis-profile fuzz $(BOTH_CORES)
 
 # An hour of attacks on small runs, added to docs/reliability/; SEED=2 draws others.

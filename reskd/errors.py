@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+MAX_LETTERS = 800
+"""Longest message about a value. One of a hundred thousand letters would push everything else off the screen."""
+
 
 class ReskdError(Exception):
     """Base class of every error that reskd raises on purpose."""
 
 
 class BadInput(ReskdError, ValueError):
-    """A value from the user is wrong. Nothing was started."""
+    """A value from the user is wrong. Nothing was started.
+
+    A longer message than MAX_LETTERS is cut in its middle: the place stands at its start, the way out at its end.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(brief(message))
+
+
+def brief(text: str, *, most: int = MAX_LETTERS) -> str:
+    """The text; of a longer one than ``most`` letters, its first and last part."""
+    if len(text) <= most:
+        return text
+    kept = (most - 5) // 2
+    return f"{text[: most - 5 - kept]} ... {text[-kept:]}"
 
 
 class Damaged(BadInput):

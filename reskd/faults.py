@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass
 
-from reskd.errors import reason_of
+from reskd.errors import brief, reason_of
 from reskd.text import visible
 
 WAYS_OUT = {
@@ -39,7 +39,7 @@ def fault_of(error: BaseException) -> Fault | None:
     Exit code 2: a name or an input is wrong. 1: the machine failed in the middle of work.
     """
     if isinstance(error, OSError):
-        where = f"{visible(str(error.filename))}: " if error.filename is not None else ""
+        where = f"{brief(visible(str(error.filename)))}: " if error.filename is not None else ""
         is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         way_out = WAYS_OUT.get(error.errno or 0) or (FULL if is_full else AGAIN)
         return Fault(f"{where}{reason_of(error)}; {way_out}", 2 if error.errno in WAYS_OUT else 1)

@@ -24,6 +24,10 @@ Json = dict[str, Any]
 
 logger = logging.getLogger(__name__)
 
+NO_FILE = "a pipe or a device, not a file"
+UNSIZED_BYTES = 1 << 20
+"""What is read at most of a file that states no size, as those in /proc."""
+
 ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 """Errors that say that there is no such file: also a link that leads back to itself, and a name that no file can
 have."""
@@ -74,13 +78,41 @@ def json_bytes(value: object) -> bytes:
 
 
 def open_file(path: Path) -> BufferedReader:
-    """Open a file to read bytes. Raises OSError for a pipe or a device, which may never answer or never end."""
+    """Open a file to read bytes. Links are followed.
+
+    Raises OSError for a pipe, a socket or a device, which may never answer or never end.
+    """
     if _is_special(path):
-        raise OSError(errno.EINVAL, "a pipe or a device, not a file", str(path))
+        raise OSError(errno.EINVAL, NO_FILE, str(path))
     try:
-        return open(path, "rb")
+        # Without O_NONBLOCK, some files of /proc wait for an event, and so would a pipe that is put there only now.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except ValueError as error:  # a NUL in the path
         raise OSError(errno.EINVAL, "no file can have this name", str(path)) from error
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return open(descriptor, "rb")
+    os.close(descriptor)
+    is_folder = stat.S_ISDIR(mode)
+    raise OSError(*(errno.EISDIR, os.strerror(errno.EISDIR)) if is_folder else (errno.EINVAL, NO_FILE), str(path))
+
+
+def read_file(path: Path, *, max_bytes: int) -> bytes:
+    """The content of a file that a user named.
+
+    Raises OSError for what is no file (see `open_file`), for more than ``max_bytes``, before they are read, and for a
+    file that has no end or no content yet, such as some in /proc.
+    """
+    with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        expected = size or min(max_bytes, UNSIZED_BYTES)
+        content = file.read(expected + 1) if size <= max_bytes else b""
+    if content is None:
+        raise OSError(errno.EAGAIN, "it does not answer", str(path))
+    if size > max_bytes or len(content) > expected:
+        known = f"{size:,} bytes" if size > max_bytes else "it grows while it is read"
+        raise OSError(errno.EFBIG, f"{known}; the limit is {max_bytes:,} bytes", str(path))
+    return content
 
 
 def record_bytes(record: Json) -> bytes:
@@ -191,11 +223,15 @@ def _by_composed_name(folder: str, mtime_ns: int) -> Mapping[str, str]:
 def walk(root: Path, *, on_error: Callable[[OSError], None]) -> Iterator[tuple[str, list[str], list[str]]]:
     """(folder, names of folders in it, names of files in it), from ``root`` down.
 
-    Names are sorted, hidden ones left out. Links are followed. Each folder comes once, whatever links lead to it, and
-    by a path without links if there is one. A caller may remove names of folders that are not to be entered. A folder
-    that cannot be read goes to ``on_error``.
+    Names are sorted, hidden ones left out. Links are followed, but not to a folder that ``root`` lies in, such as `/`.
+    Each folder comes once, whatever links lead to it, and by a path without links if there is one. A caller may remove
+    names of folders that are not to be entered. A folder that cannot be read goes to ``on_error``.
     """
+    around = os.path.realpath(root)
     seen: set[tuple[int, int]] = set()
+    while (parent := os.path.dirname(around)) != around:
+        around, status = parent, os.stat(parent)
+        seen.add((status.st_dev, status.st_ino))
     plain, linked = [str(root)], deque[str]()
     while plain or linked:
         folder = plain.pop() if plain else linked.popleft()

@@ -15,7 +15,7 @@ from reskd.methods.distillation import KDLevel, KDSpec, TeacherMode
 from reskd.methods.fields import added, not_identity, require
 from reskd.methods.frame_exit import FrameExitFields
 from reskd.protocol import Protocol, parse_views
-from reskd.text import file_name_fault
+from reskd.text import file_name_fault, invisible_letter, is_inside
 
 __all__ = [
     "CLASS_ORDER",
@@ -76,6 +76,9 @@ class DataSpec:
     allow_missing: float = not_identity(0.0)
     """How many videos of a split may be missing: a share if below 1, else a number. Missing videos are counted, named
     and left out. The manifest holds the clips that exist."""
+    allow_outside: bool = not_identity(False)
+    """Whether `train`, `val`, `classes` and the paths in annotations may lead out of the root: absolute ones, or with
+    `..`. Links inside the root may always lead anywhere."""
     max_damaged: float = not_identity(0.01)
     """Largest share of a split that may fail to decode. Above it, the run stops."""
     decode: Literal["pyav", "decord", "torchcodec"] = "pyav"
@@ -137,6 +140,17 @@ class DataSpec:
         require(is_right, "data.frame_stride", self.frame_stride, must)
         must = "loop with data.sampling dense, whose clips wrap around in a shorter video"
         require(self.sampling != "dense" or self.short_videos == "loop", "data.short_videos", self.short_videos, must)
+
+    def refuse_outside(self) -> None:
+        """Raise BadInput for an annotation file that leads out of the root, unless `allow_outside`.
+
+        It is asked where annotations are to be read, not of every spec: the store may hold older ones.
+        """
+        for name, path in (("data.train", self.train), ("data.val", self.val), ("data.classes", self.classes)):
+            hidden = None if path is None else invisible_letter(path)
+            require(hidden is None, name, path, f"a path of visible letters, but it holds {hidden}")
+            must = "a path inside data.root (a link there may lead out of it), or allowed with data.allow_outside: true"
+            require(path is None or self.allow_outside or is_inside(path), name, path, must)
 
     @property
     def stride(self) -> int | None:

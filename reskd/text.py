@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import re
 import unicodedata
+
+from reskd.errors import BadInput
 
 INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp", "Zs"})
 """Unicode's categories of letters that nobody sees in a name, or that look like a space: control and format letters,
 half a letter (a byte that is not UTF-8), separators."""
 JOINERS = ("\N{ZERO WIDTH NON-JOINER}", "\N{ZERO WIDTH JOINER}")
 """They change the shape of the letters around them, in Persian or Hindi and in emoji, so they belong into words."""
+MAX_ACCENTS = 30
+"""Most accents on one letter: those of Unicode's Stream-Safe Text Format. Normalising takes time by their square."""
+MAX_PATH_LETTERS = 4096
 MAX_NAME_BYTES = 100
 """Longest name of ours inside a file's name. File systems allow 255 bytes, and hashes and endings are added."""
 
@@ -18,8 +25,21 @@ MAX_MADE_BYTES = 200
 
 
 def composed(text: str) -> str:
-    """The text in Unicode's form NFC: "e" and its accent are one letter. In file names of a Mac they are two."""
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
+    """The text in Unicode's form NFC: "e" and its accent are one letter. In file names of a Mac they are two.
+
+    Raises BadInput for a long text in which a letter has more than MAX_ACCENTS accents.
+    """
+    if text.isascii():
+        return text
+    if len(text) > MAX_PATH_LETTERS and (found := _too_many_accents().search(text)):
+        raise BadInput(f"letter {found.start()} has more than {MAX_ACCENTS} accents; remove them")
+    return unicodedata.normalize("NFC", text)
+
+
+@functools.cache
+def _too_many_accents() -> re.Pattern[str]:
+    accents = "".join(letter for letter in map(chr, range(0x300, 0x20000)) if unicodedata.combining(letter))
+    return re.compile(f"[{accents}]{{{MAX_ACCENTS + 1},}}")
 
 
 def invisible_letter(text: str) -> str | None:
@@ -44,6 +64,11 @@ def visible(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(letter if letter == " " or letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def is_inside(path: str) -> bool:
+    """Whether a path with forward slashes stays inside the folder that it is relative to, by its words alone."""
+    return not path.startswith("/") and ".." not in path.split("/")
 
 
 def file_name_fault(name: str) -> str | None:

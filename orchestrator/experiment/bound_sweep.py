@@ -101,14 +101,15 @@ class Prepared:
 
     def costs(self, asked: Asked | None = None, *, finished: Mapping[str, Json]) -> Costs:
         """Estimates for this machine's device or the one asked for, corrected by the DONE records of finished steps."""
-        return costs_of(
-            self.sweep.resources,
-            self.steps,
-            self.manifests,
-            folder=self.store.devices,
-            records=finished,
-            asked=asked,
-        )
+        with naming(str(self.sweep.path)):
+            return costs_of(
+                self.sweep.resources,
+                self.steps,
+                self.manifests,
+                folder=self.store.devices,
+                records=finished,
+                asked=asked,
+            )
 
 
 def prepare(path: Path, *, changes: Sequence[str] = (), store: Store) -> Prepared:

@@ -12,6 +12,7 @@ from typing import cast, get_args
 from orchestrator.plan.cost import UNCERTAINTY, ClipCounts, Costs
 from orchestrator.plan.device_profiles import ClipKind, load_profile, profile_name_of
 from orchestrator.spec.steps import Step
+from orchestrator.spec.strict import naming
 from orchestrator.spec.sweep import Resources
 from reskd.data.decode.dispatch import PACKED_SUFFIX
 from reskd.data.manifest import Manifest
@@ -82,7 +83,8 @@ def costs_of(
         if sha not in counts:
             counts[sha], note = _assumed(step.recipe.data)
             notes.append(note)
-    profile = load_profile(name, folder=folder)
+    with naming("--device" if asked.device else "resources.device"):
+        profile = load_profile(name, folder=folder)
     notes.append(f"profile {name}: {profile.source}")
     kinds: dict[str, ClipKind] = {}
     for step in steps.values():

@@ -13,6 +13,7 @@ from reskd.cost.gpu_peaks import DEVICE_PEAKS, is_named
 from reskd.errors import BadInput
 from reskd.files import files_ending
 from reskd.recipe import Precision
+from reskd.text import file_name_fault
 
 SHIPPED = Path(__file__).parent / "devices.yaml"
 
@@ -68,7 +69,7 @@ class DeviceProfile:
 
 def load_profile(name: str, *, folder: Path | None = None) -> DeviceProfile:
     """The profile in ``folder`` (``<name>.yaml``), else the shipped one. Raises BadInput if there is none."""
-    measured = folder / f"{name}.yaml" if folder else None
+    measured = folder / f"{name}.yaml" if folder and file_name_fault(name) is None else None
     if measured is not None and measured.is_file():
         with naming(str(measured)):
             found: DeviceProfile = check(DeviceProfile, read_yaml(measured))
@@ -79,7 +80,7 @@ def load_profile(name: str, *, folder: Path | None = None) -> DeviceProfile:
     if name not in shipped:
         own = [path.stem for path in files_ending(folder, ".yaml")]
         known = ", ".join([*shipped, *(stem for stem in own if stem not in shipped)])
-        raise BadInput(f"--device: {name!r} has no profile; choose {known}, or write one into <store>/devices")
+        raise BadInput(f"the device {name!r} has no profile; choose {known}, or write one into <store>/devices")
     return shipped[name]
 
 

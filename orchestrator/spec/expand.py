@@ -24,6 +24,8 @@ Flat = dict[str, object]
 """Values by dotted key; the teacher's are ``teacher.<key>``, and ``teacher`` itself is None or {}."""
 
 MAX_ROWS = 10_000
+MAX_CELLS = 3 * MAX_ROWS
+"""Rows times seeds: what a command checks within seconds."""
 DRAWS = "draws"
 """Key in `rows` of the rows that are drawn at random."""
 IMPORTED = ("checkpoint", "checkpoint_part")
@@ -48,6 +50,11 @@ def expand(base: Flat, rows: Sequence[tuple[str, Flat]], *, seeds: Sequence[int]
     cell, with the first of the seeds. ``base`` must be checked by ``check_keys``, and ``rows`` come from ``list_rows``.
     Raises BadInput with the row and the field.
     """
+    if len(rows) * len(seeds) > MAX_CELLS:
+        raise BadInput(
+            f"{len(rows)} rows x {len(seeds)} seeds are {len(rows) * len(seeds)} cells, more than {MAX_CELLS}; "
+            "make several sweeps of them"
+        )
     teacher_seed = base.get("teacher.seed")
     cells = []
     for row, changes in rows:
@@ -67,6 +74,8 @@ def list_rows(rows: Mapping[str, object]) -> list[tuple[str, Flat]]:
         if kind not in makers:
             raise BadInput(f"{'rows.' + kind!r} is not a way to list rows{did_you_mean(kind, makers, prefix='rows.')}")
         for row, changes in makers[kind](part):
+            if len(listed) == MAX_ROWS:
+                raise BadInput(f"'rows' lists more than {MAX_ROWS} rows; make several sweeps of them")
             if row in listed:
                 raise BadInput(f"two rows are named {row!r}; rename one")
             hidden = invisible_letter(row)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from orchestrator.spec.identity import canonical_json, file_sha256, is_weights_file, payload, short, step_id
+from orchestrator.spec.strict import naming
 from orchestrator.spec.sweep import Cell, Sweep
 from reskd.errors import BadInput
 from reskd.files import Json
@@ -82,7 +83,8 @@ def build_steps(sweep: Sweep, *, manifest_of: Callable[[DataSpec], str]) -> dict
     for cell in sweep.cells:
         known = builder.add(cell.recipe)
         if known.cells:
-            _refuse_other_test(known, cell)
+            with naming(str(sweep.path)):
+                _refuse_other_test(known, cell)
         else:
             known = replace(known, recipe=replace(known.recipe, eval=cell.recipe.eval))
         builder.steps[known.id] = replace(known, cells=(*known.cells, (cell.row, cell.seed)))

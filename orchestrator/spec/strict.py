@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import is_dataclass
 from functools import cache
-from typing import Any, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -111,13 +112,14 @@ def _set_strict(hint: Any, *, seen: set[Any]) -> None:
 
 def _sentence(kind: Any, details: Any, name: str) -> str:
     """One of pydantic's errors in our words. ``name``: the dotted key of the checked value; ``kind``: its type."""
-    error, place = details["type"], details["loc"]
+    error = details["type"]
     if error == "value_error":
         return str(details["ctx"]["error"])  # the dataclass's own check, which names its field
+    if error == "json_invalid":  # what json.dumps wrote, so its depth is what is wrong
+        return f"{name or 'the file'} is nested too deeply"
+    kind, place = _found_in(kind, details["loc"])
     if error == "unexpected_keyword_argument":
         *parents, last = place
-        for part in parents:
-            kind = _inside(kind, part)
         return _not_a_field(kind, str(last), prefix="".join(f"{part}." for part in (name, *parents) if part))
     key = (name + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)).removeprefix(".")
     value = shown(details["input"])
@@ -131,11 +133,28 @@ def _sentence(kind: Any, details: Any, name: str) -> str:
     return f"{key!r} must be {MUST_BE.get(error, details['msg'])}, got {value}"
 
 
-def _inside(hint: Any, part: str | int) -> Any:
-    """The type of a field, key or index inside a value of type ``hint``."""
-    if is_dataclass(hint):
-        return field_types(hint)[str(part)]
-    return get_args(hint)[1 if get_origin(hint) is dict else 0]
+def _found_in(hint: Any, place: Sequence[str | int]) -> tuple[Any, list[str | int]]:
+    """The innermost type that holds the last part of pydantic's ``place``, and the place as a person writes it.
+
+    An `X | None` is an X. Inside any other union, pydantic says first which of its types it means: that is left out.
+    """
+    parts: list[str | int] = []
+    owner = hint
+    for part in place:
+        choices = [kind for kind in get_args(hint) if kind is not NoneType] if _is_union(hint) else [hint]
+        if len(choices) > 1:
+            hint = next((kind for kind in choices if getattr(kind, "__name__", "") == part), choices[0])
+            continue
+        owner, parts = choices[0], [*parts, part]
+        if is_dataclass(owner):
+            hint = field_types(owner).get(str(part))
+        else:
+            hint = next(iter(get_args(owner)[get_origin(owner) is dict :]), None)
+    return owner, parts
+
+
+def _is_union(hint: Any) -> bool:
+    return get_origin(hint) in (Union, UnionType)
 
 
 def _not_a_field(owner: Any, key: str, *, prefix: str, rest: str = "") -> str:

@@ -6,6 +6,7 @@ The whole file is checked here, against the dataclasses that training uses, so t
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -23,6 +24,9 @@ from reskd.errors import BadInput
 from reskd.recipe import Recipe
 
 __all__ = ["Cell", "CohortSpec", "Resources", "Sweep", "TableSpec", "load", "recipe_from_dict", "recipe_to_dict"]
+
+MAX_WORKERS_NAMED = 1024
+"""A message proposes no more workers."""
 
 PlotKind = Literal["accuracy_vs_gmacs", "learning_curves", "class_gain"]
 
@@ -214,6 +218,7 @@ def load(path: Path, *, changes: Sequence[str] = ()) -> Sweep:
         seeds, auto = _seeds(file.seeds)
         cells = expand(base, listed, seeds=seeds)
         for cell in cells:
+            cell.recipe.data.refuse_outside()
             _check_workers(cell, file.resources)
         rows = [row for row, _ in listed]
         further: tuple[Cell, ...] = ()
@@ -284,11 +289,13 @@ def _seeds(tree: object) -> tuple[tuple[int, ...], AutoSeeds | None]:
     seeds: tuple[int, ...] = check(tuple[int, ...], tree, name="seeds")
     if not seeds:
         raise BadInput("'seeds' is empty; give at least one, such as [0]")
+    seen = set()
     for index, seed in enumerate(seeds):
         if seed < 0:
             raise BadInput(f"'seeds[{index}]' must be at least 0, got {seed}")
-        if seed in seeds[:index]:
+        if seed in seen:
             raise BadInput(f"'seeds' has {seed} twice; keep one")
+        seen.add(seed)
     return seeds, None
 
 
@@ -318,7 +325,8 @@ def _check_workers(cell: Cell, resources: Resources) -> None:
     for who, recipe in recipes.items():
         if isinstance(recipe, Recipe) and recipe.optim.num_groups % resources.workers:
             optim = recipe.optim
-            divisors = [n for n in range(1, optim.num_groups + 1) if optim.num_groups % n == 0]
+            most = min(optim.num_groups, MAX_WORKERS_NAMED)
+            divisors = [n for n in range(1, most + 1) if optim.num_groups % n == 0]
             raise BadInput(
                 f"row {cell.row!r}: {who}'resources.workers' must divide optim.batch_size / optim.group_size = "
                 f"{optim.batch_size} / {optim.group_size} = {optim.num_groups}, got {resources.workers}; "
@@ -338,7 +346,7 @@ def _table(key: str, tree: object, rows: Sequence[str]) -> TableSpec:
     for part, values in (("rows", table.rows), ("columns", table.columns)):
         if not values:
             raise BadInput(f"'{name}.{part}' selects nothing; name at least one")
-        repeated = [value for index, value in enumerate(values) if value in values[:index]]
+        repeated = [value for value, number in Counter(values).items() if number > 1]
         if repeated:
             raise BadInput(f"'{name}.{part}' has {repeated[0]!r} twice; keep one")
     named = [("rows", row) for row in table.rows] + [("published_rows", row) for row in table.published_rows]

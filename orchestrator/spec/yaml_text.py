@@ -10,10 +10,15 @@ import yaml
 
 from orchestrator.spec.strict import shown
 from reskd.errors import BadInput, reason_of
-from reskd.files import open_file
+from reskd.files import read_file
 from reskd.text import composed
 
-MAX_BYTES = 1_000_000
+MAX_BYTES = 200_000
+"""Of a sweep file: what is read within a few seconds. The project's own have 3,000 bytes."""
+MAX_DEPTH = 50
+"""Of mappings and lists in each other. PyYAML takes time by the square of it."""
+MAX_INTEGER = 2**63 - 1
+"""Largest whole number, as in most programs. A number with thousands of digits would overflow somewhere later."""
 TAGS = ("null", "bool", "int", "float", "str", "seq", "map")
 """Accepted YAML types. Others, such as binary, set and timestamp, are refused."""
 WORDS = (
@@ -29,11 +34,7 @@ WORDS = (
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a sweep file. Raises BadInput for anything else; the caller adds the path to the message."""
     try:
-        with open_file(path) as file:
-            content = file.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise BadInput(f"too long for a sweep file; the limit is {MAX_BYTES} bytes")
-        text = content.decode("utf-8")
+        text = read_file(path, max_bytes=MAX_BYTES).decode("utf-8")
     except OSError as error:
         raise BadInput(f"cannot be read ({reason_of(error)}); give the path of a sweep file") from error
     except UnicodeDecodeError as error:
@@ -54,12 +55,26 @@ def parse_yaml(text: str) -> Any:
         raise BadInput(f"{where}not a sweep in YAML: {error.problem}") from error
     except (yaml.YAMLError, ValueError, KeyError) as error:  # the last two from tags such as !!bool on text
         raise BadInput(f"not a sweep in YAML: {' '.join(str(error).split())}") from error
-    except RecursionError as error:
-        raise BadInput("not a sweep in YAML: nested too deeply") from error
+
+
+def _text(node: Any) -> str:
+    if any("\ud800" <= letter <= "\udfff" for letter in node.value):  # "\ud800" in quotes
+        raise yaml.MarkedYAMLError(problem="half of a letter; write the whole one", problem_mark=node.start_mark)
+    return composed(node.value)
+
+
+def _integer(node: Any) -> int:
+    # The length comes first: int() takes time by the square of it, and refuses more than 4,300 digits.
+    if len(node.value) > 1000 or abs(number := int(node.value)) > MAX_INTEGER:
+        problem = f"the number {shown(node.value)} is too large; the largest is {MAX_INTEGER}"
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+    return number
 
 
 class _Loader(yaml.SafeLoader):
     """Plain values only, read as YAML 1.2 does: `on` and 2024-01-01 are text, 010 is ten, 1e-3 is a number."""
+
+    depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -68,7 +83,12 @@ class _Loader(yaml.SafeLoader):
             raise yaml.MarkedYAMLError(
                 problem=f"alias *{event.anchor}; write the value out again", problem_mark=event.start_mark
             )
-        return super().compose_node(parent, index)
+        if self.depth == MAX_DEPTH:
+            raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=self.peek_event().start_mark)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -91,6 +111,6 @@ _Loader.yaml_constructors = {
 _Loader.yaml_implicit_resolvers = {}
 for _tag, _words, _first in WORDS:
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_words})$"), _first)
-_Loader.add_constructor("tag:yaml.org,2002:str", lambda loader, node: composed(node.value))
+_Loader.add_constructor("tag:yaml.org,2002:str", lambda loader, node: _text(node))
 # PyYAML's own reads 010 as eight.
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: _integer(node))

@@ -12,12 +12,13 @@ from orchestrator.spec.identity import canonical_json
 from orchestrator.spec.strict import check, naming
 from orchestrator.store.store import Store
 from reskd.errors import BadInput, reason_of
-from reskd.files import files_ending, json_value, open_file, write_json
+from reskd.files import files_ending, json_value, read_file, write_json
 from reskd.recipe import Recipe
 from reskd.throughput.record import FORMAT, Measurement
 
 BENCH = "bench/clips/s"
 """The table column for imported measurements."""
+MAX_BYTES = 10_000_000
 AGAIN = "measure again with `python -m reskd.throughput --json FILE`"
 
 
@@ -60,8 +61,7 @@ class BenchFigure(NamedTuple):
 def read_bench_file(path: Path) -> tuple[BenchFile, dict[str, Any]]:
     """The measurements of a file and its JSON text. Raises BadInput with the file, the field and the way out."""
     try:
-        with open_file(path) as file:
-            content = json_value(file.read(), where=str(path), way_out=AGAIN)
+        content = json_value(read_file(path, max_bytes=MAX_BYTES), where=str(path), way_out=AGAIN)
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({reason_of(error)}); name one of reskd.throughput") from error
     found = content.get("format") if isinstance(content, dict) else None

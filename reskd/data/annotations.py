@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reskd.data.formats.catalogue import FORMATS
-from reskd.data.formats.rows import Row, check_names, read_classes, some
+from reskd.data.formats.rows import MAX_CLASSES, Row, check_names, label_fault, read_classes, some
 from reskd.errors import BadInput
 from reskd.files import on_disk
 from reskd.recipe import DataSpec
-from reskd.text import invisible_letter, visible
+from reskd.text import visible
 
 DATA_VARIABLE = "RESKD_DATA"
 
@@ -42,6 +42,8 @@ class Annotations:
     val: tuple[VideoRecord, ...]
     remarks: tuple[str, ...] = field(default=(), compare=False)
     """Harmless oddities, each with a count and the first names."""
+    left_out: tuple[str, ...] = field(default=(), compare=False)
+    """Those of the remarks that are about files which are not taken, so that a plan says them too."""
 
 
 def data_root(spec: DataSpec) -> Path:
@@ -68,29 +70,33 @@ def load_annotations(spec: DataSpec) -> Annotations:
     text otherwise. Class numbers do not depend on which videos are missing.
     """
     root = data_root(spec)
+    spec.refuse_outside()
     splits = FORMATS[spec.annotations].read(spec, root)
     for split, rows in (("train", splits.train), ("val", splits.val)):
         if not rows:
             raise BadInput(f"{root / getattr(spec, split)}: no video; see data.{split}")
-        check_names(rows)
+        check_names(rows, allow_outside=spec.allow_outside)
     if splits.classes is not None:
         classes = splits.classes
     elif spec.classes is not None:
         classes = read_classes(root / spec.classes)
     else:
         classes = _sorted_labels(label for row in splits.train for label in row.labels)
+    where = root / (spec.classes or spec.train)
     for name in classes:
-        hidden = invisible_letter(name)
-        if hidden is not None:
-            where = root / (spec.classes or spec.train)
-            raise BadInput(f"{where}: class '{visible(name)}' holds {hidden}; write it without")
+        fault = label_fault(name)
+        if fault is not None:
+            raise BadInput(f"{where}: class '{visible(name)}' {fault}")
+    if len(classes) > MAX_CLASSES:
+        raise BadInput(f"{where}: {len(classes)} classes; the most are {MAX_CLASSES}; are these the labels?")
     known_by = f"in {root / spec.classes}" if spec.classes is not None else "a label of the training split"
     numbers = {name: number for number, name in enumerate(classes)}
     return Annotations(
         classes=classes,
         train=_number(splits.train, numbers, known_by=known_by),
         val=_number(splits.val, numbers, known_by=known_by),
-        remarks=(*splits.remarks, *_in_both(splits.train, splits.val)),
+        remarks=(*splits.remarks, *splits.left_out, *_in_both(splits.train, splits.val)),
+        left_out=splits.left_out,
     )
 
 

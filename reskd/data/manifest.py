@@ -22,7 +22,7 @@ from reskd.data.formats.rows import Split, some
 from reskd.data.pack_record import read_videos, refuse_mismatch
 from reskd.digest import with_digest
 from reskd.errors import BadInput, Damaged, reason_of
-from reskd.files import ABSENT, json_value, on_disk, parse_json, write_atomic, write_cache
+from reskd.files import ABSENT, json_value, on_disk, open_file, parse_json, read_file, write_atomic, write_cache
 from reskd.recipe import DataSpec
 
 WHOLE_BYTES = 1 << 20
@@ -89,6 +89,8 @@ def build_manifest(spec: DataSpec, *, cache: Path | None = None) -> Manifest:
     root = data_root(spec)
     read_videos(root)  # reports an unfinished pack before any other error
     annotations = load_annotations(spec)
+    for line in annotations.left_out:
+        logger.warning("%s", line)
     paths = tuple(dict.fromkeys(record.path for record in (*annotations.train, *annotations.val)))
     now_ns = time.time_ns()
     found = zip(paths, _map_in_threads(lambda path: size_and_time(on_disk(root / path)), paths), strict=True)
@@ -116,14 +118,17 @@ def file_digest(path: Path, *, size: int) -> str:
     The sample is the size as decimal text and 16 evenly spaced chunks of 64 KiB, from the first byte to the last. So a
     set of large videos is hashed in minutes. An edit between two chunks that keeps the size is not detected.
     """
-    with path.open("rb") as file:
+    try:
         if size <= WHOLE_BYTES:
-            return hashlib.sha256(file.read()).hexdigest()
+            return hashlib.sha256(read_file(path, max_bytes=WHOLE_BYTES)).hexdigest()
         digest = hashlib.sha256(str(size).encode())
-        for i in range(NUM_CHUNKS):
-            file.seek(i * (size - CHUNK_BYTES) // (NUM_CHUNKS - 1))
-            digest.update(file.read(CHUNK_BYTES))
+        with open_file(path) as file:
+            for i in range(NUM_CHUNKS):
+                file.seek(i * (size - CHUNK_BYTES) // (NUM_CHUNKS - 1))
+                digest.update(file.read(CHUNK_BYTES))
         return digest.hexdigest()
+    except OSError as error:
+        raise OSError(error.errno, reason_of(error), str(path)) from error  # a failed read names no file
 
 
 def folder_digest(folder: Path) -> str:

@@ -30,6 +30,7 @@ from reskd.errors import BadInput, DecodeError, ReskdError, TooManyDamaged, Vide
 from reskd.files import on_disk, write_atomic
 from reskd.recipe import DataSpec, Resample
 from reskd.runtime.processes import Lost, map_in_processes
+from reskd.text import is_inside
 
 CLASSES, DAMAGED = "classes.txt", "damaged.csv"
 SPLITS: tuple[Split, ...] = ("train", "val")
@@ -105,6 +106,12 @@ def pack(
     manifest, root = build_manifest(spec, cache=cache), data_root(spec)
     clips = {clip.path: clip for split in SPLITS for clip in manifest.split(split)}
     _refuse_packed(root, clips)
+    outside = [path for path in clips if not is_inside(path)]
+    if outside:  # each would be packed to the same place relative to the pack, which is outside of it
+        raise BadInput(
+            f"{root}: {len(outside)} videos lie outside of this data root: {some(outside)}; to pack them, link them "
+            "into it, or set data.root to a folder that holds them all"
+        )
     source = {"name": spec.name, "manifest_sha256": manifest.sha256}
     known = known_digests(target)
     begin(target, settings, source=source)

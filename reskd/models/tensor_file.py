@@ -14,6 +14,7 @@ import torch
 
 from reskd.digest import has_digest
 from reskd.errors import BadInput
+from reskd.files import open_file
 
 _makers: list[Any] = [np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]]
 """numpy's own functions that make a number and an array of what a file holds."""
@@ -26,6 +27,9 @@ HARMLESS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
 ]
 """Numbers, arrays and their types in numpy, which training programs leave in a file's metadata, such as a best score.
 An array of objects is not among them."""
+STARTS = (b"PK", b"\x80")
+"""How files of torch.save begin, of today and of before 1.6. Others, such as a disk's empty image, may be too large for
+the memory."""
 REFUSED = re.compile(r"(?:GLOBAL |but got <class ')([\w.]+)")
 """torch's words about an object that it does not open."""
 
@@ -38,7 +42,11 @@ def read_tensor_file(path: Path, *, field: str) -> tuple[Mapping[Any, Any], str]
     """
     if not path.is_file():
         raise BadInput(f"{field}: {str(path)!r} is no file here; give an existing file")
-    data = path.read_bytes()  # read first, so that a file-system error stays an OSError
+    with open_file(path) as file:  # read first, so that a file-system error stays an OSError
+        start = file.peek(max(map(len, STARTS)))
+        if not start.startswith(STARTS):
+            raise BadInput(f"{path}: {field}: {_why(f'it begins with {start[:4]!r}', path)}")
+        data = file.read()
     has_digest(data, where=f"{path}: {field}")  # of a weights.pt of ours
     try:
         with torch.serialization.safe_globals(HARMLESS):

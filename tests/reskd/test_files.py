@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import sys
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +13,17 @@ from pathlib import Path
 import pytest
 
 from reskd.errors import BadInput
-from reskd.files import on_disk, open_file, parse_json, read_json, walk, write_atomic, write_cache, write_json
+from reskd.files import (
+    on_disk,
+    open_file,
+    parse_json,
+    read_file,
+    read_json,
+    walk,
+    write_atomic,
+    write_cache,
+    write_json,
+)
 from tests.support.small_files import small_files
 
 COMPOSED, APART = (unicodedata.normalize(form, "caf\u00e9") for form in ("NFC", "NFD"))
@@ -87,6 +99,40 @@ def test_a_pipe_or_a_device_is_never_waited_for(tmp_path: Path) -> None:
             open_file(path)
     with pytest.raises(OSError, match="no file can have this name"):
         open_file(tmp_path / "a\0b")
+
+
+def test_a_file_that_a_user_named_is_read_up_to_a_limit(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    for size in (0, 99, 100):
+        path.write_bytes(b"x" * size)
+        assert read_file(path, max_bytes=100) == b"x" * size
+    os.truncate(path, 2**40)
+    with pytest.raises(OSError, match="1,099,511,627,776 bytes; the limit is 100 bytes") as refused:
+        read_file(path, max_bytes=100)
+    assert (refused.value.errno, refused.value.filename) == (errno.EFBIG, str(path))
+    with pytest.raises(IsADirectoryError):
+        read_file(tmp_path, max_bytes=100)
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "gone").symlink_to("nowhere")
+    for name in ("loop", "gone"):
+        with pytest.raises(OSError, match=r"symbolic links|No such file"):
+            read_file(tmp_path / name, max_bytes=100)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_a_file_that_states_no_size_is_read_up_to_a_limit_too() -> None:
+    assert read_file(Path("/proc/self/comm"), max_bytes=100).endswith(b"\n")
+    with pytest.raises(OSError, match="grows while it is read"):
+        read_file(Path("/proc/self/pagemap"), max_bytes=2**40)  # gigabytes
+
+
+def test_a_link_to_a_folder_around_the_root_is_not_entered(tmp_path: Path) -> None:
+    (tmp_path / "sets" / "root" / "a").mkdir(parents=True)
+    (tmp_path / "sets" / "other").mkdir()
+    for name, target in (("all", "/"), ("up", ".."), ("back", "../root"), ("other", "../other")):
+        (tmp_path / "sets" / "root" / name).symlink_to(target)
+    root = str(tmp_path / "sets" / "root")
+    assert [folder for folder, _, _ in walk(Path(root), on_error=pytest.fail)] == [root, f"{root}/a", f"{root}/other"]
 
 
 @pytest.mark.parametrize(("listed", "lies"), [(COMPOSED, APART), (APART, COMPOSED), (COMPOSED, COMPOSED)])

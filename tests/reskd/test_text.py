@@ -6,13 +6,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reskd.errors import BadInput
+from reskd.errors import MAX_LETTERS, BadInput, brief
 from reskd.recipe import DataSpec
 from reskd.text import composed, file_name_of, invisible_letter, visible
 
 
 def test_both_ways_to_write_an_accent_become_one() -> None:
     assert composed("caf\u0065\u0301") == composed("caf\u00e9") == "caf\u00e9"
+
+
+def test_a_letter_has_a_bounded_number_of_accents_in_a_long_text() -> None:
+    """Unicode's normal form takes time by the square of them: 200,000 took a minute."""
+    assert composed("e" + "\u0301" * 30 + "x" * 10_000).startswith("\u00e9\u0301")
+    assert composed("\u0915\u0940" * 10_000) == "\u0915\u0940" * 10_000
+    with pytest.raises(BadInput, match="letter 4 has more than 30 accents"):
+        composed("cafe" + "\u0301\u0316" * 100_000)
+    name = "e" + "\u0301" * 120  # a name on a disk is never longer than 255 bytes
+    assert composed(name) == "\u00e9" + "\u0301" * 119
+
+
+def test_a_long_message_keeps_its_place_and_its_way_out() -> None:
+    said = str(BadInput(f"train.csv:2: label '{'x' * 100_000}' is odd; correct it"))
+    assert said.startswith("train.csv:2: label 'xxx")
+    assert said.endswith("xxx' is odd; correct it")
+    assert len(said) == MAX_LETTERS
+    assert brief("x" * 100, most=100) == "x" * 100
+    assert len(brief("x" * 101, most=100)) == 100
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from reskd.data.formats.drawn import CLIP_SECONDS, DrawnClip, Written
 from reskd.data.formats.rows import Row, Split, Splits, choose, locate, read_json, refuse, some
@@ -13,6 +13,7 @@ from reskd.errors import BadInput
 from reskd.recipe import DataSpec
 
 SUBSETS: dict[Split, str] = {"train": "training", "val": "validation"}
+MAX_TIME_S = 1e9
 TOLERANCE_S = 0.5
 """A segment may end this much after its video without a remark, since both times are rounded."""
 
@@ -72,12 +73,17 @@ def _read_split(
             continue
         rows.append(Row(where=where, path=path, labels=labels, end_s=end_s))
         duration_s = entry.get("duration")
-        if isinstance(duration_s, int | float) and end_s is not None and end_s > duration_s + TOLERANCE_S:
+        if _is_time(duration_s) and end_s is not None and end_s > duration_s + TOLERANCE_S:
             late.append(f"{video_id} ({end_s:g} of {duration_s:g} s)")
     refuse(problems)
     if not rows:
         raise BadInput(f"{file}: no video of subset {SUBSETS[split]!r}; is it the annotation file of ActivityNet 1.3?")
     return tuple(rows), late
+
+
+def _is_time(value: Any) -> TypeGuard[float]:
+    """Whether a value is a time in a video, in seconds; neither NaN nor a number that no float can be."""
+    return type(value) in (int, float) and 0 <= value <= MAX_TIME_S
 
 
 def _labels(entry: Mapping[str, Any]) -> tuple[tuple[str, ...], float | None]:
@@ -89,7 +95,7 @@ def _labels(entry: Mapping[str, Any]) -> tuple[tuple[str, ...], float | None]:
         raise BadInput("'annotations' must be a list of objects with a 'label'; correct or remove the entry")
     segments = [annotation["segment"] for annotation in annotations or () if "segment" in annotation]
     for segment in segments:
-        is_pair = isinstance(segment, list) and len(segment) == 2 and all(type(t) in (int, float) for t in segment)
-        if not is_pair or not 0 <= segment[0] <= segment[1]:
+        is_pair = isinstance(segment, list) and len(segment) == 2 and all(map(_is_time, segment))
+        if not is_pair or segment[0] > segment[1]:
             raise BadInput(f"segment {segment!r}; it must be [start, end] in seconds, start not after end")
     return tuple(dict.fromkeys(labels)), max((float(end) for _, end in segments), default=None)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from reskd.data.formats.drawn import DrawnClip, Written
-from reskd.data.formats.rows import Row, Splits, check_inside, choose, locate, read_classes, read_text, refuse
+from reskd.data.formats.rows import Row, Splits, choose, locate, normal_path, read_classes, read_text, refuse
 from reskd.errors import BadInput
 from reskd.recipe import DataSpec
 
@@ -90,7 +90,7 @@ def _read_split_file(file: Path) -> list[tuple[str, str]]:
         if len(cells) < 2 or cells[1] not in SPLITS:
             problems[where] = f"{where}: {line!r}; a line is `<video> train` or `<video> test`"
             continue
-        path = check_inside(cells[0], where=where)
+        path = normal_path(cells[0], where=where)
         if path in listed:
             problems[where] = f"{where}: video {path!r} is listed a second time; keep one line and its row of labels"
         listed[path] = SPLITS[cells[1]]

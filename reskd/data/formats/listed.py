@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reskd.data.formats.drawn import DrawnClip, Written
-from reskd.data.formats.rows import HEADER_AGAIN, Row, Splits, check_inside, is_header, read_text
+from reskd.data.formats.rows import HEADER_AGAIN, Row, Splits, is_header, normal_path, read_text
 from reskd.errors import BadInput
 from reskd.recipe import DataSpec
 
@@ -67,7 +67,7 @@ def _parse_row(cells: list[str], *, header: list[str], where: str) -> Row:
     labels = tuple(cell for cell in cells[1:] if cell)
     if not cells[0] or not labels:
         raise BadInput(f"{where}: {','.join(cells)!r} has no {'label' if cells[0] else 'path'}; give each row both")
-    return Row(where=where, path=check_inside(cells[0], where=where), labels=labels)
+    return Row(where=where, path=normal_path(cells[0], where=where), labels=labels)
 
 
 def _refuse_repeats(rows: tuple[Row, ...]) -> None:

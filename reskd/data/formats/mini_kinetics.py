@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from reskd.data.formats.drawn import DrawnClip, Written
-from reskd.data.formats.rows import Row, Splits, choose, locate, read_classes, read_text, refuse
+from reskd.data.formats.rows import MAX_CLASSES, Row, Splits, choose, locate, read_classes, read_text, refuse
 from reskd.errors import BadInput
 from reskd.recipe import DataSpec
 
@@ -31,8 +32,11 @@ def read(spec: DataSpec, root: Path) -> Splits:
     if spec.classes is not None:
         classes, known_by = read_classes(root / spec.classes), f"{root / spec.classes} has"
     else:
-        count = 1 + max(line.number for line in lists["train"])
-        classes, known_by = tuple(str(number) for number in range(count)), f"{root / spec.train} has"
+        last = max(lists["train"], key=lambda line: line.number)
+        if last.number >= MAX_CLASSES:
+            raise BadInput(f"{last.where}: class {last.number}; a class number is below {MAX_CLASSES}; correct it")
+        classes = tuple(str(number) for number in range(last.number + 1))
+        known_by = f"{root / spec.train} has"
     lying = locate(root, {line.name for lines in lists.values() for line in lines})
     train, val = (_rows(lists[split], classes, known_by=known_by, lying=lying) for split in ("train", "val"))
     return Splits(train=train, val=val, classes=classes)
@@ -60,7 +64,7 @@ def _read_lines(file: Path) -> list[_Line]:
             continue
         where = f"{file}:{place}"
         cells = text.strip().rsplit(None, 2)  # a class folder's name may hold spaces
-        if len(cells) < 3 or not all(cell.isascii() and cell.isdigit() for cell in cells[1:]):
+        if len(cells) < 3 or not all(re.fullmatch(r"[0-9]{1,18}", cell) for cell in cells[1:]):
             problems[where] = f"{where}: {text.strip()!r}; a line is `<name> <number of frames> <class number>`"
             continue
         line = _Line(where, PurePosixPath(cells[0]).name, int(cells[2]))

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from reskd.errors import BadInput, reason_of
-from reskd.files import json_value, on_disk, open_file, walk
-from reskd.text import composed, invisible_letter, visible
+from reskd.errors import BadInput, brief, reason_of
+from reskd.files import json_value, on_disk, read_file, walk
+from reskd.text import composed, invisible_letter, is_inside, visible
 
 EXTENSIONS = (".mp4", ".mkv", ".webm", ".avi", ".mov")
 """Extensions of video files in a folder; upper or lower case."""
 HEADER_AGAIN = "this line is a header, not a video; remove it"
 MAX_NAMED = 3
 """How many names a message lists at most."""
+MAX_NAME_LETTERS = 100
+"""How many letters a message shows of each."""
+MAX_LIST_BYTES = 128 << 20
+"""Of an annotation file: three times the largest of these data sets, FCVID's table of labels."""
+MAX_CLASSES = 100_000
+"""Several times the most that any of these data sets has. A number of a class above it is a mistake: it would make a
+classifier of so many outputs."""
+MAX_LABEL_LETTERS = 1000
 
 WHERE = "see data.root (or RESKD_DATA), data.train, data.val and data.classes"
 
@@ -51,13 +60,14 @@ class Splits:
     """All classes in order, if the format defines them. None: data.classes or the training labels define them."""
     remarks: tuple[str, ...] = ()
     """Harmless oddities, each with a count and the first names."""
+    left_out: tuple[str, ...] = ()
+    """What lies there and is not taken, which a user should hear of: a line for each split."""
 
 
 def read_text(path: Path) -> str:
     """The text of an annotation file, in UTF-8, its accents composed. Raises BadInput if it cannot be read."""
     try:
-        with open_file(on_disk(path)) as file:
-            return composed(file.read().decode("utf-8-sig"))
+        return composed(read_file(on_disk(path), max_bytes=MAX_LIST_BYTES).decode("utf-8-sig"))
     except FileNotFoundError:
         raise BadInput(f"{path}: no such file; {WHERE}") from None
     except IsADirectoryError:
@@ -66,6 +76,8 @@ def read_text(path: Path) -> str:
         raise BadInput(f"{visible(str(path))}: cannot be read ({reason_of(error)}); {WHERE}") from error
     except UnicodeDecodeError as error:
         raise BadInput(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}") from error
 
 
 def read_json(path: Path, *, what: str) -> Any:
@@ -91,18 +103,19 @@ def read_json(path: Path, *, what: str) -> Any:
 
 def read_classes(path: Path) -> tuple[str, ...]:
     """Read a file with one class name per line. Raises BadInput if it is empty or repeats a name."""
-    names = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    names = Counter(line.strip() for line in read_text(path).splitlines() if line.strip())
     if not names:
         raise BadInput(f"{path}: no class names; write one a line, in order")
-    for name in names:
-        if names.count(name) > 1:
-            raise BadInput(f"{path}: class {name!r} is listed {names.count(name)} times; list each class once")
+    for name, number in names.items():
+        if number > 1:
+            raise BadInput(f"{path}: class {name!r} is listed {number} times; list each class once")
     return tuple(names)
 
 
 def some(names: Collection[str]) -> str:
     """The first MAX_NAMED names, for a message of one line."""
-    return ", ".join(map(visible, list(names)[:MAX_NAMED])) + (", ..." if len(names) > MAX_NAMED else "")
+    first = [brief(visible(name), most=MAX_NAME_LETTERS) for name in list(names)[:MAX_NAMED]]
+    return ", ".join(first) + (", ..." if len(names) > MAX_NAMED else "")
 
 
 def refuse(problems: Mapping[str, str]) -> None:
@@ -112,15 +125,12 @@ def refuse(problems: Mapping[str, str]) -> None:
         raise BadInput(next(iter(problems.values())) + count)
 
 
-def check_inside(path: str, *, where: str) -> str:
-    """A path of an annotation in normal form. Raises BadInput if it leads out of the data root."""
-    parts = path.split("/")
-    if "\\" not in path and not {"", ".", ".."} & set(parts):
-        return path  # the usual case; PurePosixPath takes ten times as long
-    pure = PurePosixPath(path)
-    if pure.is_absolute() or ".." in pure.parts or "\\" in path:
-        raise BadInput(f"{where}: path {path!r}; write it relative to the data root, inside it, with forward slashes")
-    return pure.as_posix()
+def normal_path(path: str, *, where: str) -> str:
+    """A path of an annotation in normal form. Raises BadInput for one with backslashes."""
+    if "\\" in path:
+        raise BadInput(f"{where}: path {path!r}; write it relative to the data root, with forward slashes")
+    # PurePosixPath takes ten times as long as this look for what is not normal.
+    return PurePosixPath(path).as_posix() if {"", "."} & set(path.split("/")) else path
 
 
 def is_header(cells: Sequence[str], header: Sequence[str]) -> bool:
@@ -128,10 +138,11 @@ def is_header(cells: Sequence[str], header: Sequence[str]) -> bool:
     return [cell.strip("\ufeff ") for cell in cells] == [*header]
 
 
-def check_names(rows: Iterable[Row]) -> None:
-    """Raise BadInput for a label with letters that nobody sees, and for a path that is no video's.
+def check_names(rows: Iterable[Row], *, allow_outside: bool) -> None:
+    """Raise BadInput for a label that nobody can read, and for a path that is no video's.
 
-    A hidden file is none: `._a.mp4` is what a Mac leaves beside a.mp4.
+    A hidden file is none: `._a.mp4` is what a Mac leaves beside a.mp4. Nor is a file outside of the data root, unless
+    ``allow_outside``.
     """
     problems: dict[str, str] = {}
     checked: set[str] = set()
@@ -139,15 +150,30 @@ def check_names(rows: Iterable[Row]) -> None:
         for label in row.labels:
             if label not in checked:
                 checked.add(label)
-                hidden = invisible_letter(label)
-                if hidden is not None:
-                    problems[row.where] = f"{row.where}: label '{visible(label)}' holds {hidden}; write it without"
+                fault = label_fault(label)
+                if fault is not None:
+                    problems[row.where] = f"{row.where}: label '{visible(label)}' {fault}"
+        if not allow_outside and not is_inside(row.path):
+            problems[row.where] = (
+                f"{row.where}: path {row.path!r} leads out of the data root; write it relative to that folder, link "
+                "the videos into it, or set data.allow_outside: true"
+            )
         if not row.path.isprintable() and any(letter < " " or "\ud800" <= letter <= "\udfff" for letter in row.path):
             hidden = invisible_letter(row.path)
             problems[row.where] = f"{row.where}: the path '{visible(row.path)}' holds {hidden}; rename the file"
         if row.path.rpartition("/")[2].startswith("."):
             problems[row.where] = f"{row.where}: the path {row.path!r} is of a hidden file; list the video itself"
     refuse(problems)
+
+
+def label_fault(label: str) -> str | None:
+    """What is wrong with the name of a class, and the way out; None if nothing is."""
+    hidden = invisible_letter(label)
+    if hidden is not None:
+        return f"holds {hidden}; write it without"
+    if len(label) > MAX_LABEL_LETTERS:
+        return f"has {len(label)} letters; the most are {MAX_LABEL_LETTERS}"
+    return None
 
 
 def locate(root: Path, names: Collection[str]) -> dict[str, list[str]]:

@@ -112,7 +112,7 @@ def _read_v1(file: Path) -> Entries:
         elif not separator or not _is_name(video_id) or not label:
             problems[where] = f"{where}: {line!r}; a line is `id;label`"
         elif video_id in found:
-            problems[where] = f"{where}: id {video_id} was on line {found[video_id][0].rpartition(':')[2]} already"
+            problems[where] = f"{where}: id {video_id!r} was on line {found[video_id][0].rpartition(':')[2]} already"
         else:
             found[video_id] = (where, label)
     refuse(problems)

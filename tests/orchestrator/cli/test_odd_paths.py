@@ -81,7 +81,7 @@ def test_a_model_or_a_video_that_is_no_file_is_one_line(
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"train": '"a\\0b.csv"'}, "no file can have this name"),
+        ({"train": '"a\\0b.csv"'}, "it holds U+0000"),
         ({"name": "../x"}, "data.name must be a folder's name"),
         ({"annotations": "activitynet", "train": "deep.json"}, "nested too deeply"),
         ({"train": "pipe"}, "a pipe or a device, not a file"),

@@ -188,8 +188,12 @@ def test_profiles_are_found_by_the_names_that_devices_give_themselves(tmp_path):
     assert profile_name_of("NVIDIA GeForce RTX 4090") is None
     assert profile_name_of("NVIDIA H100 PCIe") is None
     assert set(shipped_profiles()) == {"cpu", "a100", "h100", "h200"}
-    with pytest.raises(BadInput, match=r"--device: 'h300' has no profile; choose cpu, a100, h100, h200, or write one"):
+    with pytest.raises(BadInput, match=r"the device 'h300' has no profile; choose cpu, a100, h100, h200, or write one"):
         load_profile("h300")
+    (tmp_path / "outside.yaml").write_text("kind: gpu\n")
+    with pytest.raises(BadInput, match=r"the device '\.\./outside' has no profile"):
+        load_profile("../outside", folder=tmp_path / "devices")
+    (tmp_path / "outside.yaml").unlink()
     (tmp_path / "._h200.yaml").write_bytes(b"\0\5\x16\7")  # what a Mac leaves beside a file
     assert profile_name_of("NVIDIA H200", folder=tmp_path) == "h200"
     (tmp_path / "h200.yaml").write_text("kind: gpu\nflops: {bf16: -1}\n")

@@ -20,6 +20,7 @@ from reskd.recipe import Recipe
 ROOT = Path(__file__).parents[3]
 NOT_COMPARED = {
     *("data.name", "data.root", "data.annotations", "data.train", "data.val", "data.classes"),  # where the videos are
+    "data.allow_outside",  # where they may be
     *("data.allow_missing", "data.max_damaged"),  # what to do where some are missing
     *("data_seed", "model_seed"),  # the official runs have none
     "eval.every",  # the last epoch counts here, not the best of those that were validated

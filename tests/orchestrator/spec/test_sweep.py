@@ -363,7 +363,7 @@ def test_files_that_cannot_be_sweeps_are_refused_unread(tmp_path):
         load(tmp_path / "latin.yaml")
     with (tmp_path / "big.yaml").open("wb") as file:
         file.truncate(10**12)
-    with pytest.raises(BadInput, match="too long for a sweep file; the limit is 1000000 bytes"):
+    with pytest.raises(BadInput, match="1,000,000,000,000 bytes; the limit is 200,000 bytes"):
         load(tmp_path / "big.yaml")
 
 

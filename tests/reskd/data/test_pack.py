@@ -172,6 +172,16 @@ def test_other_settings_are_refused_with_what_differs(originals, tmp_path):
         pack(replace(PACKED, root=str(tmp_path / "packed")), tmp_path / "twice", SETTINGS, workers=1)
 
 
+def test_videos_outside_of_the_root_are_not_packed_to_places_outside_of_the_pack(originals, tmp_path):
+    (originals / "short.mkv").rename(tmp_path / "short.mkv")
+    (originals / "val.csv").write_text("path,label\n../short.mkv,walk\n")
+    spec = DataSpec(root=str(originals), allow_outside=True)
+    assert [clip.path for clip in build_manifest(spec).val] == ["../short.mkv"]
+    with pytest.raises(BadInput, match=r"1 videos lie outside of this data root: \.\./short\.mkv"):
+        pack(spec, tmp_path / "pack" / "here", SETTINGS)
+    assert not (tmp_path / "pack").exists()
+
+
 def test_damaged_videos_are_listed_and_left_out_up_to_the_limit(originals, tmp_path):
     target = tmp_path / "packed"
     overwrite_middle(originals / "long.mp4", originals / "long.mp4", share=0.5)

@@ -4,6 +4,7 @@ run: what was loaded from their files must compute the same logits.
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable
 from dataclasses import asdict
@@ -22,6 +23,7 @@ from reskd.errors import BadInput
 from reskd.models.backbones.swin3d import swin_block
 from reskd.models.catalogue import build_model
 from reskd.models.imported import Imported, load_imported, read_imported
+from reskd.models.tensor_file import read_tensor_file
 from reskd.models.video_model import VideoModel
 from reskd.normalisation import IMAGENET, KINETICS_R3D, Normalisation
 from reskd.recipe import DataSpec, ModelSpec, Recipe
@@ -285,10 +287,30 @@ def test_nothing_in_a_file_is_run(tmp_path: Path):
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("content", [b"no pickle", b""])
+@pytest.mark.parametrize("content", [b"no pickle", b"", b"PK\3\4 no zip", b"\x80\2 no pickle"])
 def test_a_damaged_file_is_refused(content, tmp_path: Path):
     (tmp_path / "damaged.pth").write_bytes(content)
     assert "does not read it" in refusal("tsn_mini10", tmp_path / "damaged.pth")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "/dev/zero", "loop.pth", "/nowhere", "a terabyte"])
+def test_what_is_no_file_or_larger_than_the_memory_is_refused_at_once(kind, tmp_path: Path):
+    path = tmp_path / "loop.pth"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "a terabyte":
+        path.touch()
+        os.truncate(path, 2**40)
+    else:
+        path.symlink_to(kind)
+    assert str(path) in refusal("tsn_mini10", path)
+
+
+def test_a_file_of_the_time_before_zip_is_read(tmp_path: Path):
+    theirs = Recognizer().state_dict()
+    torch.save({"state_dict": theirs}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    content, _ = read_tensor_file(tmp_path / "old.pth", field="checkpoint")
+    assert content["state_dict"].keys() == theirs.keys()
 
 
 def test_a_model_gets_the_pixels_that_it_was_trained_with(tmp_path: Path):

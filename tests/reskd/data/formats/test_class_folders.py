@@ -47,6 +47,37 @@ def test_class_folders_are_the_same_data_set_as_their_csv(tmp_path: Path) -> Non
     assert build_manifest(folders).sha256 == build_manifest(csv).sha256
 
 
+def test_what_lies_in_class_folders_and_is_no_video_is_counted_by_its_kind_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    touch(tmp_path, "train/x/a.mp4", "train/x/b.MPG", "train/y/c.mpg", "train/y/d.m4v", "train/y/notes", "train/e.mp4")
+    touch(tmp_path, "train/y/more/f.mp4", "train/x/.g.mp4", "train/x/._a.mp4", "train/x/.DS_Store", "train/.h/i.mp4")
+    touch(tmp_path, "val/x/a.mp4")
+    spec = DataSpec(root=str(tmp_path), annotations="folders", train="train", val="val")
+    found = load_annotations(spec)
+    assert [record.path for record in found.train] == ["train/x/a.mp4"]
+    (line,) = found.left_out
+    assert line.startswith(f"{tmp_path}/train: left out: 2 x .mpg (x/b.MPG), ")
+    for words in ("1 x .m4v (y/d.m4v)", "1 x nested folder (y/more)", "and 2 more kinds", ".mp4, .mkv"):
+        assert words in line, words
+    assert line in found.remarks
+    with caplog.at_level("WARNING"):
+        manifest = build_manifest(spec)
+    assert line in caplog.text
+    for place in ("train/x/b.MPG", "train/y/c.mpg", "train/y/d.m4v", "train/y/notes", "train/e.mp4", "train/x/.g.mp4"):
+        (tmp_path / place).unlink()
+    (tmp_path / "train/y/more/f.mp4").unlink()
+    (tmp_path / "train/y/more").rmdir()
+    assert load_annotations(spec).left_out == ()
+    assert build_manifest(spec).sha256 == manifest.sha256
+
+
+def test_the_line_about_what_is_left_out_is_short_however_many_there_are(tmp_path: Path) -> None:
+    touch(tmp_path, "train/x/a.mp4", "val/x/a.mp4", *(f"train/x/{'n' * 150}{n}.kind{n % 100}" for n in range(500)))
+    (line,) = load_annotations(DataSpec(root=str(tmp_path), annotations="folders", train="train", val="val")).left_out
+    assert len(line) < 1000
+
+
 def test_activitynet_gives_every_video_all_its_labels_and_finds_its_file_whatever_the_extension(tmp_path: Path) -> None:
     touch(tmp_path, "videos/v_-ab.mp4", "videos/v_c_d.webm", "other/v_e.mkv", "v_t.mp4", "videos/x_-ab.mp4")
     database = {

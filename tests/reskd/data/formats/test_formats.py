@@ -207,7 +207,7 @@ def test_fcvid_reads_the_split_file_and_its_rows_of_labels(tmp_path: Path) -> No
         ("a.mp4 train\nb.mp4 test\n", "1\nyes\n", f"{LABELS}:2: a row is 1 numbers"),
         ("a.mp4 train\nb.mp4 test\n", "1 0\n0 0\n", f"{LABELS}:2: no label is set"),
         ("a.mp4 train\na.mp4 test\n", "1\n1\n", f"{SPLIT}:2: video 'a.mp4' is listed a second time"),
-        ("../a.mp4 train\n", "1\n", f"{SPLIT}:1: path '../a.mp4'"),
+        ("../a.mp4 train\nb.mp4 test\n", "1\n1\n", f"{SPLIT}:1: path '../a.mp4'"),
         ("a.mp4 train\n", "1\n", f"{SPLIT}: no test video"),
         ("x/c.mp4 train\nd.mp4 test\n", "1\n1\n", "lies here 2 times: x/c.mkv, y/x/c.mp4; keep one"),
     ],
@@ -280,7 +280,7 @@ def test_something_v1_takes_folders_of_frames_and_does_not_search_them(tmp_path:
     [
         ("7,Moving something up\n", "train.csv:1: '7,Moving something up'; a line is `id;label`"),
         ("7;\n", "train.csv:1: '7;'; a line is"),
-        ("7;b\n7;b\n", "train.csv:2: id 7 was on line 1 already"),
+        ("7;b\n7;b\n", "train.csv:2: id '7' was on line 1 already"),
         ("7;b\n", "val.csv:1: label 'Moving something up' is not a label of the training split"),
         ("\n", "train.csv: no video"),
     ],

@@ -24,7 +24,8 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 import orchestrator
 import reskd
 from orchestrator.experiment.one_schedule import refuse_apart, refuse_same_names
-from orchestrator.run.shared_paths import refuse_relative_paths, refuse_relative_store
+from orchestrator.run.cluster.shared_paths import refuse_relative_paths, refuse_relative_store
+from orchestrator.run.cluster.upload import copy_package, left_out_line
 from orchestrator.spec.sweep import load
 from orchestrator.store.code_version import COMMIT_VARIABLE, provenance
 from reskd.errors import BadInput, ReskdError
@@ -106,9 +107,17 @@ def command_of(names: Sequence[str], *, changes: Sequence[str], store: str | Non
 
 
 def submit(
-    paths: Sequence[Path], *, address: str, changes: Sequence[str] = (), store: str | None, tracking_uri: str | None
+    paths: Sequence[Path],
+    *,
+    address: str,
+    changes: Sequence[str] = (),
+    store: str | None,
+    tracking_uri: str | None,
+    say: Callable[[str], None] = logger.warning,
 ) -> str:
     """Upload sweep files and both packages, and start `run` on the cluster. Returns the job's id.
+
+    ``say`` gets a line on what was left out.
 
     Third-party packages must be in the cluster's image. Everything that can be checked here is checked before the
     upload.
@@ -126,17 +135,22 @@ def submit(
     commit = provenance()["commit"]
     if commit:
         variables[COMMIT_VARIABLE] = commit
-    with tempfile.TemporaryDirectory() as folder, _answers(address):
+    with tempfile.TemporaryDirectory() as temporary, _answers(address):
+        folder, modules = Path(temporary, "sweeps"), Path(temporary, "modules")
+        folder.mkdir()
         for path in paths:
-            shutil.copyfile(path, Path(folder, path.name))
+            shutil.copyfile(path, folder / path.name)
+        packages = [Path(package.__path__[0]) for package in (reskd, orchestrator)]
+        left_out = [name for package in packages for name in copy_package(package, modules)]
+        if left_out:
+            say(left_out_line(left_out))
         try:
             return client.submit_job(
                 entrypoint=command_of(names, changes=changes, store=store, tracking_uri=tracking_uri),
                 submission_id=f"{_slug(paths[0].stem)}-{time.strftime('%m%d-%H%M%S')}-{os.urandom(2).hex()}",
                 runtime_env={
-                    "working_dir": folder,
-                    "py_modules": [str(Path(reskd.__path__[0])), str(Path(orchestrator.__path__[0]))],
-                    "excludes": ["__pycache__"],
+                    "working_dir": str(folder),
+                    "py_modules": [str(modules / package.name) for package in packages],
                     "env_vars": variables,
                 },
                 metadata={"sweep": BETWEEN.join(names)},

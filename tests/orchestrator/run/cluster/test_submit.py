@@ -23,10 +23,10 @@ import pytest
 import requests
 
 from orchestrator.experiment.bound_sweep import prepare
-from orchestrator.run.cluster_check import find_fault, worker_nodes
+from orchestrator.run.cluster.check import find_fault, worker_nodes
+from orchestrator.run.cluster.shared_paths import refuse_relative_paths, refuse_relative_store
+from orchestrator.run.cluster.submit import JobLine, command_of, connect, submit
 from orchestrator.run.launch import cluster_capacity
-from orchestrator.run.shared_paths import refuse_relative_paths, refuse_relative_store
-from orchestrator.run.submit import JobLine, command_of, connect, submit
 from orchestrator.spec.sweep import Resources
 from orchestrator.store.open import store_at
 from orchestrator.store.store import Store

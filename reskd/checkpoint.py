@@ -29,6 +29,7 @@ import numpy as np
 from reskd.blobs import Blobs, FolderBlobs
 from reskd.errors import BadInput, LeaseLost
 from reskd.files import Json, json_bytes, parse_json
+from reskd.passwords import without_passwords
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -241,7 +242,8 @@ class StepRecords:
 
     def fail(self, step_id: str, record: Json) -> None:
         """Record that a step cannot be trained: ``{reason, traceback, ...}``."""
-        self._write(step_id, "failed.json", record)
+        texts = {name: without_passwords(value) for name, value in record.items() if isinstance(value, str)}
+        self._write(step_id, "failed.json", {**record, **texts})
 
     def failure(self, step_id: str) -> Json | None:
         """The record of why a step cannot be trained; None if there is none."""

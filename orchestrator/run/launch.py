@@ -21,7 +21,7 @@ from orchestrator.run.display.recorder import StateChange
 from orchestrator.run.job_graph import Capacity, GraphSearcher
 from orchestrator.run.lanes.job_config import JobConfig
 from orchestrator.run.lanes.trial import JobTrial
-from orchestrator.run.notify import without_addresses
+from orchestrator.run.notify import without_secrets
 from orchestrator.run.own_ray import own_ray, token_file
 from orchestrator.run.ray_address import VARIABLE, cluster_address, joins_cluster
 from orchestrator.spec.sweep import Resources
@@ -73,8 +73,8 @@ def ray_session(resources: Resources, *, dashboard: bool, say: Callable[[str], N
     Raises BadInput if there is no such cluster.
     """
     capacity = declared_capacity(resources)
-    # Ray keeps the command of its driver, where the addresses of --notify would stay.
-    ray._private.utils.get_entrypoint_name = lambda: shlex.join(["reskd", *without_addresses(sys.argv[1:])])
+    # Ray keeps the command of its driver, where passwords would stay.
+    ray._private.utils.get_entrypoint_name = lambda: shlex.join(["reskd", *without_secrets(sys.argv[1:])])
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # orchestrator.run.controller has its own
     variables = {
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": str(POLL_S),

@@ -26,7 +26,7 @@ from orchestrator.tracking.report_run import FIGURES, JOINED, add_to_report, wri
 from orchestrator.tracking.run_artifacts import RunArtifacts
 from orchestrator.tracking.settings import first_line
 from orchestrator.tracking.sweep_experiment import open_experiment
-from orchestrator.tracking.urls import run_page, runs_page
+from orchestrator.tracking.urls import run_page, runs_page, without_login
 from orchestrator.tracking.write_run import STATES, write_run
 from reskd.errors import BadInput, reason_of
 
@@ -206,9 +206,9 @@ class Publisher:
     @property
     def _base_url(self) -> str:
         if self._ui_address is not None:
-            return self._ui_address.rstrip("/")
+            return without_login(self._ui_address).rstrip("/")
         is_server = self.tracking_uri.startswith("http")
-        return shown(self.tracking_uri).rstrip("/") if is_server else ""
+        return without_login(self.tracking_uri).rstrip("/") if is_server else ""
 
     def _url_of(self, run_id: str) -> str:
         return run_page(self.experiment_id, run_id, base=self._base_url)

@@ -28,12 +28,15 @@ from orchestrator.run.cluster.shared_paths import refuse_relative_paths, refuse_
 from orchestrator.run.cluster.upload import copy_package, left_out_line
 from orchestrator.spec.sweep import load
 from orchestrator.store.code_version import COMMIT_VARIABLE, provenance
-from reskd.errors import BadInput, ReskdError
+from orchestrator.tracking.settings import URI_VARIABLE
+from reskd.errors import BRACKETS, BadInput, ReskdError
 
 logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 10
 POLL_S = 1.0
+URI_FILE = ".tracking_uri"
+"""The file of the upload that holds the tracking URI. No sweep file has such a name."""
 BETWEEN = ", "
 """Separator of the sweep files' names in a job's description. A name may contain a space."""
 TALKERS = ("ray", "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk")
@@ -60,7 +63,10 @@ class JobLine:
 
 def connect(address: str) -> JobSubmissionClient:
     """A client of the cluster's dashboard, after it has answered. Raises BadInput with what was tried."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:  # it is not shown, since it may hold a part of a password
+        raise BadInput(f"--address {address}: {BRACKETS}") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise BadInput(f"--address {address}: write the dashboard's address, such as http://host:8265")
     try:
@@ -94,16 +100,19 @@ def _first(error: Exception) -> str:
     return str(error).strip().split("\n")[0][:200]
 
 
-def command_of(names: Sequence[str], *, changes: Sequence[str], store: str | None, tracking_uri: str | None) -> str:
-    """The shell command for the cluster. `names` are the names of the sweep files in the upload."""
+def command_of(names: Sequence[str], *, changes: Sequence[str], store: str | None, has_uri: bool) -> str:
+    """The shell command for the cluster. `names` are the names of the sweep files in the upload.
+
+    Ray shows and logs a job's command and the variables of its environment. So a tracking URI, which may hold a
+    password, comes in a file of the upload; ``has_uri`` says that there is one.
+    """
     words = ["python", "-m", "orchestrator", "run", *names]
     for change in changes:
         words += ["--set", change]
     if store is not None:
         words += ["--store", store]
-    if tracking_uri is not None:
-        words += ["--tracking-uri", tracking_uri]
-    return shlex.join(words)
+    read = f'{URI_VARIABLE}="$(chmod 600 {URI_FILE} && cat {URI_FILE})" ' if has_uri else ""
+    return read + shlex.join(words)
 
 
 def submit(
@@ -140,13 +149,15 @@ def submit(
         folder.mkdir()
         for path in paths:
             shutil.copyfile(path, folder / path.name)
+        if tracking_uri is not None:
+            (folder / URI_FILE).write_text(tracking_uri, encoding="utf-8")
         packages = [Path(package.__path__[0]) for package in (reskd, orchestrator)]
         left_out = [name for package in packages for name in copy_package(package, modules)]
         if left_out:
             say(left_out_line(left_out))
         try:
             return client.submit_job(
-                entrypoint=command_of(names, changes=changes, store=store, tracking_uri=tracking_uri),
+                entrypoint=command_of(names, changes=changes, store=store, has_uri=tracking_uri is not None),
                 submission_id=f"{_slug(paths[0].stem)}-{time.strftime('%m%d-%H%M%S')}-{os.urandom(2).hex()}",
                 runtime_env={
                     "working_dir": str(folder),

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from orchestrator.cli.console import console
 from reskd.errors import BadInput
+from reskd.passwords import without_passwords
 
 ADDRESS_VARIABLE = "RAY_API_SERVER_ADDRESS"
 Address = Annotated[
@@ -58,4 +59,4 @@ def follow(job: str, address: str) -> int:
 
 def say(text: str) -> None:
     """Print a line without markup and without wrapping, so that it can be copied."""
-    console.print(text, markup=False, soft_wrap=True)
+    console.print(without_passwords(text), markup=False, soft_wrap=True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import re
-from typing import Any
 
 HIDDEN = "***"
 OF_A_URI = re.compile(r"(//[^\s/:@]*:)\S*@")
@@ -28,18 +26,3 @@ def without_passwords(text: str) -> str:
         return text
     text = OF_A_PROXY.sub(rf"\1{HIDDEN}@", OF_A_URI.sub(rf"\1{HIDDEN}@", text))
     return SETTING.sub(rf"\1{HIDDEN}", ALONE.sub(f"//{HIDDEN}@", text))
-
-
-def hide_in_logs() -> None:
-    """Let every logger of this process, also of other people's packages, log without passwords."""
-    logging.setLogRecordFactory(_Record)
-
-
-class _Record(logging.LogRecord):
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if self.exc_info and self.exc_info[0] is not None:  # a formatter takes the text that it finds
-            self.exc_text = without_passwords(logging.Formatter().formatException(self.exc_info))
-
-    def getMessage(self) -> str:
-        return without_passwords(super().getMessage())

@@ -1,8 +1,9 @@
-"""Names in one form: accents composed with their letters (Unicode NFC), and every letter visible."""
+"""Names in one form: accents composed with their letters (Unicode NFC), every letter visible, no letter a command."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 
 INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp", "Zs"})
@@ -10,6 +11,18 @@ INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp", "Zs"})
 half a letter (a byte that is not UTF-8), separators."""
 JOINERS = ("\N{ZERO WIDTH NON-JOINER}", "\N{ZERO WIDTH JOINER}")
 """They change the shape of the letters around them, in Persian or Hindi and in emoji, so they belong into words."""
+COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Letters that a terminal obeys: control letters, without the tab and the end of a line, and those that turn the
+direction of writing."""
+MARKDOWN = re.compile(
+    r"[\\`*|~]|(?<!\w)_|_(?!\w)"  # emphasis, code, a table's cell
+    r"|\](?=[(\[:])"  # a link
+    r"|<(?=[A-Za-z/!?])|&(?=#?\w+;)"  # HTML
+    r"|^>|^[#+](?=[\s#]|$)|^-(?=[\s-])|(?<=^\d)[.)](?=\s|$)"  # a quotation, a heading, a list; `-` alone is a cell's
+)
+"""The letters that Markdown reads as commands, where it does: what stands alone, as in `p < .05`, stays."""
+ENTITIES = {"<": "&lt;", "&": "&amp;"}
+"""For these a backslash is not understood everywhere."""
 MAX_NAME_BYTES = 100
 """Longest name of ours inside a file's name. File systems allow 255 bytes, and hashes and endings are added."""
 
@@ -44,6 +57,23 @@ def visible(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(letter if letter == " " or letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def without_commands(text: str) -> str:
+    """The text for a terminal: letters that move its cursor, set its title or turn its writing as escapes, `\\x1b`."""
+    return COMMANDS.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def plain_markdown(text: str) -> str:
+    """The text as Markdown that shows it as it is, on one line: no letter makes a link, a tag, a cell or a heading."""
+    line = re.sub(r"\s*\n\s*", " ", text).strip()
+    return MARKDOWN.sub(lambda found: ENTITIES.get(found[0], f"\\{found[0]}"), line)
+
+
+def code_block(text: str) -> str:
+    """The text as a block of code in Markdown, whatever fences it holds itself."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence}\n{text}\n{fence}"
 
 
 def file_name_fault(name: str) -> str | None:

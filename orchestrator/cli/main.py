@@ -20,8 +20,9 @@ from orchestrator.cli.environment import settle
 from orchestrator.tracking.settings import configure as configure_mlflow
 from reskd.errors import BadInput, ReskdError, reason_of
 from reskd.faults import fault_of
-from reskd.passwords import hide_in_logs, without_passwords
-from reskd.text import visible
+from reskd.log_records import write_safe_logs
+from reskd.passwords import without_passwords
+from reskd.text import visible, without_commands
 
 
 def _add(app: typer.Typer, entries: Sequence[Command | CommandGroup]) -> None:
@@ -81,7 +82,7 @@ def main() -> None:
     # Plans and tables of thousands of steps are many small objects that live to the end. Repeated garbage
     # collections of them took a fifth of a command's time in a measurement.
     gc.set_threshold(100_000, 50, 100)
-    hide_in_logs()
+    write_safe_logs()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     unused = [f"{name} of the environment is not used (docs/cluster.md)" for name in configure_mlflow()]
     try:
@@ -97,7 +98,7 @@ def main() -> None:
     except Exception as error:
         fault = fault_of(error)
         if fault is None:
-            sys.stderr.write(without_passwords(traceback.format_exc()))
+            sys.stderr.write(without_commands(without_passwords(traceback.format_exc())))
             sys.exit(1)
         _fail(fault.words, fault.exit_code)
 

@@ -24,7 +24,7 @@ from orchestrator.tracking.database import FAULTS, client_of, is_sqlite, only_wr
 from orchestrator.tracking.registry import choose_models, register
 from orchestrator.tracking.report_run import FIGURES, JOINED, add_to_report, write_report
 from orchestrator.tracking.run_artifacts import RunArtifacts
-from orchestrator.tracking.settings import first_line
+from orchestrator.tracking.settings import equals, first_line
 from orchestrator.tracking.sweep_experiment import open_experiment
 from orchestrator.tracking.urls import run_page, runs_page, without_login
 from orchestrator.tracking.write_run import STATES, write_run
@@ -251,7 +251,7 @@ class Publisher:
 
         If a run exists twice because an answer of the server was lost: the earlier one.
         """
-        found = self._search(f"tags.`reskd.step_id` = '{step_id}'" if step_id else "")
+        found = self._search(equals("tags.`reskd.step_id`", step_id) if step_id else "")
         runs: dict[str, Run] = {}
         for run in sorted(found, key=lambda run: (run.info.start_time, run.info.run_id)):
             if "reskd.step_id" in run.data.tags:

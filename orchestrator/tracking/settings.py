@@ -87,6 +87,17 @@ def first_line(error: BaseException) -> str:
     return line if len(line) <= 200 else f"{line[:200]}..."
 
 
+def equals(attribute: str, value: str) -> str:
+    """MLflow's filter for what has this value as its attribute: `name`, or a tag, "tags.`key`".
+
+    Its language has two quotation marks and no escapes. Raises BadInput for a value that holds both.
+    """
+    if "'" in value and '"' in value:
+        raise BadInput(f"{attribute}: {value!r} holds both kinds of quotation marks, so MLflow cannot look for it")
+    mark = '"' if "'" in value else "'"
+    return f"{attribute} = {mark}{value}{mark}"
+
+
 def note_of(report: str, *, page: str, links: Mapping[str, str] | None = None) -> str:
     """A report as the experiment's description, cut to the allowed length.
 

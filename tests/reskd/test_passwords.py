@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from reskd.checkpoint import FolderSink
 from reskd.errors import BadInput, DecodeError, reason_of
-from reskd.passwords import hide_in_logs, without_passwords
+from reskd.log_records import write_safe_logs
+from reskd.passwords import without_passwords
 from tests.support.addresses import MARK, passwords, uris
 
 
@@ -70,7 +71,7 @@ def test_logs_of_any_package_keep_none(password: str) -> None:
     before, out = logging.getLogRecordFactory(), io.StringIO()
     logger, handler = logging.Logger("another package's"), logging.StreamHandler(out)
     logger.addHandler(handler)
-    hide_in_logs()
+    write_safe_logs()
     try:
         logger.warning("retrying %s", f"http://me:{password}@host")
         try:

@@ -21,7 +21,7 @@ from orchestrator.store.store import LeasedStore
 from reskd.data.manifest import read_manifest
 from reskd.errors import LeaseLost, LoaderLost, ReskdError
 from reskd.files import Json
-from reskd.passwords import hide_in_logs
+from reskd.log_records import write_safe_logs
 from reskd.training.member_spec import MemberSpec
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def hand_over(job: JobConfig | None) -> None:
 
 def serve() -> None:
     """Train job after job until there is none: the loop of a lane's worker."""
-    hide_in_logs()
+    write_safe_logs()
     while (job := _orders.get()) is not None:
         with in_use:
             train(job)

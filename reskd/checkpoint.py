@@ -32,6 +32,7 @@ from reskd.blobs import Blobs, FolderBlobs
 from reskd.digest import PUT_BACK, has_digest, with_digest
 from reskd.errors import BadInput, Damaged, LeaseLost, ReskdError
 from reskd.files import Json, parse_json, read_json, record_bytes, warn_once
+from reskd.passwords import without_passwords
 from reskd.step_files import (
     CHECKPOINTS,
     DAMAGED,
@@ -249,7 +250,8 @@ class StepRecords:
 
     def fail(self, step_id: str, record: Json) -> None:
         """Record that a step cannot be trained: ``{reason, traceback, ...}``."""
-        self._write(step_id, FAILED, record)
+        texts = {name: without_passwords(value) for name, value in record.items() if isinstance(value, str)}
+        self._write(step_id, FAILED, {**record, **texts})
 
     def failure(self, step_id: str) -> Json | None:
         """The record of why a step cannot be trained; None if there is none."""

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from reskd.passwords import without_passwords
+
+BRACKETS = "[ and ] stand only around an IPv6 address; in a password, write them as %5B and %5D"
+"""What is wrong with an address that `urllib` cannot split."""
 MAX_LETTERS = 800
 """Longest message about a value. One of a hundred thousand letters would push everything else off the screen."""
 
 
 class ReskdError(Exception):
-    """Base class of every error that reskd raises on purpose."""
+    """Base class of every error that reskd raises on purpose. No password of a URI gets into one."""
+
+    def __init__(self, *words: object) -> None:
+        super().__init__(*(without_passwords(word) if isinstance(word, str) else word for word in words))
 
 
 class BadInput(ReskdError, ValueError):
@@ -45,7 +52,7 @@ def reason_of(error: BaseException) -> str:
         return error.strerror
     if isinstance(error, KeyError) and error.args:
         return f"{error.args[0]!r} is missing"
-    return " ".join(str(error).split()) or type(error).__name__
+    return without_passwords(" ".join(str(error).split())) or type(error).__name__
 
 
 class LeaseLost(ReskdError):

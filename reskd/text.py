@@ -1,4 +1,4 @@
-"""Names in one form: accents composed with their letters (Unicode NFC), and every letter visible."""
+"""Names in one form: accents composed with their letters (Unicode NFC), every letter visible, no letter a command."""
 
 from __future__ import annotations
 
@@ -17,6 +17,18 @@ JOINERS = ("\N{ZERO WIDTH NON-JOINER}", "\N{ZERO WIDTH JOINER}")
 MAX_ACCENTS = 30
 """Most accents on one letter: those of Unicode's Stream-Safe Text Format. Normalising takes time by their square."""
 MAX_PATH_LETTERS = 4096
+COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Letters that a terminal obeys: control letters, without the tab and the end of a line, and those that turn the
+direction of writing."""
+MARKDOWN = re.compile(
+    r"[\\`*|~]|(?<!\w)_|_(?!\w)"  # emphasis, code, a table's cell
+    r"|\](?=[(\[:])"  # a link
+    r"|<(?=[A-Za-z/!?])|&(?=#?\w+;)"  # HTML
+    r"|^>|^[#+](?=[\s#]|$)|^-(?=[\s-])|(?<=^\d)[.)](?=\s|$)"  # a quotation, a heading, a list; `-` alone is a cell's
+)
+"""The letters that Markdown reads as commands, where it does: what stands alone, as in `p < .05`, stays."""
+ENTITIES = {"<": "&lt;", "&": "&amp;"}
+"""For these a backslash is not understood everywhere."""
 MAX_NAME_BYTES = 100
 """Longest name of ours inside a file's name. File systems allow 255 bytes, and hashes and endings are added."""
 
@@ -69,6 +81,23 @@ def visible(text: str) -> str:
 def is_inside(path: str) -> bool:
     """Whether a path with forward slashes stays inside the folder that it is relative to, by its words alone."""
     return not path.startswith("/") and ".." not in path.split("/")
+
+
+def without_commands(text: str) -> str:
+    """The text for a terminal: letters that move its cursor, set its title or turn its writing as escapes, `\\x1b`."""
+    return COMMANDS.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def plain_markdown(text: str) -> str:
+    """The text as Markdown that shows it as it is, on one line: no letter makes a link, a tag, a cell or a heading."""
+    line = re.sub(r"\s*\n\s*", " ", text).strip()
+    return MARKDOWN.sub(lambda found: ENTITIES.get(found[0], f"\\{found[0]}"), line)
+
+
+def code_block(text: str) -> str:
+    """The text as a block of code in Markdown, whatever fences it holds itself."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence}\n{text}\n{fence}"
 
 
 def file_name_fault(name: str) -> str | None:

@@ -18,9 +18,10 @@ from orchestrator.run.ray_address import VARIABLE as RAY_VARIABLE
 from orchestrator.run.ray_address import cluster_address, settled_address
 from orchestrator.store.open import CACHE_VARIABLE, address_of, is_bucket, store_at, store_of
 from orchestrator.store.store import STORE_VARIABLE
-from orchestrator.tracking.settings import URI_VARIABLE, refuse_files, without_password
+from orchestrator.tracking.settings import URI_VARIABLE, refuse_files
 from reskd.data.annotations import DATA_VARIABLE
 from reskd.errors import BadInput
+from reskd.passwords import without_passwords
 
 PYTHONS = ((3, 11), (3, 14))
 """Supported Python versions, as in pyproject.toml: at least the first, below the second."""
@@ -191,7 +192,7 @@ def store_findings(named: str | None) -> list[Finding]:
 
 def environment_findings() -> list[Finding]:
     """What the environment decides: the variables that name places, and whether they name something that answers."""
-    taken = {name: without_password(os.environ[name]) for name in PLACES if os.environ.get(name)}
+    taken = {name: without_passwords(os.environ[name]) for name in PLACES if os.environ.get(name)}
     listed = ", ".join(f"{name}={value}" for name, value in taken.items()) or "names no place"
     findings = [Finding(what="environment", verdict="ok", found=listed)]
     cluster, uri = cluster_address(), os.environ.get(URI_VARIABLE)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from orchestrator.cli.console import console
 from orchestrator.run.ray_address import VARIABLE as RAY_VARIABLE
 from orchestrator.store.store import STORE_VARIABLE
-from orchestrator.tracking.settings import URI_VARIABLE, refuse_files, without_password
+from orchestrator.tracking.settings import URI_VARIABLE, refuse_files
+from reskd.passwords import without_passwords
 
 if TYPE_CHECKING:
     from orchestrator.experiment.bound_sweep import Prepared
@@ -67,8 +68,10 @@ def say_taken(*, store: str | None, tracking_uri: str | None, cluster: str | Non
     if tracking_uri is not None:
         refuse_files(tracking_uri)
         if tracking_uri == os.environ.get(URI_VARIABLE):
-            taken[URI_VARIABLE] = without_password(tracking_uri)
+            taken[URI_VARIABLE] = tracking_uri
     if taken:
         console.print(
-            "from the environment:", ", ".join(f"{name}={value}" for name, value in taken.items()), soft_wrap=True
+            "from the environment:",
+            ", ".join(f"{name}={without_passwords(value)}" for name, value in taken.items()),
+            soft_wrap=True,
         )

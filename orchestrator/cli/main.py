@@ -7,6 +7,7 @@ import inspect
 import io
 import logging
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, NoReturn
@@ -19,7 +20,9 @@ from orchestrator.cli.environment import settle
 from orchestrator.tracking.settings import configure as configure_mlflow
 from reskd.errors import BadInput, ReskdError, reason_of
 from reskd.faults import fault_of
-from reskd.text import visible
+from reskd.log_records import write_safe_logs
+from reskd.passwords import without_passwords
+from reskd.text import visible, without_commands
 
 
 def _add(app: typer.Typer, entries: Sequence[Command | CommandGroup]) -> None:
@@ -79,6 +82,7 @@ def main() -> None:
     # Plans and tables of thousands of steps are many small objects that live to the end. Repeated garbage
     # collections of them took a fifth of a command's time in a measurement.
     gc.set_threshold(100_000, 50, 100)
+    write_safe_logs()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     unused = [f"{name} of the environment is not used (docs/cluster.md)" for name in configure_mlflow()]
     try:
@@ -94,12 +98,14 @@ def main() -> None:
     except Exception as error:
         fault = fault_of(error)
         if fault is None:
-            raise
+            sys.stderr.write(without_commands(without_passwords(traceback.format_exc())))
+            sys.exit(1)
         _fail(fault.words, fault.exit_code)
 
 
 def _fail(words: str, exit_code: int) -> NoReturn:
-    shown = "\n".join(map(visible, words.split("\n")))  # a name in it may hold what no terminal can show
+    lines = without_passwords(words).split("\n")
+    shown = "\n".join(map(visible, lines))  # a name in it may hold what no terminal can show
     error_console.print(f"reskd: {shown}", markup=False, soft_wrap=True, highlight=False)
     sys.exit(exit_code)
 

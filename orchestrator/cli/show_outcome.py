@@ -15,7 +15,7 @@ from orchestrator.experiment.bound_sweep import Prepared
 from orchestrator.plan.durations import duration
 from orchestrator.plan.job import Job
 from orchestrator.run.display.words import clock
-from orchestrator.run.notify import without_addresses
+from orchestrator.run.notify import without_secrets
 from orchestrator.spec.steps import name_and_seed, name_of
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def show_outcome(
     prepared: Prepared, outcome: Outcome, publishers: Sequence[Publisher], console: Console, *, program: str
 ) -> None:
     """Print how the run ended and which command to type next."""
-    command = shlex.join([program, *without_addresses(sys.argv[1:])])
+    command = shlex.join([program, *without_secrets(sys.argv[1:])])
     total = outcome.num_done + len(outcome.failed) + len(outcome.unfinished)
     pruned = f"{outcome.num_pruned} stopped early, " if outcome.num_pruned else ""
     console.print(f"{outcome.num_done} of {total} steps done, {pruned}{clock(outcome.wall_s)} spent", style="bold")

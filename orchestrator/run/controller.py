@@ -19,7 +19,7 @@ from orchestrator.experiment.bound_sweep import Prepared, check_before_start
 from orchestrator.experiment.one_schedule import in_one_schedule
 from orchestrator.plan.job import Job
 from orchestrator.run.beside import beside
-from orchestrator.run.cluster_check import check_on_worker
+from orchestrator.run.cluster.check import check_on_worker
 from orchestrator.run.display.board import shown
 from orchestrator.run.display.live_pages import live_pages
 from orchestrator.run.display.recorder import Recorder, StateChange, recorded

@@ -9,7 +9,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import ray
@@ -23,8 +23,9 @@ from orchestrator.run.lanes.job_config import JobConfig
 from orchestrator.run.lanes.patience import least_patience
 from orchestrator.run.lanes.train_run import CONTROLLER_FAILURES
 from orchestrator.run.lanes.trial import JobTrial
-from orchestrator.run.notify import without_addresses
-from orchestrator.run.ray_address import VARIABLE, cluster_address, joins_cluster, without_token
+from orchestrator.run.notify import without_secrets
+from orchestrator.run.own_ray import own_ray, token_file
+from orchestrator.run.ray_address import VARIABLE, cluster_address, joins_cluster
 from orchestrator.spec.sweep import Resources
 from orchestrator.store.store import Store
 from orchestrator.tracking.settings import first_line
@@ -34,7 +35,6 @@ from reskd.runtime.determinism import CUBLAS_VARIABLE, CUBLAS_WORKSPACE
 WORKER_START_TIMEOUT_S = 120
 CLUSTER_START_TIMEOUT_S = 900
 """Time for a job's workers to start on a cluster, where machines may have to boot first."""
-LOOPBACK = "127.0.0.1"
 MAX_TRIAL_NAME = 60
 """Most bytes of a job's label in the name of its trial, which also names a folder."""
 POLL_S = 0.5
@@ -85,9 +85,8 @@ def ray_session(resources: Resources, *, dashboard: bool, say: Callable[[str], N
     Raises BadInput if there is no such cluster.
     """
     capacity = declared_capacity(resources)
-    without_token()
-    # Ray keeps the command of its driver, where the addresses of --notify would stay.
-    ray._private.utils.get_entrypoint_name = lambda: shlex.join(["reskd", *without_addresses(sys.argv[1:])])
+    # Ray keeps the command of its driver, where passwords would stay.
+    ray._private.utils.get_entrypoint_name = lambda: shlex.join(["reskd", *without_secrets(sys.argv[1:])])
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # orchestrator.run.controller has its own
     variables = {
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": str(POLL_S),
@@ -97,28 +96,32 @@ def ray_session(resources: Resources, *, dashboard: bool, say: Callable[[str], N
         CUBLAS_VARIABLE: CUBLAS_WORKSPACE,
         "PYTHONUTF8": "1",  # paths and files in UTF-8, whatever locale a node was started in
     }
+    options: dict[str, Any] = {"runtime_env": {"env_vars": variables}, "log_to_driver": True}
     address = cluster_address()
     if address is not None:
-        try:
-            context = ray.init(address=address, runtime_env={"env_vars": variables}, log_to_driver=True)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise BadInput(f"{VARIABLE} {address}: {first_line(error)}") from error
-        capacity = cluster_capacity(resources, ray.cluster_resources())
-    else:
-        os.environ.pop(VARIABLE, None)  # `local` or empty, which other parts of Ray may take for an address
-        # Soft stops alone are used, so nothing needs the dashboard's State API to free placement groups.
-        context = ray.init(
-            address="local",
-            num_cpus=math.ceil(capacity.cpus),
-            include_dashboard=None if dashboard else False,  # True would end the run where it cannot start
-            dashboard_host=LOOPBACK,
-            runtime_env={"env_vars": variables},
-            log_to_driver=True,
-        )
-    try:
+        with _joined(address, options) as context:
+            if context.dashboard_url:
+                say(f"Ray's dashboard: http://{context.dashboard_url}")
+            yield cluster_capacity(resources, ray.cluster_resources())
+        return
+    # Soft stops alone are used, so nothing needs the dashboard's State API to free placement groups.
+    shown = None if dashboard else False  # True would end the run where it cannot start
+    with own_ray(num_cpus=math.ceil(capacity.cpus), include_dashboard=shown, **options) as context, ExitStack() as kept:
         if context.dashboard_url:
-            say(f"Ray's dashboard: http://{context.dashboard_url}")
+            token = kept.enter_context(token_file())
+            say(f"Ray's dashboard: http://{context.dashboard_url}, which asks for the token in {token}")
         yield capacity
+
+
+@contextmanager
+def _joined(address: str, options: dict[str, Any]) -> Iterator[Any]:
+    """Connect to the cluster at the address. Yields what `ray.init` returns."""
+    try:
+        context = ray.init(address=address, **options)
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.AuthenticationError) as error:
+        raise BadInput(f"{VARIABLE} {address}: {first_line(error)}") from error
+    try:
+        yield context
     finally:
         ray.shutdown()
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from orchestrator.store.run_records import JobRecord
 from reskd.errors import BadInput
+from reskd.passwords import without_passwords
 
 logger = logging.getLogger(__name__)
 
@@ -26,12 +27,12 @@ def addresses(given: Sequence[str]) -> list[str]:
     return [*given, *os.environ.pop(VARIABLE, "").split()]
 
 
-def without_addresses(words: Sequence[str]) -> list[str]:
-    """A command line without its addresses, which may be shown."""
+def without_secrets(words: Sequence[str]) -> list[str]:
+    """A command line that may be shown: without the addresses of --notify and without passwords."""
     shown, is_address = [], False
     for word in words:
         if not is_address and word != OPTION and not word.startswith(f"{OPTION}="):
-            shown.append(word)
+            shown.append(without_passwords(word))
         is_address = not is_address and word == OPTION
     return shown
 

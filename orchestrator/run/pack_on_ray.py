@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import ray
 
-from orchestrator.run.ray_address import settled_address, without_token
+from orchestrator.run.own_ray import own_ray
+from orchestrator.run.ray_address import LOCAL, settled_address
 from orchestrator.tracking.settings import first_line
 from reskd.data.pack import Job, PackAll, Packed, pack_alone
 from reskd.data.pack_record import PackSettings, read_settings
@@ -31,20 +33,20 @@ def ray_packing(address: str, target: Path) -> Iterator[PackAll]:
     Raises BadInput if there is no cluster.
     """
     address = settled_address(address, where="--address", from_outside=True)
-    without_token()
-    try:
-        ray.init(
-            address=address,
-            include_dashboard=False if address == "local" else None,
-            runtime_env={"env_vars": {"PYTHONUTF8": "1"}},  # names of videos in UTF-8, whatever a node's locale is
-            log_to_driver=False,
-        )
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise BadInput(f"--address {address}: {first_line(error)}") from error
-    try:
+    options: dict[str, Any] = {
+        "runtime_env": {"env_vars": {"PYTHONUTF8": "1"}},  # names of videos in UTF-8, whatever a node's locale is
+        "log_to_driver": False,
+    }
+    with ExitStack() as connected:
+        try:
+            if address == LOCAL:
+                connected.enter_context(own_ray(include_dashboard=False, **options))
+            else:
+                ray.init(address=address, **options)
+                connected.callback(ray.shutdown)
+        except (ConnectionError, ValueError, RuntimeError, ray.exceptions.AuthenticationError) as error:
+            raise BadInput(f"--address {address}: {first_line(error)}") from error
         yield partial(_pack_all, target=target)
-    finally:
-        ray.shutdown()
 
 
 def _pack_all(jobs: Sequence[Job], settings: PackSettings, *, target: Path) -> Iterator[tuple[Job, Packed]]:

@@ -30,15 +30,6 @@ def joins_cluster() -> bool:
     return cluster_address() is not None
 
 
-def without_token() -> None:
-    """Turn tokens off before `ray.init`, if the environment neither mentions tokens nor names a cluster.
-
-    Otherwise a local Ray would write a token file, which switches on tokens for every later `ray start` of this user.
-    """
-    if not joins_cluster():
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-
-
 def settled_address(address: str, *, where: str, from_outside: bool = False) -> str:
     """The address for `ray.init`: `local`, or that of a Ray that answers, for `auto` that of the one found here.
 
@@ -84,7 +75,18 @@ def _speaks_grpc(host: str, port: int) -> bool:
 def _found(where: str) -> str:
     from ray._private import services  # as `ray.init` looks for it
 
-    return choose_found(services.find_gcs_addresses(), services.find_bootstrap_address(None), where=where)
+    running = joinable(services.find_gcs_addresses())
+    return choose_found(running, services.find_bootstrap_address(None), where=where)
+
+
+def joinable(running: Collection[str]) -> set[str]:
+    """Without the Rays that runs started for themselves (`run.own_ray`), which are on loopback and join nobody.
+
+    On macOS every Ray is on loopback, so none can be told apart there.
+    """
+    from ray._private.ray_constants import ENABLE_RAY_CLUSTER
+
+    return {address for address in running if not (ENABLE_RAY_CLUSTER and address.startswith("127."))}
 
 
 def choose_found(running: Collection[str], recorded: str | None, *, where: str) -> str:

@@ -24,7 +24,7 @@ from obstore.store import from_url
 
 from orchestrator.store.store import SCHEMES
 from reskd.blobs import Entry
-from reskd.errors import BadInput
+from reskd.errors import BRACKETS, BadInput
 from reskd.files import write_atomic
 
 NAME = re.compile(r"[a-z0-9][a-z0-9.\-_]*")
@@ -52,7 +52,14 @@ class ObjectBlobs:
     """
 
     def __init__(self, url: str, *, cache: Path, max_retries: int = MAX_RETRIES) -> None:
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError as error:  # it is not shown, since it may hold a part of a password
+            raise BadInput(f"--store {url}: {BRACKETS}") from error
+        if "@" in parts.netloc:
+            raise BadInput(
+                f"--store {url}: an address of a store holds no login; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            )
         if parts.scheme not in SCHEMES or not parts.netloc or parts.query or parts.fragment:
             raise BadInput(f"--store {url}: expected s3://bucket or s3://bucket/prefix (or gs://, az://)")
         if not NAME.fullmatch(parts.netloc):

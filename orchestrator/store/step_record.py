@@ -13,6 +13,7 @@ from orchestrator.spec.steps import Step, name_and_seed, name_of
 from orchestrator.store.store import Store
 from reskd.errors import Damaged
 from reskd.files import Json, json_value
+from reskd.text import code_block, plain_markdown
 
 State = Literal["done", "failed", "pruned", "running", "interrupted", "damaged"]
 
@@ -208,13 +209,13 @@ def _tags(step: Step, record: StepRecord, facts: Json, *, steps: Mapping[str, St
     }
     own = {f"reskd.{name}": str(value) for name, value in tags.items() if value is not None}
     own[ROW] = rows_of(step)
-    why = f"{WHY}{record.note}" if record.note else ""
+    why = f"{WHY}{plain_markdown(record.note)}" if record.note else ""
     if record.trace:
-        why += f"\n\n```\n{record.trace}\n```"
+        why += f"\n\n{code_block(record.trace)}"
     waiting = children_of(step.id, steps) if record.state in ("failed", "damaged") else []
     if waiting:
-        why += f"\n\nwaiting for it: {'; '.join(waiting)}"
-    return own | {NOTE_TAG: f"{kind} {words_for(step, steps)}{why}"}
+        why += f"\n\nwaiting for it: {plain_markdown('; '.join(waiting))}"
+    return own | {NOTE_TAG: f"{kind} {plain_markdown(words_for(step, steps))}{why}"}
 
 
 def rows_of(step: Step) -> str:

@@ -8,6 +8,7 @@ from html import escape
 from unicodedata import lookup
 
 from orchestrator.tables.table import Table
+from reskd.text import without_commands
 
 HEADING_WIDTH = 14
 """Most letters per line of a heading in LaTeX."""
@@ -118,7 +119,7 @@ def table_html(table: Table) -> str:
 
 def latex(text: str) -> str:
     """Text escaped for LaTeX, character by character."""
-    return "".join(LATEX.get(sign, sign) for sign in text)
+    return "".join(LATEX.get(sign, sign) for sign in without_commands(text))
 
 
 def _tex_row(table: Table, row: str) -> str:

@@ -20,6 +20,7 @@ from orchestrator.tables.cost_plot import draw
 from orchestrator.tables.latex_html import table_html, table_tex
 from orchestrator.tables.table import Column, Entry, Figure, Table
 from reskd.files import write_atomic
+from reskd.text import plain_markdown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawn
@@ -56,7 +57,8 @@ def report_files(tables: Sequence[Table]) -> dict[str, str | bytes]:
     if not tables:
         return files
     for table in tables:
-        files[f"{table.key}.md"] = f"# {table.title}\n\n{table.question}\n\n{table_markdown(table)}"
+        words = [f"# {plain_markdown(table.title)}", plain_markdown(table.question), table_markdown(table)]
+        files[f"{table.key}.md"] = "\n\n".join(words)
         files[f"{table.key}.csv"] = table_csv(table)
         files[f"{table.key}.tex"] = table_tex(table)
         files[f"{table.key}.html"] = table_html(table)
@@ -96,11 +98,11 @@ def figure_bytes(drawn: Drawn, kind: str, *, settings: Mapping[Any, Any] | None 
 
 def table_markdown(table: Table) -> str:
     """The sentences about the numbers as a list, then the table."""
-    head = "".join(f"- {sentence}\n" for sentence in table.head)
+    head = "".join(f"- {plain_markdown(sentence)}\n" for sentence in table.head)
     rule = ["---", *["---:"] * (len(table.headings) - 1)]  # numbers to the right
-    lines = [_escaped(table.headings), rule]
+    lines = [list(map(plain_markdown, table.headings)), rule]
     for row in table.all_rows:
-        cells = zip(_escaped(table.cells(row)), table.links(row), strict=True)
+        cells = zip(map(plain_markdown, table.cells(row)), table.links(row), strict=True)
         lines.append([text + _links(pages) for text, pages in cells])
     return f"{head}\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
@@ -164,12 +166,13 @@ def render(table: Table) -> rich.console.RenderableType:
 
 def _index(tables: Sequence[Table], *, has_plot: bool) -> str:
     # The question first: MLflow shows only the heading of a collapsed description.
-    parts = [f"# {tables[0].question}", f"Sweep `{tables[0].sweep}`"]
+    parts = [f"# {plain_markdown(tables[0].question)}", f"Sweep `{plain_markdown(tables[0].sweep)}`"]
     for table in tables:
         evidence = f"Every number with its runs: [{table.key}.csv]({table.key}.csv)"
-        parts += [f"## {table.title}", table_markdown(table).rstrip("\n"), evidence]
+        parts += [f"## {plain_markdown(table.title)}", table_markdown(table).rstrip("\n"), evidence]
         for figure in table.figures:
-            parts += [f"### {figure.title}", f"![{figure.title}]({figure.stem}.png)"]
+            title = plain_markdown(figure.title)
+            parts += [f"### {title}", f"![{title}]({figure.stem}.png)"]
     if has_plot:
         parts += [f"## {PLOT_TITLE}", f"![accuracy against GMACs]({PLOT_STEM}.png)"]
     return "\n\n".join(parts) + "\n"
@@ -178,10 +181,6 @@ def _index(tables: Sequence[Table], *, has_plot: bool) -> str:
 def _links(pages: Iterable[tuple[str, str]]) -> str:
     shown = " ".join(f"[{seed}]({url})" for seed, url in pages)
     return f" (runs {shown})" if shown else ""
-
-
-def _escaped(cells: Iterable[str]) -> list[str]:
-    return [cell.replace("|", "\\|").replace("\n", " ") for cell in cells]
 
 
 def _csv_line(key: str, column: Column, entry: Entry) -> dict[str, object]:

@@ -19,8 +19,9 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from orchestrator.store.shared_folder import refuse_closed
 from orchestrator.store.store import Store
-from orchestrator.tracking.settings import refuse_files, without_password
+from orchestrator.tracking.settings import refuse_files
 from reskd.errors import BadInput
+from reskd.passwords import without_passwords
 
 FAULTS = (MlflowException, SQLAlchemyError, sqlite3.Error, CommandError, OSError)
 """What MLflow and its database raise where they do not answer or cannot be written."""
@@ -161,4 +162,4 @@ def _lies_here(store: Store, database: sqlite3.Connection, there: str) -> bool:
 
 def shown(uri: str) -> str:
     """The URI for messages: without its password; of a store's own database the path."""
-    return str(file_of(uri)) if uri.startswith(SQLITE) else without_password(uri)
+    return str(file_of(uri)) if uri.startswith(SQLITE) else without_passwords(uri)

@@ -24,9 +24,9 @@ from orchestrator.tracking.database import FAULTS, client_of, is_sqlite, only_wr
 from orchestrator.tracking.registry import choose_models, register
 from orchestrator.tracking.report_run import FIGURES, JOINED, add_to_report, write_report
 from orchestrator.tracking.run_artifacts import RunArtifacts
-from orchestrator.tracking.settings import first_line
+from orchestrator.tracking.settings import equals, first_line
 from orchestrator.tracking.sweep_experiment import open_experiment
-from orchestrator.tracking.urls import run_page, runs_page
+from orchestrator.tracking.urls import run_page, runs_page, without_login
 from orchestrator.tracking.write_run import STATES, write_run
 from reskd.errors import BadInput, Damaged, reason_of
 from reskd.files import warn_once
@@ -229,9 +229,9 @@ class Publisher:
     @property
     def _base_url(self) -> str:
         if self._ui_address is not None:
-            return self._ui_address.rstrip("/")
+            return without_login(self._ui_address).rstrip("/")
         is_server = self.tracking_uri.startswith("http")
-        return shown(self.tracking_uri).rstrip("/") if is_server else ""
+        return without_login(self.tracking_uri).rstrip("/") if is_server else ""
 
     def _url_of(self, run_id: str) -> str:
         return run_page(self.experiment_id, run_id, base=self._base_url)
@@ -274,7 +274,7 @@ class Publisher:
 
         If a run exists twice because an answer of the server was lost: the earlier one.
         """
-        found = self._search(f"tags.`reskd.step_id` = '{step_id}'" if step_id else "")
+        found = self._search(equals("tags.`reskd.step_id`", step_id) if step_id else "")
         runs: dict[str, Run] = {}
         for run in sorted(found, key=lambda run: (run.info.start_time, run.info.run_id)):
             if "reskd.step_id" in run.data.tags:

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from orchestrator.store.imported_speeds import BenchFile, bench_hash
 from orchestrator.store.store import Store
 from orchestrator.tracking.database import FAULTS, client_of, is_sqlite, only_writer, shown, uri_of
-from orchestrator.tracking.settings import first_line
+from orchestrator.tracking.settings import equals, first_line
 from reskd.errors import BadInput
 
 EXPERIMENT = "throughput"
@@ -41,7 +41,7 @@ def publish_bench(store: Store, file: BenchFile, content: Mapping[str, Any], *, 
 
 def _write(client: MlflowClient, experiment_id: str, file: BenchFile, content: Mapping[str, Any], path: str) -> bool:
     key = f"{bench_hash(content)}/{path}"
-    runs = client.search_runs([experiment_id], f"tags.`{KEY_TAG}` = '{key}'")
+    runs = client.search_runs([experiment_id], equals(f"tags.`{KEY_TAG}`", key))
     if any(run.info.status == "FINISHED" for run in runs):
         return False
     for run in runs:  # incomplete, from an interrupted import

@@ -12,6 +12,7 @@ from orchestrator.spec.steps import Step
 from orchestrator.spec.sweep import Sweep
 from orchestrator.store.step_record import NOTE_TAG, ROW, StepRecord, rows_of
 from orchestrator.tracking.run_artifacts import MODEL
+from orchestrator.tracking.settings import equals
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -112,7 +113,7 @@ def register(client: MlflowClient, chosen: Iterable[Entered], *, runs: Mapping[s
         if run is None:
             continue
         model = _described(client, entered)
-        held = client.search_model_versions(f"name = '{entered.name}'")
+        held = client.search_model_versions(equals("name", entered.name))
         found = next((version for version in held if version.tags.get(STEP_TAG) == entered.step_id), None)
         if found is None:
             run_id, tags = run.info.run_id, run.data.tags
@@ -131,7 +132,7 @@ def register(client: MlflowClient, chosen: Iterable[Entered], *, runs: Mapping[s
 
 def _described(client: MlflowClient, entered: Entered) -> RegisteredModel:
     """The registered model, which is created if there is none. A user's description is kept; ours follows the row."""
-    found = client.search_registered_models(f"name = '{entered.name}'")
+    found = client.search_registered_models(equals("name", entered.name))
     text = f"{entered.why} {HOW_TO_LOAD.format(name=entered.name, alias=entered.alias)}"
     if not found:
         return client.create_registered_model(entered.name, description=text)

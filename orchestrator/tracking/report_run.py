@@ -11,7 +11,7 @@ from mlflow.entities import Run
 from orchestrator.store.step_record import NOTE_TAG
 from orchestrator.store.store import Store
 from orchestrator.tracking.database import FAULTS, client_of, only_writer, shown, uri_of
-from orchestrator.tracking.settings import first_line, note_of
+from orchestrator.tracking.settings import equals, first_line, note_of
 from orchestrator.tracking.sweep_experiment import tag_experiment
 from orchestrator.tracking.urls import artifact_page, note_links
 from reskd.errors import BadInput
@@ -63,7 +63,7 @@ def log_step_figures(store: Store, step_ids: Iterable[str], paths: Sequence[Path
         with only_writer(store, uri):
             experiments = [found.experiment_id for found in client.search_experiments()]
             for step_id in step_ids:
-                for run in client.search_runs(experiments, f"tags.`reskd.step_id` = '{step_id}'"):
+                for run in client.search_runs(experiments, equals("tags.`reskd.step_id`", step_id)):
                     for path in paths:
                         client.log_artifact(run.info.run_id, str(path), FIGURES)
                     num_runs += 1
@@ -75,7 +75,7 @@ def log_step_figures(store: Store, step_ids: Iterable[str], paths: Sequence[Path
 def _report_run(client: MlflowClient, experiment_id: str, tags: Mapping[str, str]) -> Run:
     """The experiment's only report run. It is created when it is first needed."""
     tags = {"reskd.kind": "report", NOTE_TAG: NOTE, **tags}
-    found = client.search_runs([experiment_id], "tags.`reskd.kind` = 'report'", max_results=1)
+    found = client.search_runs([experiment_id], equals("tags.`reskd.kind`", "report"), max_results=1)
     run = found[0] if found else client.create_run(experiment_id, tags=tags, run_name="report")
     for key in tags.keys() - run.data.tags.keys():
         client.set_tag(run.info.run_id, key, tags[key])

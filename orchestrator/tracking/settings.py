@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from reskd.errors import BadInput
+from reskd.errors import BRACKETS, BadInput
+from reskd.passwords import without_passwords
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 MAX_NOTE = 20_000
@@ -71,8 +72,8 @@ def refuse_files(uri: str) -> None:
     """Raise BadInput for the URI of a folder of files, which MLflow no longer writes, and for what is no URI."""
     try:
         scheme = urlsplit(uri).scheme
-    except ValueError as error:  # such as http://[::1:5000
-        raise BadInput(f"tracking URI {without_password(uri)}: {error}") from error
+    except ValueError as error:  # such as http://[::1:5000; it is not shown, since it may hold a part of a password
+        raise BadInput(f"tracking URI {uri}: {BRACKETS}") from error
     if scheme in ("", "file") and not uri.startswith("databricks"):
         raise BadInput(
             f"tracking URI {uri}: MLflow no longer keeps runs in a folder of files; name a server (http://host:5000) "
@@ -80,15 +81,21 @@ def refuse_files(uri: str) -> None:
         )
 
 
-def without_password(uri: str) -> str:
-    """The URI without its user and password, for messages; a proxy's may have no scheme."""
-    return re.sub(r"(^|//)[^/]*@", r"\1", uri, count=1)
-
-
 def first_line(error: BaseException) -> str:
     """The first line of an error, shortened for a message."""
-    line = (str(error).splitlines() or [type(error).__name__])[0]
+    line = without_passwords((str(error).splitlines() or [type(error).__name__])[0])
     return line if len(line) <= 200 else f"{line[:200]}..."
+
+
+def equals(attribute: str, value: str) -> str:
+    """MLflow's filter for what has this value as its attribute: `name`, or a tag, "tags.`key`".
+
+    Its language has two quotation marks and no escapes. Raises BadInput for a value that holds both.
+    """
+    if "'" in value and '"' in value:
+        raise BadInput(f"{attribute}: {value!r} holds both kinds of quotation marks, so MLflow cannot look for it")
+    mark = '"' if "'" in value else "'"
+    return f"{attribute} = {mark}{value}{mark}"
 
 
 def note_of(report: str, *, page: str, links: Mapping[str, str] | None = None) -> str:

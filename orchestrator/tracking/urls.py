@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 from orchestrator.tracking.saved_views import BY_ROW, COST, CURVES, FAILURES, RESULTS
 
 QUESTION_TAG = "reskd.question"
 """Tag that every sweep's experiment has, and no other experiment."""
 # Without it, MLflow opens its pages for language models, which do not show our runs.
 WORKFLOW = "workflowType=machine_learning"
+
+
+def without_login(address: str) -> str:
+    """A server's address without user and password, as links begin: the browser asks for them."""
+    return re.sub(r"//\S*@", "//", address)
 
 
 def runs_page(experiment_id: str, *, base: str = "", view: str = RESULTS) -> str:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from reskd.errors import MAX_LETTERS, BadInput, brief
 from reskd.recipe import DataSpec
-from reskd.text import composed, file_name_of, invisible_letter, visible
+from reskd.text import composed, file_name_of, invisible_letter, plain_markdown, visible, without_commands
 
 
 def test_both_ways_to_write_an_accent_become_one() -> None:
@@ -84,3 +84,16 @@ def test_a_name_of_any_length_names_a_file_and_stays_apart_from_others(text: str
     assert (0 < len(name.encode()) <= 255, "/" in name) == (True, False)
     assert len(text.encode()) > 200 or name == text.replace("/", "_")
     assert file_name_of(text * 9 + "a") != file_name_of(text * 9 + "b")
+
+
+def test_commands_to_a_terminal_are_escapes_and_lines_tabs_and_other_scripts_stay() -> None:
+    assert without_commands("\x1b]0;owned\x07\x9b2J\r\u202e") == "\\x1b]0;owned\\x07\\x9b2J\\r\\u202e"
+    for text in ("a\n\tb\u00a0c", "\u0646\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\N{SNOWMAN}"):
+        assert without_commands(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["p < .05, 95 % interval", "val-f2_v1x1", "\N{MINUS SIGN}0.5 [0.1, 0.9]", "-", "a & b", "1 seed (0)."]
+)
+def test_usual_sentences_and_cells_are_written_into_markdown_as_they_are(text: str) -> None:
+    assert plain_markdown(text) == text

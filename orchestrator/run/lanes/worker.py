@@ -22,6 +22,7 @@ from orchestrator.store.store import LeasedStore
 from reskd.data.manifest import read_manifest
 from reskd.errors import Damaged, LeaseLost, LoaderLost, ReskdError
 from reskd.files import Json
+from reskd.log_records import write_safe_logs
 from reskd.training.member_spec import MemberSpec
 
 if TYPE_CHECKING:  # it loads torch, and the trials load this module too
@@ -44,6 +45,7 @@ def hand_over(job: JobConfig | None) -> None:
 
 def serve() -> None:
     """Train job after job until there is none: the loop of a lane's worker."""
+    write_safe_logs()
     while (job := _orders.get()) is not None:
         with in_use:
             train(job)

@@ -64,7 +64,7 @@ def test_what_the_environment_decides_is_shown_and_what_it_names_is_tried(monkey
     monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@mlflow:5000")
     places, ray = environment_findings()
-    assert places.found == "RAY_ADDRESS=http://127.0.0.1:8265, MLFLOW_TRACKING_URI=http://mlflow:5000"
+    assert places.found == "RAY_ADDRESS=http://127.0.0.1:8265, MLFLOW_TRACKING_URI=http://me:***@mlflow:5000"
     assert ray.verdict == "missing"
     assert "the address of a dashboard" in ray.found
     monkeypatch.setenv("RAY_ADDRESS", "local")

@@ -15,7 +15,7 @@ def test_places_that_the_environment_names_are_said_without_their_passwords(
     monkeypatch.setenv("RESKD_STORE", "/shared/reskd")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     say_taken(store=None, tracking_uri=uri, cluster="head:6379")
-    expected = "RAY_ADDRESS=head:6379, RESKD_STORE=/shared/reskd, MLFLOW_TRACKING_URI=http://mlflow:5000"
+    expected = "RAY_ADDRESS=head:6379, RESKD_STORE=/shared/reskd, MLFLOW_TRACKING_URI=http://me:***@mlflow:5000"
     assert capsys.readouterr().out == f"from the environment: {expected}\n"
 
 
@@ -36,5 +36,5 @@ def test_a_folder_of_files_left_in_the_environment_is_refused_with_the_way_out(u
 
 
 def test_what_is_no_uri_is_refused_without_its_password() -> None:
-    with pytest.raises(BadInput, match=r"^tracking URI http://\[::1:5000: "):
+    with pytest.raises(BadInput, match=r"^tracking URI http://me:\*\*\*@\[::1:5000: "):
         say_taken(store=None, tracking_uri="http://me:secret@[::1:5000")

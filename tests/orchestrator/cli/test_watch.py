@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.run.submit import _store_in
+from orchestrator.run.cluster.submit import _store_in
 from orchestrator.store.lease import leases
 from orchestrator.store.run_records import RunRecords
 from orchestrator.store.store import Store

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import grpc
 import pytest
 
 from orchestrator.store.step_record import records_from_store
 from orchestrator.store.store import Store
+from tests.support.open_sockets import waiting_sockets
 from tests.support.trained_sweep import train_undisturbed
 from tests.support.typed_runs import Place, wait_until
 
@@ -26,6 +28,18 @@ tables: {{one: {{rows: row, columns: [test/top1, GMACs]}}}}
 """
 
 
+def refuses_everybody_else(pid: int) -> None:
+    """No other machine reaches a socket of the run, and a process of this one is asked for the token."""
+    sockets = waiting_sockets(pid)
+    assert {name.split()[0] for name in sockets} >= {"gcs_server", "raylet"}, sockets
+    assert [name for name, on_loopback in sockets.items() if not on_loopback] == []
+    (server,) = [name.split()[1] for name in sockets if name.startswith("gcs_server")]
+    port = server.rpartition(":")[2]
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel, pytest.raises(grpc.RpcError) as refused:
+        channel.unary_unary("/ray.rpc.NodeInfoGcsService/GetClusterId")(b"", timeout=20)
+    assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
+
+
 @pytest.mark.ray
 @pytest.mark.end_to_end
 def test_a_run_that_is_killed_goes_on_from_its_last_epoch_to_the_tables_that_mlflow_gives_again(
@@ -37,6 +51,7 @@ def test_a_run_that_is_killed_goes_on_from_its_last_epoch_to_the_tables_that_mlf
 
     first = here.start_anew()
     wait_until(lambda: max(store.epochs(step_id), default=0) >= 2, first)
+    refuses_everybody_else(first.pid)
     first.kill()
     first.communicate()
     assert not store.is_finished(step_id), "the run ended before it could be killed"

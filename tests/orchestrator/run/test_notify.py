@@ -15,7 +15,7 @@ import pytest
 from orchestrator.cli.show_outcome import outcome_text
 from orchestrator.experiment.bound_sweep import Prepared
 from orchestrator.run.controller import Outcome
-from orchestrator.run.notify import VARIABLE, Notifier, addresses, without_addresses
+from orchestrator.run.notify import VARIABLE, Notifier, addresses, without_secrets
 from orchestrator.store.step_record import records_from_store
 from orchestrator.tables.build import build_table
 from orchestrator.tables.published import load_published
@@ -112,8 +112,8 @@ def test_an_address_that_is_none_is_refused_before_anything_starts_and_not_shown
         ["run", "a.yaml", "--notify"],
     ],
 )
-def test_a_command_is_shown_without_addresses(words: list[str]) -> None:
-    assert without_addresses(words) == ["run", "a.yaml"]
+def test_a_command_is_shown_without_secrets(words: list[str]) -> None:
+    assert without_secrets(words) == ["run", "a.yaml"]
 
 
 def test_the_text_says_how_the_run_ended_and_the_first_column_of_the_first_table(tmp_path: Path) -> None:

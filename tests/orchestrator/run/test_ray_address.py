@@ -2,42 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 
 import pytest
+from ray._private import ray_constants
 
 from orchestrator.run.ray_address import (
     choose_found,
     cluster_address,
+    joinable,
     joins_cluster,
     settled_address,
-    without_token,
 )
 from reskd.errors import BadInput
 from tests.support.ports import free_port
-
-
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        ({}, {"RAY_AUTH_MODE": "disabled"}),
-        ({"RAY_AUTH_MODE": "token"}, {"RAY_AUTH_MODE": "token"}),
-        ({"RAY_ADDRESS": "head:6379"}, {"RAY_ADDRESS": "head:6379"}),
-        ({"RAY_ADDRESS": ""}, {"RAY_ADDRESS": "", "RAY_AUTH_MODE": "disabled"}),
-    ],
-)
-def test_only_a_ray_started_here_goes_without_a_token_unless_the_environment_asks_for_one(
-    monkeypatch: pytest.MonkeyPatch, before: dict[str, str], after: dict[str, str]
-) -> None:
-    for name in ("RAY_ADDRESS", "RAY_AUTH_MODE"):
-        monkeypatch.delenv(name, raising=False)
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "environ", dict(before))
-        without_token()
-        assert os.environ == after
-        assert joins_cluster() == bool(before.get("RAY_ADDRESS"))
 
 
 @pytest.mark.parametrize(
@@ -56,6 +35,7 @@ def test_an_empty_address_and_local_mean_a_ray_of_our_own(
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", value)
     assert cluster_address() == address
+    assert joins_cluster() == (address is not None)
 
 
 def answering(answer: bytes) -> socket.socket:
@@ -109,6 +89,14 @@ def test_auto_is_the_ray_that_runs_here_if_that_is_clear(running: list[str], rec
             choose_found(running, recorded, where="RAY_ADDRESS")
     else:
         assert choose_found(running, recorded, where="RAY_ADDRESS") == chosen
+
+
+def test_auto_leaves_out_the_rays_that_runs_keep_for_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    running = {"127.0.0.1:5", "192.0.2.7:6379", "head:1"}
+    monkeypatch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", True)
+    assert joinable(running) == {"192.0.2.7:6379", "head:1"}
+    monkeypatch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", False)  # macOS, where every Ray is on loopback
+    assert joinable(running) == running
 
 
 @pytest.mark.parametrize("start", ["", "ray://"])

@@ -9,6 +9,8 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
 from rich.console import Console
@@ -17,8 +19,20 @@ from orchestrator.store.store import Store
 from orchestrator.tracking.publish import Publisher
 from orchestrator.tracking.ui import serve, server_environment
 from reskd.errors import BadInput
+from tests.support.open_sockets import waiting_sockets
 from tests.support.ports import free_port
 from tests.support.stored_sweep import StoredSweep
+
+
+def ask(port: int, page: str, data: bytes | None = None, **headers: str) -> int:
+    """The HTTP code with which the server answers."""
+    headers["Content-Type"] = "application/json"
+    request = Request(f"http://127.0.0.1:{port}/{page}", data=data, headers=headers)
+    try:
+        with build_opener(ProxyHandler({})).open(request, timeout=20) as answer:
+            return int(answer.status)
+    except HTTPError as error:
+        return error.code
 
 
 @pytest.mark.server
@@ -43,8 +57,16 @@ def test_the_link_of_each_sweep_comes_last_and_the_server_ends_with_us(tmp_path:
         lines.append(line.strip())
         if line.startswith("stop with"):
             break
+    pages = "api/2.0/mlflow/experiments/search?max_results=1"
+    answers = {
+        "a forwarded port": ask(port, pages, Host="localhost:9000"),
+        "a name that was pointed here": ask(port, pages, Host="evil.example"),
+        "another page's script": ask(port, "api/2.0/mlflow/experiments/create", b"{}", Origin="http://evil.example"),
+    }
+    assert all(waiting_sockets(process.pid).values())
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=20) == 0
+    assert list(answers.values()) == [200, 403, 403], answers
     assert lines[-2].startswith(f"levels:  http://127.0.0.1:{port}/#/experiments/"), lines
     assert not [line for line in lines if "Warning" in line]
     with socket.socket() as probe:

@@ -36,6 +36,7 @@ from reskd.errors import BadInput, TooManyDamaged, VideoOpenError, VideoReadErro
 from reskd.recipe import DataSpec
 from tests.support.forms import forms
 from tests.support.frame_folders import write_clip
+from tests.support.open_sockets import waiting_sockets
 from tests.support.video_files import frame_numbers, overwrite_middle, write_video
 
 SETTINGS = PackSettings(num_frames=12, short_side=48)
@@ -338,11 +339,15 @@ def test_bench_takes_the_speed_of_a_sweeps_fastest_row_where_none_is_given(origi
 
 
 @pytest.mark.ray
-def test_a_ray_cluster_packs_the_same_bytes_and_lists_what_is_damaged(originals, tmp_path):
+def test_a_ray_of_our_own_packs_the_same_bytes_and_lists_what_is_damaged(originals, tmp_path, monkeypatch):
     overwrite_middle(originals / "long.mp4", originals / "long.mp4", share=0.5)
     packed(originals, tmp_path / "here")
     spec, target = DataSpec(root=str(originals), max_damaged=0.5), tmp_path / "there"
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     with ray_packing("local", target) as pack_all:
+        assert all(waiting_sockets(os.getpid()).values())
+        assert not (tmp_path / "home" / ".ray").exists()
+        assert os.environ["RAY_AUTH_MODE"] == "token"
         report = pack(spec, target, SETTINGS, pack_all=pack_all)
         with pytest.raises(BadInput, match="cannot see the pack that was begun there"):
             list(
@@ -350,6 +355,7 @@ def test_a_ray_cluster_packs_the_same_bytes_and_lists_what_is_damaged(originals,
                     [Job(originals / "short.mkv", target / "one.zip", Clip("short.mkv", 1, "", (0,)), None)], OTHER
                 )
             )
+    assert not [name for name in os.environ if name.startswith("RAY_AUTH_")]
     assert [path for path, _ in report.damaged] == ["long.mp4"]
     here, there = (
         {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}

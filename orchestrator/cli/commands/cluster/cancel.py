@@ -7,6 +7,6 @@ from orchestrator.cli.commands.cluster.shared import Address, JobId, say
 
 def cancel(job: JobId, address: Address) -> None:
     """Stop a job. Nothing trained is lost: if you submit the same sweep again, it resumes."""
-    from orchestrator.run import submit as cluster
+    from orchestrator.run.cluster import submit as cluster
 
     say(f"job {job}: {cluster.cancel(cluster.connect(address), job).lower()}")

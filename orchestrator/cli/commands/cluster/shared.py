@@ -11,6 +11,7 @@ from rich.table import Table
 
 from orchestrator.cli.console import console
 from reskd.errors import BadInput
+from reskd.passwords import without_passwords
 
 ADDRESS_VARIABLE = "RAY_API_SERVER_ADDRESS"
 Address = Annotated[
@@ -23,7 +24,7 @@ JobId = Annotated[str, typer.Argument(help="The job's id. `submit` prints it, `s
 def show_jobs(address: str, *, sweep: str | None, as_json: bool) -> None:
     """Print the cluster's jobs with their status, newest first. With a sweep file's name, only the jobs of that
     sweep."""
-    from orchestrator.run import submit as cluster
+    from orchestrator.run.cluster import submit as cluster
 
     lines = [line for line in cluster.jobs(cluster.connect(address)) if sweep is None or line.is_of(sweep)]
     if as_json:
@@ -38,7 +39,7 @@ def show_jobs(address: str, *, sweep: str | None, as_json: bool) -> None:
 
 def follow(job: str, address: str) -> int:
     """Print a job's log until it ends. Returns the job's own exit code, or 3 after Ctrl-C or a lost connection."""
-    from orchestrator.run import submit as cluster
+    from orchestrator.run.cluster import submit as cluster
 
     client = cluster.connect(address)
     cluster.find(client, job)  # BadInput for an id that nobody knows; later only the connection can fail
@@ -58,4 +59,4 @@ def follow(job: str, address: str) -> int:
 
 def say(text: str) -> None:
     """Print a line without markup and without wrapping, so that it can be copied."""
-    console.print(text, markup=False, soft_wrap=True)
+    console.print(without_passwords(text), markup=False, soft_wrap=True)

@@ -25,7 +25,7 @@ def submit(
 
     Ctrl-C leaves the job running. The exit code is the job's own.
     """
-    from orchestrator.run import submit as cluster
+    from orchestrator.run.cluster import submit as cluster
 
     job = cluster.submit(
         sweep,
@@ -33,6 +33,7 @@ def submit(
         changes=changes or [],
         store=store,
         tracking_uri=tracking_uri,
+        say=say,
     )
     say(f"job {job} on {address}")
     if no_wait:

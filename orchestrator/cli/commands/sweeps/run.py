@@ -51,8 +51,8 @@ def run(
     interrupted and trains rows or seeds that were added.
     """
     from orchestrator.experiment.one_schedule import in_one_schedule
+    from orchestrator.run.cluster.shared_paths import refuse_relative_store
     from orchestrator.run.ray_address import VARIABLE, cluster_address, settled_address
-    from orchestrator.run.shared_paths import refuse_relative_store
 
     notifier = Notifier(addresses(notify or []))
     cluster = cluster_address()

@@ -55,7 +55,7 @@ def watch(
 
 def _store_on(address: str, sweep: Path | None) -> str:
     """The store of a cluster's newest running job. Raises BadInput if it cannot be seen from here."""
-    from orchestrator.run import submit as cluster
+    from orchestrator.run.cluster import submit as cluster
     from orchestrator.store.open import is_bucket
 
     jobs = cluster.jobs(cluster.connect(address))

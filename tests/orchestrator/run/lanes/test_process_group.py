@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
+import psutil
 import pytest
 import torch.distributed as dist
 
 from orchestrator.run.lanes import process_group, worker
 from tests.support.job_configs import config
+from tests.support.open_sockets import waiting_sockets
 
 
 @pytest.fixture
@@ -62,3 +67,23 @@ def test_no_job_begins_once_the_group_has_ended(group: None, monkeypatch: pytest
     assert not here.trains.wait(0.3)
     process_group.in_use.release()  # or the thread would wait for ever; a real worker is ended by Ray
     here.end()
+
+
+def test_the_group_meets_at_its_nodes_own_address_and_nowhere_else() -> None:
+    address, port = process_group.listen()
+    ends = {"num_workers": 2, "timeout": timedelta(seconds=20)}
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(process_group.meeting, address, port, is_first=True, **ends)
+        second = process_group.meeting(address, port, is_first=False, **ends)
+        first.result().set("from the first", "a word")
+    assert second.get("from the first") == b"a word"
+    assert [one for one in waiting_sockets(os.getpid()) if one.endswith(f":{port}")] == [
+        f"{psutil.Process().name()} {address}:{port}"
+    ]
+
+
+def test_the_groups_connections_stay_on_loopback_where_it_meets_there() -> None:
+    (name,) = [name for name, of in psutil.net_if_addrs().items() if any(one.address == "127.0.0.1" for one in of)]
+    assert process_group.loopback_alone("127.0.0.1") == {"GLOO_SOCKET_IFNAME": name, "NCCL_SOCKET_IFNAME": f"={name}"}
+    for address in ("192.0.2.7", "2001:db8::7"):
+        assert process_group.loopback_alone(address) == {}

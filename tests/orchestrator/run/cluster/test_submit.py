@@ -23,10 +23,10 @@ import pytest
 import requests
 
 from orchestrator.experiment.bound_sweep import prepare
-from orchestrator.run.cluster_check import find_fault, worker_nodes
+from orchestrator.run.cluster.check import find_fault, worker_nodes
+from orchestrator.run.cluster.shared_paths import refuse_relative_paths, refuse_relative_store
+from orchestrator.run.cluster.submit import JobLine, command_of, connect, submit
 from orchestrator.run.launch import cluster_capacity
-from orchestrator.run.shared_paths import refuse_relative_paths, refuse_relative_store
-from orchestrator.run.submit import JobLine, command_of, connect, submit
 from orchestrator.spec.sweep import Resources
 from orchestrator.store.open import store_at
 from orchestrator.store.store import Store
@@ -122,7 +122,7 @@ def test_a_store_on_a_cluster_is_named_and_absolute(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_command_survives_a_shell() -> None:
-    command = command_of(["my sweep.yaml"], changes=["seeds=[0, 1]"], store="/s", tracking_uri=None)
+    command = command_of(["my sweep.yaml"], changes=["seeds=[0, 1]"], store="/s", has_uri=False)
     assert shlex.split(command)[3:] == ["run", "my sweep.yaml", "--set", "seeds=[0, 1]", "--store", "/s"]
 
 
@@ -195,6 +195,9 @@ def test_a_bucket_is_a_store_that_a_cluster_can_use(tmp_path: Path) -> None:
 class Cluster:
     address: str
     environment: dict[str, str]
+
+    def bearer(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {Path(self.environment['RAY_AUTH_TOKEN_PATH']).read_text()}"}
 
     def command(self, *words: str) -> list[str]:
         return [str(Path(sys.executable).with_name("reskd")), *words, "--address", self.address]
@@ -287,9 +290,15 @@ def test_a_sweep_is_submitted_from_another_folder_and_a_second_time_trains_nothi
     written = [path.stat().st_mtime_ns for path in store.glob("runs/*/DONE.json")]
     assert len(written) == 1
 
-    second = cluster.reskd("submit", sweep.name, "--store", str(store), folder=elsewhere)
+    runs = tmp_path / "runs.db"
+    uri = ["--tracking-uri", f"sqlite:///{runs}"]
+    second = cluster.reskd("submit", sweep.name, "--store", str(store), *uri, folder=elsewhere)
     assert second.returncode == 0, second.stdout + second.stderr
     assert "0 jobs to run" in second.stdout
+    assert runs.is_file()
+    shown = requests.get(f"{cluster.address}/api/jobs/", headers=cluster.bearer(), timeout=20).text
+    assert str(store) in shown
+    assert str(runs) not in shown  # the URI may hold a password
     assert [path.stat().st_mtime_ns for path in store.glob("runs/*/DONE.json")] == written
     listed = cluster.reskd("status", sweep.name, folder=elsewhere)
     assert listed.stdout.count("succeeded") == 2

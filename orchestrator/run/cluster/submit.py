@@ -24,15 +24,19 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 import orchestrator
 import reskd
 from orchestrator.experiment.one_schedule import refuse_apart, refuse_same_names
-from orchestrator.run.shared_paths import refuse_relative_paths, refuse_relative_store
+from orchestrator.run.cluster.shared_paths import refuse_relative_paths, refuse_relative_store
+from orchestrator.run.cluster.upload import copy_package, left_out_line
 from orchestrator.spec.sweep import load
 from orchestrator.store.code_version import COMMIT_VARIABLE, provenance
-from reskd.errors import BadInput, ReskdError
+from orchestrator.tracking.settings import URI_VARIABLE
+from reskd.errors import BRACKETS, BadInput, ReskdError
 
 logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 10
 POLL_S = 1.0
+URI_FILE = ".tracking_uri"
+"""The file of the upload that holds the tracking URI. No sweep file has such a name."""
 BETWEEN = ", "
 """Separator of the sweep files' names in a job's description. A name may contain a space."""
 TALKERS = ("ray", "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk")
@@ -59,7 +63,10 @@ class JobLine:
 
 def connect(address: str) -> JobSubmissionClient:
     """A client of the cluster's dashboard, after it has answered. Raises BadInput with what was tried."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:  # it is not shown, since it may hold a part of a password
+        raise BadInput(f"--address {address}: {BRACKETS}") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise BadInput(f"--address {address}: write the dashboard's address, such as http://host:8265")
     try:
@@ -93,22 +100,33 @@ def _first(error: Exception) -> str:
     return str(error).strip().split("\n")[0][:200]
 
 
-def command_of(names: Sequence[str], *, changes: Sequence[str], store: str | None, tracking_uri: str | None) -> str:
-    """The shell command for the cluster. `names` are the names of the sweep files in the upload."""
+def command_of(names: Sequence[str], *, changes: Sequence[str], store: str | None, has_uri: bool) -> str:
+    """The shell command for the cluster. `names` are the names of the sweep files in the upload.
+
+    Ray shows and logs a job's command and the variables of its environment. So a tracking URI, which may hold a
+    password, comes in a file of the upload; ``has_uri`` says that there is one.
+    """
     words = ["python", "-m", "orchestrator", "run", *names]
     for change in changes:
         words += ["--set", change]
     if store is not None:
         words += ["--store", store]
-    if tracking_uri is not None:
-        words += ["--tracking-uri", tracking_uri]
-    return shlex.join(words)
+    read = f'{URI_VARIABLE}="$(chmod 600 {URI_FILE} && cat {URI_FILE})" ' if has_uri else ""
+    return read + shlex.join(words)
 
 
 def submit(
-    paths: Sequence[Path], *, address: str, changes: Sequence[str] = (), store: str | None, tracking_uri: str | None
+    paths: Sequence[Path],
+    *,
+    address: str,
+    changes: Sequence[str] = (),
+    store: str | None,
+    tracking_uri: str | None,
+    say: Callable[[str], None] = logger.warning,
 ) -> str:
     """Upload sweep files and both packages, and start `run` on the cluster. Returns the job's id.
+
+    ``say`` gets a line on what was left out.
 
     Third-party packages must be in the cluster's image. Everything that can be checked here is checked before the
     upload.
@@ -126,17 +144,24 @@ def submit(
     commit = provenance()["commit"]
     if commit:
         variables[COMMIT_VARIABLE] = commit
-    with tempfile.TemporaryDirectory() as folder, _answers(address):
+    with tempfile.TemporaryDirectory() as temporary, _answers(address):
+        folder, modules = Path(temporary, "sweeps"), Path(temporary, "modules")
+        folder.mkdir()
         for path in paths:
-            shutil.copyfile(path, Path(folder, path.name))
+            shutil.copyfile(path, folder / path.name)
+        if tracking_uri is not None:
+            (folder / URI_FILE).write_text(tracking_uri, encoding="utf-8")
+        packages = [Path(package.__path__[0]) for package in (reskd, orchestrator)]
+        left_out = [name for package in packages for name in copy_package(package, modules)]
+        if left_out:
+            say(left_out_line(left_out))
         try:
             return client.submit_job(
-                entrypoint=command_of(names, changes=changes, store=store, tracking_uri=tracking_uri),
+                entrypoint=command_of(names, changes=changes, store=store, has_uri=tracking_uri is not None),
                 submission_id=f"{_slug(paths[0].stem)}-{time.strftime('%m%d-%H%M%S')}-{os.urandom(2).hex()}",
                 runtime_env={
-                    "working_dir": folder,
-                    "py_modules": [str(Path(reskd.__path__[0])), str(Path(orchestrator.__path__[0]))],
-                    "excludes": ["__pycache__"],
+                    "working_dir": str(folder),
+                    "py_modules": [str(modules / package.name) for package in packages],
                     "env_vars": variables,
                 },
                 metadata={"sweep": BETWEEN.join(names)},

@@ -257,8 +257,9 @@ class _Run:
         first = next(iter(self.started.values()))
         if first.get("reading", 1) != RULES:
             logger.warning(
-                "this training began with earlier rules of reading videos; frames of mirrored, cropped or squeezed "
-                "videos and of files with several streams are other ones from here on (docs/datasets.md)"
+                "this training began with earlier rules of reading videos; from here on, frames that the decoder marks "
+                "as damaged are left out, and mirrored, cropped or squeezed videos may be shown in another way "
+                "(docs/datasets.md)"
             )
         return int(first["threads"]), Execution.of_record(first)
 

@@ -45,6 +45,10 @@ class PacketTable:
         """Position in `keys` of the last key frame at or before a frame."""
         return bisect_right(self.keys, number) - 1
 
+    def last_before(self, time: int) -> int:
+        """Number of the last frame that is shown by this time."""
+        return bisect_right(self.times, time) - 1
+
     def key_at(self, time: int | None) -> int | None:
         """Position in `keys` of the key frame with this presentation time."""
         if time is None:

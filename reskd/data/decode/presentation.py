@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 from reskd.data.decode.container_facts import Edit, track_facts
 from reskd.errors import VideoOpenError, VideoReadError
 
-RULES = 2
-"""The version of the rules by which files are read. 1, the first one, heeded quarter turns alone."""
+RULES = 3
+"""The version of the rules by which files are read. 1, the first one, heeded quarter turns alone; 2 also took frames
+that the decoder marks as damaged."""
 CONVERSION_ERRORS = (av.FFmpegError, ValueError)
 MAX_TILT = math.tan(math.radians(1))
 """A display matrix within one degree of a quarter turn is one. It has this much beside its large numbers at most."""

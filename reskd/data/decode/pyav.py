@@ -24,6 +24,8 @@ from reskd.errors import VideoOpenError, VideoReadError
 from reskd.runtime.progress import tick
 
 NO_FRAMES = "its video stream has no frames"
+MAX_LATER = 32
+"""A frame depends on none that is shown more than this many frames later. Encoders use groups of up to 16 B-frames."""
 
 
 class _SeekMissed(Exception):
@@ -32,6 +34,11 @@ class _SeekMissed(Exception):
 
 class _DecodeStopped(Exception):
     """The rest of the file does not decode. The message says after which frame and why."""
+
+    def __init__(self, reason: str, *, is_cut: bool = False) -> None:
+        """is_cut: the file ends there; what was decoded before is right."""
+        super().__init__(reason)
+        self.is_cut = is_cut
 
 
 class _Picker:
@@ -118,7 +125,7 @@ def survey(path: Path, *, quick: bool) -> Survey:
     num_decoded, reason = 0, ""
     try:
         with closing(_decode(path)) as frames:
-            for frame in frames:
+            for _, frame in frames:
                 presentation.check(num_decoded, frame)
                 num_decoded += 1
     except _DecodeStopped as error:
@@ -170,7 +177,7 @@ def _keep_once(
     num_decoded = 0
     try:
         with closing(_decode(path)) as frames:
-            for frame in frames:
+            for _, frame in frames:
                 presentation.see(num_decoded, frame)
                 if num_decoded in wanted:
                     kept.append((num_decoded, frame.time, keep(presentation.picture(num_decoded, frame))))
@@ -205,38 +212,53 @@ def _refuse_absent(path: Path, numbers: list[int], table: PacketTable) -> None:
 
 
 def _pick_by_seeking(container: InputContainer, stream: VideoStream, table: PacketTable, picker: _Picker) -> None:
-    """Decode only from the nearest key frames. Raises _SeekMissed if a frame is not the promised one."""
-    decoded: Iterator[tuple[int, VideoFrame]] = iter(())
-    reached = -2
+    """Decode only from the nearest key frames. Raises _SeekMissed if a frame is not the promised one, or is damaged."""
+    decoded: Iterator[tuple[int, int, VideoFrame]] = iter(())
+    reached = due = -2
     # Always decode frame 0: a file that was cut before a dependent frame loses its first frames.
     for wanted in sorted({0, *picker.missing}):
         key = table.key_before(wanted)
         if table.keys[key] > reached + 1:
+            _read_on(decoded, reached, due)
             decoded = _decode_from_key(container, stream, table, key)
-        for reached, frame in decoded:
+        for reached, due, frame in decoded:  # noqa: B007 (used when a seek follows, and at the end)
             if reached == wanted:
                 picker.take(wanted, frame)
                 break
         else:
             raise _SeekMissed
+    _read_on(decoded, reached, due)
+
+
+def _read_on(decoded: Iterator[tuple[int, int, VideoFrame]], reached: int, due: int) -> None:
+    """Decode up to frame `due`: the frames before may depend on it, and it may be damaged."""
+    if reached < due:
+        for number, _, _ in decoded:
+            if number >= due:
+                return
 
 
 def _decode_from_key(
     container: InputContainer, stream: VideoStream, table: PacketTable, key: int
-) -> Iterator[tuple[int, VideoFrame]]:
-    """Yield (number, frame) from a key frame on, or from an earlier one if the demuxer lands before it."""
+) -> Iterator[tuple[int, int, VideoFrame]]:
+    """Yield (number, due, frame) from a key frame on, or from an earlier one if the demuxer lands before it.
+
+    due: the number of the last frame that the decoder has got, on which this one may depend.
+    """
     landing, packets = _seek(container, stream, table, key)
-    number = table.keys[landing]
+    number = due = table.keys[landing]
     start = table.times[number]
     for packet in packets:
+        if packet.pts is not None and not packet.is_corrupt:
+            due = max(due, table.last_before(packet.pts))
         # A truncated packet is not decoded, but the decoder still returns the frames before it.
         for frame in stream.codec_context.decode(None) if packet.is_corrupt else packet.decode():
             if frame.pts is not None and frame.pts < start:
                 continue  # open GOP: this frame depends on frames before the key frame
-            if number >= table.num_present or frame.pts != table.times[number]:
+            if number >= table.num_present or frame.pts != table.times[number] or frame.is_corrupt:
                 raise _SeekMissed
             tick()
-            yield number, frame
+            yield number, min(due, number + MAX_LATER), frame
             number += 1
         if packet.is_corrupt:
             return
@@ -260,31 +282,52 @@ def _seek(
 def _pick_sequentially(path: Path, picker: _Picker, *, to_end: bool) -> int | None:
     """Decode from the start and return the number of frames; None if all wanted frames came before the end."""
     num_decoded = 0
+    due: int | None = None  # when the last frame is shown on which the wanted ones may depend
+    num_later = 0  # frames decoded after the wanted ones
+    is_sure = False  # the wanted frames are there, and none that they depend on is damaged
     try:
         with closing(_decode(path)) as frames:
-            for frame in frames:
+            for latest, frame in frames:
+                was_missing = bool(picker.missing)
                 picker.take(num_decoded, frame)
                 num_decoded += 1
-                if not picker.missing and not to_end:
+                if picker.missing or is_sure:
+                    continue
+                due, num_later = (latest, 0) if was_missing else (due, num_later + 1)
+                is_late = due is not None and frame.pts is not None and frame.pts >= due
+                is_sure = is_late or num_later == MAX_LATER
+                if is_sure and not to_end:
                     return None
     except _DecodeStopped as error:
         if picker.missing:
             raise VideoReadError(str(path), f"frame {min(picker.missing)} cannot be decoded: {error}") from error
+        if not is_sure and not error.is_cut:
+            raise VideoReadError(str(path), f"a frame that is needed may be damaged: {error}") from error
         return None
     return num_decoded
 
 
-def _decode(path: Path) -> Generator[VideoFrame]:
-    """Yield all frames from the start. Raises _DecodeStopped at the first packet that does not decode."""
+def _decode(path: Path) -> Generator[tuple[int | None, VideoFrame]]:
+    """Yield (latest, frame) from the start; latest is the last time of all packets that the decoder has got, if known.
+
+    Raises _DecodeStopped at the first packet or frame that is damaged. A decoder returns damaged frames too: it fills
+    them from their neighbours and marks them.
+    """
     num_decoded = 0
+    latest: int | None = None
     with opened(path) as (container, stream):
         try:
             for packet in container.demux(stream):
                 if packet.is_corrupt:
-                    raise _DecodeStopped(f"after {num_decoded} frames a packet is cut off or marked as damaged")
+                    reason = f"after {num_decoded} frames a packet is cut off or marked as damaged"
+                    raise _DecodeStopped(reason, is_cut=True)
+                if packet.pts is not None:
+                    latest = packet.pts if latest is None else max(latest, packet.pts)
                 for frame in packet.decode():
+                    if frame.is_corrupt:
+                        raise _DecodeStopped(f"after {num_decoded} frames one is damaged")
                     tick()
-                    yield frame
+                    yield latest, frame
                     num_decoded += 1
         except CONTENT_ERRORS as error:
             read_through(path)

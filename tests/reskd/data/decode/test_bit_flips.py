@@ -20,6 +20,8 @@ from tests.support.video_kinds import CUTS, VIDEOS, decode_everything
 
 FIGHTS = Path(__file__).parents[5] / "shared" / "data" / "fights"
 ROUNDING = 2.0
+REPEATABLE = [name for name in VIDEOS if name != "vp8.webm"]
+"""FFmpeg's VP8 decoder leaves in a damaged frame whatever its memory held before."""
 
 
 def flipped(source: Path, target: Path, *, seed: int, num_bits: int) -> Path:
@@ -93,7 +95,7 @@ def test_a_pack_takes_no_frame_of_a_file_with_a_damaged_one(tmp_path: Path) -> N
         pyav.read_once(path, lambda num_total: [num_total - 1], lambda image: image)
 
 
-@given(seed=st.integers(0, 2**32), num_bits=st.sampled_from([1, 3, 20]), name=st.sampled_from([*VIDEOS, "real"]))
+@given(seed=st.integers(0, 2**32), num_bits=st.sampled_from([1, 3, 20]), name=st.sampled_from([*REPEATABLE, "real"]))
 def test_a_read_by_seeking_equals_a_decode_from_the_start_or_is_an_error(
     videos: Path, seed: int, num_bits: int, name: str
 ) -> None:
@@ -108,5 +110,7 @@ def test_a_read_by_seeking_equals_a_decode_from_the_start_or_is_an_error(
         return
     right = decoded(path)
     for number, frame in zip(numbers, found, strict=True):
+        if number >= len(right):
+            continue  # a seek goes past the damage at which a decode from the start ends
         if frame.shape == right[number][0].shape:  # else it is shown in another size than it is stored
             assert difference(frame, right[number][0]) <= ROUNDING

@@ -3,42 +3,25 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from av.container import InputContainer
-from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from reskd.data.decode.opening import CONTENT_ERRORS, opened, read_through, words
+from reskd.data.decode.in_order import MAX_LATER, DecodeStopped, SeekMissed, decode_from_key, decode_from_start
+from reskd.data.decode.opening import CONTENT_ERRORS, opened
 from reskd.data.decode.packets import PacketTable, read_table
 from reskd.data.decode.presentation import Presentation
 from reskd.data.decode.types import Indices, Kept, Once, Survey, VideoInfo
 from reskd.errors import VideoOpenError, VideoReadError
-from reskd.runtime.progress import tick
 
 NO_FRAMES = "its video stream has no frames"
-MAX_LATER = 32
-"""A frame depends on none that is shown more than this many frames later. Encoders use groups of up to 16 B-frames."""
-
-
-class _SeekMissed(Exception):
-    """The decoder did not give the frames that the packet table promises. A sequential decode must decide."""
-
-
-class _DecodeStopped(Exception):
-    """The rest of the file does not decode. The message says after which frame and why."""
-
-    def __init__(self, reason: str, *, is_cut: bool = False) -> None:
-        """is_cut: the file ends there; what was decoded before is right."""
-        super().__init__(reason)
-        self.is_cut = is_cut
 
 
 class _Picker:
@@ -81,7 +64,7 @@ def read_frames(path: Path, indices: Indices) -> NDArray[np.uint8]:
             try:
                 _pick_by_seeking(container, stream, table, picker)
                 return picker.frames()
-            except (_SeekMissed, *CONTENT_ERRORS):
+            except (SeekMissed, *CONTENT_ERRORS):
                 pass  # a decode from the start gives the frames, or the error and where it is
     picker = _Picker(presentation, numbers)
     num_decoded = _pick_sequentially(path, picker, to_end=callable(indices))
@@ -124,11 +107,11 @@ def survey(path: Path, *, quick: bool) -> Survey:
         return Survey(num_claimed=table.num_claimed, num_decoded=num_present, reason=reason, duration_s=duration_s)
     num_decoded, reason = 0, ""
     try:
-        with closing(_decode(path)) as frames:
+        with closing(decode_from_start(path)) as frames:
             for _, frame in frames:
                 presentation.check(num_decoded, frame)
                 num_decoded += 1
-    except _DecodeStopped as error:
+    except DecodeStopped as error:
         reason = str(error)
     except VideoReadError as error:
         reason = error.reason
@@ -176,13 +159,13 @@ def _keep_once(
     kept: list[tuple[int, float | None, Kept]] = []
     num_decoded = 0
     try:
-        with closing(_decode(path)) as frames:
+        with closing(decode_from_start(path)) as frames:
             for _, frame in frames:
                 presentation.see(num_decoded, frame)
                 if num_decoded in wanted:
                     kept.append((num_decoded, frame.time, keep(presentation.picture(num_decoded, frame))))
                 num_decoded += 1
-    except _DecodeStopped as error:
+    except DecodeStopped as error:
         raise VideoReadError(str(path), str(error)) from error
     return kept, num_decoded
 
@@ -212,7 +195,7 @@ def _refuse_absent(path: Path, numbers: list[int], table: PacketTable) -> None:
 
 
 def _pick_by_seeking(container: InputContainer, stream: VideoStream, table: PacketTable, picker: _Picker) -> None:
-    """Decode only from the nearest key frames. Raises _SeekMissed if a frame is not the promised one, or is damaged."""
+    """Decode only from the nearest key frames. Raises SeekMissed if a frame is not the promised one, or is damaged."""
     decoded: Iterator[tuple[int, int, VideoFrame]] = iter(())
     reached = due = -2
     # Always decode frame 0: a file that was cut before a dependent frame loses its first frames.
@@ -220,13 +203,13 @@ def _pick_by_seeking(container: InputContainer, stream: VideoStream, table: Pack
         key = table.key_before(wanted)
         if table.keys[key] > reached + 1:
             _read_on(decoded, reached, due)
-            decoded = _decode_from_key(container, stream, table, key)
+            decoded = decode_from_key(container, stream, table, key)
         for reached, due, frame in decoded:  # noqa: B007 (used when a seek follows, and at the end)
             if reached == wanted:
                 picker.take(wanted, frame)
                 break
         else:
-            raise _SeekMissed
+            raise SeekMissed
     _read_on(decoded, reached, due)
 
 
@@ -238,47 +221,6 @@ def _read_on(decoded: Iterator[tuple[int, int, VideoFrame]], reached: int, due: 
                 return
 
 
-def _decode_from_key(
-    container: InputContainer, stream: VideoStream, table: PacketTable, key: int
-) -> Iterator[tuple[int, int, VideoFrame]]:
-    """Yield (number, due, frame) from a key frame on, or from an earlier one if the demuxer lands before it.
-
-    due: the number of the last frame that the decoder has got, on which this one may depend.
-    """
-    landing, packets = _seek(container, stream, table, key)
-    number = due = table.keys[landing]
-    start = table.times[number]
-    for packet in packets:
-        if packet.pts is not None and not packet.is_corrupt:
-            due = max(due, table.last_before(packet.pts))
-        # A truncated packet is not decoded, but the decoder still returns the frames before it.
-        for frame in stream.codec_context.decode(None) if packet.is_corrupt else packet.decode():
-            if frame.pts is not None and frame.pts < start:
-                continue  # open GOP: this frame depends on frames before the key frame
-            if number >= table.num_present or frame.pts != table.times[number] or frame.is_corrupt:
-                raise _SeekMissed
-            tick()
-            yield number, min(due, number + MAX_LATER), frame
-            number += 1
-        if packet.is_corrupt:
-            return
-
-
-def _seek(
-    container: InputContainer, stream: VideoStream, table: PacketTable, key: int
-) -> tuple[int, Iterator[Packet[VideoStream]]]:
-    """The position in `table.keys` where the demuxer landed, and the packets from there."""
-    # Matroska seeks by presentation time and mp4 by decode time. One of the two lands on or before the key frame.
-    for time in (table.times[table.keys[key]], table.key_decode_times[key]):
-        container.seek(time, stream=stream)
-        packets = container.demux(stream)
-        first = next(packets)
-        landing = table.key_at(first.pts)
-        if landing is not None and landing <= key:
-            return landing, chain([first], packets)
-    raise _SeekMissed
-
-
 def _pick_sequentially(path: Path, picker: _Picker, *, to_end: bool) -> int | None:
     """Decode from the start and return the number of frames; None if all wanted frames came before the end."""
     num_decoded = 0
@@ -286,7 +228,7 @@ def _pick_sequentially(path: Path, picker: _Picker, *, to_end: bool) -> int | No
     num_later = 0  # frames decoded after the wanted ones
     is_sure = False  # the wanted frames are there, and none that they depend on is damaged
     try:
-        with closing(_decode(path)) as frames:
+        with closing(decode_from_start(path)) as frames:
             for latest, frame in frames:
                 was_missing = bool(picker.missing)
                 picker.take(num_decoded, frame)
@@ -298,37 +240,10 @@ def _pick_sequentially(path: Path, picker: _Picker, *, to_end: bool) -> int | No
                 is_sure = is_late or num_later == MAX_LATER
                 if is_sure and not to_end:
                     return None
-    except _DecodeStopped as error:
+    except DecodeStopped as error:
         if picker.missing:
             raise VideoReadError(str(path), f"frame {min(picker.missing)} cannot be decoded: {error}") from error
         if not is_sure and not error.is_cut:
             raise VideoReadError(str(path), f"a frame that is needed may be damaged: {error}") from error
         return None
     return num_decoded
-
-
-def _decode(path: Path) -> Generator[tuple[int | None, VideoFrame]]:
-    """Yield (latest, frame) from the start; latest is the last time of all packets that the decoder has got, if known.
-
-    Raises _DecodeStopped at the first packet or frame that is damaged. A decoder returns damaged frames too: it fills
-    them from their neighbours and marks them.
-    """
-    num_decoded = 0
-    latest: int | None = None
-    with opened(path) as (container, stream):
-        try:
-            for packet in container.demux(stream):
-                if packet.is_corrupt:
-                    reason = f"after {num_decoded} frames a packet is cut off or marked as damaged"
-                    raise _DecodeStopped(reason, is_cut=True)
-                if packet.pts is not None:
-                    latest = packet.pts if latest is None else max(latest, packet.pts)
-                for frame in packet.decode():
-                    if frame.is_corrupt:
-                        raise _DecodeStopped(f"after {num_decoded} frames one is damaged")
-                    tick()
-                    yield latest, frame
-                    num_decoded += 1
-        except CONTENT_ERRORS as error:
-            read_through(path)
-            raise _DecodeStopped(f"decoding stops after {num_decoded} frames: {words(error)}") from error

@@ -20,8 +20,12 @@ from tests.support.video_kinds import CUTS, VIDEOS, decode_everything
 
 FIGHTS = Path(__file__).parents[5] / "shared" / "data" / "fights"
 ROUNDING = 2.0
-REPEATABLE = [name for name in VIDEOS if name != "vp8.webm"]
-"""FFmpeg's VP8 decoder leaves in a damaged frame whatever its memory held before."""
+SOUGHT = [
+    *("closed_gop.mp4", "b_frames.mp4", "open_gop.mp4", "open_gop.mkv", "intra_refresh.mp4", "uneven_times.mp4"),
+    *("fragmented.mp4", "hevc.mp4", "ten_bit.mp4", "vp9.webm", "edit_list.mp4", "real"),
+]
+"""Files in which a read may seek; "real" is one of the real clips. (In VP8 and FFV1, a damaged frame has whatever the
+decoder's memory held before, so it differs from decode to decode.)"""
 
 
 def flipped(source: Path, target: Path, *, seed: int, num_bits: int) -> Path:
@@ -43,7 +47,7 @@ def decoded(path: Path) -> list[tuple[NDArray[np.uint8], bool]]:
         try:
             for packet in container.demux(stream):
                 found += [(frame.to_ndarray(format="rgb24"), frame.is_corrupt) for frame in packet.decode()]
-        except av.FFmpegError:
+        except (av.FFmpegError, IndexError):
             pass
     return found
 
@@ -95,7 +99,7 @@ def test_a_pack_takes_no_frame_of_a_file_with_a_damaged_one(tmp_path: Path) -> N
         pyav.read_once(path, lambda num_total: [num_total - 1], lambda image: image)
 
 
-@given(seed=st.integers(0, 2**32), num_bits=st.sampled_from([1, 3, 20]), name=st.sampled_from([*REPEATABLE, "real"]))
+@given(seed=st.integers(0, 2**32), num_bits=st.sampled_from([1, 3, 20]), name=st.sampled_from(SOUGHT))
 def test_a_read_by_seeking_equals_a_decode_from_the_start_or_is_an_error(
     videos: Path, seed: int, num_bits: int, name: str
 ) -> None:

@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +20,7 @@ from torch.utils.data import Dataset
 from reskd.data.decode.dispatch import read_frames
 from reskd.data.manifest import Clip
 from reskd.data.sampling import eval_indices, seed_of, train_indices
-from reskd.data.transforms import train_crop, view_crops
+from reskd.data.transforms import small_image, train_crop, view_crops
 from reskd.errors import DecodeError, TooManyDamaged
 from reskd.files import on_disk
 from reskd.protocol import Protocol
@@ -229,14 +230,16 @@ class VideoDataset(Dataset[Item]):
         return Item(views if self.views_per_clip > 1 else views[0], sample, clip.labels[0], clip.labels, ())
 
     def _read(self, index: int, choose: Callable[[int], list[int]]) -> Tensor:
-        """Frames as uint8 (T, 3, H, W); the memory layout is (T, H, W, 3)."""
+        """Frames of the short side `spec.short_side` as uint8 (T, 3, H, W); the memory layout is (T, H, W, 3)."""
         path = self.path(index)
+        keep = partial(small_image, short_side=self.spec.short_side, resample=self.spec.resample)
         if self.on_read is not None:
             self.on_read(index)
         retries = 0
         while True:
             try:
-                return torch.from_numpy(read_frames(path, choose, backend=self.spec.decode)).permute(0, 3, 1, 2)
+                frames = read_frames(path, choose, backend=self.spec.decode, keep=keep)
+                return torch.from_numpy(frames).permute(0, 3, 1, 2)
             except OSError as error:
                 if retries == NUM_RETRIES:
                     reason = f"{error.strerror or error} ({retries + 1} tries); make the file readable and start again"

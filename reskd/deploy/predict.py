@@ -16,7 +16,7 @@ from torch import Tensor
 from reskd.data.decode.dispatch import read_frames
 from reskd.data.decode.frames import FRAME_SUFFIXES, holds_only_frames
 from reskd.data.sampling import eval_indices
-from reskd.data.transforms import test_crop
+from reskd.data.transforms import small_image, test_crop
 from reskd.deploy.card import Card, Classifier, load_trained
 from reskd.deploy.export import open_exported
 from reskd.errors import BadInput, DecodeError, reason_of
@@ -116,8 +116,9 @@ def _videos_below(folder: Path) -> Iterator[Path]:
 
 def read_clip(path: Path, *, card: Card) -> Tensor | str:
     """The clip as uint8 (T, 3, S, S), prepared as in validation; or the reason why it cannot be read."""
+    keep = partial(small_image, short_side=card.short_side, resample=card.resample)
     try:
-        frames = read_frames(path, partial(_chosen, card=card), backend=card.decode)
+        frames = read_frames(path, partial(_chosen, card=card), backend=card.decode, keep=keep)
     except DecodeError as error:
         return error.reason
     except OSError as error:

@@ -15,10 +15,10 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from reskd.data.decode.in_order import MAX_LATER, DecodeStopped, SeekMissed, decode_from_key, decode_from_start
-from reskd.data.decode.opening import CONTENT_ERRORS, opened
+from reskd.data.decode.opening import CONTENT_ERRORS, duration_s, opened
 from reskd.data.decode.packets import PacketTable, read_table
 from reskd.data.decode.presentation import Presentation
-from reskd.data.decode.types import Indices, Kept, Once, Survey, VideoInfo
+from reskd.data.decode.types import Indices, Keep, Kept, Once, Rows, Survey, VideoInfo, whole
 from reskd.errors import VideoOpenError, VideoReadError
 
 NO_FRAMES = "its video stream has no frames"
@@ -27,32 +27,24 @@ NO_FRAMES = "its video stream has no frames"
 class _Picker:
     """Collects the wanted frames from a decode, in the requested order."""
 
-    def __init__(self, presentation: Presentation, numbers: list[int]) -> None:
+    def __init__(self, presentation: Presentation, numbers: list[int], *, keep: Keep) -> None:
         self._presentation = presentation
-        self._num_rows = len(numbers)
-        self._rows: dict[int, list[int]] = {}
-        for row, number in enumerate(numbers):
-            self._rows.setdefault(number, []).append(row)
-        self.missing = set(numbers)
-        self._frames: NDArray[np.uint8] | None = None
+        self._rows = Rows(numbers, keep=keep)
+
+    @property
+    def missing(self) -> set[int]:
+        return self._rows.missing
 
     def take(self, number: int, frame: VideoFrame) -> None:
         self._presentation.see(number, frame)
-        if number not in self.missing:
-            return
-        image = self._presentation.picture(number, frame)
-        if self._frames is None:
-            self._frames = np.empty((self._num_rows, *image.shape), dtype=np.uint8)
-        self._frames[self._rows[number]] = image
-        self.missing.discard(number)
+        if number in self.missing:
+            self._rows.take(number, self._presentation.picture(number, frame))
 
     def frames(self) -> NDArray[np.uint8]:
-        assert self._frames is not None
-        assert not self.missing
-        return self._frames
+        return self._rows.frames()
 
 
-def read_frames(path: Path, indices: Indices) -> NDArray[np.uint8]:
+def read_frames(path: Path, indices: Indices, *, keep: Keep = whole) -> NDArray[np.uint8]:
     """See `dispatch.read_frames`."""
     with opened(path) as (container, stream):
         table = _packet_table(path, container, stream)
@@ -60,16 +52,16 @@ def read_frames(path: Path, indices: Indices) -> NDArray[np.uint8]:
         numbers = _resolve(path, indices, table.num_claimed)
         if table.can_seek:
             _refuse_absent(path, numbers, table)
-            picker = _Picker(presentation, numbers)
+            picker = _Picker(presentation, numbers, keep=keep)
             try:
                 _pick_by_seeking(container, stream, table, picker)
                 return picker.frames()
             except (SeekMissed, *CONTENT_ERRORS):
                 pass  # a decode from the start gives the frames, or the error and where it is
-    picker = _Picker(presentation, numbers)
+    picker = _Picker(presentation, numbers, keep=keep)
     num_decoded = _pick_sequentially(path, picker, to_end=callable(indices))
     if callable(indices) and num_decoded not in (None, 0, table.num_claimed) and not table.is_cut:
-        picker = _Picker(presentation, _resolve(path, indices, num_decoded))
+        picker = _Picker(presentation, _resolve(path, indices, num_decoded), keep=keep)
         num_decoded = _pick_sequentially(path, picker, to_end=False)
     if num_decoded == 0:
         raise VideoOpenError(str(path), "no frame of it decodes")
@@ -84,7 +76,7 @@ def probe(path: Path) -> VideoInfo:
     with opened(path) as (container, stream):
         table = _packet_table(path, container, stream)
         codec = stream.codec_context.codec.canonical_name
-        first = _Picker(Presentation(path, container, stream), [0])
+        first = _Picker(Presentation(path, container, stream), [0], keep=whole)
     num_decoded = _pick_sequentially(path, first, to_end=not table.can_seek and not table.is_cut)
     if first.missing:
         raise VideoOpenError(str(path), "no frame of it decodes")
@@ -95,8 +87,8 @@ def probe(path: Path) -> VideoInfo:
 def survey(path: Path, *, quick: bool) -> Survey:
     """See `dispatch.survey`."""
     with opened(path) as (container, stream):
-        table = read_table(container, stream, file_size=path.stat().st_size)
-        duration_s = _duration_s(container, stream)
+        table = read_table(path, container, stream, file_size=path.stat().st_size)
+        length_s = duration_s(container, stream)
         presentation = Presentation(path, container, stream)
     if table.num_claimed == 0:
         return Survey(num_claimed=0, num_decoded=0, reason=NO_FRAMES)
@@ -104,7 +96,7 @@ def survey(path: Path, *, quick: bool) -> Survey:
         num_present, reason = table.num_present, ""
         if table.is_cut:
             reason = f"cut short: {num_present} of {table.num_claimed} frames are there"
-        return Survey(num_claimed=table.num_claimed, num_decoded=num_present, reason=reason, duration_s=duration_s)
+        return Survey(num_claimed=table.num_claimed, num_decoded=num_present, reason=reason, duration_s=length_s)
     num_decoded, reason = 0, ""
     try:
         with closing(decode_from_start(path)) as frames:
@@ -120,14 +112,7 @@ def survey(path: Path, *, quick: bool) -> Survey:
     num_claimed = max(table.num_claimed, num_decoded) if is_told else num_decoded
     if num_decoded < num_claimed:
         reason = reason or f"only {num_decoded} of {num_claimed} frames decode"
-    return Survey(num_claimed=num_claimed, num_decoded=num_decoded, reason=reason, duration_s=duration_s)
-
-
-def _duration_s(container: InputContainer, stream: VideoStream) -> float | None:
-    """Duration of the video stream in seconds, else of the file: Matroska and WebM state only that."""
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    return None if container.duration is None else container.duration / 1e6
+    return Survey(num_claimed=num_claimed, num_decoded=num_decoded, reason=reason, duration_s=length_s)
 
 
 def read_once(
@@ -171,7 +156,7 @@ def _keep_once(
 
 
 def _packet_table(path: Path, container: InputContainer, stream: VideoStream) -> PacketTable:
-    table = read_table(container, stream, file_size=path.stat().st_size)
+    table = read_table(path, container, stream, file_size=path.stat().st_size)
     if table.num_claimed == 0:
         raise VideoOpenError(str(path), NO_FRAMES)
     return table

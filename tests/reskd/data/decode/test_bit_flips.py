@@ -110,11 +110,9 @@ def test_a_read_by_seeking_equals_a_decode_from_the_start_or_is_an_error(
     path = flipped(source, videos / f"flipped_{source.name}", seed=seed, num_bits=num_bits)
     numbers = sorted(rng.sample(range(30), 3))
     found = frames_or_none(path, numbers)
-    if found is None:
-        return
+    if found is None or survey(path, quick=False).reason:
+        return  # the check names it; a seek may go past the damage where a decode from the start ends or drops a frame
     right = decoded(path)
     for number, frame in zip(numbers, found, strict=True):
-        if number >= len(right):
-            continue  # a seek goes past the damage at which a decode from the start ends
         if frame.shape == right[number][0].shape:  # else it is shown in another size than it is stored
             assert difference(frame, right[number][0]) <= ROUNDING

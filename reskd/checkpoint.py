@@ -11,7 +11,9 @@ A step's folder, in the order in which it fills::
     failed.json, pruned.json or DONE.json    published last; pruned: stopped early, on purpose
     split.json                  memory did not do for the step beside the others of its job
 
-The teacher is in none of these files.
+The teacher is in none of these files. Beside the steps' folders::
+
+    lost_clips/<clip>.json      a video at which the decoder crashes or hangs; no training opens it
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NUM_KEPT_CHECKPOINTS = 2
+LOST_CLIPS = "lost_clips"
 FOREIGN_FILE = (
     "a teacher that was trained elsewhere needs its network beside the file: "
     "teacher: {checkpoint: FILE, model: {name: ..., resolution: ...}}"
@@ -54,6 +57,8 @@ class Sink(Protocol):
     def prune(self, step_id: str, record: Json) -> None: ...
     def finish(self, step_id: str, weights: Json, record: Json) -> None: ...
     def is_finished(self, step_id: str) -> bool: ...
+    def lost_clips(self) -> dict[str, str]: ...
+    def lose_clip(self, clip: str, record: Json) -> None: ...
 
 
 def state_hash(state: Mapping[str, Tensor]) -> str:
@@ -295,6 +300,21 @@ class StepRecords:
 
     def is_finished(self, step_id: str) -> bool:
         return self.blobs.exists(f"{self._step(step_id)}/DONE.json")
+
+    def lost_clips(self) -> dict[str, str]:
+        """Names of clips at which a decoder crashes or hangs -> reason. See `reskd.data.damage`."""
+        found: dict[str, str] = {}
+        for entry in self.blobs.entries(LOST_CLIPS):
+            try:
+                reason = (self._json(entry.key) or {})["reason"]
+            except (BadInput, KeyError, TypeError):  # the name alone says what matters
+                reason = "the decoder crashes or hangs at it"
+            found[Path(entry.key).stem] = str(reason)
+        return found
+
+    def lose_clip(self, clip: str, record: Json) -> None:
+        """Record a clip at which a decoder crashes or hangs: ``{reason, path, ...}``. Every worker may call it."""
+        self.blobs.write(f"{LOST_CLIPS}/{clip}.json", json_bytes(record))
 
     def _step(self, step_id: str) -> str:
         return f"{self.prefix}{step_id}"

@@ -224,6 +224,10 @@ class LeasedStore(Store):
         lease = read_lease(self.lease_path(step_id))
         return lease is not None and lease.owner.id == self.owner_id
 
+    def lose_clip(self, clip: str, record: Json) -> None:
+        """See `StepRecords.lose_clip`. It belongs to no step."""
+        self._store.lose_clip(clip, record)
+
     def _check(self, key: str) -> None:
         """Raise LeaseLost unless the run holds the lease of the step that the key belongs to."""
         step_id = key.split("/")[1]

@@ -85,7 +85,7 @@ def resize_short_side(frames: Tensor, *, short_side: int, resample: Resample = "
 
 def small_image(image: NDArray[np.uint8], *, short_side: int, resample: Resample) -> NDArray[np.uint8]:
     """`resize_short_side` of one frame, uint8 (H, W, 3) -> (h, w, 3): the same bits as of all frames together."""
-    pixels = torch.from_numpy(np.require(image, requirements="CW")).permute(2, 0, 1)[None]
+    pixels = torch.from_numpy(np.require(image, requirements=("C", "W"))).permute(2, 0, 1)[None]
     small = resize_short_side(pixels, short_side=short_side, resample=resample)[0]
     return np.ascontiguousarray(small.permute(1, 2, 0).numpy())
 

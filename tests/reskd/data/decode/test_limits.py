@@ -1,4 +1,4 @@
-"""Files that are too large are refused by name before they take the memory, and large frames are resized as they come."""
+"""Files that are too large are refused by name, and large frames are resized as they come."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ def test_a_folder_of_large_frames_is_refused(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize("resample", ["antialias", "opencv"])
 @pytest.mark.parametrize("size", [(64, 96), (97, 55), (40, 64)])
-def test_frames_resized_as_they_come_are_those_resized_together(tmp_path: Path, resample, size: tuple[int, int]) -> None:
+def test_frames_resized_as_they_come_are_those_resized_together(
+    tmp_path: Path, resample, size: tuple[int, int]
+) -> None:
     path = write_video(tmp_path / "a.mp4", num_frames=12, height=size[0], width=size[1], pix_fmt="yuv444p")
     numbers = [3, 0, 11, 3, 7]
     keep = partial(small_image, short_side=48, resample=resample)

@@ -13,7 +13,9 @@ A step's folder, in the order in which it fills::
     damaged.json                a file of the finished step, such as its weights, was found to be damaged
 
 The teacher is in none of these files. Each file ends with a digest (`reskd.digest`), which every read compares;
-`reskd.step_files` says what each must hold.
+`reskd.step_files` says what each must hold. Beside the steps' folders::
+
+    lost_clips/<clip>.json      a video at which the decoder crashes or hangs; no training opens it
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ from reskd.step_files import (
     SPLIT,
     START,
     WEIGHTS,
+    Reason,
     kind_of,
     remedy,
 )
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NUM_KEPT_CHECKPOINTS = 2
+LOST_CLIPS = "lost_clips"
 FOREIGN_FILE = (
     "a teacher that was trained elsewhere needs its network beside the file: "
     "teacher: {checkpoint: FILE, model: {name: ..., resolution: ...}}"
@@ -72,6 +76,8 @@ class Sink(Protocol):
     def prune(self, step_id: str, record: Json) -> None: ...
     def finish(self, step_id: str, weights: Json, record: Json) -> None: ...
     def is_finished(self, step_id: str) -> bool: ...
+    def lost_clips(self) -> dict[str, str]: ...
+    def lose_clip(self, clip: str, record: Json) -> None: ...
 
 
 def state_hash(state: Mapping[str, Tensor]) -> str:
@@ -356,6 +362,22 @@ class StepRecords:
             done, weights = self.done(step_id) or {}, parse(content, where=where, way_out=way_out)
             check_state(weights, done, where=where, way_out=way_out)
         return "state_hash" in done
+
+    def lost_clips(self) -> dict[str, str]:
+        """Names of clips at which a decoder crashes or hangs -> reason. See `reskd.data.damage`."""
+        found: dict[str, str] = {}
+        for entry in self.blobs.entries(LOST_CLIPS):
+            content = self.blobs.read(entry.key)
+            try:
+                record = parse_json(content or b"", where=self.blobs.where(entry.key), shape=Reason)
+                found[Path(entry.key).stem] = record["reason"]
+            except BadInput:  # the name alone says what matters
+                found[Path(entry.key).stem] = "the decoder crashes or hangs at it"
+        return found
+
+    def lose_clip(self, clip: str, record: Json) -> None:
+        """Record a clip at which a decoder crashes or hangs: ``{reason, path, ...}``. Every worker may call it."""
+        self.blobs.write(f"{LOST_CLIPS}/{clip}.json", record_bytes(record))
 
     def _step(self, step_id: str) -> str:
         return f"{self.prefix}{step_id}"

@@ -150,6 +150,7 @@ def _judge_pass(
                 root=data_root(recipes[mine[0]].data),
                 device=device,
                 loader_workers=loader_workers,
+                sink=store,
                 on_group=on_pass(words, len(manifest.val)) if on_pass else None,
             )
         sink = leased_store(store.address, owner_id=held.owner.id)

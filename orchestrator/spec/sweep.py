@@ -44,8 +44,8 @@ class Resources:
     max_gpus: float | None = None
     """GPUs for all running jobs together; null: all of the cluster, none on a single machine."""
     loader_workers: int | None = None
-    """Loader processes per worker. 0: the worker decodes itself. null: cpus_per_worker - 1 with a GPU, else 0, because
-    on a CPU the network needs all cores."""
+    """Loader processes per worker, at least one: 0 is one too. null: cpus_per_worker - 1 with a GPU, else 0, because on
+    a CPU the network needs all cores."""
     groups_per_pass: int | Literal["auto"] = 1
     """How many of a worker's groups go through a network in one pass. More is faster for small groups and needs more
     memory. auto: as many as fit into the device's memory by its profile. Changes a result by rounding only."""

@@ -249,6 +249,10 @@ class LeasedStore(Store):
         """As of every store: the step is a teacher, whose lease nobody needs."""
         self._store.note_damage(step_id, reason)
 
+    def lose_clip(self, clip: str, record: Json) -> None:
+        """See `StepRecords.lose_clip`. It belongs to no step."""
+        self._store.lose_clip(clip, record)
+
     def _check(self, key: str) -> None:
         """Raise LeaseLost unless the run holds the lease of the step that the key belongs to."""
         step_id = key.split("/")[1]

@@ -104,10 +104,12 @@ def check_videos(
     workers: int,
     cache: Path | None,
     on_progress: Callable[[int, int], None] | None,
+    in_processes: bool | None = None,
 ) -> CheckReport:
     """Decode every video of both splits to its end. With ``quick``, only compare its packets with what it claims.
 
-    ``workers``: number of processes; 1 means this process. ``cache``: JSON file of results by path, size, modification
+    ``workers``: number of processes. One alone is this process, unless ``in_processes``; a video that crashes the
+    decoder then ends it, where else it is a finding. ``cache``: JSON file of results by path, size, modification
     time and backend. It is written at the end, also after an interruption. ``on_progress`` gets the number of finished
     videos and of all videos. Raises BadInput for wrong annotations or a wrong cache. A bad video is a finding and
     never stops the check.
@@ -123,8 +125,9 @@ def check_videos(
     unknown = [path for path in paths if path not in facts]
     if on_progress is not None:
         on_progress(len(facts), len(paths))
+    apart = workers > 1 if in_processes is None else in_processes
     try:
-        for path, fact in _examine_all(unknown, quick=quick, backend=spec.decode, workers=workers):
+        for path, fact in _examine_all(unknown, quick=quick, backend=spec.decode, workers=workers, apart=apart):
             facts[path] = fact
             known.add(path, fact)
             if on_progress is not None:
@@ -208,9 +211,11 @@ def _examine(path: Path, *, quick: bool, backend: str) -> Fact:
     return Fact("damaged" if found.reason else "ok", found.num_decoded, found.reason, found.duration_s)
 
 
-def _examine_all(paths: Sequence[Path], *, quick: bool, backend: str, workers: int) -> Iterator[tuple[Path, Fact]]:
+def _examine_all(
+    paths: Sequence[Path], *, quick: bool, backend: str, workers: int, apart: bool
+) -> Iterator[tuple[Path, Fact]]:
     examine = partial(_examine, quick=quick, backend=backend)
-    if workers == 1 or not paths:
+    if not apart or not paths:
         for path in paths:
             yield path, examine(path)
         return

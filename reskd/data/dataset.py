@@ -9,8 +9,9 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -19,8 +20,8 @@ from torch.utils.data import Dataset
 from reskd.data.decode.dispatch import read_frames
 from reskd.data.manifest import Clip
 from reskd.data.sampling import eval_indices, seed_of, train_indices
-from reskd.data.transforms import train_crop, view_crops
-from reskd.errors import DecodeError, TooManyDamaged
+from reskd.data.transforms import small_image, train_crop, view_crops
+from reskd.errors import DecodeError, TooManyDamaged, VideoReadError
 from reskd.files import on_disk
 from reskd.protocol import Protocol
 from reskd.recipe import DataSpec
@@ -124,6 +125,10 @@ class VideoDataset(Dataset[Item]):
         self.retry_pause_s = retry_pause_s
         self.on_read: Callable[[int], None] | None = None
         """Gets the number of each clip before it is read."""
+        self.lost: dict[int, str] = {}
+        """Clips that are never opened, since the decoder crashes or hangs at them: number -> reason."""
+        self.on_lost: Callable[[Clip, str], None] | None = None
+        """Gets each clip that becomes lost, and the reason, in the process that trains."""
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -136,10 +141,29 @@ class VideoDataset(Dataset[Item]):
         """The file of a clip, by whichever Unicode form its name has on this disk."""
         return on_disk(self.root / self.clips[number].path)
 
+    def lose(self, number: int, reason: str) -> None:
+        """Treat a clip as damaged from now on, without opening it.
+
+        Raises TooManyDamaged with the list if these alone are more than the recipe allows.
+        """
+        self.lost[number] = reason
+        if self.on_lost is not None:
+            self.on_lost(self.clips[number], reason)
+        if len(self.lost) > max(1, self.spec.max_damaged * len(self.clips)):
+            names = "\n".join(f"  {self.clips[lost].path}: {reason}" for lost, reason in sorted(self.lost.items()))
+            raise TooManyDamaged(
+                f"{self.spec.decode} crashes or hangs at {len(self.lost)} of {len(self.clips)} {self.split} clips, "
+                f"more than data.max_damaged = {self.spec.max_damaged:g} allows; repair or remove them:\n{names}"
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "on_lost": None}  # it stays in the process that trains
+
     def judged_by(self, protocol: Protocol) -> VideoDataset:
         """A copy that reads the same validation clips by a protocol: its frames, views, crops and sizes."""
         assert self.split == "val", self.split
-        other = copy.copy(self)
+        other = copy.copy(self)  # with the same lost clips
+        other.on_lost = self.on_lost
         other.num_views, other.num_crops, other.twice = protocol.num_views, protocol.num_crops, protocol.twice
         other.spec = replace(
             self.spec,
@@ -229,14 +253,18 @@ class VideoDataset(Dataset[Item]):
         return Item(views if self.views_per_clip > 1 else views[0], sample, clip.labels[0], clip.labels, ())
 
     def _read(self, index: int, choose: Callable[[int], list[int]]) -> Tensor:
-        """Frames as uint8 (T, 3, H, W); the memory layout is (T, H, W, 3)."""
+        """Frames of the short side `spec.short_side` as uint8 (T, 3, H, W); the memory layout is (T, H, W, 3)."""
         path = self.path(index)
+        if index in self.lost:
+            raise VideoReadError(str(path), self.lost[index])
+        keep = partial(small_image, short_side=self.spec.short_side, resample=self.spec.resample)
         if self.on_read is not None:
             self.on_read(index)
         retries = 0
         while True:
             try:
-                return torch.from_numpy(read_frames(path, choose, backend=self.spec.decode)).permute(0, 3, 1, 2)
+                frames = read_frames(path, choose, backend=self.spec.decode, keep=keep)
+                return torch.from_numpy(frames).permute(0, 3, 1, 2)
             except OSError as error:
                 if retries == NUM_RETRIES:
                     reason = f"{error.strerror or error} ({retries + 1} tries); make the file readable and start again"

@@ -25,7 +25,7 @@ from reskd.data.decode.presentation import RULES
 from reskd.data.formats.rows import Split, some
 from reskd.data.manifest import Clip, Manifest, build_manifest, file_digest
 from reskd.data.pack_record import AGAIN, PackedVideo, PackSettings, begin, csv_text, finish, known_digests
-from reskd.data.transforms import resize_short_side
+from reskd.data.transforms import small_image
 from reskd.errors import BadInput, DecodeError, ReskdError, TooManyDamaged, VideoReadError
 from reskd.files import on_disk, write_atomic
 from reskd.recipe import DataSpec, Resample
@@ -197,10 +197,7 @@ def _shrink(image: NDArray[np.uint8], *, short_side: int, resample: Resample) ->
     """Resize (H, W, 3) as the loader does. So in a pack at data.short_side and resample, JPEG is the only loss."""
     if min(image.shape[:2]) <= short_side:
         return np.ascontiguousarray(image)
-    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
-    resized = resize_short_side(pixels, short_side=short_side, resample=resample)[0]
-    small: NDArray[np.uint8] = resized.permute(1, 2, 0).numpy()
-    return np.ascontiguousarray(small)
+    return small_image(image, short_side=short_side, resample=resample)
 
 
 def _finished(job: Job, settings: PackSettings) -> PackedVideo | None:

@@ -8,8 +8,10 @@ import random
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from reskd.normalisation import IMAGENET, Normalisation
@@ -79,6 +81,13 @@ def resize_short_side(frames: Tensor, *, short_side: int, resample: Resample = "
     # side * short_side / shorter, rounded half up in integers
     height, width = ((2 * side * short_side + shorter) // (2 * shorter) for side in (height, width))
     return resize(frames, height=height, width=width, resample=resample)
+
+
+def small_image(image: NDArray[np.uint8], *, short_side: int, resample: Resample) -> NDArray[np.uint8]:
+    """`resize_short_side` of one frame, uint8 (H, W, 3) -> (h, w, 3): the same bits as of all frames together."""
+    pixels = torch.from_numpy(np.require(image, requirements=("C", "W"))).permute(2, 0, 1)[None]
+    small = resize_short_side(pixels, short_side=short_side, resample=resample)[0]
+    return np.ascontiguousarray(small.permute(1, 2, 0).numpy())
 
 
 def draw_box(height: int, width: int, *, crop_size: int, scales: Sequence[float], rng: random.Random) -> Box:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,16 +11,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from reskd.data.decode.dispatch import read_frames
 from reskd.data.decode.frames import FRAME_SUFFIXES, holds_only_frames
 from reskd.data.sampling import eval_indices
-from reskd.data.transforms import test_crop
+from reskd.data.transforms import small_image, test_crop
 from reskd.deploy.card import Card, Classifier, load_trained
 from reskd.deploy.export import open_exported
 from reskd.errors import BadInput, DecodeError, reason_of
 from reskd.files import walk
 from reskd.recipe import DataSpec
+from reskd.runtime.handover import Empty, empty
+from reskd.runtime.loader_processes import LoaderProcesses
 
 VIDEO_SUFFIXES = frozenset(
     (".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv")
@@ -83,25 +85,52 @@ def predict(
 ) -> Iterator[Prediction]:
     """The prediction of each video that `find_videos` finds, one after another, on the CPU.
 
-    ``workers``: decoding threads. A video that does not decode gets a reason; the others continue. Raises BadInput for
-    a missing path or a folder without videos.
+    ``workers``: decoding processes. A video that does not decode, or at which the decoder crashes or hangs, gets a
+    reason; the others continue. Raises BadInput for a missing path or a folder without videos.
     """
     return _predictions(model, find_videos([Path(path) for path in paths]), batch_size=batch_size, workers=workers)
 
 
 def _predictions(model: Classifier, paths: Sequence[Path], *, batch_size: int, workers: int) -> Iterator[Prediction]:
-    classes = model.card.classes
-    with ThreadPoolExecutor(workers) as pool:  # threads are enough: decoders release the GIL
-        for first in range(0, len(paths), batch_size):
-            batch = paths[first : first + batch_size]
-            clips = list(pool.map(partial(read_clip, card=model.card), batch))
-            whole = [clip for clip in clips if isinstance(clip, Tensor)]
-            answers = iter(softmax(model.logits(torch.stack(whole)))) if whole else iter(())
-            for path, clip in zip(batch, clips, strict=True):
-                if isinstance(clip, Tensor):
-                    yield Prediction(path, classes, next(answers))
-                else:
-                    yield Prediction(path, classes, None, clip)
+    if not paths:
+        return
+    classes, videos = model.card.classes, _Videos(paths, model.card)
+    batches = [list(range(len(paths)))[first : first + batch_size] for first in range(0, len(paths), batch_size)]
+    num_processes = min(workers, len(batches))
+    for batch, (clips, reasons) in zip(
+        batches, LoaderProcesses(videos, batches, num_processes=num_processes, prefetch=2), strict=True
+    ):
+        answers = iter(softmax(model.logits(clips))) if len(clips) else iter(())
+        for number, reason in zip(batch, reasons, strict=True):
+            yield Prediction(paths[number], classes, None if reason else next(answers), reason)
+
+
+class _Videos(Dataset["Tensor | str"]):
+    """The clips of some videos for loader processes: a clip is uint8 (T, 3, S, S), or the reason why there is none."""
+
+    def __init__(self, paths: Sequence[Path], card: Card) -> None:
+        self._paths, self._card = paths, card
+        self._lost: dict[int, str] = {}
+        self.on_read: Callable[[int], None] | None = None
+
+    def path(self, number: int) -> Path:
+        return self._paths[number]
+
+    def lose(self, number: int, reason: str) -> None:
+        self._lost[number] = reason
+
+    def __getitem__(self, number: int) -> Tensor | str:
+        if self.on_read is not None:
+            self.on_read(number)
+        return self._lost.get(number) or read_clip(self._paths[number], card=self._card)
+
+    def collate(self, items: Sequence[Tensor | str], *, empty: Empty = empty) -> tuple[Tensor, list[str]]:
+        """The clips, uint8 (g, T, 3, S, S), and for each item the reason why it has none, or an empty text."""
+        clips = [item for item in items if isinstance(item, Tensor)]
+        together = empty((len(clips), self._card.num_frames, 3, self._card.crop_size, self._card.crop_size))
+        for row, clip in zip(together, clips, strict=True):
+            row[:] = clip
+        return together, ["" if isinstance(item, Tensor) else item for item in items]
 
 
 def _videos_below(folder: Path) -> Iterator[Path]:
@@ -116,8 +145,9 @@ def _videos_below(folder: Path) -> Iterator[Path]:
 
 def read_clip(path: Path, *, card: Card) -> Tensor | str:
     """The clip as uint8 (T, 3, S, S), prepared as in validation; or the reason why it cannot be read."""
+    keep = partial(small_image, short_side=card.short_side, resample=card.resample)
     try:
-        frames = read_frames(path, partial(_chosen, card=card), backend=card.decode)
+        frames = read_frames(path, partial(_chosen, card=card), backend=card.decode, keep=keep)
     except DecodeError as error:
         return error.reason
     except OSError as error:

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from reskd.data.damage import DamageLog
+from reskd.checkpoint import Sink
+from reskd.data.damage import DamageLog, LostClips
 from reskd.data.dataset import VideoDataset
 from reskd.data.manifest import Manifest
 from reskd.distill.teacher import load_teacher
@@ -71,11 +72,13 @@ def judge_again(
     device: torch.device,
     loader_workers: int = 0,
     on_group: Callable[[int], None] | None = None,
+    sink: Sink | None = None,
 ) -> dict[str, Judgement]:
     """Evaluate steps with the same `pass_key` in one pass over the split. Returns step id -> judgement.
 
-    on_group gets the number of clips done so far. Raises BadInput for a weights file that is missing, damaged or of
-    other classes, TooManyDamaged with the list of clips, and ReskdError if logits are not finite.
+    sink remembers clips at which the decoder crashes or hangs; nothing else is written to it. on_group gets the number
+    of clips done so far. Raises BadInput for a weights file that is missing, damaged or of other classes,
+    TooManyDamaged with the list of clips, and ReskdError if logits are not finite.
     """
     recipe, workers = steps[0].recipe, Workers(device=device)
     dataset = VideoDataset(
@@ -87,6 +90,8 @@ def judge_again(
         data_seed=recipe.data_seed,
         num_missing=manifest.num_missing("val"),
     ).judged_by(protocol)
+    if sink is not None:
+        LostClips([dataset], sink=sink, workers=workers).begin()
     paths = dict.fromkeys(path for step in steps for path in (step.weights, step.teacher) if path is not None)
     models = {str(path): _load(path, dataset, manifest=manifest, recipe=recipe, device=device) for path in paths}
     with tf32(allowed=recipe.precision == "tf32"):  # as in training

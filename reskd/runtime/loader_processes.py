@@ -1,16 +1,21 @@
 """Groups of items from loader processes, which are watched while somebody waits for them.
 
 torch's loader alone waits for ever if a process hangs or loses a batch, and its own time limit would also end a
-process that only waits for slow storage.
+process that only waits for slow storage. Here an item at which a process crashes or hangs is tried once more, in new
+processes. If that happens again, the item is given up, and the loading goes on without it.
 """
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
 import torch
@@ -20,6 +25,13 @@ from reskd.errors import LoaderLost
 from reskd.runtime.handover import Empty, Mailbox, Parcel
 from reskd.runtime.loader_errors import TORCHS_WORDS
 from reskd.runtime.progress import CHECK_S, NOWHERE, STILL_S, Logbook, Watch, note
+
+logger = logging.getLogger(__name__)
+
+NUM_TRIES = 2
+"""How often an item may crash its process or make it hang. One time alone may be the machine's fault."""
+CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE})
+"""Signals by which faulty code ends its own process. SIGKILL is none: it comes from outside, or if memory is short."""
 
 Group = TypeVar("Group")
 GroupOut = TypeVar("GroupOut", covariant=True)
@@ -31,8 +43,12 @@ class Source(Protocol[GroupOut]):
     on_read: Callable[[int], None] | None
     """Set in a loader process; gets the number of each item before it is read."""
 
-    def path(self, number: int) -> object:
-        """The file of an item, for a message."""
+    def path(self, number: int) -> Path:
+        """The file of an item."""
+        ...
+
+    def lose(self, number: int, reason: str) -> None:
+        """Never open this item again, as the process that reads it crashes or hangs. Called in the parent."""
         ...
 
     def collate(self, items: Sequence[Any], *, empty: Empty) -> GroupOut: ...
@@ -41,7 +57,8 @@ class Source(Protocol[GroupOut]):
 class LoaderProcesses(Iterator[Group]):
     """The groups of some batches, in order. Process i of n loads the batches i, i + n, ...
 
-    Raises LoaderLost if a process dies, or makes no progress for ``still_s`` while its group is waited for.
+    An item at which a process crashes, or makes no progress for ``still_s`` while its group is waited for, is tried
+    again and then lost (`Source.lose`). Raises LoaderLost if a process ends in another way, or storage does not answer.
     """
 
     def __init__(
@@ -56,22 +73,33 @@ class LoaderProcesses(Iterator[Group]):
     ) -> None:
         """dataset: a torch data set. batches: its keys. prefetch: number of groups that each process keeps ready.
         anonymous: see `Mailbox`."""
-        self._dataset = dataset
-        self._num_processes, self._still_s = num_processes, still_s
-        self._logbook = Logbook(num_processes)
+        self._dataset, self._batches = dataset, batches
+        self._num_processes, self._still_s, self._prefetch = num_processes, still_s, prefetch
+        self._anonymous = anonymous
+        self._suspicions: Counter[int] = Counter()
+        self._start()
+
+    def _start(self) -> None:
+        """Start processes for the batches that are left."""
+        self._logbook = Logbook(self._num_processes)
         self._num_received = 0
         loader: DataLoader[Any] = DataLoader(
-            cast("Dataset[Any]", dataset),
-            batch_sampler=batches,
-            num_workers=num_processes,
-            prefetch_factor=prefetch,
-            collate_fn=_Send(dataset, Mailbox(num_processes, anonymous=anonymous)),
+            cast("Dataset[Any]", self._dataset),
+            batch_sampler=self._batches,
+            num_workers=self._num_processes,
+            prefetch_factor=self._prefetch,
+            collate_fn=_Send(self._dataset, Mailbox(self._num_processes, anonymous=self._anonymous)),
             worker_init_fn=_Begin(self._logbook),
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),  # without one the loader draws from torch's global generator
-            timeout=min(CHECK_S, still_s / 2),
+            timeout=min(CHECK_S, self._still_s / 2),
         )
-        self._groups = iter(loader)
+        others = {*multiprocessing.active_children()}
+        # In a thread, torch installs no handler of SIGCHLD. It would raise RuntimeError at a child's death, wherever
+        # the program is then.
+        with ThreadPoolExecutor(1) as thread:
+            self._groups = thread.submit(iter, loader).result()
+        self._started = {*multiprocessing.active_children()} - others  # and what another thread started meanwhile
 
     def __next__(self) -> Group:
         try:
@@ -92,15 +120,23 @@ class LoaderProcesses(Iterator[Group]):
                 if not str(error).startswith(TORCHS_WORDS):
                     raise
                 watch = watch or Watch(self._logbook, self._num_received % self._num_processes, still_s=self._still_s)
-                self._look(watch, error)
+                if self._look(watch, error):
+                    watch = None
         self._num_received += 1
         if isinstance(found, LoaderLost):
             raise found
         return found.open() if isinstance(found, Parcel) else found
 
-    def _look(self, watch: Watch, error: RuntimeError) -> None:
-        """Raise LoaderLost if a process has died, or the one that is waited for hangs."""
+    def _look(self, watch: Watch, error: RuntimeError) -> bool:
+        """Whether new processes go on, since one has crashed at an item, or the one that is waited for hangs at it.
+
+        Raises LoaderLost if it cannot be the item's fault.
+        """
         dead = [i for i in range(self._num_processes) if Watch(self._logbook, i).look() == "died"]
+        crashed = [(self._logbook.place(i), name) for i in dead if (name := self._crash(i))]
+        if crashed and all(place != NOWHERE for place, _ in crashed):
+            self._go_on([(place, f"the decoder crashes at it ({name})") for place, name in crashed])
+            return True
         if dead or not str(error).startswith(TORCHS_WORDS[0]):
             text = ", ".join(self._who(process) for process in dead) or "a loader process"
             raise LoaderLost(
@@ -108,10 +144,32 @@ class LoaderProcesses(Iterator[Group]):
                 "the same video is named again, repair or remove it"
             ) from error
         if watch.look() == "hangs":
+            place = self._logbook.place(watch.process)
+            if place != NOWHERE and not watch.waits_for_storage and _answers(self._dataset.path(place), self._still_s):
+                self._go_on([(place, f"the decoder hangs at it (no progress for {self._still_s:.0f} s)")])
+                return True
             raise LoaderLost(
                 f"{self._who(watch.process)} has made no progress for {watch.still_for_s:.0f} s. See whether the "
                 "storage answers; if the same video is named again, repair or remove it"
             ) from error
+        return False
+
+    def _crash(self, process: int) -> str:
+        """The name of the signal by which a dead process ended itself; empty if it ended otherwise."""
+        [child] = [child for child in self._started if child.pid == self._logbook.pid(process)]
+        child.join(CHECK_S)  # its other threads may take a moment longer to end
+        return next((number.name for number in CRASHES if child.exitcode == -number), "")
+
+    def _go_on(self, suspects: Sequence[tuple[int, str]]) -> None:
+        """Load the groups that are left in new processes, without the items that were tried often enough."""
+        self._end()
+        for number, reason in suspects:
+            self._suspicions[number] += 1
+            logger.info("%s: %s", self._dataset.path(number), reason)
+            if self._suspicions[number] >= NUM_TRIES:
+                self._dataset.lose(number, reason)
+        self._batches = self._batches[self._num_received :]
+        self._start()
 
     def _who(self, process: int) -> str:
         pid, place = self._logbook.pid(process), self._logbook.place(process)
@@ -124,11 +182,27 @@ class LoaderProcesses(Iterator[Group]):
         """Kill the processes. One that hangs would not end by itself, and torch would wait for it."""
         with _no_signal_of_children():
             pids = {self._logbook.pid(process) for process in range(self._num_processes)}
-            own = [child for child in multiprocessing.active_children() if child.pid in pids]
+            own = [child for child in self._started if child.pid in pids]
             for child in own:
                 child.kill()
             for child in own:
                 child.join(CHECK_S)
+
+
+def _answers(path: Path, patience_s: float) -> bool:
+    """Whether storage answers a read of the whole file, be it by an error. A process asks, since it may hang there."""
+    reader = multiprocessing.Process(target=_read_through, args=(path,), daemon=True)
+    reader.start()
+    reader.join(patience_s)
+    is_done = reader.exitcode is not None
+    reader.kill()
+    return is_done
+
+
+def _read_through(path: Path) -> None:
+    with suppress(OSError), path.open("rb") as file:
+        while file.read(1 << 20):
+            pass
 
 
 @contextmanager
@@ -152,6 +226,8 @@ class _Begin:
 
     def __call__(self, process: int) -> None:
         torch.set_num_threads(1)  # the processes together use all cores
+        for number in CRASHES:
+            signal.signal(number, signal.SIG_DFL)  # torch's own handlers print a line
         self._logbook.enter(process)
         info = get_worker_info()
         assert info is not None

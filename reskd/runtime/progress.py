@@ -92,6 +92,11 @@ class Watch:
     def still_for_s(self) -> float:
         return time.monotonic() - self._since
 
+    @property
+    def waits_for_storage(self) -> bool:
+        """Whether at the last look the process was waiting for storage, as far as the kernel tells."""
+        return _waits(self._last)
+
     def look(self) -> State:
         sign = self._sign()
         if sign is not None and sign.status == psutil.STATUS_ZOMBIE:
@@ -128,5 +133,8 @@ def is_progress(before: Sign, after: Sign) -> bool:
 
 def patience_s(sign: Sign | None, *, still_s: float) -> float:
     """How long a process may make no progress. A read that storage does not answer yet is not the process's fault."""
-    waits = sign is not None and (sign.status == psutil.STATUS_DISK_SLEEP or sign.num_bytes is None)
-    return max(still_s, STORAGE_S) if waits else still_s
+    return max(still_s, STORAGE_S) if _waits(sign) else still_s
+
+
+def _waits(sign: Sign | None) -> bool:
+    return sign is not None and (sign.status == psutil.STATUS_DISK_SLEEP or sign.num_bytes is None)

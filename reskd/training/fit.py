@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from reskd.checkpoint import Sink
-from reskd.data.damage import DamageLog
+from reskd.data.damage import DamageLog, LostClips
 from reskd.data.dataset import Damage, VideoDataset
 from reskd.data.decode.presentation import RULES
 from reskd.data.loader import EpochLoader, train_groups
@@ -194,6 +194,7 @@ class _Run:
             num_clips={"train": len(self.train_set), "val": len(self.val_set)},
             workers=workers,
         )
+        self.lost = LostClips([self.train_set, self.val_set], sink=sink, workers=workers)
         self.judge = Judge(
             self.val_set, cohort=self.cohort, workers=workers, damage=self.damage, loader_workers=loader_workers
         )
@@ -236,6 +237,7 @@ class _Run:
         torch.set_num_threads(threads)
         settings.enter_context(deterministic(self.workers.device, on=execution.deterministic))
         self.cohort.take(execution)
+        self.lost.begin()
         if self.epoch:
             self._load()
         check_same_weights(self.cohort, self.workers)
@@ -257,8 +259,9 @@ class _Run:
         first = next(iter(self.started.values()))
         if first.get("reading", 1) != RULES:
             logger.warning(
-                "this training began with earlier rules of reading videos; frames of mirrored, cropped or squeezed "
-                "videos and of files with several streams are other ones from here on (docs/datasets.md)"
+                "this training began with earlier rules of reading videos; from here on, frames that the decoder marks "
+                "as damaged are left out, and mirrored, cropped or squeezed videos may be shown in another way "
+                "(docs/datasets.md)"
             )
         return int(first["threads"]), Execution.of_record(first)
 
@@ -291,6 +294,7 @@ class _Run:
             self.teller.step(step - first_step, sums, members)
             if not self.cohort.live(step - 1):
                 break  # all members have left, so no further clip is needed
+        self.lost.share()
         if self.loader_workers and self.cohort.live(step):
             self.loader.prepare(epoch + 1)  # decodes during the validation
         self.damage.share("train", found)

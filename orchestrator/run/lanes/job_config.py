@@ -99,7 +99,7 @@ def job_config(
         early_stopping=job_rule(early_stopping, job.members, steps) if early_stopping else None,
         root=str(data_root(steps[job.members[0]].recipe.data)),
         threads=max(1, int(resources.cpus_per_worker)),
-        loader_workers=resources.num_loaders,
+        loader_workers=max(1, resources.num_loaders),  # so that a decoder that crashes costs a clip, not the worker
         execution=job.execution,
         num_workers=job.workers,
         cpus_per_worker=resources.cpus_per_worker,

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from reskd.data.decode import pyav
 from reskd.data.decode.compared import WAY_OUT, read_compared, survey_compared
-from reskd.data.decode.types import Indices, Survey, VideoInfo
+from reskd.data.decode.types import Indices, Keep, Survey, VideoInfo, whole
 from reskd.errors import BadInput, VideoOpenError, VideoReadError
 
 
-def read_frames(path: Path, indices: Indices) -> NDArray[np.uint8]:
+def read_frames(path: Path, indices: Indices, *, keep: Keep = whole) -> NDArray[np.uint8]:
     """See `read_compared`."""
-    return read_compared(path, indices, name="decord", read=_read)
+    return np.stack([keep(image) for image in read_compared(path, indices, name="decord", read=_read)])
 
 
 def probe(path: Path) -> VideoInfo:

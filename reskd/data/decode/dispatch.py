@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from reskd.data.decode.types import Backend, Indices, Survey, VideoInfo
+from reskd.data.decode.types import Backend, Indices, Keep, Survey, VideoInfo, whole
 from reskd.errors import BadInput, VideoOpenError
 
 
@@ -63,8 +63,10 @@ def _backend(name: str, path: Path) -> Backend:
     return _packed() if path.suffix == PACKED_SUFFIX else BACKENDS[name]()
 
 
-def read_frames(path: Path, indices: Indices, *, backend: str = "pyav") -> NDArray[np.uint8]:
+def read_frames(path: Path, indices: Indices, *, backend: str = "pyav", keep: Keep = whole) -> NDArray[np.uint8]:
     """RGB frames as uint8 (T, H, W, 3), upright, in the requested order. An index may occur twice.
+
+    ``keep`` is applied to each frame as soon as it is decoded. A resize there keeps only small frames in memory.
 
     Index i is the i-th frame of a decode of the whole file. With an edit list or a lost frame this is not the i-th
     packet. ``indices`` may be a function of the number of frames. It is called a second time if decoding shows that
@@ -73,7 +75,7 @@ def read_frames(path: Path, indices: Indices, *, backend: str = "pyav") -> NDArr
     Raises VideoOpenError if the file is no video or the folder has no frames. Raises VideoReadError if a requested
     frame is missing or does not decode; it never returns another frame instead. File-system errors stay OSErrors.
     """
-    return _backend(backend, path).read_frames(path, indices)
+    return _backend(backend, path).read_frames(path, indices, keep=keep)
 
 
 def probe(path: Path, *, backend: str = "pyav") -> VideoInfo:

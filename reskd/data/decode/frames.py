@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
-from reskd.data.decode.types import Indices, Kept, Once, Survey, VideoInfo
-from reskd.errors import VideoOpenError, VideoReadError
+from reskd.data.decode.limits import check_frames, check_pixels
+from reskd.data.decode.types import Indices, Keep, Kept, Once, Rows, Survey, VideoInfo, whole
+from reskd.errors import DecodeError, VideoOpenError, VideoReadError
 
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
 EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
@@ -41,7 +42,7 @@ def holds_only_frames(folder: Path, *, videos: frozenset[str]) -> bool:
     return not others and any(_is_frame(entry.name) for entry in seen)
 
 
-def read_frames(path: Path, indices: Indices) -> NDArray[np.uint8]:
+def read_frames(path: Path, indices: Indices, *, keep: Keep = whole) -> NDArray[np.uint8]:
     """See `dispatch.read_frames`. Index i is the i-th frame in order; the number in its name does not matter."""
     names = _whole(path)
     numbers = [operator.index(index) for index in (indices(len(names)) if callable(indices) else indices)]
@@ -49,9 +50,11 @@ def read_frames(path: Path, indices: Indices) -> NDArray[np.uint8]:
     for number in (min(numbers), max(numbers)):
         if not 0 <= number < len(names):
             raise VideoReadError(str(path), f"frame {number} was asked for, but the folder has {len(names)} frames")
-    each = dict.fromkeys(numbers)
-    decoded = dict(zip(each, _decode(path, [names[number] for number in each]), strict=True))
-    return np.stack([decoded[number] for number in numbers])
+    each = list(dict.fromkeys(numbers))
+    rows = Rows(numbers, keep=keep)
+    for number, image in zip(each, _decode(path, [names[number] for number in each]), strict=True):
+        rows.take(number, image)
+    return rows.frames()
 
 
 def read_once(
@@ -100,6 +103,7 @@ def _some(folder: Path) -> list[str]:
     names = frame_names(folder)
     if not names:
         raise VideoOpenError(str(folder), f"a folder without frames; looked for {' '.join(FRAME_SUFFIXES)}")
+    check_frames(folder, len(names))
     return names
 
 
@@ -149,9 +153,12 @@ def _decode_one(folder: Path, name: str) -> NDArray[np.uint8]:
         raise VideoReadError(str(folder), f"frame {name}: the file is empty")
     try:
         with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
+            check_pixels(folder / name, width=image.width, height=image.height)
             if image.mode in EIGHT_BIT_MODES:
                 return np.asarray(_upright(image.convert("RGB")))
             reason = f"its pixels ({image.mode}) have more than 8 bits"
+    except DecodeError:
+        raise
     except Exception as error:  # Pillow raises many types; all are due to the content, which is already read
         raise VideoReadError(str(folder), f"frame {name} does not decode: {error}") from error
     raise VideoReadError(str(folder), f"frame {name}: {reason}")

@@ -11,6 +11,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
+from reskd.data.decode.limits import MAX_PIXELS, check_duration, check_frames, check_pixels
 from reskd.errors import VideoOpenError
 
 STILLS = Disposition.still_image | Disposition.timed_thumbnails
@@ -31,8 +32,20 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         stream = _film(container, path)
         if stream.codec_context is None:
             raise VideoOpenError(str(path), "no decoder for its video stream")
-        stream.codec_context.thread_count = 1
+        context = stream.codec_context
+        check_pixels(path, width=context.width, height=context.height)
+        check_frames(path, stream.frames)
+        check_duration(path, duration_s(container, stream))
+        context.thread_count = 1
+        context.options = {"max_pixels": str(MAX_PIXELS)}  # of a later frame too; the codec opens at its first packet
         yield container, stream
+
+
+def duration_s(container: InputContainer, stream: VideoStream) -> float | None:
+    """Duration of the video stream in seconds, else of the file: Matroska and WebM state only that."""
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    return None if container.duration is None else container.duration / 1e6
 
 
 def _open(path: Path) -> InputContainer:

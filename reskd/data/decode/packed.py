@@ -19,7 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torchvision.io import decode_jpeg
 
-from reskd.data.decode.types import Indices, Survey, VideoInfo
+from reskd.data.decode.limits import check_frames, check_pixels
+from reskd.data.decode.types import Indices, Keep, Rows, Survey, VideoInfo, whole
 from reskd.errors import VideoOpenError, VideoReadError, reason_of
 
 FACTS = "video.json"
@@ -84,7 +85,7 @@ def read_facts(path: Path) -> PackedFacts:
         return facts
 
 
-def read_frames(path: Path, indices: Indices) -> NDArray[np.uint8]:
+def read_frames(path: Path, indices: Indices, *, keep: Keep = whole) -> NDArray[np.uint8]:
     """See `dispatch.read_frames`. Index i is the i-th JPEG, not the i-th frame of the source."""
     with _opened(path) as (archive, facts):
         num_total = len(facts.indices)
@@ -94,13 +95,10 @@ def read_frames(path: Path, indices: Indices) -> NDArray[np.uint8]:
             if not 0 <= number < num_total:
                 reason = f"frame {number} was asked for, but {num_total} frames were packed"
                 raise VideoReadError(str(path), reason)
-        frames = np.empty((len(numbers), facts.height, facts.width, 3), dtype=np.uint8)
-        places: dict[int, list[int]] = {}
-        for place, number in enumerate(numbers):
-            places.setdefault(number, []).append(place)
-        for number, rows in places.items():
-            frames[rows] = _decode(path, archive, facts, number)
-        return frames
+        rows = Rows(numbers, keep=keep)
+        for number in dict.fromkeys(numbers):
+            rows.take(number, _decode(path, archive, facts, number))
+        return rows.frames()
 
 
 def probe(path: Path) -> VideoInfo:
@@ -136,6 +134,8 @@ def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, PackedFacts]]:
             content = json.loads(archive.read(FACTS))
             content["indices"], content["times_s"] = tuple(content["indices"]), tuple(content["times_s"])
             facts = PackedFacts(**content)
+            check_frames(path, len(facts.indices))
+            check_pixels(path, width=facts.width, height=facts.height)
         except UNREADABLE as error:
             raise VideoOpenError(str(path), f"not a packed video ({reason_of(error)}); pack it again") from error
         if not facts.indices:

@@ -6,10 +6,12 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from reskd.data.decode.limits import check_frames
 from reskd.data.decode.opening import CONTENT_ERRORS
 
 TIMED_CONTAINERS = frozenset({"mp4", "matroska"})
@@ -45,6 +47,10 @@ class PacketTable:
         """Position in `keys` of the last key frame at or before a frame."""
         return bisect_right(self.keys, number) - 1
 
+    def last_before(self, time: int) -> int:
+        """Number of the last frame that is shown by this time."""
+        return bisect_right(self.times, time) - 1
+
     def key_at(self, time: int | None) -> int | None:
         """Position in `keys` of the key frame with this presentation time."""
         if time is None:
@@ -67,9 +73,12 @@ class _Packets:
     is_regular: bool = True
 
 
-def read_table(container: InputContainer, stream: VideoStream, *, file_size: int) -> PacketTable:
-    """Read all packets of the stream once. Afterwards the container is at its end."""
-    packets = _collect(container, stream)
+def read_table(path: Path, container: InputContainer, stream: VideoStream, *, file_size: int) -> PacketTable:
+    """Read all packets of the stream once. Afterwards the container is at its end.
+
+    Raises VideoOpenError for more than `limits.MAX_FRAMES` of them.
+    """
+    packets = _collect(path, container, stream)
     _count_beyond_end(packets, stream, file_size=file_size)
     shown = packets.shown
     if packets.num_lost:
@@ -93,7 +102,7 @@ def read_table(container: InputContainer, stream: VideoStream, *, file_size: int
     )
 
 
-def _collect(container: InputContainer, stream: VideoStream) -> _Packets:
+def _collect(path: Path, container: InputContainer, stream: VideoStream) -> _Packets:
     packets = _Packets()
     try:
         for packet in container.demux(stream):
@@ -108,6 +117,7 @@ def _collect(container: InputContainer, stream: VideoStream) -> _Packets:
             else:
                 packets.shown.append((packet.pts, packet.dts, packet.is_keyframe))
                 packets.is_regular &= packet.size > 0
+                check_frames(path, len(packets.shown))
     except CONTENT_ERRORS:
         packets.is_regular = False  # the sequential decode meets the same error and reports the frame
     return packets

@@ -25,10 +25,12 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from reskd.data.decode.container_facts import Edit, track_facts
+from reskd.data.decode.limits import check_pixels
 from reskd.errors import VideoOpenError, VideoReadError
 
-RULES = 2
-"""The version of the rules by which files are read. 1, the first one, heeded quarter turns alone."""
+RULES = 3
+"""The version of the rules by which files are read. 1, the first one, heeded quarter turns alone; 2 also took frames
+that the decoder marks as damaged."""
 CONVERSION_ERRORS = (av.FFmpegError, ValueError)
 MAX_TILT = math.tan(math.radians(1))
 """A display matrix within one degree of a quarter turn is one. It has this much beside its large numbers at most."""
@@ -108,11 +110,14 @@ class Presentation:
         self._converter = VideoReformatter()  # shared by all frames: half the time of one per frame
 
     def see(self, number: int, frame: VideoFrame) -> None:
-        """Take the size of the first frame that is seen. Raises VideoReadError as `picture` does."""
+        """Take the size of the first frame that is seen. Raises VideoReadError as `picture` does, and VideoOpenError
+        if it is too large."""
         if self._size is None:
             left, right, top, bottom = self._crop
             width, height = frame.width - left - right, frame.height - top - bottom
-            self._size = self._orientation(number, frame).size(*self._square(number, width, height))
+            width, height = self._square(number, width, height)
+            check_pixels(self._path, width=width, height=height)
+            self._size = self._orientation(number, frame).size(width, height)
 
     def picture(self, number: int, frame: VideoFrame) -> NDArray[np.uint8]:
         """RGB (H, W, 3). A frame with other pixels or of another size than frame 0 is resized to it, bicubically.

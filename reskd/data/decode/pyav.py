@@ -3,66 +3,48 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from av.container import InputContainer
-from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from reskd.data.decode.opening import CONTENT_ERRORS, opened, read_through, words
+from reskd.data.decode.in_order import MAX_LATER, DecodeStopped, SeekMissed, decode_from_key, decode_from_start
+from reskd.data.decode.opening import CONTENT_ERRORS, duration_s, opened
 from reskd.data.decode.packets import PacketTable, read_table
 from reskd.data.decode.presentation import Presentation
-from reskd.data.decode.types import Indices, Kept, Once, Survey, VideoInfo
+from reskd.data.decode.types import Indices, Keep, Kept, Once, Rows, Survey, VideoInfo, whole
 from reskd.errors import VideoOpenError, VideoReadError
-from reskd.runtime.progress import tick
 
 NO_FRAMES = "its video stream has no frames"
-
-
-class _SeekMissed(Exception):
-    """The decoder did not give the frames that the packet table promises. A sequential decode must decide."""
-
-
-class _DecodeStopped(Exception):
-    """The rest of the file does not decode. The message says after which frame and why."""
 
 
 class _Picker:
     """Collects the wanted frames from a decode, in the requested order."""
 
-    def __init__(self, presentation: Presentation, numbers: list[int]) -> None:
+    def __init__(self, presentation: Presentation, numbers: list[int], *, keep: Keep) -> None:
         self._presentation = presentation
-        self._num_rows = len(numbers)
-        self._rows: dict[int, list[int]] = {}
-        for row, number in enumerate(numbers):
-            self._rows.setdefault(number, []).append(row)
-        self.missing = set(numbers)
-        self._frames: NDArray[np.uint8] | None = None
+        self._rows = Rows(numbers, keep=keep)
+
+    @property
+    def missing(self) -> set[int]:
+        return self._rows.missing
 
     def take(self, number: int, frame: VideoFrame) -> None:
         self._presentation.see(number, frame)
-        if number not in self.missing:
-            return
-        image = self._presentation.picture(number, frame)
-        if self._frames is None:
-            self._frames = np.empty((self._num_rows, *image.shape), dtype=np.uint8)
-        self._frames[self._rows[number]] = image
-        self.missing.discard(number)
+        if number in self.missing:
+            self._rows.take(number, self._presentation.picture(number, frame))
 
     def frames(self) -> NDArray[np.uint8]:
-        assert self._frames is not None
-        assert not self.missing
-        return self._frames
+        return self._rows.frames()
 
 
-def read_frames(path: Path, indices: Indices) -> NDArray[np.uint8]:
+def read_frames(path: Path, indices: Indices, *, keep: Keep = whole) -> NDArray[np.uint8]:
     """See `dispatch.read_frames`."""
     with opened(path) as (container, stream):
         table = _packet_table(path, container, stream)
@@ -70,16 +52,16 @@ def read_frames(path: Path, indices: Indices) -> NDArray[np.uint8]:
         numbers = _resolve(path, indices, table.num_claimed)
         if table.can_seek:
             _refuse_absent(path, numbers, table)
-            picker = _Picker(presentation, numbers)
+            picker = _Picker(presentation, numbers, keep=keep)
             try:
                 _pick_by_seeking(container, stream, table, picker)
                 return picker.frames()
-            except (_SeekMissed, *CONTENT_ERRORS):
+            except (SeekMissed, *CONTENT_ERRORS):
                 pass  # a decode from the start gives the frames, or the error and where it is
-    picker = _Picker(presentation, numbers)
+    picker = _Picker(presentation, numbers, keep=keep)
     num_decoded = _pick_sequentially(path, picker, to_end=callable(indices))
     if callable(indices) and num_decoded not in (None, 0, table.num_claimed) and not table.is_cut:
-        picker = _Picker(presentation, _resolve(path, indices, num_decoded))
+        picker = _Picker(presentation, _resolve(path, indices, num_decoded), keep=keep)
         num_decoded = _pick_sequentially(path, picker, to_end=False)
     if num_decoded == 0:
         raise VideoOpenError(str(path), "no frame of it decodes")
@@ -94,7 +76,7 @@ def probe(path: Path) -> VideoInfo:
     with opened(path) as (container, stream):
         table = _packet_table(path, container, stream)
         codec = stream.codec_context.codec.canonical_name
-        first = _Picker(Presentation(path, container, stream), [0])
+        first = _Picker(Presentation(path, container, stream), [0], keep=whole)
     num_decoded = _pick_sequentially(path, first, to_end=not table.can_seek and not table.is_cut)
     if first.missing:
         raise VideoOpenError(str(path), "no frame of it decodes")
@@ -105,8 +87,8 @@ def probe(path: Path) -> VideoInfo:
 def survey(path: Path, *, quick: bool) -> Survey:
     """See `dispatch.survey`."""
     with opened(path) as (container, stream):
-        table = read_table(container, stream, file_size=path.stat().st_size)
-        duration_s = _duration_s(container, stream)
+        table = read_table(path, container, stream, file_size=path.stat().st_size)
+        length_s = duration_s(container, stream)
         presentation = Presentation(path, container, stream)
     if table.num_claimed == 0:
         return Survey(num_claimed=0, num_decoded=0, reason=NO_FRAMES)
@@ -114,14 +96,14 @@ def survey(path: Path, *, quick: bool) -> Survey:
         num_present, reason = table.num_present, ""
         if table.is_cut:
             reason = f"cut short: {num_present} of {table.num_claimed} frames are there"
-        return Survey(num_claimed=table.num_claimed, num_decoded=num_present, reason=reason, duration_s=duration_s)
+        return Survey(num_claimed=table.num_claimed, num_decoded=num_present, reason=reason, duration_s=length_s)
     num_decoded, reason = 0, ""
     try:
-        with closing(_decode(path)) as frames:
-            for frame in frames:
+        with closing(decode_from_start(path)) as frames:
+            for _, frame in frames:
                 presentation.check(num_decoded, frame)
                 num_decoded += 1
-    except _DecodeStopped as error:
+    except DecodeStopped as error:
         reason = str(error)
     except VideoReadError as error:
         reason = error.reason
@@ -130,14 +112,7 @@ def survey(path: Path, *, quick: bool) -> Survey:
     num_claimed = max(table.num_claimed, num_decoded) if is_told else num_decoded
     if num_decoded < num_claimed:
         reason = reason or f"only {num_decoded} of {num_claimed} frames decode"
-    return Survey(num_claimed=num_claimed, num_decoded=num_decoded, reason=reason, duration_s=duration_s)
-
-
-def _duration_s(container: InputContainer, stream: VideoStream) -> float | None:
-    """Duration of the video stream in seconds, else of the file: Matroska and WebM state only that."""
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    return None if container.duration is None else container.duration / 1e6
+    return Survey(num_claimed=num_claimed, num_decoded=num_decoded, reason=reason, duration_s=length_s)
 
 
 def read_once(
@@ -169,19 +144,19 @@ def _keep_once(
     kept: list[tuple[int, float | None, Kept]] = []
     num_decoded = 0
     try:
-        with closing(_decode(path)) as frames:
-            for frame in frames:
+        with closing(decode_from_start(path)) as frames:
+            for _, frame in frames:
                 presentation.see(num_decoded, frame)
                 if num_decoded in wanted:
                     kept.append((num_decoded, frame.time, keep(presentation.picture(num_decoded, frame))))
                 num_decoded += 1
-    except _DecodeStopped as error:
+    except DecodeStopped as error:
         raise VideoReadError(str(path), str(error)) from error
     return kept, num_decoded
 
 
 def _packet_table(path: Path, container: InputContainer, stream: VideoStream) -> PacketTable:
-    table = read_table(container, stream, file_size=path.stat().st_size)
+    table = read_table(path, container, stream, file_size=path.stat().st_size)
     if table.num_claimed == 0:
         raise VideoOpenError(str(path), NO_FRAMES)
     return table
@@ -205,87 +180,55 @@ def _refuse_absent(path: Path, numbers: list[int], table: PacketTable) -> None:
 
 
 def _pick_by_seeking(container: InputContainer, stream: VideoStream, table: PacketTable, picker: _Picker) -> None:
-    """Decode only from the nearest key frames. Raises _SeekMissed if a frame is not the promised one."""
-    decoded: Iterator[tuple[int, VideoFrame]] = iter(())
-    reached = -2
+    """Decode only from the nearest key frames. Raises SeekMissed if a frame is not the promised one, or is damaged."""
+    decoded: Iterator[tuple[int, int, VideoFrame]] = iter(())
+    reached = due = -2
     # Always decode frame 0: a file that was cut before a dependent frame loses its first frames.
     for wanted in sorted({0, *picker.missing}):
         key = table.key_before(wanted)
         if table.keys[key] > reached + 1:
-            decoded = _decode_from_key(container, stream, table, key)
-        for reached, frame in decoded:
+            _read_on(decoded, reached, due)
+            decoded = decode_from_key(container, stream, table, key)
+        for reached, due, frame in decoded:  # noqa: B007 (used when a seek follows, and at the end)
             if reached == wanted:
                 picker.take(wanted, frame)
                 break
         else:
-            raise _SeekMissed
+            raise SeekMissed
+    _read_on(decoded, reached, due)
 
 
-def _decode_from_key(
-    container: InputContainer, stream: VideoStream, table: PacketTable, key: int
-) -> Iterator[tuple[int, VideoFrame]]:
-    """Yield (number, frame) from a key frame on, or from an earlier one if the demuxer lands before it."""
-    landing, packets = _seek(container, stream, table, key)
-    number = table.keys[landing]
-    start = table.times[number]
-    for packet in packets:
-        # A truncated packet is not decoded, but the decoder still returns the frames before it.
-        for frame in stream.codec_context.decode(None) if packet.is_corrupt else packet.decode():
-            if frame.pts is not None and frame.pts < start:
-                continue  # open GOP: this frame depends on frames before the key frame
-            if number >= table.num_present or frame.pts != table.times[number]:
-                raise _SeekMissed
-            tick()
-            yield number, frame
-            number += 1
-        if packet.is_corrupt:
-            return
-
-
-def _seek(
-    container: InputContainer, stream: VideoStream, table: PacketTable, key: int
-) -> tuple[int, Iterator[Packet[VideoStream]]]:
-    """The position in `table.keys` where the demuxer landed, and the packets from there."""
-    # Matroska seeks by presentation time and mp4 by decode time. One of the two lands on or before the key frame.
-    for time in (table.times[table.keys[key]], table.key_decode_times[key]):
-        container.seek(time, stream=stream)
-        packets = container.demux(stream)
-        first = next(packets)
-        landing = table.key_at(first.pts)
-        if landing is not None and landing <= key:
-            return landing, chain([first], packets)
-    raise _SeekMissed
+def _read_on(decoded: Iterator[tuple[int, int, VideoFrame]], reached: int, due: int) -> None:
+    """Decode up to frame `due`: the frames before may depend on it, and it may be damaged."""
+    if reached < due:
+        for number, _, _ in decoded:
+            if number >= due:
+                return
 
 
 def _pick_sequentially(path: Path, picker: _Picker, *, to_end: bool) -> int | None:
     """Decode from the start and return the number of frames; None if all wanted frames came before the end."""
     num_decoded = 0
+    due: int | None = None  # when the last frame is shown on which the wanted ones may depend
+    num_later = 0  # frames decoded after the wanted ones
+    is_sure = False  # the wanted frames are there, and none that they depend on is damaged
     try:
-        with closing(_decode(path)) as frames:
-            for frame in frames:
+        with closing(decode_from_start(path)) as frames:
+            for latest, frame in frames:
+                was_missing = bool(picker.missing)
                 picker.take(num_decoded, frame)
                 num_decoded += 1
-                if not picker.missing and not to_end:
+                if picker.missing or is_sure:
+                    continue
+                due, num_later = (latest, 0) if was_missing else (due, num_later + 1)
+                is_late = due is not None and frame.pts is not None and frame.pts >= due
+                is_sure = is_late or num_later == MAX_LATER
+                if is_sure and not to_end:
                     return None
-    except _DecodeStopped as error:
+    except DecodeStopped as error:
         if picker.missing:
             raise VideoReadError(str(path), f"frame {min(picker.missing)} cannot be decoded: {error}") from error
+        if not is_sure and not error.is_cut:
+            raise VideoReadError(str(path), f"a frame that is needed may be damaged: {error}") from error
         return None
     return num_decoded
-
-
-def _decode(path: Path) -> Generator[VideoFrame]:
-    """Yield all frames from the start. Raises _DecodeStopped at the first packet that does not decode."""
-    num_decoded = 0
-    with opened(path) as (container, stream):
-        try:
-            for packet in container.demux(stream):
-                if packet.is_corrupt:
-                    raise _DecodeStopped(f"after {num_decoded} frames a packet is cut off or marked as damaged")
-                for frame in packet.decode():
-                    tick()
-                    yield frame
-                    num_decoded += 1
-        except CONTENT_ERRORS as error:
-            read_through(path)
-            raise _DecodeStopped(f"decoding stops after {num_decoded} frames: {words(error)}") from error

@@ -10,6 +10,8 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+Keep = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+"""What becomes of a frame as soon as it is decoded, such as a resize: (H, W, 3) -> (h, w, 3)."""
 Indices = Sequence[int] | Callable[[int], Sequence[int]]
 """Frame numbers, or a function that gives them from the number of frames."""
 
@@ -37,6 +39,38 @@ class Survey:
     """Duration that the file states, in seconds; None if it states none, as for a folder of frames."""
 
 
+def whole(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The frame as it is."""
+    return image
+
+
+class Rows:
+    """Wanted frames in the requested order, filled one by one. The first one gives the size of all."""
+
+    def __init__(self, numbers: Sequence[int], *, keep: Keep) -> None:
+        self._keep = keep
+        self._num_rows = len(numbers)
+        self._rows: dict[int, list[int]] = {}
+        for row, number in enumerate(numbers):
+            self._rows.setdefault(number, []).append(row)
+        self.missing = set(numbers)
+        self._frames: NDArray[np.uint8] | None = None
+
+    def take(self, number: int, image: NDArray[np.uint8]) -> None:
+        """Put a wanted frame into its rows."""
+        kept = self._keep(image)
+        if self._frames is None:
+            self._frames = np.empty((self._num_rows, *kept.shape), dtype=np.uint8)
+        self._frames[self._rows[number]] = kept
+        self.missing.discard(number)
+
+    def frames(self) -> NDArray[np.uint8]:
+        """uint8 (T, h, w, 3)."""
+        assert self._frames is not None
+        assert not self.missing
+        return self._frames
+
+
 Kept = TypeVar("Kept")
 
 
@@ -54,7 +88,7 @@ class Once(Generic[Kept]):
 class Backend(Protocol):
     """The functions of a backend module. `dispatch` documents them."""
 
-    def read_frames(self, path: Path, indices: Indices) -> NDArray[np.uint8]: ...
+    def read_frames(self, path: Path, indices: Indices, *, keep: Keep) -> NDArray[np.uint8]: ...
 
     def probe(self, path: Path) -> VideoInfo: ...
 

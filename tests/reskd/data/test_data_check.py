@@ -14,11 +14,13 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator.cli.main import app
+from reskd.data import check as check_module
 from reskd.data.check import CheckReport, Durations, Finding, FrameCounts, check_videos
 from reskd.data.dataset import VideoDataset
 from reskd.data.manifest import build_manifest
 from reskd.errors import BadInput
 from reskd.recipe import DataSpec
+from tests.support.deadly_items import examine_or_die
 from tests.support.mp4_boxes import edit_list, put_box
 from tests.support.shown_videos import ONE, Film, write_films
 from tests.support.video_files import overwrite_middle, truncate, write_video
@@ -289,3 +291,13 @@ seeds: [0]
     code, text = checked("--allow-missing", "0.4")
     assert code == 0
     assert "missing: 1 of at most 1 (data.allow_missing): left out by a run" in text
+
+
+def test_a_video_that_crashes_the_decoder_is_a_finding(data: DataSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(str(data.root))
+    shutil.copy(root / "good.mp4", root / "3.mp4")
+    (root / "train.csv").write_text("path,label\n3.mp4,run\ngood.mp4,run\n")
+    monkeypatch.setattr(check_module, "_examine", examine_or_die)
+    report = check(data, in_processes=True)
+    assert statuses(report, "train") == {"3.mp4": "damaged"}
+    assert report.splits["train"].counts == {"damaged": 1, "ok": 1}

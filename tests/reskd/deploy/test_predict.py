@@ -5,16 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
+import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from orchestrator.cli import main as cli
 from reskd.data.manifest import Manifest
+from reskd.deploy import predict as predict_module
+from reskd.files import write_atomic
 from reskd.recipe import DataSpec
+from reskd.runtime import loader_processes
 from tests.support.exported_step import STEP_ID, FinishedStep, finished_step, no_onnx
 from tests.support.small_files import small_files
 
@@ -102,10 +108,36 @@ def test_a_folder_is_searched_and_a_damaged_video_is_named_while_the_others_go_o
     assert "does not decode" in printed
 
 
-def test_predictions_that_cannot_be_written_are_printed(step: FinishedStep, shell: Shell, tmp_path: Path) -> None:
+def test_a_video_that_crashes_the_decoder_is_one_line_and_the_others_go_on(
+    step: FinishedStep, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_frames = predict_module.read_frames
+
+    def crash_at_one(path: Path, *args: Any, **options: Any) -> np.ndarray:
+        if path == step.videos[1]:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return read_frames(path, *args, **options)
+
+    monkeypatch.setattr(predict_module, "read_frames", crash_at_one)
+    monkeypatch.setattr(loader_processes, "CHECK_S", 0.2)
+    code, printed, said = shell("predict", STEP_ID, *step.videos[:3], "--json", "--workers", 1)
+    assert code == 1
+    assert said.splitlines()[0] == f"{step.videos[1]}: the decoder crashes at it (SIGSEGV)"
+    best = [answer["top"][0]["class"] for answer in json.loads(printed)["videos"] if "top" in answer]
+    assert best == [step.classes[number] for number in step.logits[[0, 2]].argmax(axis=1)]
+
+
+def test_predictions_that_cannot_be_written_are_printed(
+    step: FinishedStep, shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A disk that is full by the end must not cost the work of all videos."""
-    with small_files(20):
-        code, printed, said = shell("predict", STEP_ID, *step.videos[:2], "--csv", "classes.csv", "--top", 1)
+
+    def write(file: Path, content: bytes) -> None:
+        with small_files(20):  # not around the whole command, since clips come from their processes in files too
+            write_atomic(file, content)
+
+    monkeypatch.setattr("orchestrator.cli.commands.steps.predict.write_atomic", write)
+    code, printed, said = shell("predict", STEP_ID, *step.videos[:2], "--csv", "classes.csv", "--top", 1)
     assert (code, "classes.csv: File too large" in said, said.count("\n")) == (1, True, 1)
     rows = list(csv.DictReader(io.StringIO(printed)))
     assert [row["path"] for row in rows] == [str(video) for video in step.videos[:2]]

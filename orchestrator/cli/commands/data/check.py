@@ -55,6 +55,7 @@ def check(
                 spec,
                 quick=quick,
                 workers=workers,
+                in_processes=True,  # so that a video that crashes the decoder is a finding
                 cache=store_at(store).home / "manifests" / "checked.json",
                 on_progress=partial(_advance, progress, task),
             )

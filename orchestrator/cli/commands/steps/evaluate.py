@@ -42,7 +42,7 @@ def evaluate(
     crop_size: Annotated[
         int | None, typer.Option(help="Side of the crops in pixels. Default: as in the step's own test.", min=1)
     ] = None,
-    workers: Annotated[int, typer.Option(help="Number of decoding processes; 0: decode in this process.")] = 0,
+    workers: Annotated[int, typer.Option(help="Number of decoding processes, at least one.")] = 1,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
     data_root: Annotated[
         Path | None, typer.Option("--data-root", help="Folder of the videos, if it has changed.")
@@ -90,7 +90,7 @@ def evaluate(
             short_side=short_side,
             crop_size=crop_size,
             device=where,
-            loader_workers=workers,
+            loader_workers=max(1, workers),
             on_pass=partial(_begin, progress),
         )
     names = {step_id: _name(prepared, step_id) for step_id in recipes}

@@ -32,7 +32,7 @@ def import_model(
     classes: Annotated[
         Path | None, typer.Option("--classes", help="The file's classes, one name a line; compared with the data set.")
     ] = None,
-    workers: Annotated[int, typer.Option(help="Number of decoding processes; 0: decode in this process.")] = 0,
+    workers: Annotated[int, typer.Option(help="Number of decoding processes, at least one.")] = 1,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
     changes: Changes = None,
     store: StoreFolder = None,
@@ -53,7 +53,7 @@ def import_model(
     prepared, step = prepare_import(sweep, changes=changes or [], row=row, store=open_store(store))
     if classes is not None:
         check_class_names(prepared, step, classes)
-    is_new = import_step(prepared, step, device=where, loader_workers=workers)
+    is_new = import_step(prepared, step, device=where, loader_workers=max(1, workers))
     done = prepared.store.done(step.id) or {}
     _show(step.id, done, is_new=is_new, num_classes=len(prepared.manifest(step).classes))
     if step.cells:

@@ -35,7 +35,8 @@ def predict(
     top: Annotated[int, typer.Option("--top", min=1, help="Number of classes to show per video.")] = 3,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write a CSV file instead of a table.")] = None,
     as_json: AsJson = False,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Number of decoding threads.")] = os.cpu_count() or 1,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Number of decoding processes.")] = os.cpu_count()
+    or 1,
     store: StoreFolder = None,
 ) -> None:
     """Predict the classes of videos, prepared as in an evaluation, on the CPU. Exit code 1 if a video does not

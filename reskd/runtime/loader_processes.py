@@ -13,7 +13,6 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
@@ -95,10 +94,7 @@ class LoaderProcesses(Iterator[Group]):
             timeout=min(CHECK_S, self._still_s / 2),
         )
         others = {*multiprocessing.active_children()}
-        # In a thread, torch installs no handler of SIGCHLD. It would raise RuntimeError at a child's death, wherever
-        # the program is then.
-        with ThreadPoolExecutor(1) as thread:
-            self._groups = thread.submit(iter, loader).result()
+        self._groups = _begun(loader)
         self._started = {*multiprocessing.active_children()} - others  # and what another thread started meanwhile
 
     def __next__(self) -> Group:
@@ -187,6 +183,26 @@ class LoaderProcesses(Iterator[Group]):
                 child.kill()
             for child in own:
                 child.join(CHECK_S)
+
+
+def _begun(loader: DataLoader[Any]) -> Iterator[Any]:
+    """The loader's iterator, with its processes. A thread starts them, where torch installs no handler of SIGCHLD: in
+    the main thread, that handler raises RuntimeError at a child's death, wherever the program is then."""
+    begun: list[Iterator[Any]] = []
+    errors: list[BaseException] = []
+
+    def begin() -> None:
+        try:
+            begun.append(iter(loader))
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=begin)  # a process that is forked in a thread of a pool cannot end in order
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return begun[0]
 
 
 def _answers(path: Path, patience_s: float) -> bool:

@@ -78,7 +78,8 @@ def _module_fault(words: list[str]) -> str | None:
         except SystemExit:
             return "its parser refuses this"
         return None
-    path = ROOT / f"{module.replace('.', '/')}.py"
+    folder = ROOT / module.replace(".", "/")
+    path = folder / "__main__.py" if folder.is_dir() else folder.with_suffix(".py")
     if not path.is_file():
         return f"no file {path.name}"
     unknown = [word for word in options if word.startswith("--") and f'"{word}"' not in path.read_text()]

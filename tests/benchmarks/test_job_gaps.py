@@ -9,6 +9,7 @@ import pytest
 from benchmarks.job_gaps import gaps, main
 from orchestrator.store.store import Store
 from reskd.files import write_json
+from tests.support.stored_sweep import DONE
 
 
 def stored(folder: Path, *jobs: tuple[int, int]) -> Store:
@@ -17,7 +18,7 @@ def stored(folder: Path, *jobs: tuple[int, int]) -> Store:
         path = store.folder(f"{number:016x}") / "DONE.json"
         path.parent.mkdir(parents=True)
         write_json(path.with_name("recipe.json"), {})
-        write_json(path, {"host": "here", "workers": 2, "started_ms": started_ms, "finished_ms": finished_ms})
+        write_json(path, {**DONE, "host": "here", "workers": 2, "started_ms": started_ms, "finished_ms": finished_ms})
     return store
 
 

@@ -28,7 +28,7 @@ from reskd.errors import ReskdError
 logger = logging.getLogger(__name__)
 
 LOOK_S = 5.0
-ANSWER_S = 15.0
+ANSWER_S = 25.0
 """A head of Ray that does not answer for this time counts as dead. Ray itself would end the process after 60 s."""
 IN_ORDER_S, AT_ONCE_S = 30.0, 20.0
 """Time for Tune to stop in order, and then for Ray to shut down."""
@@ -102,7 +102,8 @@ class Watchdog:
 
         thread = threading.Thread(target=ask, name="ask ray", daemon=True)
         thread.start()
-        thread.join(ANSWER_S)
+        for _ in range(2):  # where this process itself was stopped for a while, the first wait is over at once
+            thread.join(ANSWER_S / 2)
         why = found[0] if found else f"Ray's head has not answered for {ANSWER_S:.0f} s"
         return why if self._has_ray else ""
 

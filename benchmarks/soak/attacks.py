@@ -20,6 +20,8 @@ MAX_SILENT_S = 45.0
 """Longest time for which the bucket does not answer. A run ends by itself where it lasts longer than the leases."""
 AWAY_S = 5.0
 FULL_S = 10.0
+LOADER = "pt_data_worker"
+"""The name of a loader process, which has its worker's command."""
 
 
 @dataclass
@@ -40,7 +42,7 @@ class Target:
         with suppress(psutil.Error):
             for child in psutil.Process(self.process.pid).children(recursive=True):
                 with suppress(psutil.Error):
-                    if word in " ".join(child.cmdline())[:400]:
+                    if child.name() != LOADER and word in " ".join(child.cmdline())[:400]:
                         found.append(child)
         return found
 

@@ -110,7 +110,7 @@ def _kill_one_worker(driver: int) -> None:
     workers = [
         process
         for process in psutil.Process(driver).children(recursive=True)
-        if "RayTrainWorker" in " ".join(process.cmdline())
+        if "RayTrainWorker" in process.name()  # not its loader process, which has the same command
     ]
     assert len(workers) == 2
     os.kill(workers[1].pid, signal.SIGKILL)

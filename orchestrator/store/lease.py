@@ -10,6 +10,7 @@ by itself before that time is over.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 import threading
@@ -164,6 +165,8 @@ class Leases:
         self.owner = owner or Owner.this_process()
         self.watch = StallWatch(stale_s)
         self._beat_s = beat_s
+        self._counters = itertools.count()
+        """No counter is written twice, also where a lease was lost meanwhile: a repeated one would look like silence."""
         self._held: dict[LeaseBlob, _Held] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -171,18 +174,22 @@ class Leases:
 
     def take(self, path: LeaseBlob) -> bool:
         """Take a lease if it is free or ours, or its owner is gone. Returns False if somebody else holds it."""
-        ours = Lease(self.owner, 0, time.time())
+        now = time.time()
 
         def decide(present: Lease | None) -> Lease:
-            is_theirs = present is not None and present.owner.id != self.owner.id
-            return present if present is not None and is_theirs and not self.watch.is_stale(path, present) else ours
+            if present is None or (present.owner.id != self.owner.id and self.watch.is_stale(path, present)):
+                return Lease(self.owner, next(self._counters), now)
+            is_ours = present.owner.id == self.owner.id
+            return Lease(self.owner, next(self._counters), present.since) if is_ours else present
 
         asked = time.monotonic()
         stored, version = path.update(decide)
-        if stored != ours:
+        if stored is None or stored.owner.id != self.owner.id:
+            with self._lock:
+                self._held.pop(path, None)
             return False
         with self._lock:
-            self._held[path] = _Held(ours, asked, version)
+            self._held[path] = _Held(stored, asked, version)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._beat, name="leases", daemon=True)
                 self._thread.start()
@@ -224,7 +231,7 @@ class Leases:
             held = self._held.get(path)
         if held is None:
             return
-        raised = Lease(held.lease.owner, held.lease.counter + 1, held.lease.since)
+        raised = Lease(held.lease.owner, next(self._counters), held.lease.since)
 
         def decide(present: Lease | None) -> Lease | None:
             is_ours = present is not None and present.owner.id == self.owner.id and path in self._held

@@ -166,7 +166,7 @@ class Leases:
         self.watch = StallWatch(stale_s)
         self._beat_s = beat_s
         self._counters = itertools.count()
-        """No counter is written twice, also where a lease was lost meanwhile: a repeated one would look like silence."""
+        """No counter is written twice, also where a lease was lost meanwhile: the same one would look like silence."""
         self._held: dict[LeaseBlob, _Held] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
